@@ -1,0 +1,1 @@
+"""Gymnasium environments with a WidowX in them: one interface, several backends."""

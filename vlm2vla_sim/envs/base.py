@@ -1,0 +1,236 @@
+"""One Gymnasium environment for every WidowX, simulated or real, and the five methods a backend must have.
+
+A policy, a rollout or a test that works with one backend works with all of them, because none of them ever sees more
+than this file offers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from vlm2vla_sim.envs import motion
+from vlm2vla_sim.envs.judge import Judge, Verdict
+from vlm2vla_sim.envs.tasks import Layout, Task, get_task
+from vlm2vla_sim.errors import EpisodeError, unknown_name
+from vlm2vla_sim.types import ACTION_SIZE, SceneState, Status
+
+Observation = dict[str, Any]
+"""{"pixels": {"primary": (H, W, 3) uint8 RGB}, "agent_pos": (7,) float32 as `frames.agent_pos`}"""
+
+CONTROL_HZ = 5
+"""Control steps per second. simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:167-168"""
+
+BACKENDS = {
+    "mujoco": "vlm2vla_sim.envs.mujoco.backend:MujocoBackend",
+}
+"""Name -> "module:class". The module is imported when the backend is asked for, not before."""
+
+RESET_OPTIONS = ("episode_id", "layout")
+
+
+class Backend(Protocol):
+    """What stands behind the environment: a simulator or a robot. Made with (task, image_size=, quality=, **options)."""
+
+    def reset(self, layout: Layout, rng: np.random.Generator) -> None:
+        """Put the objects where `layout` says, let them settle, and send the arm home."""
+        ...
+
+    def move(self, delta: np.ndarray) -> None:
+        """Carry out one control step. delta: (7,) float64, see `types.ACTION_SIZE`; already limited."""
+        ...
+
+    def observe(self) -> Observation:
+        """The camera picture and the arm's state, now."""
+        ...
+
+    def status(self) -> Status:
+        """Robot and, in a simulator, scene state after the last step."""
+        ...
+
+    def close(self) -> None:
+        """Release the renderer, the processes, the connection. May be called twice."""
+        ...
+
+
+class WidowXEnv(gym.Env[Observation, np.ndarray]):
+    """A WidowX 250 S in front of one of the Bridge tasks.
+
+    Action: (7,) float32, `types.ACTION_SIZE`. Observation: `Observation`. Reward: 1.0 on a step at which the task stands
+    solved, else 0.0. An episode does not end at success unless `terminate_on_success` is set: SIMPLER scores the *last*
+    step of a full-length episode, and the step limit comes from `gym.make`.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012 - Gymnasium's own declaration
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        backend: str = "mujoco",
+        image_size: tuple[int, int] = (480, 640),
+        quality: str = "fast",
+        layouts: str = "grid",
+        terminate_on_success: bool = False,
+        render_mode: str | None = None,
+        **backend_options: Any,
+    ) -> None:
+        """Make the environment; the simulator itself starts at the first `reset`.
+
+        task: a name of `tasks.TASKS` or its environment id. backend: a name of `BACKENDS`. image_size: (height, width).
+        quality: "fast", or "high" with cast shadows and smooth edges. layouts: what `reset` draws when it is not told,
+        "grid" (one of SIMPLER's episodes) or "random" (anywhere in the task's region).
+        backend_options: handed to the backend.
+        """
+        if layouts not in ("grid", "random"):
+            raise unknown_name("kind of layouts", layouts, ("grid", "random"))
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise unknown_name("render mode", render_mode, self.metadata["render_modes"])
+        self.spec_task: Task = get_task(task)
+        self.backend_name = backend
+        self.render_mode = render_mode
+        self.layouts = layouts
+        self._terminate_on_success = terminate_on_success
+        self._backend = load_backend(backend)(
+            self.spec_task, image_size=check_image_size(image_size), quality=quality, **backend_options
+        )
+        self._status: Status | None = None
+        self._judge: Judge | None = None
+        self._frame: np.ndarray | None = None
+        self._episode_id = -1
+        height, width = image_size
+        self.observation_space = spaces.Dict(
+            {
+                "pixels": spaces.Dict({"primary": spaces.Box(0, 255, (height, width, 3), np.uint8)}),
+                # Generous but finite: metres, radians (Euler angles reach +-pi), opening.
+                "agent_pos": spaces.Box(
+                    np.array([-1, -1, -1, -np.pi, -np.pi, -np.pi, 0], np.float32),
+                    np.array([1, 1, 1, np.pi, np.pi, np.pi, 1], np.float32),
+                ),
+            }
+        )
+        bound = [motion.MAX_STEP] * 3 + [motion.MAX_TURN] * 3
+        self.action_space = spaces.Box(np.array([-b for b in bound] + [0], np.float32), np.array([*bound, 1], np.float32))
+
+    # What LeRobot and people ask for by name.
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.spec_task.name
+
+    @property
+    def task_description(self) -> str:
+        """The instruction in words."""
+        return self.spec_task.instruction
+
+    @property
+    def _max_episode_steps(self) -> int:
+        return self.spec_task.max_steps
+
+    @property
+    def profile(self) -> str:
+        """Which rules the backend follows; part of every result."""
+        return str(getattr(self._backend, "profile", "default"))
+
+    @property
+    def status(self) -> Status:
+        """Robot and scene as of the last step, ground truth included. For judges, oracles and tests: not for policies."""
+        if self._status is None:
+            raise EpisodeError("There is no state before the first reset(). Call env.reset() first.")
+        return self._status
+
+    # Gymnasium.
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode.
+
+        options: {"episode_id": k} for SIMPLER's k-th layout, {"layout": "random"} for one drawn from the seed,
+        {"layout": "grid"} for one of SIMPLER's drawn from the seed; by default as the environment was made.
+        """
+        super().reset(seed=seed)
+        layout, self._episode_id = self._choose_layout(options or {})
+        self._backend.reset(layout, self.np_random)
+        self._status = self._backend.status()
+        self._judge = Judge(self.spec_task, self._status.scene) if self._status.scene else None
+        observation = self._observe()
+        return observation, self._info(None, clipped=False)
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """One control step, a fifth of a second. ActionError for a wrong shape or a number that is not finite."""
+        target = self.status.robot.target.position
+        delta, clipped = motion.limit(action, target=target, workspace=self.spec_task.scene.workspace)
+        self._backend.move(delta)
+        self._status = self._backend.status()
+        verdict = self._judge.judge(self._status.scene) if self._judge and self._status.scene else None
+        success = verdict is not None and verdict.success
+        info = self._info(verdict, clipped=clipped)
+        return self._observe(), float(success), self._terminate_on_success and success, False, info
+
+    def render(self) -> np.ndarray | None:
+        """The latest camera picture, (H, W, 3) uint8 RGB, if render_mode is "rgb_array"."""
+        return self._frame if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Release the backend."""
+        self._backend.close()
+
+    # Parts.
+
+    def _choose_layout(self, options: dict[str, Any]) -> tuple[Layout, int]:
+        for key in options:
+            if key not in RESET_OPTIONS:
+                raise unknown_name("reset option", key, RESET_OPTIONS)
+        if options.get("episode_id") is not None:
+            episode_id = options["episode_id"]
+            return self.spec_task.layout(episode_id), int(episode_id)
+        kind = options.get("layout") or self.layouts
+        if kind == "random":
+            return self.spec_task.random_layout(self.np_random), -1
+        if kind != "grid":
+            raise unknown_name("layout", kind, ("grid", "random"))
+        episode_id = int(self.np_random.integers(len(self.spec_task.layouts)))
+        return self.spec_task.layout(episode_id), episode_id
+
+    def _observe(self) -> Observation:
+        observation = self._backend.observe()
+        self._frame = observation["pixels"]["primary"]
+        return observation
+
+    def _info(self, verdict: Verdict | None, *, clipped: bool) -> dict[str, Any]:
+        flags = dataclasses.asdict(verdict) if verdict else {f.name: False for f in dataclasses.fields(Verdict)}
+        return {
+            "instruction": self.task_description,
+            "task": self.task,
+            "episode_id": self._episode_id,
+            "is_success": flags["success"],
+            "clipped": clipped,
+            **flags,
+        }
+
+    def scene_state(self) -> SceneState:
+        """Ground truth of the scene, for the scripted upper bound; EpisodeError where nobody knows it (the real arm)."""
+        if self.status.scene is None:
+            raise EpisodeError(f"The backend {self.backend_name!r} does not know where the objects are.")
+        return self.status.scene
+
+
+def load_backend(name: str) -> Any:
+    """The class behind a name of `BACKENDS`; UnknownNameError otherwise."""
+    if name not in BACKENDS:
+        raise unknown_name("backend", name, BACKENDS)
+    module, attribute = BACKENDS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def check_image_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) as whole numbers; EpisodeError unless both lie in 16 .. 4096."""
+    if len(tuple(size)) != 2 or not all(16 <= int(n) <= 4096 and int(n) == n for n in size):
+        raise EpisodeError(f"image_size is {size!r}; expected (height, width), each a whole number from 16 to 4096.")
+    height, width = size
+    return int(height), int(width)

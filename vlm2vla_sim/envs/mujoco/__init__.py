@@ -1,0 +1,1 @@
+"""Backend "mujoco": the embedded twin of the SIMPLER WidowX scenes."""

@@ -1,0 +1,221 @@
+"""The values that cross module borders: poses, scenes, chunks, decisions, results.
+
+Without them every module would hand dictionaries to the next, and a swapped unit or a missing key would be found in a
+video instead of at the border where it happened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+ACTION_SIZE = 7
+"""dx, dy, dz [m], rotation vector [rad], gripper [0 closed .. 1 open, absolute]; base frame, +x forward, +y left, +z up."""
+
+
+def frozen_array(values: object, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """A read-only float64 copy of `values`; ValueError unless it has `shape` and every number is finite."""
+    array = np.array(values, dtype=np.float64)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; expected {shape}.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds a number that is not finite: {array.tolist()}.")
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """Where a body is and how it is turned, in the robot's base frame unless the holder says otherwise."""
+
+    position: np.ndarray
+    """(3,) float64, x, y, z [m]."""
+    quaternion: np.ndarray
+    """(4,) float64, w, x, y, z; of unit length."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "position", frozen_array(self.position, (3,), "Pose.position"))
+        quaternion = frozen_array(self.quaternion, (4,), "Pose.quaternion")
+        if abs(float(np.linalg.norm(quaternion)) - 1.0) > 1e-3:
+            raise ValueError(f"Pose.quaternion is not of unit length: {quaternion.tolist()}.")
+        object.__setattr__(self, "quaternion", quaternion)
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """An object of the scene as a simulator knows it."""
+
+    name: str
+    """As in `envs.tasks`, for example "carrot"."""
+    pose: Pose
+    """Of the centre of mass, base frame."""
+    extents: np.ndarray
+    """(3,) float64 [m], full lengths of the box SIMPLER declares for the object, in the object's own axes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "extents", frozen_array(self.extents, (3,), "Body.extents"))
+
+
+@dataclass(frozen=True, eq=False)
+class SceneState:
+    """What a simulator knows and a real robot does not: the judge and the scripted upper bound read it."""
+
+    source: Body
+    """The object to be moved."""
+    target: Body
+    """The object it is to be put on (or into)."""
+    touching: frozenset[str]
+    """What the source touches besides the target and the robot, by name ("table", "sink", ...)."""
+    grasped: bool
+    """Both fingers press on the source, each within 60 degrees of the opening direction."""
+
+
+@dataclass(frozen=True, eq=False)
+class RobotState:
+    """The gripper as measured, and where it was last told to go; base frame."""
+
+    tcp: Pose
+    target: Pose
+    """The controller's own target, to which the next delta is applied."""
+    gripper: float
+    """Measured opening, 0 closed .. 1 open."""
+
+
+@dataclass(frozen=True, eq=False)
+class Status:
+    """One backend's answer to "how do things stand?"."""
+
+    robot: RobotState
+    scene: SceneState | None
+    """None where nobody knows: on the real arm."""
+
+
+@dataclass(frozen=True, eq=False)
+class ActionChunk:
+    """Motion that a sentence meant, with the sentence."""
+
+    deltas: np.ndarray
+    """(T >= 1, 7) float32: dx, dy, dz [m], rotation vector [rad], gripper [0 closed .. 1 open]; base frame.
+    A row may be larger than one control step: `envs.motion` splits it."""
+    text: str
+
+    def __post_init__(self) -> None:
+        deltas = np.array(self.deltas, dtype=np.float32)
+        if deltas.ndim != 2 or deltas.shape[1] != ACTION_SIZE or deltas.shape[0] < 1:
+            raise ValueError(f"ActionChunk.deltas has shape {deltas.shape}; expected (T >= 1, {ACTION_SIZE}).")
+        if not np.isfinite(deltas).all():
+            raise ValueError("ActionChunk.deltas holds a number that is not finite.")
+        gripper = deltas[:, 6]
+        if gripper.min() < 0.0 or gripper.max() > 1.0:
+            raise ValueError(f"ActionChunk gripper values must lie in 0 (closed) .. 1 (open): {gripper.tolist()}.")
+        deltas.flags.writeable = False
+        object.__setattr__(self, "deltas", deltas)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One answer of a language model: which question it was, the words, what they cost."""
+
+    name: str
+    """"subtasks", "plan", "action" or "verify"."""
+    text: str
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What a policy wants done next, in its own words."""
+
+    subtask: str
+    plan: str
+    action: str
+    """The action text exactly as the policy wrote it."""
+    chunk: ActionChunk | None
+    """The motion read from `action`; None when it could not be read, which counts as a parse failure."""
+    stages: tuple[Stage, ...] = ()
+    parse_failures: int = 0
+    """Action texts of this decision that could not be read, resampled ones included."""
+    error: str = ""
+    """Why `action` could not be read."""
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for one entry of `decisions` in results.jsonl."""
+        return {
+            "subtask": self.subtask,
+            "plan": self.plan,
+            "action": self.action,
+            "parse_failures": self.parse_failures,
+            "error": self.error,
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+        }
+
+
+class Outcome(enum.StrEnum):
+    """How an episode ended. Only the first two say something about the policy."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ABORTED = "aborted"
+    """A person stopped it."""
+    ERROR = "error"
+    """The simulator, the link or our own code broke."""
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One line of results.jsonl."""
+
+    task: str
+    episode_id: int
+    """0..23 on SIMPLER's grid; with random layouts, the running number of the episode."""
+    seed: int
+    backend: str
+    profile: str
+    policy: str
+    action_format: str
+    layouts: str
+    instruction: str
+    outcome: Outcome
+    success_at_end: bool = False
+    """SIMPLER's official rule: success at the last step of the full-length episode."""
+    success_once: bool = False
+    first_success_step: int | None = None
+    success_released: bool = False
+    """Success at the last step and the gripper no longer holds the object."""
+    grasped: bool = False
+    consecutive_grasp: bool = False
+    moved_correct_object: bool = False
+    on_target: bool = False
+    steps: int = 0
+    decisions: tuple[dict[str, object], ...] = ()
+    parse_failures: int = 0
+    clipped_steps: int = 0
+    seconds: float = 0.0
+    video: str = ""
+    """Path relative to the run folder; empty when no video was made."""
+    reason: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.seconds):
+            raise ValueError(f"EpisodeResult.seconds is {self.seconds}; expected a finite number.")
+
+    def to_json(self) -> str:
+        """The line, without its newline."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> EpisodeResult:
+        """The inverse of `to_json`; unknown keys of a newer version are left out."""
+        values = json.loads(line)
+        known = {f.name for f in dataclasses.fields(cls)}
+        kept = {key: value for key, value in values.items() if key in known}
+        kept["outcome"] = Outcome(kept["outcome"])
+        kept["decisions"] = tuple(kept.get("decisions", ()))
+        return cls(**kept)
