@@ -47,6 +47,10 @@ class BackendFaultError(Vlm2VlaError):
     """The simulator, the link or the robot failed: an infrastructure fault, never the policy's failure."""
 
 
+class SettingError(Vlm2VlaError, ValueError):
+    """A setting that makes no sense, or that contradicts another one."""
+
+
 class RendererError(Vlm2VlaError):
     """No picture can be drawn on this machine; the text names the packages to install."""
 

@@ -1,1 +1,90 @@
-"""Policies: what looks at the picture and decides, in words, what to do."""
+"""Policies: what looks at the picture and decides, in words, what to do. This file finds them by name.
+
+Without one door through which every policy is made, each would be given its own set of things by the rollout, and adding
+one would mean editing the rollout, the suite and the command line.
+
+A factory is called once per task and process, as `factory(context) -> Policy`. It takes from the context what it needs.
+One that holds a heavy model keeps the model in a cache of its own module, because the next task calls it again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlm2vla_sim.errors import SettingError, unknown_name
+from vlm2vla_sim.policies.base import Policy
+from vlm2vla_sim.types import RobotState, SceneState
+
+if TYPE_CHECKING:
+    from vlm2vla_sim.language.formats import ActionFormat
+
+POLICIES = {
+    "scripted": "vlm2vla_sim.policies.scripted:make",
+    "hold": "vlm2vla_sim.policies.baselines:make_hold",
+    "random": "vlm2vla_sim.policies.baselines:make_random",
+}
+"""Name -> "module:factory". The module is imported when the policy is asked for, not before."""
+
+TAKES_NOISE = frozenset({"scripted"})
+"""Policies of the table that can be made worse on purpose; the others refuse a noise other than 0."""
+
+
+@dataclass(frozen=True)
+class PolicyContext:
+    """What a policy may be given to work with."""
+
+    task: str
+    """A name of `envs.tasks.TASKS`."""
+    steps: int
+    """Control steps in an episode."""
+    action_format: ActionFormat
+    """How the policy writes its actions, and how they are read."""
+    see: Callable[[], SceneState] | None = None
+    """Ground truth of the scene as of the last step: for upper bounds, which say that they use it. None on a real arm."""
+    robot: Callable[[], RobotState] | None = None
+    """The arm as of the last step, the controller's own target included."""
+    noise_cm: float = 0.0
+    """[cm] how far off a policy that takes noise should see the objects; the random draws come from `Policy.reset`'s seed."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.noise_cm) and self.noise_cm >= 0):
+            raise SettingError(f"The noise is {self.noise_cm} cm; expected 0 or more.")
+
+
+def load_policy(name: str, context: PolicyContext) -> Policy:
+    """The policy called `name` in `POLICIES`, or made by your own factory when `name` is "package.module:factory"."""
+    factory = _find_factory(name)
+    if context.noise_cm and name in POLICIES and name not in TAKES_NOISE:
+        raise SettingError(
+            f"The policy {name!r} takes no noise, but {context.noise_cm:g} cm was asked for. "
+            f"Leave the noise at 0, or choose one of: {', '.join(sorted(TAKES_NOISE))}."
+        )
+    return factory(context)
+
+
+def check_policy(name: str) -> None:
+    """UnknownNameError unless `load_policy` can find the factory of `name`."""
+    _find_factory(name)
+
+
+def _find_factory(name: str) -> Callable[[PolicyContext], Policy]:
+    where = POLICIES.get(name, name)
+    module_name, colon, attribute = where.partition(":")
+    if not (colon and module_name and attribute):
+        raise unknown_name("policy", name, POLICIES)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # A missing package *inside* the module is another matter, with its own message.
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise unknown_name("policy", name, [*POLICIES, "package.module:factory"]) from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+        raise unknown_name(f"policy factory in {module_name}", attribute, names)
+    return factory
