@@ -1,7 +1,7 @@
 """Policies: what looks at the picture and decides, in words, what to do. This file finds them by name.
 
-Without one door through which every policy is made, each would be given its own set of things by the rollout, and adding
-one would mean editing the rollout, the suite and the command line.
+Without one door through which every policy is made, each would be given its own set of things by the rollout, and
+adding one would mean editing the rollout, the suite and the command line.
 
 A factory is called once per task and process, as `factory(context) -> Policy`. It takes from the context what it needs.
 One that holds a heavy model keeps the model in a cache of its own module, because the next task calls it again.
@@ -44,11 +44,11 @@ class PolicyContext:
     action_format: ActionFormat
     """How the policy writes its actions, and how they are read."""
     see: Callable[[], SceneState] | None = None
-    """Ground truth of the scene as of the last step: for upper bounds, which say that they use it. None on a real arm."""
+    """Ground truth of the scene as of the last step, for upper bounds, which say that they use it; None on a real arm."""
     robot: Callable[[], RobotState] | None = None
     """The arm as of the last step, the controller's own target included."""
     noise_cm: float = 0.0
-    """[cm] how far off a policy that takes noise should see the objects; the random draws come from `Policy.reset`'s seed."""
+    """[cm] how far off a policy that takes noise should see the objects; drawn from the seed of `Policy.reset`."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise_cm) and self.noise_cm >= 0):
