@@ -1,0 +1,62 @@
+"""What touches what, and whether the gripper holds the object: SIMPLER's contact tests on MuJoCo's contacts.
+
+Success of two tasks and every partial credit depend on contacts; reading them in one place keeps their thresholds the
+original's. simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:100-112, agents/robots/widowx.py:109-137
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from vlm2vla_sim.envs.mujoco.arm import FINGERS
+
+MIN_FORCE = 1e-6
+"""SIMPLER's threshold is an impulse of 1e-6 N s; a resting contact exceeds either by far."""
+MAX_ANGLE = 60.0
+"""[degrees] between the opening direction and the force on a finger."""
+
+
+class ContactReader:
+    """Reads contacts of one model; `source` and `target` are body names (the target may have no body)."""
+
+    def __init__(self, model: mujoco.MjModel, *, source: str, target: str) -> None:
+        self._model = model
+        self._source = model.body(source).id
+        self._fingers = {model.body(name).id: sign for name, sign in zip(FINGERS, (1.0, -1.0), strict=True)}
+        robot = {i for i in range(model.nbody) if model.body(i).name.endswith("_link")}
+        self._expected = robot | {i for i in range(model.nbody) if model.body(i).name == target}
+        self._force = np.zeros(6)
+
+    def read(self, data: mujoco.MjData) -> tuple[frozenset[str], bool]:
+        """(names of what the source touches besides target and robot, whether both fingers press on it)."""
+        touching: set[str] = set()
+        pushes = {finger: np.zeros(3) for finger in self._fingers}
+        bodies = self._model.geom_bodyid[data.contact.geom]
+        for index in np.flatnonzero((bodies == self._source).any(axis=1)):
+            first, second = (int(b) for b in bodies[index])
+            other = second if first == self._source else first
+            mujoco.mj_contactForce(self._model, data, index, self._force)
+            if np.linalg.norm(self._force[:3]) <= MIN_FORCE:
+                continue
+            if other in pushes:
+                # The frame's rows are the contact's axes; the force is that of geom 1 on geom 2.
+                push = data.contact.frame[index].reshape(3, 3).T @ self._force[:3]
+                pushes[other] += push if second == other else -push
+            elif other not in self._expected:
+                touching.add(self._label(data.contact.geom[index], other))
+        return frozenset(touching), all(self._presses(data, finger, push) for finger, push in pushes.items())
+
+    def _label(self, geoms: np.ndarray, other: int) -> str:
+        """The other body's name; for the stage, whose parts have no body of their own, the first word of the geom's."""
+        if other:
+            return self._model.body(other).name
+        geom = next(int(g) for g in geoms if self._model.geom_bodyid[g] == 0)
+        return self._model.geom(geom).name.split("_")[0]
+
+    def _presses(self, data: mujoco.MjData, finger: int, push: np.ndarray) -> bool:
+        strength = float(np.linalg.norm(push))
+        if strength <= MIN_FORCE:
+            return False
+        opening = self._fingers[finger] * data.xmat[finger].reshape(3, 3)[:, 1]
+        return float(opening @ push) >= strength * np.cos(np.radians(MAX_ANGLE))

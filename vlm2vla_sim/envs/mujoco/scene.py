@@ -1,0 +1,86 @@
+"""Assemble one scene of the twin: arm, stage, the two objects, and the physics that make grasping sure.
+
+The numbers here were chosen by trying: see `docs/architecture.md`, and `benchmarks/README.md` for what grasping costs
+when one of them changes.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from vlm2vla_sim.envs.mujoco import objects, scenery
+from vlm2vla_sim.envs.mujoco.arm import COLLISION, FINGERS, add_arm
+from vlm2vla_sim.envs.tasks import BASKET, Task
+from vlm2vla_sim.types import Pose
+
+TIMESTEP = 0.001
+"""[s]"""
+PRIMARY_CAMERA = "primary"
+
+BASKET_POSE = Pose(np.array([0.252, 0.035, 0.06]), np.array([0.0, 0.0, 0.0, 1.0]))
+"""Where SIMPLER's invisible target plane comes to rest in the drainer basket; base frame."""
+
+# Who touches whom: (what a geom is, what it meets). Robot parts never meet one another, nor do parts of the stage.
+ROBOT, OBJECT, STAGE = (1, 0), (2, 3), (0, 3)
+# Sliding friction. PhysX averages the two materials' coefficients, MuJoCo takes the geom of higher priority: fingers 2.0
+# with objects 0.5 give 1.25, the stage's 1.0 with objects 0.5 gives 0.75. simpler-env/ManiSkill2_real2sim@ef7a4d4
+# agents/configs/widowx/defaults.py:15-32, envs/sapien_env.py:596-608, custom_scenes/base_env.py:441-442
+FINGER_FRICTION, STAGE_FRICTION, OBJECT_FRICTION = 1.25, 0.75, 0.5
+
+
+def build_model(task: Task, *, quality: str, image_size: tuple[int, int]) -> mujoco.MjModel:
+    """The compiled scene of `task`. Frames: the world is the robot's base frame."""
+    spec = mujoco.MjSpec()
+    spec.modelname = task.name
+    spec.compiler.degree = False
+    _set_physics(spec)
+    add_arm(spec)
+    scenery.add_stage(spec, task.scene, quality=quality)
+    scenery.add_support(spec, task.scene)
+    objects.add_object(spec, task.source)
+    if task.target is not BASKET:
+        objects.add_object(spec, task.target)
+    _set_contacts(spec)
+    _set_picture(spec, quality=quality, image_size=image_size)
+    return spec.compile()
+
+
+def _set_physics(spec: mujoco.MjSpec) -> None:
+    option = spec.option
+    option.timestep = TIMESTEP
+    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    option.impratio = 10.0
+    option.iterations = 20
+    option.ls_iterations = 20
+
+
+def _set_contacts(spec: mujoco.MjSpec) -> None:
+    """Give every collision geom its place in the contact table, its friction and its softness."""
+    for geom in spec.geoms:
+        if int(geom.group) != COLLISION:
+            geom.contype = geom.conaffinity = 0
+            continue
+        body = geom.parent
+        if _is_robot(body):
+            (geom.contype, geom.conaffinity), friction, geom.priority = ROBOT, FINGER_FRICTION, 2
+        elif body.name == "world":
+            (geom.contype, geom.conaffinity), friction, geom.priority = STAGE, STAGE_FRICTION, 1
+        else:
+            (geom.contype, geom.conaffinity), friction, geom.priority = OBJECT, OBJECT_FRICTION, 0
+        geom.friction = [friction, 0.005, 0.0001]
+        geom.condim = 4
+        if body.name in FINGERS:
+            geom.solref = [0.01, 1]
+
+
+def _is_robot(body: mujoco.MjsBody) -> bool:
+    return body.name.endswith("_link")
+
+
+def _set_picture(spec: mujoco.MjSpec, *, quality: str, image_size: tuple[int, int]) -> None:
+    height, width = image_size
+    spec.visual.global_.offheight, spec.visual.global_.offwidth = height, width
+    spec.visual.quality.offsamples = 4 if quality == "high" else 0
+    spec.visual.quality.shadowsize = 2048 if quality == "high" else 0
