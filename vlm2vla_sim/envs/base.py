@@ -18,7 +18,7 @@ from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.judge import Judge, Verdict
 from vlm2vla_sim.envs.tasks import Layout, Task, get_task
 from vlm2vla_sim.errors import EpisodeError, unknown_name
-from vlm2vla_sim.types import ACTION_SIZE, SceneState, Status
+from vlm2vla_sim.types import SceneState, Status
 
 Observation = dict[str, Any]
 """{"pixels": {"primary": (H, W, 3) uint8 RGB}, "agent_pos": (7,) float32 as `frames.agent_pos`}"""
@@ -28,6 +28,7 @@ CONTROL_HZ = 5
 
 BACKENDS = {
     "mujoco": "vlm2vla_sim.envs.mujoco.backend:MujocoBackend",
+    "simpler": "vlm2vla_sim.envs.simpler.backend:SimplerBackend",
 }
 """Name -> "module:class". The module is imported when the backend is asked for, not before."""
 
@@ -35,7 +36,7 @@ RESET_OPTIONS = ("episode_id", "layout")
 
 
 class Backend(Protocol):
-    """What stands behind the environment: a simulator or a robot. Made with (task, image_size=, quality=, **options)."""
+    """What stands behind the environment, a simulator or a robot: made with (task, image_size=, quality=, **options)."""
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
         """Put the objects where `layout` says, let them settle, and send the arm home."""
@@ -115,7 +116,9 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
             }
         )
         bound = [motion.MAX_STEP] * 3 + [motion.MAX_TURN] * 3
-        self.action_space = spaces.Box(np.array([-b for b in bound] + [0], np.float32), np.array([*bound, 1], np.float32))
+        self.action_space = spaces.Box(
+            np.array([-b for b in bound] + [0], np.float32), np.array([*bound, 1], np.float32)
+        )
 
     # What LeRobot and people ask for by name.
 
@@ -147,7 +150,9 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
 
     # Gymnasium.
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode.
 
         options: {"episode_id": k} for SIMPLER's k-th layout, {"layout": "random"} for one drawn from the seed,
