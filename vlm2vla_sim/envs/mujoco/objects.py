@@ -185,8 +185,14 @@ def _eggplant(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
     )
     add_ball(body, "eggplant_belly", centre=(0.0105, 0, -0.0014), radius=0.0186)
     add_ball(body, "eggplant_neck", centre=(-0.0165, 0, 0.0014), radius=0.0150)
-    add_box(body, "eggplant_core", centre=(-0.0030, 0, 0), half=(0.0160, 0.0150, 0.0090))
     add_ball(body, "eggplant_stem", centre=(-0.0360, 0.0005, 0.0085), radius=0.0065)
+    # SIMPLER's hull has flat facets, which keep the eggplant from rolling and give the fingers a line to hold.
+    add_box(body, "eggplant_sides", centre=(0.0095, 0, -0.0014), half=(0.0085, 0.0186, 0.0050))
+    add_box(body, "eggplant_keel", centre=(-0.0030, 0, -0.0018), half=(0.0140, 0.0050, 0.0152), pitch=_EGGPLANT_PITCH)
+
+
+_EGGPLANT_PITCH = 0.236
+"""[rad] Slope of the plane that touches belly and neck from below."""
 
 
 _BUILDERS: dict[str, Callable[[mujoco.MjsBody, mujoco.MjSpec], None]] = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from vlm2vla_sim.envs.frames import matrix_to_quaternion, quaternion_to_matrix
 from vlm2vla_sim.envs.mujoco.arm import COLLISION
-from vlm2vla_sim.envs.mujoco.paint import LIGHT_FROM_ABOVE
+from vlm2vla_sim.envs.mujoco.paint import LIGHT_FROM_ABOVE, add_box
 from vlm2vla_sim.envs.tasks import SINK, TABLE, Scene
 
 CAMERA = "primary"
@@ -32,14 +32,41 @@ def add_stage(spec: mujoco.MjSpec, scene: Scene, *, quality: str) -> None:
 
 
 def add_support(spec: mujoco.MjSpec, scene: Scene) -> None:
-    """Add what carries the objects of `scene`: unseen boxes and a plane that collide."""
+    """Add what carries the objects of `scene`, unseen: a plane that collides and, for the sink, boxes."""
+    height = scene.support_height - scene.base.z
     spec.worldbody.add_geom(
-        name="table",
-        type=mujoco.mjtGeom.mjGEOM_PLANE,
-        pos=[0, 0, scene.support_height - scene.base.z],
-        size=[2, 2, 0.1],
-        group=COLLISION,
+        name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=[0, 0, height], size=[2, 2, 0.1], group=COLLISION
     )
+    if scene.name == SINK.name:
+        for name, low, high in _SINK_BLOCKS:
+            centre, half = (np.add(high, low) / 2, np.subtract(high, low) / 2)
+            add_box(spec.worldbody, name, centre=tuple(centre), half=tuple(half))
+        _add_slope(spec)
+
+
+# Lowest and highest corner [m] of each block. The heights are those of SIMPLER's collision mesh, 82 convex parts, which
+# lies at (-0.16, 0.13, 0.88) in its world. simpler-env/ManiSkill2_real2sim@ef7a4d4 data/custom/models/sink
+_SINK_BLOCKS = (
+    ("sink_floor", (0.186, -0.240, 0.030), (0.342, -0.110, 0.0702)),
+    ("sink_front", (0.150, -0.262, 0.030), (0.186, 0.130, 0.1250)),
+    ("sink_back", (0.340, -0.262, 0.030), (0.424, 0.130, 0.1300)),
+    ("sink_rack", (0.360, -0.030, 0.130), (0.402, 0.096, 0.1460)),
+    ("sink_right", (0.186, -0.262, 0.030), (0.340, -0.238, 0.1250)),
+    ("sink_left", (0.186, 0.082, 0.030), (0.340, 0.130, 0.1280)),
+    ("sink_foot", (0.333, -0.240, 0.030), (0.340, -0.046, 0.0880)),
+    ("sink_ridge", (0.186, -0.037, 0.030), (0.340, -0.025, 0.1290)),
+    ("sink_shoulder", (0.186, -0.048, 0.030), (0.340, -0.017, 0.0920)),
+    ("basket_floor", (0.186, -0.018, 0.030), (0.342, 0.083, 0.0775)),
+    ("basket_foot", (0.322, -0.018, 0.030), (0.342, 0.040, 0.0885)),
+)
+
+
+def _add_slope(spec: mujoco.MjSpec) -> None:
+    """The tub's floor rises by 4 mm towards the basket, from y = -0.11."""
+    slope, thickness = 0.065, 0.02
+    geom = add_box(spec.worldbody, "sink_slope", centre=(0.264, 0, 0), half=(0.078, 0.033, thickness))
+    geom.pos[1:] = [-0.078, 0.0702 + 0.032 * slope - thickness]
+    geom.quat = [np.cos(slope / 2), np.sin(slope / 2), 0, 0]
 
 
 def _add_camera(spec: mujoco.MjSpec, scene: Scene) -> None:
