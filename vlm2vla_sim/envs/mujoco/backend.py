@@ -5,22 +5,18 @@ It is the default because everything else waits for it: rollouts in CI, the demo
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs.mujoco import gl
-
-gl.choose()  # must come before the next import: MuJoCo reads MUJOCO_GL once
-
-import mujoco  # noqa: E402
-
-from vlm2vla_sim.envs import frames  # noqa: E402
-from vlm2vla_sim.envs.base import CONTROL_HZ, Observation  # noqa: E402
-from vlm2vla_sim.envs.mujoco import arm, scene  # noqa: E402
-from vlm2vla_sim.envs.mujoco.contacts import ContactReader  # noqa: E402
-from vlm2vla_sim.envs.mujoco.ik import ArmSolver  # noqa: E402
-from vlm2vla_sim.envs.tasks import BASKET, Layout, Task  # noqa: E402
-from vlm2vla_sim.errors import unknown_name  # noqa: E402
-from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status  # noqa: E402
+from vlm2vla_sim.envs import frames
+from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
+from vlm2vla_sim.envs.mujoco import arm, scene
+from vlm2vla_sim.envs.mujoco.contacts import ContactReader
+from vlm2vla_sim.envs.mujoco.ik import ArmSolver
+from vlm2vla_sim.envs.mujoco.picture import Picture
+from vlm2vla_sim.envs.tasks import BASKET, Layout, Task
+from vlm2vla_sim.errors import unknown_name
+from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status
 
 QUALITIES = ("fast", "high")
 DROP = 0.004
@@ -51,7 +47,7 @@ class MujocoBackend:
         self._target = Pose(np.zeros(3), np.array([1.0, 0, 0, 0]))
         # Made at the first picture: a process that has drawn cannot be forked safely, and vector environments build one
         # environment in the parent.
-        self._renderer: mujoco.Renderer | None = None
+        self._picture: Picture | None = None
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
         """Place the objects, let them come to rest, arm at home with the gripper open. Uses no randomness of its own."""
@@ -83,11 +79,10 @@ class MujocoBackend:
 
     def observe(self) -> Observation:
         """The picture of SIMPLER's camera and Bridge's proprioception."""
-        if self._renderer is None:
-            self._renderer = gl.make_renderer(self._model, *self._image_size)
-        self._renderer.update_scene(self._data, camera=scene.PRIMARY_CAMERA)
-        state = frames.agent_pos(self._tcp(), self._opening())
-        return {"pixels": {"primary": self._renderer.render()}, "agent_pos": state}
+        if self._picture is None:
+            self._picture = Picture(self._model, *self._image_size)
+        pixels = self._picture.draw(self._data, scene.PRIMARY_CAMERA)
+        return {"pixels": {"primary": pixels}, "agent_pos": frames.agent_pos(self._tcp(), self._opening())}
 
     def status(self) -> Status:
         """Ground truth after the last step."""
@@ -99,9 +94,9 @@ class MujocoBackend:
 
     def close(self) -> None:
         """Free the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if self._picture is not None:
+            self._picture.close()
+            self._picture = None
 
     def _place(self, name: str, xy: tuple[float, float], yaw: float) -> None:
         stage = self._task.scene

@@ -1,0 +1,90 @@
+"""Draw what a camera of the twin sees, with whatever OpenGL this machine has.
+
+`mujoco.Renderer` decides for a platform when MuJoCo is imported, from an environment variable: whoever imports MuJoCo
+before us, on a machine without a screen, gets no picture at all. Here the platform is chosen when the first picture is
+asked for, and its absence is a sentence that names the packages to install.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import weakref
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from vlm2vla_sim.errors import RendererError
+
+ADVICE = (
+    "No OpenGL library to draw with was found (tried {tried}). On Debian or Ubuntu: "
+    "sudo apt-get install libegl1 libopengl0 libgl1-mesa-dri. `vlm2vla doctor` shows what works on this machine."
+)
+MAX_GEOMS = 1000
+
+
+def platforms() -> tuple[str, ...]:
+    """The OpenGL platforms to try, in order; MUJOCO_GL, when set, leaves no choice."""
+    asked = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if asked in ("egl", "osmesa", "glfw", "cgl"):
+        return (asked,)
+    if sys.platform == "linux":
+        return ("egl", "osmesa")
+    return ("cgl", "glfw") if sys.platform == "darwin" else ("glfw",)
+
+
+def open_context(height: int, width: int) -> Any:
+    """A current OpenGL context; RendererError naming the packages to install when there is none."""
+    reasons = []
+    for platform in platforms():
+        # Each platform's binding reads this when it is imported, and refuses another's value.
+        before = os.environ.pop("PYOPENGL_PLATFORM", None)
+        try:
+            context = importlib.import_module(f"mujoco.{platform}").GLContext(width, height)
+            context.make_current()
+            return context
+        # What an absent library raises differs by binding and by what is missing.
+        except (AttributeError, ImportError, OSError, RuntimeError, TypeError) as error:
+            reasons.append(f"{platform}: {type(error).__name__}: {error}")
+        finally:
+            if before is not None:
+                os.environ["PYOPENGL_PLATFORM"] = before
+    raise RendererError(ADVICE.format(tried="; ".join(reasons)))
+
+
+class Picture:
+    """An offscreen picture of fixed size; one OpenGL context each."""
+
+    def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
+        """Open the context. height, width: [pixels]."""
+        self._model = model
+        self._gl = open_context(height, width)
+        self._closer = weakref.finalize(self, self._gl.free)
+        self._context = mujoco.MjrContext(model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
+        mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._scene = mujoco.MjvScene(model, MAX_GEOMS)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = bool(model.vis.quality.shadowsize)
+        self._option = mujoco.MjvOption()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._pixels = np.zeros((height, width, 3), np.uint8)
+
+    def draw(self, data: mujoco.MjData, camera: str) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, a fresh array: what the camera of that name sees."""
+        self._gl.make_current()
+        self._camera.fixedcamid = self._model.camera(camera).id
+        everything = int(mujoco.mjtCatBit.mjCAT_ALL)
+        mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, everything, self._scene)
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
+        return np.ascontiguousarray(self._pixels[::-1])  # OpenGL's first row is the lowest
+
+    def close(self) -> None:
+        """Free the context; again is harmless."""
+        if self._closer.alive:
+            self._gl.make_current()
+            self._context.free()
+            self._closer()
