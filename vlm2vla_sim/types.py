@@ -182,6 +182,8 @@ class EpisodeResult:
     layouts: str
     instruction: str
     outcome: Outcome
+    noise_cm: float = 0.0
+    """How far off a policy that takes noise was made to see the objects."""
     success_at_end: bool = False
     """SIMPLER's official rule: success at the last step of the full-length episode."""
     success_once: bool = False

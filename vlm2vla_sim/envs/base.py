@@ -29,6 +29,7 @@ CONTROL_HZ = 5
 BACKENDS = {
     "mujoco": "vlm2vla_sim.envs.mujoco.backend:MujocoBackend",
     "simpler": "vlm2vla_sim.envs.simpler.backend:SimplerBackend",
+    "point": "vlm2vla_sim.testing:PointBackend",
 }
 """Name -> "module:class". The module is imported when the backend is asked for, not before."""
 
@@ -226,10 +227,10 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
 
 
 def load_backend(name: str) -> Any:
-    """The class behind a name of `BACKENDS`; UnknownNameError otherwise."""
-    if name not in BACKENDS:
+    """The class behind a name of `BACKENDS`, or your own when `name` is "package.module:Class"."""
+    module, colon, attribute = BACKENDS.get(name, name).partition(":")
+    if not colon:
         raise unknown_name("backend", name, BACKENDS)
-    module, attribute = BACKENDS[name].split(":")
     return getattr(importlib.import_module(module), attribute)
 
 

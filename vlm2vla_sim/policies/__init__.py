@@ -44,7 +44,7 @@ class PolicyContext:
     action_format: ActionFormat
     """How the policy writes its actions, and how they are read."""
     see: Callable[[], SceneState] | None = None
-    """Ground truth of the scene as of the last step, for upper bounds, which say that they use it; None on a real arm."""
+    """Ground truth of the scene as of the last step, for upper bounds, which say so; None on a real arm."""
     robot: Callable[[], RobotState] | None = None
     """The arm as of the last step, the controller's own target included."""
     noise_cm: float = 0.0

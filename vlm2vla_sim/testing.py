@@ -1,0 +1,142 @@
+"""Fakes of what is slow or absent: a robot that is a point, and a language model that reads from a script.
+
+Without them every test of a policy, a rollout or a tool would need a physics engine, a renderer or a model, and people
+would test less. They are public: use them in the tests of your own policies, `backend="point"` included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vlm2vla_sim.envs import frames
+from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task
+from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Stage, Status
+
+HOME = (0.28, 0.03, 0.15)
+"""[m] base frame, where the point starts."""
+REACH = 0.025
+"""[m] along each axis: how near the object's centre the point must be to grasp it."""
+GRIPPER_SPEED = 1 / 3
+"""Share of the opening per control step, about as slow as the twin's gripper."""
+SPAN = 0.6
+"""[m] the side of the square of table that the picture shows from above, x up and y to the left."""
+
+
+class PointBackend:
+    """A `Backend` without physics: the arm is exactly where it was told to go, and a grasped object goes with it.
+
+    An object that is let go drops straight down, onto the target if it is above it. An episode takes milliseconds, and
+    what solves a task in the twin solves it here, except where contact matters.
+    """
+
+    profile = "point"
+
+    def __init__(self, task: Task, *, image_size: tuple[int, int] = (64, 64), quality: str = "fast") -> None:
+        self._task = task
+        self._image_size = image_size
+
+    def reset(self, layout: Layout, rng: np.random.Generator) -> None:
+        """Put the objects where `layout` says; nothing here is random."""
+        down = frames.matrix_to_quaternion(frames.BRIDGE_GRIPPER_DOWN)
+        self._tcp = self._aim = Pose(np.array(HOME), down)
+        self._gripper = 1.0
+        self._source = self._place(layout.source_xy, layout.source_yaw, self._task.source)
+        self._target = self._place(layout.target_xy, layout.target_yaw, self._task.target)
+        self._held = False
+
+    def move(self, delta: np.ndarray) -> None:
+        """One control step; delta: (7,) float64, see `types.ACTION_SIZE`."""
+        before = self._tcp.position
+        self._tcp = self._aim = frames.advance_target(self._aim, self._tcp, delta)
+        self._gripper += float(np.clip(delta[6] - self._gripper, -GRIPPER_SPEED, GRIPPER_SPEED))
+        if self._held:
+            self._source = Pose(self._source.position + self._tcp.position - before, self._source.quaternion)
+        near = bool((np.abs(self._tcp.position - self._source.position) <= REACH).all())
+        held = self._gripper <= 0.5 and (self._held or near)
+        if self._held and not held:
+            self._drop()
+        self._held = held
+
+    def observe(self) -> dict[str, Any]:
+        """A view from above, the target, the object and the point as squares; and the arm's state."""
+        height, width = self._image_size
+        picture = np.full((height, width, 3), (150, 100, 80), np.uint8)
+        for position, colour, side in (
+            (self._target.position, (200, 220, 160), 0.11),
+            (self._source.position, (240, 130, 30), 0.04),
+            (self._tcp.position, (30, 30, 30), 0.015),
+        ):
+            row, column = (0.55 - position[0]) / SPAN * height, (0.3 - position[1]) / SPAN * width
+            rows, columns = side / 2 / SPAN * height, side / 2 / SPAN * width
+            top, bottom = max(int(row - rows), 0), max(int(row + rows) + 1, 0)
+            left, right = max(int(column - columns), 0), max(int(column + columns) + 1, 0)
+            picture[top:bottom, left:right] = colour
+        return {"pixels": {"primary": picture}, "agent_pos": frames.agent_pos(self._tcp, self._gripper)}
+
+    def status(self) -> Status:
+        """Everything, because nothing is hidden in a world this small."""
+        resting = not self._held and not self._above_target()
+        scene = SceneState(
+            source=Body(self._task.source.name, self._source, np.array(self._task.source.extents)),
+            target=Body(self._task.target.name, self._target, np.array(self._task.target.extents)),
+            touching=frozenset({self._task.scene.name} if resting else ()),
+            grasped=self._held,
+        )
+        return Status(RobotState(self._tcp, self._aim, self._gripper), scene)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _place(self, xy: tuple[float, float], yaw: float, spec: ObjectSpec) -> Pose:
+        height = self._task.scene.support_height + spec.extents[2] / 2
+        turn = frames.rotvec_to_quaternion(np.array([0.0, 0.0, yaw]))
+        return self._task.scene.base.pose_from_world(np.array([*xy, height]), turn)
+
+    def _above_target(self) -> bool:
+        offset = np.abs(self._source.position - self._target.position)[:2]
+        return bool((offset <= np.array(self._task.target.extents[:2]) / 2).all())
+
+    def _drop(self) -> None:
+        floor = self._task.scene.support_height - self._task.scene.base.z
+        if self._above_target():
+            floor = self._target.position[2] + self._task.target.extents[2] / 2
+        position = [*self._source.position[:2], floor + self._task.source.extents[2] / 2]
+        self._source = Pose(np.array(position), self._source.quaternion)
+
+
+class FakeTextModel:
+    """A `TextModel` that reads its answers from a script, and remembers what it was asked."""
+
+    def __init__(self, answers: Mapping[str, Sequence[str]]) -> None:
+        """answers: what to say, in turn, for each stage ("subtasks", "plan", "action", "verify"); the last one repeats."""
+        self._answers = answers
+        self.prompts: list[tuple[str, str]] = []
+        """Stage and prompt of every call so far."""
+        self.images: list[list[np.ndarray]] = []
+        """The pictures of every call so far."""
+
+    def generate(self, images: list[np.ndarray], prompt: str, *, stage: str, seed: int = 0) -> Stage:
+        """The next answer for `stage`; KeyError when the script has none."""
+        said = sum(1 for earlier, _ in self.prompts if earlier == stage)
+        self.prompts.append((stage, prompt))
+        self.images.append(images)
+        script = self._answers[stage]
+        text = script[min(said, len(script) - 1)]
+        return Stage(name=stage, text=text, tokens=len(text.split()))
+
+
+class FakeVerifier:
+    """A `Verifier` that answers from a script; the last answer repeats."""
+
+    def __init__(self, answers: Sequence[bool] = (True,)) -> None:
+        self._answers = answers
+        self.questions: list[tuple[str, str]] = []
+        """The current and the following subtask of every call so far."""
+
+    def judge(self, before: np.ndarray, after: np.ndarray, *, current: str, following: str) -> bool:
+        """The next answer."""
+        self.questions.append((current, following))
+        return self._answers[min(len(self.questions), len(self._answers)) - 1]
