@@ -94,7 +94,9 @@ class Task:
     def layout(self, episode_id: int) -> Layout:
         """The layout of one of SIMPLER's episodes; EpisodeError if there is no such episode."""
         if isinstance(episode_id, (bool, np.bool_)) or not isinstance(episode_id, (int, np.integer)):
-            raise EpisodeError(f"episode_id is {episode_id!r}; expected a whole number from 0 to {len(self.layouts) - 1}.")
+            raise EpisodeError(
+                f"episode_id is {episode_id!r}; expected a whole number from 0 to {len(self.layouts) - 1}."
+            )
         if not 0 <= episode_id < len(self.layouts):
             raise EpisodeError(
                 f"{self.name} has no episode {episode_id}: SIMPLER's grid has {len(self.layouts)} episodes, "
@@ -125,12 +127,12 @@ TABLE = Scene(
     support_height=0.86953,
     workspace=Workspace((0.12, -0.25, 0.0), (0.50, 0.30, 0.40)),
 )
-# MS2 envs/custom_scenes/base_env.py:282,289-290; the stage's top, on which SIMPLER's toy sink stands, is at 0.85.
+# MS2 envs/custom_scenes/base_env.py:282,289-290; the floor of SIMPLER's toy sink, measured on its mesh, is at 0.9202.
 SINK = Scene(
     name="sink",
     base=BaseFrame(0.127, 0.060, 0.85),
     home=(-0.2600599, -0.12875618, 0.04461369, -0.00652761, 1.7033415, -0.26983038),
-    support_height=0.85,
+    support_height=0.9202,
     workspace=Workspace((0.12, -0.30, 0.0), (0.50, 0.30, 0.40)),
 )
 

@@ -20,8 +20,6 @@ from vlm2vla_sim.types import Body, Decision, RobotState, SceneState, Stage
 if TYPE_CHECKING:
     from vlm2vla_sim.language.formats import ActionFormat
 
-CLEARANCE = 0.07
-"""[m] between the fingertips and what lies below while travelling."""
 TIP = 0.0156
 """[m] from the TCP to the fingertips."""
 GRASP_DEPTH = 0.004
@@ -83,7 +81,7 @@ class ScriptedPolicy:
         """Start an episode."""
         self._rng = np.random.default_rng(seed)
         self._subtasks: tuple[str, str] | None = None
-        self._rest: np.ndarray | None = None
+        self._height: float | None = None
         self._new_attempt()
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
@@ -115,8 +113,8 @@ class ScriptedPolicy:
     def _look(self) -> _View:
         scene, arm = self._see(), self._robot()
         offsets = np.concatenate([self._errors, np.zeros((2, 1))], axis=1)
-        if self._rest is None:
-            self._rest = scene.source.pose.position.copy()
+        if self._height is None:
+            self._height = float(arm.target.position[2])
         return _View(
             source=scene.source,
             held=scene.grasped,
@@ -197,10 +195,8 @@ class ScriptedPolicy:
         return max(middle - GRASP_DEPTH, surface + TIP + TIP_GAP)
 
     def _travel_height(self, view: _View) -> float:
-        """[m] of the TCP: what is carried clears everything by `CLEARANCE`."""
-        assert self._rest is not None
-        tallest = max(view.target_top, self._rest[2] + self._half_height(view.source))
-        return tallest + CLEARANCE + TIP
+        """[m] of the TCP: that of the arm's home, from which everything on the stage lies below."""
+        return view.arm.target.position[2] if self._height is None else self._height
 
     def _is_low(self, view: _View) -> bool:
         return view.arm.target.position[2] < self._travel_height(view) - 1.5 * self._step

@@ -10,11 +10,11 @@ import numpy as np
 
 from vlm2vla_sim.envs import frames
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
-from vlm2vla_sim.envs.mujoco import arm, scene
+from vlm2vla_sim.envs.mujoco import arm, scene, starts
 from vlm2vla_sim.envs.mujoco.contacts import ContactReader
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
 from vlm2vla_sim.envs.mujoco.picture import Picture
-from vlm2vla_sim.envs.tasks import BASKET, Layout, Task
+from vlm2vla_sim.envs.tasks import BASKET, EGGPLANT, Layout, Task
 from vlm2vla_sim.errors import unknown_name
 from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status
 
@@ -57,7 +57,10 @@ class MujocoBackend:
         self._data.ctrl[self._arm_ctrl] = home
         self._data.qpos[self._finger_qpos] = frames.FINGER_OPEN
         self._data.ctrl[self._finger_ctrl] = arm.FINGER_TARGET_OPEN
-        self._place(self._task.source.name, layout.source_xy, layout.source_yaw)
+        if self._task.source is EGGPLANT and layout in self._task.layouts:
+            self._put(EGGPLANT.name, *starts.EGGPLANT[self._task.layouts.index(layout)])
+        else:
+            self._place(self._task.source.name, layout.source_xy, layout.source_yaw)
         if self._task.target is not BASKET:
             self._place(self._task.target.name, layout.target_xy, layout.target_yaw)
         mujoco.mj_step(self._model, self._data, nstep=round(SETTLE_SECONDS / self._model.opt.timestep))
@@ -106,6 +109,13 @@ class MujocoBackend:
         self._data.qpos[address : address + 7] = [*pose.position, *pose.quaternion]
         mujoco.mj_kinematics(self._model, self._data)
         self._data.qpos[address + 2] += pose.position[2] - self._lowest(name)
+
+    def _put(self, name: str, com: tuple[float, ...], quaternion: tuple[float, ...]) -> None:
+        """Put an object so that its centre of mass [m] and its turn are as given, base frame."""
+        turn = np.array(quaternion) / np.linalg.norm(quaternion)
+        offset = frames.quaternion_to_matrix(turn) @ self._model.body(name).ipos
+        address = int(self._model.joint(name).qposadr[0])
+        self._data.qpos[address : address + 7] = [*(com - offset), *turn]
 
     def _lowest(self, name: str) -> float:
         """[m] height of the lowest corner of the object's collision boxes."""

@@ -11,12 +11,13 @@ import numpy as np
 
 from vlm2vla_sim.envs.frames import matrix_to_quaternion, quaternion_to_matrix
 from vlm2vla_sim.envs.mujoco.arm import COLLISION
-from vlm2vla_sim.envs.mujoco.paint import LIGHT_FROM_ABOVE, add_box
+from vlm2vla_sim.envs.mujoco.paint import add_box
+from vlm2vla_sim.envs.mujoco.table_stage import add_table_stage
 from vlm2vla_sim.envs.tasks import SINK, TABLE, Scene
 
 CAMERA = "primary"
-FOVY = 42.0948
-"""[degrees] 2 atan(240 / 623.588): SIMPLER's focal length on its 480 rows."""
+FOCAL, CENTRE = 623.588, (319.501, 239.545)
+"""[pixels] of SIMPLER's 640 x 480 camera. The twin's field of view keeps the focal length; its centre is the picture's."""
 # Position [m] and quaternion in the base frame, axes x forward, y left, z up.
 # simpler-env/ManiSkill2_real2sim@ef7a4d4 agents/configs/widowx/defaults.py
 _CAMERAS = {
@@ -27,13 +28,23 @@ _CAMERAS = {
 
 def add_stage(spec: mujoco.MjSpec, scene: Scene, *, quality: str) -> None:
     """Add everything of `scene` that is seen and not touched: surfaces, lights, camera."""
-    _add_camera(spec, scene)
+    position, turn = _CAMERAS[scene.name]
+    eye, axes = np.array(position), quaternion_to_matrix(np.array(turn))
+    _add_camera(spec, eye, axes)
     _add_lights(spec, shadows=quality == "high")
+
+    def ray(u: float, v: float) -> np.ndarray:
+        """(3,) direction of the pixel in column u, row v of SIMPLER's 640 x 480 picture."""
+        return axes @ [1.0, (CENTRE[0] - u) / FOCAL, (CENTRE[1] - v) / FOCAL]
+
+    if scene.name == TABLE.name:
+        add_table_stage(spec, ray, eye)
 
 
 def add_support(spec: mujoco.MjSpec, scene: Scene) -> None:
     """Add what carries the objects of `scene`, unseen: a plane that collides and, for the sink, boxes."""
-    height = scene.support_height - scene.base.z
+    # The sink's stage, on which it stands, lies at the height of the robot's base.
+    height = 0.0 if scene.name == SINK.name else scene.support_height - scene.base.z
     spec.worldbody.add_geom(
         name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=[0, 0, height], size=[2, 2, 0.1], group=COLLISION
     )
@@ -69,26 +80,28 @@ def _add_slope(spec: mujoco.MjSpec) -> None:
     geom.quat = [np.cos(slope / 2), np.sin(slope / 2), 0, 0]
 
 
-def _add_camera(spec: mujoco.MjSpec, scene: Scene) -> None:
-    position, quaternion = _CAMERAS[scene.name]
-    forward, left, up = quaternion_to_matrix(np.array(quaternion)).T
+def _add_camera(spec: mujoco.MjSpec, eye: np.ndarray, axes: np.ndarray) -> None:
+    forward, left, up = axes.T
     # MuJoCo's cameras look along -z with y up.
     turned = matrix_to_quaternion(np.stack([-left, up, -forward], axis=1))
-    spec.worldbody.add_camera(name=CAMERA, pos=position, quat=turned, fovy=FOVY)
+    fovy = float(np.degrees(2 * np.arctan(240 / FOCAL)))
+    spec.worldbody.add_camera(name=CAMERA, pos=eye, quat=turned, fovy=fovy)
 
 
 def _add_lights(spec: mujoco.MjSpec, *, shadows: bool) -> None:
-    headlight = spec.visual.headlight
-    headlight.ambient, headlight.diffuse, headlight.specular = [0.0] * 3, [0.0] * 3, [0.0] * 3
-    direction = np.array([0.25, -0.35, -1.0])
-    direction /= np.linalg.norm(direction)
+    """One lamp, behind and above the camera. A surface that faces up gets exactly 1, one turned away `_AMBIENT`."""
+    spec.visual.headlight.active = False
+    direction = np.array([0.25, 0.06, -1.0])
     spec.worldbody.add_light(
         name="lamp",
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        pos=[0, 0, 1.5],
-        dir=direction,
-        ambient=[0.0] * 3,
-        diffuse=[LIGHT_FROM_ABOVE / -direction[2]] * 3,
-        specular=[0.5] * 3,
+        pos=[0.0, -0.1, 1.5],
+        dir=direction / np.linalg.norm(direction),
+        ambient=[_AMBIENT] * 3,
+        diffuse=[(1.0 - _AMBIENT) * float(np.linalg.norm(direction))] * 3,
+        specular=[0.4] * 3,
         castshadow=shadows,
     )
+
+
+_AMBIENT = 0.5
