@@ -31,6 +31,10 @@ class ActionTextError(Vlm2VlaError, ValueError):
         """Index of the character at which reading stopped."""
 
 
+class AnswerError(Vlm2VlaError, ValueError):
+    """A model's answer to a question other than "which motion?" cannot be read: the policy's failure."""
+
+
 class ActionError(Vlm2VlaError, ValueError):
     """An action that no arm should be given: wrong shape, or a number that is not finite."""
 
@@ -53,6 +57,10 @@ class SettingError(Vlm2VlaError, ValueError):
 
 class RendererError(Vlm2VlaError):
     """No picture can be drawn on this machine; the text names the packages to install."""
+
+
+class AssetsError(Vlm2VlaError):
+    """Files that are not part of this package are needed and missing; the text says how to get them."""
 
 
 class RunFolderError(Vlm2VlaError, OSError):

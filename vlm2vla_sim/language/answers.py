@@ -1,0 +1,141 @@
+"""Reads the answers to the prompts that do not ask for motion: subtasks, plan, and the verifier's verdict.
+
+Models number, bullet, quote and explain; a list that is read with its introduction as the first subtask makes the robot
+try to do "Sure, here is the list". What is not clear is an error, or for the verifier `Verdict.UNCLEAR`, never a guess.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+
+from vlm2vla_sim.errors import AnswerError
+from vlm2vla_sim.language.prompts import ADVANCE, MAX_SUBTASKS, RETRY
+
+MAX_ANSWER = 10_000
+"""Characters of an answer that are read at most."""
+MAX_LINE = 300
+"""Characters of one subtask, or of a plan, at most."""
+
+_FENCE = re.compile(r"```[A-Za-z0-9_+-]*")
+_NUMBER = r"(?:(?:step|subtask)\s)?[0-9]{1,2}[.):]"
+_NUMBERED = re.compile(rf"{_NUMBER}\s+(.*)", re.IGNORECASE)
+_BULLETED = re.compile(r"[-*•]\s+(.*)")
+_NEXT_NUMBER = re.compile(rf"\s(?={_NUMBER}\s)", re.IGNORECASE)
+_WORD = re.compile(r"[a-z]+(?:['’][a-z]+)?")  # noqa: RUF001 - an apostrophe as models write it
+_YES = frozenset({ADVANCE, "yes", "done"})
+_NO = frozenset({RETRY, "no"})
+_NEGATIONS = frozenset({"not", "no", "never", "cannot", "don't", "isn't", "can't", "doesn't"})
+
+
+class Verdict(enum.StrEnum):
+    """What the verifier said about a subtask."""
+
+    ADVANCE = ADVANCE
+    RETRY = RETRY
+    UNCLEAR = "unclear"
+
+
+def read_subtasks(text: str) -> tuple[str, ...]:
+    r"""The subtasks listed in `text`: a JSON list of strings, or numbered, bulleted or plain lines.
+
+    Lines that are not numbered are passed over where others are, and so is an introduction that ends with a colon.
+    AnswerError for none, more than MAX_SUBTASKS, or one that is longer than MAX_LINE.
+
+    >>> read_subtasks("Sure:\n1. Grasp the carrot.\n2) Move it over the plate")
+    ('Grasp the carrot', 'Move it over the plate')
+    """
+    body = _body(text, "list of subtasks")
+    subtasks = [subtask for line in _listed(body) if (subtask := _tidy(line))]
+    if not subtasks:
+        raise AnswerError(f"There is no subtask in {body[:80]!r}; expected a numbered list.")
+    if len(subtasks) > MAX_SUBTASKS:
+        raise AnswerError(f"The answer lists {len(subtasks)} subtasks; expected at most {MAX_SUBTASKS}.")
+    for subtask in subtasks:
+        if len(subtask) > MAX_LINE:
+            raise AnswerError(
+                f"A subtask has {len(subtask)} characters, at most {MAX_LINE} are read: {subtask[:80]!r}…"
+            )
+    return tuple(subtasks)
+
+
+def read_plan(text: str) -> str:
+    r"""The motion plan in `text`, on one line. AnswerError when there is none, or more than MAX_LINE characters.
+
+    >>> read_plan('Plan: "Move down and slightly forward,\nthen close the gripper."')
+    'Move down and slightly forward, then close the gripper'
+    """
+    plan = _tidy(" ".join(_body(text, "motion plan").split()))
+    plan = _tidy(re.sub(r"^(?:motion )?plan:", "", plan, flags=re.IGNORECASE))
+    if not plan or len(plan) > MAX_LINE:
+        raise AnswerError(f"The motion plan has {len(plan)} characters; expected one sentence of at most {MAX_LINE}.")
+    return plan
+
+
+def read_verdict(text: str) -> Verdict:
+    r"""What `text` says about the subtask: its first word, or its last line of one word, or the one verdict in it.
+
+    >>> read_verdict("Retry. The carrot is still on the table."), read_verdict("The carrot is held.\n**advance**")
+    (<Verdict.RETRY: 'retry'>, <Verdict.ADVANCE: 'advance'>)
+    >>> read_verdict("I would not advance yet.")
+    <Verdict.UNCLEAR: 'unclear'>
+    """
+    if len(text) > MAX_ANSWER:
+        return Verdict.UNCLEAR
+    lines = [words for line in text.lower().splitlines() if (words := _WORD.findall(line))]
+    if not lines:
+        return Verdict.UNCLEAR
+    decisive = {_verdict(lines[0][0])}
+    if len(lines[-1]) == 1:
+        decisive.add(_verdict(lines[-1][0]))
+    words = {word for line in lines for word in line}
+    if not decisive - {Verdict.UNCLEAR} and not words & _NEGATIONS:
+        decisive = {Verdict(word) for word in words & {ADVANCE, RETRY}}
+    decisive -= {Verdict.UNCLEAR}
+    return decisive.pop() if len(decisive) == 1 else Verdict.UNCLEAR
+
+
+def _body(text: str, what: str) -> str:
+    """`text` without what a model wraps an answer in. AnswerError when nothing is left, or too much to read."""
+    if len(text) > MAX_ANSWER:
+        raise AnswerError(f"The {what} has {len(text):,} characters; at most {MAX_ANSWER:,} are read.")
+    parts = _FENCE.split(text)
+    body = (parts[1] if len(parts) > 1 else text).replace("**", "").strip()
+    if not body:
+        raise AnswerError(f"The {what} is empty.")
+    return body
+
+
+def _listed(body: str) -> list[str]:
+    """The items of the list in `body`, whichever way it is marked."""
+    if body.startswith("["):
+        return _from_json(body)
+    lines = [line.strip() for line in body.splitlines() if line.strip()]
+    if len(lines) == 1:
+        lines = _NEXT_NUMBER.split(lines[0])
+    for mark in (_NUMBERED, _BULLETED):
+        marked = [match.group(1) for line in lines if (match := mark.match(line))]
+        if marked:
+            return marked
+    return [line for line in lines if not line.endswith(":")]
+
+
+def _from_json(body: str) -> list[str]:
+    try:
+        items, _ = json.JSONDecoder().raw_decode(body)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise AnswerError(f"The list of subtasks starts with '[' but is no JSON: {body[:80]!r} ({error}).") from error
+    if not all(isinstance(item, str) for item in items):
+        raise AnswerError(f"The list of subtasks holds something else than texts: {body[:80]!r}.")
+    return [" ".join(item.split()) for item in items]
+
+
+def _tidy(line: str) -> str:
+    return line.strip().strip("\"'“”`").strip().rstrip(".;,").strip("\"'“”`").strip()
+
+
+def _verdict(word: str) -> Verdict:
+    if word in _YES:
+        return Verdict.ADVANCE
+    return Verdict.RETRY if word in _NO else Verdict.UNCLEAR

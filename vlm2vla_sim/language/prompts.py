@@ -1,0 +1,110 @@
+"""Every prompt we send: three stages of a decision and the verifier's question, the same in training and evaluation.
+
+A model that was trained on one wording and is asked with another is a worse model, and nobody sees why. So the text is
+made here and nowhere else, and `prompts_hash` goes into results and adapters: two runs with the same hash were asked
+the same questions. The wording is ours; the paper's prompts are not public. What it does say is kept: the stages, what
+each is given, and the axis convention in words (Hancock et al., "Actions as Language", arXiv 2509.22195, section 3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
+from vlm2vla_sim.language.grid import COLUMNS, MAX_ROWS
+
+MAX_SUBTASKS = 8
+"""A model that lists more has not understood; the longest of our tasks needs four."""
+
+ADVANCE, RETRY = "advance", "retry"
+"""The verifier's two answers."""
+
+_AXES = (
+    "The axes are those of the robot's base: x is forward (away from the robot), y is left and z is up, as the robot "
+    "sees it. Roll is a right-handed turn of the gripper about x, pitch about y, yaw about z."
+)
+
+_SUBTASKS = (
+    "The picture shows a robot arm. Its task: {instruction}\n"
+    "Which subtasks does it take, one after the other? Answer with a numbered list of at most {most} short lines."
+)
+
+_PLAN = (
+    "The picture shows a robot arm. Its subtask: {subtask}\n"
+    "How does the gripper have to move now? Answer with one sentence that names directions (forward, backward, left, "
+    "right, up, down, tilt, rotate) and what the gripper does (open or close), without numbers."
+)
+
+_ACTION = (
+    "The picture shows a robot arm. Its subtask: {subtask}\n"
+    "{plan}"
+    "Write the motion of the gripper that does this. {axes} Steps are carried out one after the other; in each, the "
+    "gripper first moves, then opens or closes. A step moves at most {most_cm} cm along each axis and turns at most "
+    "{most_degrees} degrees about it, and there are at most {most_rows} steps. {rules}\n"
+    "Example: {example}\n"
+    "Answer with the action only."
+)
+
+_VERIFY = (
+    "The first picture shows a robot arm before it acted, the second after.\n"
+    "It was to do this: {current}\n"
+    "{following}\n"
+    "Is it done? Answer with one word: {advance} if it is done, {retry} if it has to be tried again."
+)
+
+
+def subtasks_prompt(instruction: str) -> str:
+    """Stage 1, asked once, with the first image: what the task consists of."""
+    return _SUBTASKS.format(instruction=_one_line(instruction, "instruction"), most=MAX_SUBTASKS)
+
+
+def plan_prompt(subtask: str) -> str:
+    """Stage 2, with the present image: the motion in words without numbers."""
+    return _PLAN.format(subtask=_one_line(subtask, "subtask"))
+
+
+def action_prompt(subtask: str, plan: str, action_format: ActionFormat) -> str:
+    """Stage 3, with the present image: the motion in `action_format`. An empty `plan` is left out.
+
+    Without reasoning (the paper's variant VLM2VLA-NR), `subtask` is the instruction and `plan` is empty.
+    """
+    return _ACTION.format(
+        subtask=_one_line(subtask, "subtask"),
+        plan=f"Its motion plan: {_one_line(plan, 'plan')}\n" if plan else "",
+        axes=_AXES,
+        most_cm=COLUMNS[0].limit,
+        most_degrees=COLUMNS[3].limit,
+        most_rows=MAX_ROWS,
+        rules=action_format.rules,
+        example=action_format.example,
+    )
+
+
+def verify_prompt(current: str, following: str) -> str:
+    """The verifier's question about two images, before and after; `following` is empty after the last subtask."""
+    after = f"After that comes: {_one_line(following, 'next subtask')}" if following else "That is the last subtask."
+    return _VERIFY.format(current=_one_line(current, "current subtask"), following=after, advance=ADVANCE, retry=RETRY)
+
+
+def prompts_hash() -> str:
+    """SHA-256 (hexadecimal) of every prompt as it is sent, with placeholders for what a task or a model fills in.
+
+    It covers every format at its default resolution; a run's resolution is a setting of its own.
+    """
+    formats = [get_format(name, symbols="abcdefghij" if name == "tokens" else None) for name in FORMATS]
+    sent = [
+        subtasks_prompt("<instruction>"),
+        plan_prompt("<subtask>"),
+        *(action_prompt("<subtask>", plan, action_format) for action_format in formats for plan in ("<plan>", "")),
+        *(verify_prompt("<current>", following) for following in ("<next>", "")),
+    ]
+    return hashlib.sha256("\0".join(sent).encode()).hexdigest()
+
+
+def _one_line(text: str, what: str) -> str:
+    """`text` on one line, so that nothing in it can pass for another part of the prompt."""
+    line = " ".join(text.split())
+    if not line:
+        raise SettingError(f"The {what} is empty; expected a few words, for example 'put carrot on plate'.")
+    return line
