@@ -73,6 +73,8 @@ class SceneState:
     """What the source touches besides the target and the robot, by name ("table", "sink", ...)."""
     grasped: bool
     """Both fingers press on the source, each within 60 degrees of the opening direction."""
+    on_target: bool | None = None
+    """The simulator's own verdict, for a backend that reports it in place of SIMPLER's rule; None: the judge decides."""
 
 
 @dataclass(frozen=True, eq=False)

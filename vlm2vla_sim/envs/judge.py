@@ -55,7 +55,7 @@ class Judge:
         self._grasped |= scene.grasped
         self._held_steps = self._held_steps + 1 if scene.grasped else 0
         self._held_long |= self._held_steps >= CONSECUTIVE
-        on_target = self._is_on_target(scene)
+        on_target = self._is_on_target(scene) if scene.on_target is None else scene.on_target
         source_moved = self._moved(self._start.source.pose.position, scene.source.pose.position)
         target_moved = self._moved(self._start.target.pose.position, scene.target.pose.position)
         return Verdict(

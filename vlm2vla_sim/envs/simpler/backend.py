@@ -1,0 +1,160 @@
+"""Backend "simpler": SIMPLER's WidowX scenes, offered as every other backend offers its own.
+
+Without it a policy would have to know about batched tensors, ManiSkill's Euler angles and its shared photo, and a
+score would depend on which wrapper was used. Profile "simpler", the default, follows the original SIMPLER; "maniskill3"
+leaves ManiSkill 3's physics, start, centre of rotation and verdict as they are. `scenes` and `docs/architecture.md` say
+how they differ. Promised for one such environment in a process; a second does not disturb the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vlm2vla_sim.envs import frames
+from vlm2vla_sim.envs.base import Observation
+from vlm2vla_sim.envs.simpler import assets, contacts, renderer
+from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task
+from vlm2vla_sim.errors import BackendFaultError, unknown_name
+from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status
+
+PROFILES = ("simpler", "maniskill3")
+SHADERS = {"fast": "minimal", "high": "default"}
+"""`quality` -> ManiSkill's shader pack. The pictures differ little; "high" takes twice the time."""
+NAMES = {"arena": "table"}
+"""ManiSkill's name of a body -> ours, where `SceneState.touching` has another."""
+
+
+class SimplerBackend:
+    """The four Bridge scenes on ManiSkill 3; see `envs.base.Backend` for the contract."""
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        image_size: tuple[int, int] = (480, 640),
+        quality: str = "fast",
+        profile: str = "simpler",
+        render_backend: str = "auto",
+    ) -> None:
+        """Load the scene, which takes some seconds; AssetsError, MissingExtraError or RendererError if it cannot run.
+
+        image_size: SIMPLER's picture is 480 x 640; another size is that picture resampled (Lanczos), so that the field
+        of view stays. profile: one of `PROFILES`. render_backend: "auto" draws with an NVIDIA GPU if there is one, else
+        with the CPU.
+        """
+        if quality not in SHADERS:
+            raise unknown_name("quality", quality, SHADERS)
+        if profile not in PROFILES:
+            raise unknown_name("profile", profile, PROFILES)
+        assets.prepare()
+        device = renderer.probe().choose(render_backend)
+        self.profile = profile
+        self._task = task
+        self._base = task.scene.base
+        self._image_size = image_size
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a hundred packages that are not ours
+            from vlm2vla_sim.envs.simpler import scenes
+        self._parts = scenes
+        self._env: Any = scenes.make_scene(task, profile=profile, shader=SHADERS[quality], render_backend=device)
+        self._verdict: dict[str, Any] = {}
+
+    def reset(self, layout: Layout, rng: np.random.Generator) -> None:
+        """Start `layout` in a new physics scene; a used one remembers, and the same episode would end differently."""
+        with _faults("reset"):
+            observation, self._verdict = self._env.reset(options={"layout": layout, "reconfigure": True})
+        self._links = self._env.agent.robot.links_map
+        self._bodies = self._identify()
+        self._keep_picture(observation)
+
+    def move(self, delta: np.ndarray) -> None:
+        """One control step of 100 substeps; delta: (7,) float64, see `types.ACTION_SIZE`."""
+        step = delta[:3]
+        if self.profile == "simpler":
+            # ManiSkill turns the target about itself, the original about the gripper; a translation makes up for it.
+            before = self._target()
+            step = frames.advance_target(before, self._tcp(), delta).position - before.position
+        turn = frames.rotvec_to_euler_XYZ(delta[3:6])
+        action = np.array([*step, *turn, frames.gripper_to_simpler(delta[6])], dtype=np.float32)
+        with _faults("step"):
+            observation, _, _, _, self._verdict = self._env.step(action)
+        self._keep_picture(observation)
+
+    def observe(self) -> Observation:
+        """SIMPLER's picture and Bridge's proprioception."""
+        return {"pixels": {"primary": self._picture}, "agent_pos": frames.agent_pos(self._tcp(), self._opening())}
+
+    def status(self) -> Status:
+        """Ground truth after the last step."""
+        robot = RobotState(tcp=self._tcp(), target=self._target(), gripper=self._opening())
+        found = self._env.scene.px.get_contacts()
+        scene = SceneState(
+            source=self._body(self._task.source),
+            target=self._body(self._task.target),
+            touching=contacts.touching(found, self._bodies),
+            grasped=self._is_grasped(found),
+            on_target=bool(self._verdict["success"]) if "success" in self._verdict else None,
+        )
+        return Status(robot, scene)
+
+    def close(self) -> None:
+        """Let go of the scene."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def _keep_picture(self, observation: dict[str, Any]) -> None:
+        picture = observation["sensor_data"][self._parts.CAMERA]["rgb"][0].cpu().numpy()
+        if picture.shape[:2] != self._image_size:
+            height, width = self._image_size
+            picture = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+        self._picture = picture
+
+    def _tcp(self) -> Pose:
+        pose = self._links[self._parts.TCP].pose.sp
+        return self._base.pose_from_world(pose.p, pose.q)
+
+    def _target(self) -> Pose:
+        numbers = self._env.agent.get_controller_state()["arm"]["target_pose"][0].numpy().astype(np.float64)
+        return Pose(numbers[:3], numbers[3:] / np.linalg.norm(numbers[3:]))
+
+    def _opening(self) -> float:
+        return frames.opening_from_finger(float(self._env.agent.robot.get_qpos()[0, -2:].mean()))
+
+    def _body(self, spec: ObjectSpec) -> Body:
+        body = self._env.objs[spec.model]._bodies[0]
+        own = body.entity.pose
+        centre = (own * body.cmass_local_pose).p
+        return Body(spec.name, self._base.pose_from_world(centre, own.q), np.array(spec.extents))
+
+    def _is_grasped(self, found: list[Any]) -> bool:
+        if self.profile == "maniskill3":
+            return bool(self._env.agent.is_grasping(self._env.objs[self._task.source.model]))
+        left, right = (self._links[f"{side}_finger_link"].pose.sp.q for side in ("left", "right"))
+        opening = frames.quaternion_to_matrix(left)[:, 1], -frames.quaternion_to_matrix(right)[:, 1]
+        return contacts.is_grasped(found, self._bodies, opening)
+
+    def _identify(self) -> contacts.Bodies:
+        numbers = {str(part.name): number for number, part in self._env.segmentation_id_map.items()}
+        target = numbers[self._task.target.model]
+        return contacts.Bodies(
+            source=numbers[self._task.source.model],
+            expected=frozenset({target, *(numbers[name] for name in self._links)}),
+            fingers=(numbers["left_finger_link"], numbers["right_finger_link"]),
+            names={number: NAMES.get(name, name) for name, number in numbers.items()},
+        )
+
+
+@contextlib.contextmanager
+def _faults(doing: str) -> Iterator[None]:
+    """Turn what SAPIEN raises into the error that says: not the policy's doing."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise BackendFaultError(f"SAPIEN failed at a {doing}: {error}") from error

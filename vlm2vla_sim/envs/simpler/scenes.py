@@ -1,0 +1,193 @@
+"""ManiSkill 3's four Bridge scenes, once as shipped and once with the original SIMPLER's physics and start put back.
+
+ManiSkill 3 weakened the fingers' grip, shortened the settling and shares one photo between environments: a policy
+scored on it is not scored on what the published numbers are on. `Original` lists what is restored, each with its
+source. MS2 below is simpler-env/ManiSkill2_real2sim@ef7a4d4 `mani_skill2_real2sim/`, MS3 is mani_skill 3.0.1
+`mani_skill/`. Only this module imports ManiSkill, which looks for its assets at once: import it after
+`assets.prepare()`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import sapien
+import torch
+from mani_skill import logger
+from mani_skill.agents.robots.widowx.widowx import WidowX250S
+from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval import base_env, put_on_in_scene
+from sapien.physx import PhysxRigidDynamicComponent
+
+from vlm2vla_sim.envs import frames
+from vlm2vla_sim.envs.tasks import SINK, Layout, Task
+
+CAMERA = "3rd_view_camera"
+TCP = "ee_gripper_link"
+
+ORIGINAL_PHYSICS = {
+    # MS2 envs/sapien_env.py:596-608; contact offset envs/custom_scenes/move_near_in_scene.py:77-82
+    "scene_config": {
+        "contact_offset": 0.005,
+        "solver_position_iterations": 25,
+        "solver_velocity_iterations": 1,
+        "enable_pcm": False,
+    },
+    "default_materials_config": {"static_friction": 1.0, "dynamic_friction": 1.0, "restitution": 0.0},
+}
+_FINGER = {"material": "gripper", "patch_radius": 0.01, "min_patch_radius": 0.01}
+ORIGINAL_FINGERS = {
+    # MS2 agents/configs/widowx/defaults.py:15-32
+    "_materials": {"gripper": {"static_friction": 2.0, "dynamic_friction": 2.0, "restitution": 0.0}},
+    "link": {"left_finger_link": _FINGER, "right_finger_link": _FINGER},
+}
+ORIGINAL_PLANES = {"table": {"near": 0.1, "far": 10.0}, "sink": {"near": 0.01, "far": 10.0}}
+"""[m] between which the camera draws. MS2 sensors/camera.py (the default, for the table), defaults.py:284-298 (sink)"""
+DAMPING = 0.1
+"""[1/s] of both objects, linear and angular. MS2 move_near_in_scene.py:134-135"""
+DROP_HEIGHT = 0.87 + 0.5
+"""[m, world] from which the objects fall. MS2 custom_scenes/base_env.py:62, move_near_in_scene.py:283-285"""
+PARKED = (-10.0, 0.0, 0.0)
+"""[m, world] where the robot waits meanwhile. MS2 move_near_in_scene.py:303"""
+STILL = (1e-3, 1e-2)
+"""[m/s], [rad/s]: above either, summed over the objects, they get 1.5 s more. MS2 move_near_in_scene.py:317-322"""
+
+_NOISE = ("Mimic targets dictionary is missing", "No initial pose set for actor builder")
+"""Beginnings of what ManiSkill says of its own code at every reset; a user can do nothing about it."""
+
+
+def make_scene(task: Task, *, profile: str, shader: str, render_backend: str) -> Any:
+    """One environment of ManiSkill 3 for `task`, without its prompt and time limit; `reset` takes options["layout"].
+
+    profile: "simpler" or "maniskill3". shader: ManiSkill's shader pack. render_backend: "gpu" or "cpu".
+    """
+    camera: dict[str, Any] = {"shader_pack": shader}
+    physics: dict[str, Any] = {}
+    if profile == "simpler":
+        camera |= ORIGINAL_PLANES[task.scene.name]
+        physics = ORIGINAL_PHYSICS
+    logger.addFilter(_is_news)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Creating a tensor from a list of numpy.ndarrays")
+        return _scene_class(task, profile)(
+            obs_mode="rgb+segmentation",
+            sim_backend="physx_cpu",
+            render_backend=render_backend,
+            sensor_configs=camera,
+            sim_config=physics,
+        )
+
+
+def _scene_class(task: Task, profile: str) -> type:
+    """A class for one environment alone.
+
+    ManiSkill keeps the photo, and the list of what is drawn over it, in class attributes: a second environment repaints
+    the first, and draws what the first one did. (MS3 envs/tasks/digital_twins/base_env.py:44,50)
+    """
+    upstream = getattr(put_on_in_scene, task.simpler_id.removesuffix("-v0"))
+    rules = Original if profile == "simpler" else AsShipped
+    own = {"_rgb_overlay_images": {}, "_objects_to_remove_from_greenscreen": [], "task": task}
+    return type(upstream.__name__, (rules, upstream), own)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_NOISE)
+
+
+class Original(base_env.BaseBridgeEnv):
+    """What the original SIMPLER does differently from ManiSkill 3, besides `ORIGINAL_PHYSICS` and `ORIGINAL_PLANES`."""
+
+    task: Task
+
+    def _load_agent(self, options: dict[str, Any]) -> None:
+        robot: type[WidowX250S] = self.robot_uids
+        self.robot_uids = type(robot.__name__, (robot,), {"urdf_config": ORIGINAL_FINGERS})
+        super()._load_agent(options)
+
+    def _load_scene(self, options: dict[str, Any]) -> None:
+        super()._load_scene(options)
+        for body in self._bodies():
+            body.linear_damping = body.angular_damping = DAMPING
+
+    def _initialize_episode(self, env_idx: torch.Tensor, options: dict[str, Any]) -> None:
+        """Drop the objects upright, let them settle, then bring the robot. MS2 move_near_in_scene.py:268-340."""
+        layout: Layout = options.get("layout", self.task.layouts[0])
+        robot = self.agent.robot
+        robot.set_pose(sapien.Pose(PARKED))
+        source, target = self._bodies()
+        _drop(source, layout.source_xy, layout.source_yaw)
+        _drop(target, layout.target_xy, layout.target_yaw)
+        self._run(0.5)
+        _let_go(source)
+        _let_go(target)
+        self._run(0.5)
+        speed = np.linalg.norm(source.linear_velocity) + np.linalg.norm(target.linear_velocity)
+        turning = np.linalg.norm(source.angular_velocity) + np.linalg.norm(target.angular_velocity)
+        if speed > STILL[0] or turning > STILL[1]:
+            self._run(1.5)
+        self.agent.reset(init_qpos=np.array([*self.task.scene.home, frames.FINGER_OPEN, frames.FINGER_OPEN]))
+        base = self.task.scene.base
+        robot.set_pose(sapien.Pose([base.x, base.y, base.z], frames.HALF_TURN))
+
+    def evaluate(self) -> dict[str, Any]:
+        """Nothing: `envs.judge` judges, by the original's rule."""
+        return {}
+
+    def _bodies(self) -> list[PhysxRigidDynamicComponent]:
+        """Source and target."""
+        names = (self.source_obj_name, self.target_obj_name)
+        return [self.objs[name]._objs[0].find_component_by_type(PhysxRigidDynamicComponent) for name in names]
+
+    def _run(self, seconds: float) -> None:
+        for _ in range(round(self.sim_freq * seconds)):
+            self.scene.step()
+
+
+class AsShipped(base_env.BaseBridgeEnv):
+    """ManiSkill's own physics, settling and verdict; only where the objects start comes from us.
+
+    On SIMPLER's grid that is also where ManiSkill starts them, at its own heights. Its eggplant has 64 episodes, lying
+    in one of eight hand-made ways; of these, ours takes the nearest to the yaw of SIMPLER's and turns it by what is
+    left, which on SIMPLER's own 24 episodes is nothing.
+    """
+
+    task: Task
+
+    def _initialize_episode(self, env_idx: torch.Tensor, options: dict[str, Any]) -> None:
+        layout: Layout = options.get("layout", self.task.layouts[0])
+        shipped = self.xyz_configs, self.quat_configs
+        heights = shipped[0][0, :, 2].tolist()
+        places = [[*layout.source_xy, heights[0]], [*layout.target_xy, heights[1]]]
+        turns = [self._source_turn(layout.source_yaw), _about_z(layout.target_yaw)]
+        self.xyz_configs = torch.tensor(np.array([places]), dtype=torch.float32)
+        self.quat_configs = torch.tensor(np.array([turns]), dtype=torch.float32)
+        try:
+            super()._initialize_episode(env_idx, {"episode_id": torch.tensor([0])})
+        finally:
+            self.xyz_configs, self.quat_configs = shipped
+
+    def _source_turn(self, yaw: float) -> np.ndarray:
+        if self.task.scene is not SINK:
+            return _about_z(yaw)
+        # MS3 put_on_in_scene.py:110-121 names its eight orientations -45, 0, 45, ... 270 degrees.
+        step = int(np.rint(yaw / (np.pi / 4)))
+        return frames.multiply(_about_z(yaw - step * np.pi / 4), self.quat_configs[(step + 1) % 8, 0].numpy())
+
+
+def _about_z(yaw: float) -> np.ndarray:
+    return frames.rotvec_to_quaternion(np.array([0.0, 0.0, yaw]))
+
+
+def _drop(body: PhysxRigidDynamicComponent, xy: tuple[float, float], yaw: float) -> None:
+    """Put `body` in the air, free to fall and to turn about z only."""
+    body.entity.set_pose(sapien.Pose([*xy, DROP_HEIGHT], _about_z(yaw)))
+    body.set_locked_motion_axes([False, False, False, True, True, False])
+
+
+def _let_go(body: PhysxRigidDynamicComponent) -> None:
+    """Free `body` in every direction, at rest. Setting its pose wakes it. MS2 move_near_in_scene.py:309-314."""
+    body.set_locked_motion_axes([False] * 6)
+    body.entity.set_pose(body.entity.pose)
+    body.linear_velocity = body.angular_velocity = np.zeros(3)
