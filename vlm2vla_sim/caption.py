@@ -60,25 +60,6 @@ class Caption:
     """Name and state of each lamp, the last one being success."""
 
 
-def describe_row(row: np.ndarray) -> str:
-    """A row of a chunk, (7,) as `types.ACTION_SIZE`, in words: directions in cm, turns in degrees.
-
-    >>> describe_row(np.array([0.03, 0, -0.08, 0, 0, 0, 1]))
-    'forward 3 cm, down 8 cm, gripper open'
-    """
-    names = (("forward", "back"), ("left", "right"), ("up", "down"))
-    parts = [
-        f"{pair[0] if metres > 0 else pair[1]} {100 * abs(metres):.3g} cm"
-        for pair, metres in zip(names, row[:3].tolist(), strict=True)
-        if abs(metres) >= 0.0005
-    ]
-    turns = np.rad2deg(row[3:6]).round(1)
-    parts += [f"turn {axis} {turn:+.3g}°" for axis, turn in zip("xyz", turns.tolist(), strict=True) if turn]
-    opening = float(row[6])
-    gripper = {0.0: "closed", 1.0: "open"}.get(round(opening, 2), f"{opening:.0%} open")
-    return ", ".join([*(parts or ["stay"]), f"gripper {gripper}"])
-
-
 class CaptionStrip:
     """Draws captions for pictures of one width, redrawing only what changed since the last one."""
 

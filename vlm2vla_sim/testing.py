@@ -111,7 +111,7 @@ class FakeTextModel:
     """A `TextModel` that reads its answers from a script, and remembers what it was asked."""
 
     def __init__(self, answers: Mapping[str, Sequence[str]]) -> None:
-        """answers: what to say, in turn, for each stage ("subtasks", "plan", "action", "verify"); the last one repeats."""
+        """answers: what to say, in turn, for each stage ("subtasks", "plan", "action", …); the last one repeats."""
         self._answers = answers
         self.prompts: list[tuple[str, str]] = []
         """Stage and prompt of every call so far."""

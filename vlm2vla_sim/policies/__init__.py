@@ -13,7 +13,7 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.policies.base import Policy
@@ -87,4 +87,4 @@ def _find_factory(name: str) -> Callable[[PolicyContext], Policy]:
     if not callable(factory):
         names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
         raise unknown_name(f"policy factory in {module_name}", attribute, names)
-    return factory
+    return cast("Callable[[PolicyContext], Policy]", factory)

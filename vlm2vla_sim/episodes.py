@@ -1,0 +1,117 @@
+"""Runs the episodes of one run one after the other, in whatever process it is told to.
+
+It keeps the environment and the policy of a task from one episode to the next, because starting a simulator or loading
+a model for every episode would cost more than the episode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from vlm2vla_sim.envs.tasks import get_task
+from vlm2vla_sim.errors import BackendFaultError
+from vlm2vla_sim.rollout import run_episode
+from vlm2vla_sim.run_folder import RunSettings
+from vlm2vla_sim.subject import Subject, episode_seed, make_policy
+from vlm2vla_sim.types import EpisodeResult, Outcome
+
+if TYPE_CHECKING:
+    from vlm2vla_sim.policies.base import Policy
+
+
+@dataclass(frozen=True)
+class Item:
+    """One episode to be run."""
+
+    task: str
+    episode_id: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a process needs to know to run any episode of a run; it is sent to workers."""
+
+    settings: RunSettings
+    videos: Path | None
+    """Folder for the videos; None for none."""
+    logs: Path
+    """Folder for tracebacks."""
+
+    def subject(self) -> Subject:
+        """Whom the results are about."""
+        return Subject(self.settings.policy, self.settings.action_format, self.settings.noise_cm)
+
+    def error_result(self, item: Item, reason: str) -> EpisodeResult:
+        """The result of an episode that nobody lived to report."""
+        settings = self.settings
+        return EpisodeResult(
+            task=item.task,
+            episode_id=item.episode_id,
+            seed=episode_seed(settings.seed, item.task, item.episode_id),
+            backend=settings.backend,
+            profile="",
+            policy=settings.policy,
+            action_format=settings.action_format,
+            layouts=settings.layouts,
+            instruction=get_task(item.task).instruction,
+            outcome=Outcome.ERROR,
+            noise_cm=settings.noise_cm,
+            reason=reason,
+        )
+
+
+class EpisodeRunner:
+    """Runs items of a job, each to its result."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._task: str | None = None
+        self._env: gym.Env[Any, Any] | None = None
+        self._policy: Policy | None = None
+
+    def run(self, item: Item) -> EpisodeResult:
+        """The result of one episode; errors that would meet every episode are raised."""
+        settings = self._job.settings
+        env, policy = self._prepare(item.task)
+        result = run_episode(
+            env,
+            policy,
+            episode_id=item.episode_id,
+            seed=episode_seed(settings.seed, item.task, item.episode_id),
+            layouts=settings.layouts,
+            subject=self._job.subject(),
+            videos=self._job.videos,
+            log=self._job.logs / f"ep{item.episode_id:04d}_{item.task}.txt",
+        )
+        if result.outcome is Outcome.ERROR:
+            # What broke once may be broken for good: the next episode gets a new simulator and a new policy.
+            self.close()
+        return result
+
+    def close(self) -> None:
+        """Release the environment. May be called twice; a fault on the way out costs nothing that was measured."""
+        env, self._env, self._policy, self._task = self._env, None, None, None
+        if env is None:
+            return
+        try:
+            env.close()
+        except (BackendFaultError, OSError):
+            return
+
+    def _prepare(self, task: str) -> tuple[gym.Env[Any, Any], Policy]:
+        if self._env is None or self._policy is None or task != self._task:
+            self.close()
+            settings = self._job.settings
+            self._env = gym.make(
+                get_task(task).env_id,
+                backend=settings.backend,
+                image_size=settings.image_size,
+                quality=settings.quality,
+            )
+            self._policy = make_policy(self._env, self._job.subject())
+            self._task = task
+        return self._env, self._policy
