@@ -16,7 +16,7 @@ from vlm2vla_sim.errors import WireError
 KINDS = "biuf"
 """Kinds of dtype that are written: bool, int, unsigned, float."""
 SMALL = 64
-"""Elements up to which an array is written as a list: the receiver gets one it may write to."""
+"""Elements up to which an array is written as a list: the receiver gets one it may write to. (A list cannot say (0, 3).)"""
 MAX_DEPTH = 32
 
 
@@ -79,7 +79,7 @@ def _put_array(array: np.ndarray, out: bytearray, depth: int) -> None:
     if array.dtype.kind not in KINDS:
         raise WireError(f"An array of {array.dtype} cannot be sent; numbers and booleans can.")
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
-    if array.size <= SMALL:
+    if 0 < array.size <= SMALL:
         out += b"cnumpy\narray\n("
         _put(little.tolist(), out, depth + 1)
         _put(little.dtype.str, out, depth + 1)
