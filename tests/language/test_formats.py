@@ -219,6 +219,7 @@ def test_an_unknown_format_is_answered_with_the_nearest_name() -> None:
         ("tokens", {"symbols": ["", *"abcdefghi"]}, "'' cannot stand for a digit"),
         ("tokens", {"symbols": [" a", *"bcdefghij"]}, "' a' cannot stand for a digit"),
         ("tokens", {"symbols": ["−", *"bcdefghij"]}, "cannot stand for a digit"),  # noqa: RUF001
+        ("tokens", {"symbols": ["º", *"bcdefghij"]}, "cannot stand for a digit"),
         ("tokens", {"symbols": ["ab", *"acdefghij"]}, "'a' begins the symbol 'ab'"),
     ],
 )
