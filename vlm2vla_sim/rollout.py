@@ -165,7 +165,7 @@ class _Run:
             decision = self._decide()
             if decision is None:
                 self._caption = dataclasses.replace(
-                    self._caption, words="", error="", motion="done: hold still to the end"
+                    self._caption, plan="", words="", error="", motion="done: hold still to the end"
                 )
                 while not self._over:
                     self._step(self._hold())

@@ -39,6 +39,8 @@ class EpisodeVideo:
         self._text = self._canvas[picture_height : picture_height + self._strip.height, : self._strip.width]
         self._path = _reserve(folder, f"{stem}_{UNFINISHED}")
         self._encoder = _start_encoder(self._path, self._canvas.shape[:2], fps)
+        self._status: int | None = None
+        self._said = b""
 
     @property
     def path(self) -> Path:
@@ -70,21 +72,17 @@ class EpisodeVideo:
 
     def close(self) -> int:
         """End the encoder and return its exit status. What was added so far stays, under the unfinished name."""
-        pipe = self._encoder.stdin
-        assert pipe is not None
-        try:
-            pipe.close()
-        except OSError:
-            self._encoder.kill()  # It no longer reads: its exit status says the rest.
-        try:
-            return self._encoder.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self._encoder.kill()
-            return self._encoder.wait()
+        if self._status is None:
+            try:
+                _, self._said = self._encoder.communicate(timeout=GRACE)
+            except subprocess.TimeoutExpired:
+                self._encoder.kill()
+                _, self._said = self._encoder.communicate()
+            self._status = self._encoder.returncode
+        return self._status
 
     def _failed(self) -> RunFolderError:
-        status = self.close()
-        return _write_error(self._path, status, self._encoder)
+        return _sentence(self._path, self.close(), self._said)
 
 
 def _even(length: int) -> int:
@@ -158,11 +156,6 @@ def _make_seekable(fragmented: Path, final: Path) -> None:
         final.unlink(missing_ok=True)
         raise _sentence(fragmented, done.returncode, done.stderr)
     fragmented.unlink()
-
-
-def _write_error(path: Path, status: int, encoder: subprocess.Popen[bytes]) -> RunFolderError:
-    assert encoder.stderr is not None
-    return _sentence(path, status, encoder.stderr.read())
 
 
 def _sentence(path: Path, status: int, words: bytes) -> RunFolderError:

@@ -18,7 +18,7 @@ from vlm2vla_sim.envs.tasks import SINK, TABLE, Scene
 
 CAMERA = "primary"
 FOCAL, CENTRE = 623.588, (319.501, 239.545)
-"""[pixels] of SIMPLER's 640 x 480 camera. The twin's field of view keeps the focal length; its centre is the picture's."""
+"""[pixels] of SIMPLER's 640 x 480 camera. The twin keeps the focal length; its centre is the picture's."""
 # Position [m] and quaternion in the base frame, axes x forward, y left, z up.
 # simpler-env/ManiSkill2_real2sim@ef7a4d4 agents/configs/widowx/defaults.py
 _CAMERAS = {
@@ -96,8 +96,9 @@ def _add_camera(spec: mujoco.MjSpec, eye: np.ndarray, axes: np.ndarray) -> None:
 
 
 def _add_lights(spec: mujoco.MjSpec, scene: Scene, *, shadows: bool) -> None:
-    """One lamp, high on the left at the table, above the sink. A surface that faces up gets exactly 1, one turned away `_AMBIENT`."""
+    """One lamp: a surface that faces up gets exactly 1, one turned away `_AMBIENT`."""
     spec.visual.headlight.active = False
+    # At the table SIMPLER's light comes from the left, at the sink from above.
     direction = np.array([0.15, -0.45, -1.0] if scene.name == TABLE.name else [0.0, -0.1, -1.0])
     spec.worldbody.add_light(
         name="lamp",

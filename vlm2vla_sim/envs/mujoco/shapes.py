@@ -63,7 +63,8 @@ def loft(sections: np.ndarray, *, around: int = 20, power: float = 2.0) -> Mesh:
     y = half_width[:, None] * across
     z = (low + high)[:, None] / 2 + (high - low)[:, None] / 2 * upward
     points = np.stack([np.broadcast_to(x[:, None], y.shape), y, z], axis=-1)
-    v = np.broadcast_to(((x - x[0]) / (x[-1] - x[0]))[:, None], y.shape)
+    # A little short of the picture's ends: a repeated picture would let them bleed into each other.
+    v = np.broadcast_to((0.02 + 0.96 * (x - x[0]) / (x[-1] - x[0]))[:, None], y.shape)
     u = np.broadcast_to(np.linspace(0, 1, around + 1), y.shape)
     # Closed by repeating the end's middle, so that the ends need no faces of another kind.
     ends = [np.repeat(points[[i]].mean(axis=1, keepdims=True), around + 1, axis=1) for i in (0, -1)]
@@ -88,8 +89,7 @@ def lathe(profile: np.ndarray, *, around: int = 32) -> Mesh:
 def rounded_rectangle(low: Sequence[float], high: Sequence[float], z: float, radii: Sequence[float]) -> np.ndarray:
     """(25, 3) points of a closed level curve [m], clockwise seen from above, from the corner (low x, high y) on.
 
-    `radii` are those of the four corners in that order: (low x, high y), (high x, high y), (high x, low y), (low x, low y).
-    Curves of this kind have the same number of points, so that `sheet` can span them.
+    `radii` are those of its corners in that order. Curves of this kind have equally many points: `sheet` can span them.
     """
     (x0, y0), (x1, y1) = low, high
     turn = np.linspace(0, np.pi / 2, 6)

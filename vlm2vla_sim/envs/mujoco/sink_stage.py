@@ -1,4 +1,4 @@
-"""How the sink scene looks: a light-blue toy sink with a yellow drainer basket on a wooden table, as in SIMPLER's photo.
+"""How the sink scene looks: a light-blue toy sink with a yellow drainer on a wooden table, as in SIMPLER's photo.
 
 What carries the eggplant is in `scenery`; here is what the camera sees of it. The two differ by a centimetre where
 SIMPLER's photo and SIMPLER's collision mesh do. Lengths [m], base frame.
@@ -37,6 +37,7 @@ SEAM = -0.037
 _COLOURS = {
     "black": (8, 10, 18),
     "underside": (33, 30, 32),
+    "lip": (140, 147, 144),
     "ring": (124, 141, 144),
     "rack": (142, 152, 153),
     "groove": (112, 134, 137),
@@ -47,23 +48,19 @@ _COLOURS = {
     "faucet_front": (86, 82, 81),
     "column": (88, 84, 81),
     "lever": (100, 92, 86),
-    "white_wall": (160, 143, 134),
-    "tiles": (80, 68, 59),
-    "joint": (60, 50, 44),
-    "mat": (52, 42, 38),
+    "joint": (55, 46, 40),
+    "mat": (48, 38, 35),
+    "straw": (98, 82, 70),
     "pan": (38, 33, 32),
-    "floor": (176, 158, 150),
 }
 _NAMES = list(_COLOURS)
 
-_YELLOW = {"rim": (186, 164, 114), "wire": (176, 158, 106), "panel": (170, 145, 72), "well": (160, 134, 58)}
+_YELLOW = {"rim": (186, 164, 114), "wire": (176, 158, 106), "panel": (192, 164, 82), "well": (166, 139, 60)}
 _YELLOW_NAMES = list(_YELLOW)
 
 # The basins' colours: one row per ring from the outside of the rim to the middle of the floor, one column per corner
 # (near left, far left, far right, near right).
 _TUB_COLOURS = """
-6e7371 6e7371 6e7371 6e7371
-979e9b 8d9495 7b8787 969e9a
 969f9e 8f9698 848f90 949c99
 9aa19e 979e9d 8f9795 959d99
 6c8488 78939a 5c7478 5a7070
@@ -73,16 +70,55 @@ _TUB_COLOURS = """
 8c9899 8f9f9f 8d9999 8a9492
 """
 _BASIN_COLOURS = """
-6e7371 6e7371 6e7371 6e7371
-979e9b 8d9495 8d9495 979e9b
 969f9e 8f9698 8f9698 969f9e
 969f9e 8f9698 8f9698 969f9e
 7d877b 77837a 667065 707a6e
 75807a 747f74 636d62 6c766c
-838c80 7f887b 737c70 7b8478
-848d80 818a7d 7b8478 7f887b
-868f82 838c7f 7f887b 818a7d
+8b9488 879083 7d867a 89928a
+8f988c 8a9388 869084 909a90
+929b90 8d968b 8a948a 929c92
 """
+
+# The wooden table, seen from above: rows of 5 cm from x = 0.359 to 0.109, columns of 12.8 cm from y = 0.26 to -0.38.
+_WOOD_COLOURS = """
+a0804e a0804e a0804e a0804e a5834f
+a0804e a0804e a0804e a0804e a5834f
+a0783f 5a3c1e 583a1e 56381e a5834f
+a88350 7a5630 744e2a 744e2c a5834f
+aa8451 a27c48 a57e4d a98455 a5834f
+"""
+
+_AHEAD, _ASIDE, _LEVEL = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+_Place = tuple[tuple[float, float, float], tuple[float, float, float], list[tuple[float, float]]]
+"""A point and the normal of a plane, and four pixels of the photo: top left, top right, bottom left, bottom right."""
+_BACKGROUND: dict[str, tuple[_Place, str]] = {
+    "white_wall": (
+        ((0.62, 0, 0), _AHEAD, [(150, -80), (760, -80), (130, 160), (760, 260)]),
+        "a18f86 a0928a 988880\n ac9b91 a99a91 a3938a\n a6958c aa9b92 ad9d93",
+    ),
+    "tiles": (
+        (((0, 0.18, 0)), _ASIDE, [(-160, -80), (250, -80), (-160, 330), (178, 80)]),
+        "766759 69594e\n 50423a 4b3f36",
+    ),
+    "floor": (
+        ((0, 0, -0.30), _LEVEL, [(-120, 300), (260, 460), (-120, 620), (260, 620)]),
+        "b09e95 b09e95\n b09e95 b09e95",
+    ),
+}
+# Flat pieces that stand in for shapes of which only the front is ever seen: colour, place.
+_BILLBOARDS: list[tuple[str, _Place]] = [
+    ("pan", ((0.61, 0, 0), _AHEAD, [(530, 2), (760, 28), (530, 13), (760, 56)])),
+    ("pan", ((0.55, 0, 0), _AHEAD, [(617, 119), (760, 132), (618, 123), (760, 160)])),
+    ("joint", ((0, 0.179, 0), _ASIDE, [(88, -10), (90, -10), (119, 92), (121, 92)])),
+    ("mat", ((0, 0, 0.09), _LEVEL, [(158, 54), (192, 50), (-60, 236), (-60, 290)])),
+    ("straw", ((0, 0, 0.0905), _LEVEL, [(164, 56), (165, 56), (-60, 245), (-60, 248)])),
+    ("straw", ((0, 0, 0.0905), _LEVEL, [(171, 56), (172, 56), (-60, 257), (-60, 260)])),
+    ("straw", ((0, 0, 0.0905), _LEVEL, [(177, 56), (178, 56), (-60, 267), (-60, 270)])),
+    ("navy", ((0.387, 0, 0), _AHEAD, [(335, -40), (471, -40), (338, 109), (459, 135)])),
+    ("navy_side", ((0.387, 0, 0), _AHEAD, [(471, -40), (487, -40), (459, 135), (474, 113)])),
+    ("recess", ((0.3865, 0, 0), _AHEAD, [(352, -40), (452, -40), (353, 105), (441, 127)])),
+    ("navy", ((0.410, 0, 0), _AHEAD, [(158, -40), (196, -40), (187, 70), (217, 52)])),
+]
 
 
 def add_sink_stage(spec: mujoco.MjSpec, on_plane: OnPlane) -> None:
@@ -91,21 +127,14 @@ def add_sink_stage(spec: mujoco.MjSpec, on_plane: OnPlane) -> None:
     for name, mesh, colours in (("tub", _tub(), _TUB_COLOURS), ("basin", _basin(), _BASIN_COLOURS)):
         picture = textures.to_picture(textures.spread(textures.colour_map(colours), (72, 32)))
         add_visual(world, spec, f"look_{name}", mesh=mesh, paint=Paint(picture, glow=0.85))
-    add_visual(
-        world, spec, "look_basket", mesh=_basket(), paint=Paint(textures.palette(list(_YELLOW.values())), glow=0.4)
-    )
-    parts = [*_fittings(), *_furniture(), *_surroundings(on_plane)]
-    add_visual(
-        world,
-        spec,
-        "look_fittings",
-        mesh=merge(parts),
-        paint=Paint(textures.palette(list(_COLOURS.values())), glow=0.6),
-    )
-    colours = textures.colour_map(
-        "4a3018 634020 684422 68442b\n8f6a38 916939 9b7344 a07848\n a07848 9f7c4c 9a744a a07a4c"
-    )
-    wood = Paint(textures.wood(colours, (128, 256), seed=21, contrast=0.5), glow=0.7)
+    yellow, plain = (textures.palette(list(table.values())) for table in (_YELLOW, _COLOURS))
+    add_visual(world, spec, "look_basket", mesh=_basket(), paint=Paint(yellow, glow=0.7))
+    parts = [*_fittings(), *_billboards(on_plane)]
+    add_visual(world, spec, "look_fittings", mesh=merge(parts), paint=Paint(plain, glow=0.8))
+    for name, (place, colours) in _BACKGROUND.items():
+        shade = textures.to_picture(textures.spread(textures.colour_map(colours), (32, 32)))
+        add_visual(world, spec, f"look_{name}", mesh=_quad(on_plane, place), paint=Paint(shade, glow=0.95))
+    wood = Paint(textures.wood(textures.colour_map(_WOOD_COLOURS), (256, 512), seed=21, contrast=0.8), glow=0.7)
     add_visual(world, spec, "look_table", mesh=_wooden_table(), paint=wood)
 
 
@@ -114,7 +143,7 @@ def _part(mesh: Mesh, name: str) -> Mesh:
 
 
 def _rings(rings: list[tuple[float, float, float, float, float, tuple[float, float, float, float]]]) -> Mesh:
-    """A surface through rounded rectangles (x0, x1, y0, y1, z, radii), outermost first, closed in the middle of the last."""
+    """A surface through rounded rectangles (x0, x1, y0, y1, z, radii), outermost first, closed in the last's middle."""
     curves = [rounded_rectangle((x0, y0), (x1, y1), z, radii) for x0, x1, y0, y1, z, radii in rings]
     curves.append(np.broadcast_to(curves[-1].mean(axis=0), curves[-1].shape))
     points = np.stack(curves)
@@ -128,9 +157,7 @@ def _tub() -> Mesh:
     square = (0.0, 0.0, 0.02, 0.02)
     return _rings(
         [
-            (0.148, 0.436, -0.281, SEAM, 0.1130, square),
-            (0.144, 0.440, -0.285, SEAM, 0.1210, square),
-            (0.148, 0.436, -0.281, SEAM, COUNTER, square),
+            (0.148, 0.436, -0.277, SEAM, COUNTER, square),
             (0.168, 0.359, -0.264, -0.045, COUNTER, (0.032,) * 4),
             (0.173, 0.354, -0.259, -0.050, 0.1200, (0.030,) * 4),
             (0.186, 0.344, -0.245, -0.062, 0.0830, (0.026,) * 4),
@@ -144,53 +171,56 @@ def _basin() -> Mesh:
     square = (0.02, 0.02, 0.0, 0.0)
     return _rings(
         [
-            (0.148, 0.436, SEAM, 0.104, 0.1130, square),
-            (0.144, 0.440, SEAM, 0.108, 0.1210, square),
             (0.148, 0.436, SEAM, 0.104, COUNTER, square),
-            (0.176, 0.366, -0.026, 0.084, COUNTER, (0.022,) * 4),
-            (0.180, 0.362, -0.023, 0.081, 0.1190, (0.02,) * 4),
-            (0.190, 0.350, -0.016, 0.074, 0.0880, (0.02,) * 4),
-            (0.194, 0.346, -0.013, 0.071, 0.0800, (0.02,) * 4),
-            (0.202, 0.338, -0.006, 0.064, 0.0755, (0.018,) * 4),
+            (0.174, 0.370, -0.028, 0.083, COUNTER, (0.022,) * 4),
+            (0.178, 0.369, -0.025, 0.080, 0.1190, (0.02,) * 4),
+            (0.188, 0.366, -0.018, 0.073, 0.0880, (0.02,) * 4),
+            (0.192, 0.360, -0.015, 0.070, 0.0800, (0.02,) * 4),
+            (0.200, 0.350, -0.008, 0.063, 0.0755, (0.018,) * 4),
         ]
     )
 
 
 def _basket() -> Mesh:
     """The drainer: a thick rim, ribs across, bars along, hoops for plates and a box for cutlery at the far end."""
-    radius, z = 0.0052, 0.1315
+    z = 0.1315
 
     def yellow(mesh: Mesh, name: str) -> Mesh:
         return tinted(mesh, _YELLOW_NAMES.index(name), len(_YELLOW_NAMES))
 
-    def wire(*points: tuple[float, float, float], thickness: float = 0.0021) -> Mesh:
-        return yellow(tube(np.array(points), thickness, around=5), "wire")
+    def wire(*points: tuple[float, float, float]) -> Mesh:
+        return yellow(tube(np.array(points), 0.0023, around=5), "wire")
 
-    rim = rounded_rectangle((0.1735, -0.0305), (0.3680, 0.0855), z, (0.022,) * 4)
-    parts = [yellow(tube(rim, radius, around=8), "rim")]
-    for x in (0.200, 0.2255, 0.251, 0.276, 0.2985, 0.3070, 0.3150, 0.3230, 0.3300):
+    rim = rounded_rectangle((0.1700, -0.0325), (0.3700, 0.0835), z, (0.022,) * 4)
+    # The curve's ends are pressed together by a middle point, so that the rod closes without a notch.
+    rim = np.concatenate([rim[:1] * 0.5 + rim[-2:-1] * 0.5, rim[:-1], rim[:1] * 0.5 + rim[-2:-1] * 0.5])
+    parts = [yellow(tube(rim, 0.0050, around=8), "rim")]
+    for x in (0.1975, 0.2240, 0.2500, 0.2755, 0.2985, 0.3070, 0.3150, 0.3230, 0.3310):
         parts.append(
-            wire((x, 0.083, z), (x, 0.079, 0.126), (x, 0.066, 0.086), (x, 0.060, 0.0805), (x, -0.008, 0.0805),
-                 (x, -0.014, 0.086), (x, -0.026, z))
+            wire((x, 0.082, z + 0.003), (x, 0.077, z + 0.002), (x, 0.074, 0.126), (x, 0.062, 0.086), (x, 0.056, 0.0805),
+                 (x, -0.008, 0.0805), (x, -0.014, 0.086), (x, -0.026, z))
         )  # fmt: skip
-    for y in (0.057, 0.0335, 0.010):
-        parts.append(wire((0.176, y, z), (0.181, y, 0.126), (0.194, y, 0.0835), (0.200, y, 0.0805), (0.300, y, 0.0805)))
-    for x in (0.3000, 0.3090, 0.3180, 0.3270):
-        hoop = [(x, 0.002, 0.081), (x, 0.008, 0.108), (x, 0.013, 0.1125), (x, 0.018, 0.108), (x, 0.026, 0.081)]
-        parts.append(wire(*hoop))
-    parts += [
-        yellow(box((0.3400, -0.027, 0.080), (0.3415, 0.081, 0.1270)), "panel"),
-        yellow(box((0.3650, -0.027, 0.080), (0.3665, 0.081, 0.1300)), "panel"),
-        yellow(box((0.3415, -0.027, 0.080), (0.3650, 0.081, 0.1050)), "well"),
-        yellow(box((0.3415, 0.026, 0.080), (0.3650, 0.0275, 0.1260)), "rim"),
-    ]
-    return merge(parts)
+    for y in (0.072, 0.054, 0.0315, 0.008, -0.012):
+        front = [(0.172, y, z + 0.003), (0.177, y, z + 0.002), (0.180, y, 0.127), (0.189, y, 0.088)]
+        parts.append(wire(*front, *([(0.194, y, 0.0805), (0.300, y, 0.0805)] if 0 < y < 0.06 else [])))
+    for x in (0.2985, 0.3080, 0.3170, 0.3260):
+        hoop = [(x, 0.000, 0.081), (x, 0.006, 0.110), (x, 0.010, 0.1155), (x, 0.015, 0.1160), (x, 0.019, 0.111)]
+        parts.append(wire(*hoop, (x, 0.026, 0.081)))
+    return merge(parts + [yellow(box(low, high), name) for name, low, high in _CUTLERY_BOX])
+
+
+_CUTLERY_BOX = (
+    ("panel", (0.3435, -0.027, 0.080), (0.3445, 0.079, 0.1280)),
+    ("panel", (0.3660, -0.027, 0.080), (0.3670, 0.079, 0.1315)),
+    ("well", (0.3445, -0.027, 0.080), (0.3660, 0.079, 0.1080)),
+    ("rim", (0.3445, 0.0255, 0.080), (0.3660, 0.0270, 0.1270)),
+)
 
 
 def _fittings() -> list[Mesh]:
-    """What sits on and in the sink: drain, screw holes, faucet, the rack's ribs."""
+    """What sits on and in the sink: drain, screw holes, faucet, the rack's ribs, the dark box below the rim."""
     parts = []
-    for centre, radius, z in (((0.2605, -0.1545), 0.0098, 0.0706), ((0.272, 0.024), 0.0105, 0.0761)):
+    for centre, radius, z in (((0.2605, -0.1545), 0.0098, 0.0706), ((0.269, 0.022), 0.0100, 0.0761)):
         parts.append(_part(_disc(centre, 0.0, radius, z), "black"))
     for inner, outer in ((0.0205, 0.0217), (0.0300, 0.0315)):
         parts.append(_part(_disc((0.2605, -0.1545), inner, outer, 0.0704), "ring"))
@@ -198,71 +228,51 @@ def _fittings() -> list[Mesh]:
         parts.append(_part(_disc(centre, 0.0, 0.0016, COUNTER + 0.0004), "black"))
     # Of the box below the rim only its front and left side are ever seen.
     edge = [(0.430, 0.075), (0.190, 0.065), (0.170, 0.055), (0.160, 0.035), (0.160, -0.275)]
-    skirt = np.array([[(x, y, z) for x, y in edge] for z in (0.114, 0.074)])
-    parts.append(_part(sheet(skirt), "underside"))
+    parts.append(_part(sheet(np.array([[(x, y, z) for x, y in edge] for z in (0.114, 0.074)])), "underside"))
+    rim = [(0.004, 0.1130), (0.0, 0.1210), (0.004, COUNTER)]
+    lip = [rounded_rectangle((0.144 + d, -0.281 + d), (0.440 - d, 0.108 - d), z, (0.02,) * 4) for d, z in rim]
+    parts.append(_part(sheet(np.stack(lip)), "lip"))
     for left, right in ((0.0835, 0.0520), (0.0420, 0.0225), (0.0130, -0.0080), (-0.0180, -0.0345)):
-        parts.append(_part(_lobe(left, right, 0.1490), "rack"))
-    parts.append(_part(_lobe(0.0800, -0.0300, 0.1360), "groove"))
+        parts.append(_part(_lobe(left, right, 0.1455), "rack"))
+    parts.append(_part(_lobe(0.0800, -0.0300, 0.1340), "groove"))
     return parts + _faucet()
 
 
 def _faucet() -> list[Mesh]:
-    rings = [rounded_rectangle((0.363, -0.2525), (0.430, -0.1660), z, (0.012,) * 4) for z in (COUNTER, 0.1370, 0.1395)]
-    rings[2] = rings[2] + (rings[2].mean(axis=0) - rings[2]) * [0.05, 0.05, 0]
-    plate = sheet(np.stack([rings[1], rings[0]]))
-    top = sheet(np.stack([rings[1], rings[2], np.broadcast_to(rings[2].mean(axis=0), rings[2].shape)]))
+    low, high = (0.3765, -0.2540), (0.4230, -0.1660)
+    foot, edge = (rounded_rectangle(low, high, z, (0.012,) * 4) for z in (COUNTER, 0.1395))
+    middle = np.broadcast_to(edge.mean(axis=0), edge.shape)
     steps = [(0.0, 0.13), (0.0170, 0.13), (0.0168, 0.176), (0.0155, 0.1785), (0.0135, 0.1785), (0.0133, 0.199)]
     steps += [(0.0125, 0.201), (0.0112, 0.201), (0.0110, 0.42), (0.0, 0.42)]
-    column = moved(lathe(np.array(steps), around=16), (0.4045, -0.1895, 0))
-    valve = loft(np.array([(0, 0.013, -0.013, 0.013), (0.040, 0.0125, -0.0125, 0.0125), (0.044, 0.009, -0.009, 0.009)]))
-    lever = tube(np.array([(0.419, -0.2260, 0.178), (0.424, -0.2300, 0.200), (0.428, -0.2330, 0.218)]), 0.0045)
+    column = lathe(np.array(steps), around=16)
+    # The photo's faucet leans.
+    column.vertices[:, 1] += 0.079 * (column.vertices[:, 2] - 0.1424)
+    valve = loft(np.array([(0, 0.013, -0.013, 0.013), (0.028, 0.0125, -0.0125, 0.0125), (0.032, 0.009, -0.009, 0.009)]))
+    lever = tube(np.array([(0.415, -0.2079, 0.180), (0.415, -0.2079, 0.200), (0.415, -0.2075, 0.2208)]), 0.0042)
     return [
-        _part(plate, "faucet_front"),
-        _part(top, "faucet"),
-        _part(column, "column"),
-        _part(moved(valve, (0.408, -0.192, 0.166), yaw=-1.25), "lever"),
+        _part(sheet(np.stack([foot, edge])), "faucet_front"),
+        _part(sheet(np.stack([edge, middle])), "faucet"),
+        _part(moved(column, (0.4045, -0.1893, 0)), "column"),
+        _part(moved(valve, (0.408, -0.188, 0.169), yaw=-1.15), "lever"),
         _part(lever, "lever"),
     ]
 
 
 def _lobe(left: float, right: float, top: float) -> Mesh:
     """One of the rack's ribs, between two y, rising from the rim at x = 0.374."""
-    half = (left - right) / 2
     height = top - COUNTER
-    profile = [(0.374, 0.02), (0.3765, 0.45), (0.382, 0.82), (0.390, 0.97), (0.400, 1.0), (0.430, 0.95)]
-    sections = [(x, half, COUNTER - 0.002, COUNTER + height * share) for x, share in profile]
+    profile = [(0.374, 0.02), (0.3765, 0.45), (0.382, 0.82), (0.390, 0.97), (0.398, 1.0), (0.406, 0.95), (0.412, 0.0)]
+    sections = [(x, (left - right) / 2, COUNTER - 0.002, COUNTER + height * share) for x, share in profile]
     return moved(loft(np.array(sections), around=12, power=4), (0, (left + right) / 2, 0))
 
 
-def _furniture() -> list[Mesh]:
-    """The dark blue tower behind the tub and the post at the far left."""
-    tower = box((0.386, -0.1480, COUNTER), (0.424, -0.0505, 0.45))
-    side = np.array(
-        [[(0.386, -0.1482, 0.45), (0.424, -0.1482, 0.45)], [(0.386, -0.1482, 0.129), (0.424, -0.1482, 0.129)]]
-    )
-    recess = np.array(
-        [[(0.3858, -0.060, 0.45), (0.3858, -0.128, 0.45)], [(0.3858, -0.060, 0.137), (0.3858, -0.128, 0.137)]]
-    )
-    post = box((0.395, 0.0885, COUNTER), (0.432, 0.1035, 0.45))
-    return [_part(tower, "navy"), _part(sheet(side), "navy_side"), _part(sheet(recess), "recess"), _part(post, "navy")]
+def _billboards(on_plane: OnPlane) -> list[Mesh]:
+    return [_part(_quad(on_plane, place), name) for name, place in _BILLBOARDS]
 
 
-def _surroundings(on_plane: OnPlane) -> list[Mesh]:
-    """Flat pieces behind and below, each where the photo shows it: (colour, a point, a normal, four pixels)."""
-    ahead, level, aside = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 1.0, 0.0)
-    pieces = [
-        ("white_wall", (0.62, 0, 0), ahead, [(170, -80), (760, -80), (150, 160), (760, 260)]),
-        ("pan", (0.60, 0, 0), ahead, [(528, 0), (760, 0), (520, 11), (760, 52)]),
-        ("pan", (0.55, 0, 0), ahead, [(617, 119), (760, 132), (618, 123), (760, 160)]),
-        ("tiles", (0, 0.18, 0), aside, [(-160, -80), (250, -80), (-160, 330), (178, 80)]),
-        ("joint", (0, 0.179, 0), aside, [(88, -10), (90, -10), (119, 92), (121, 92)]),
-        ("mat", (0, 0, 0.09), level, [(158, 54), (192, 50), (-60, 236), (-60, 290)]),
-        ("floor", (0, 0, -0.30), level, [(-120, 300), (260, 460), (-120, 620), (260, 620)]),
-    ]  # fmt: skip
-    return [
-        _part(sheet(on_plane(np.array(point), normal, pixels).reshape(2, 2, 3)), name)
-        for name, point, normal, pixels in pieces
-    ]
+def _quad(on_plane: OnPlane, place: _Place) -> Mesh:
+    point, normal, pixels = place
+    return sheet(on_plane(np.array(point), normal, pixels).reshape(2, 2, 3))
 
 
 def _disc(centre: tuple[float, float], inner: float, outer: float, z: float) -> Mesh:
@@ -274,6 +284,6 @@ def _disc(centre: tuple[float, float], inner: float, outer: float, z: float) -> 
 
 
 def _wooden_table() -> Mesh:
-    """The table under the sink: its front edge is seen, the rest goes out of sight."""
-    corners = np.array([[(0.60, 0.50, 0.0), (0.60, -0.60, 0.0)], [(0.109, 0.50, 0.0), (0.109, -0.60, 0.0)]])
+    """The part of the table under the sink that is ever seen; its front edge is in the picture."""
+    corners = np.array([[(0.359, 0.26, 0.0), (0.359, -0.38, 0.0)], [(0.109, 0.26, 0.0), (0.109, -0.38, 0.0)]])
     return sheet(corners)

@@ -13,7 +13,7 @@ import numpy as np
 
 from vlm2vla_sim.envs.mujoco import textures
 from vlm2vla_sim.envs.mujoco.paint import Paint, add_visual
-from vlm2vla_sim.envs.mujoco.shapes import Mesh, merge, sheet
+from vlm2vla_sim.envs.mujoco.shapes import Mesh, merge, sheet, tinted
 
 OnPlane = Callable[[np.ndarray, tuple[float, float, float], list[tuple[float, float]]], np.ndarray]
 
@@ -38,22 +38,48 @@ b37155 b67961 b57860 a8684f a95e3e ab603e b17155 bd8470 bd8470
 def add_table_stage(spec: mujoco.MjSpec, on_plane: OnPlane) -> None:
     """Add table, walls and floor. `on_plane` gives the points of a plane that are seen at pixels of the photo."""
     world = spec.worldbody
-    wood = Paint(textures.wood(textures.colour_map(_TOP_COLOURS), (512, 512), seed=11), glow=0.7)
+    grain = textures.wood(textures.colour_map(_TOP_COLOURS), (512, 512), seed=11)
+    # The front below the rounded edge is seen against the light.
+    front = round(512 * THICKNESS / (FAR - NEAR + THICKNESS))
+    grain[-front:] = textures.to_picture(grain[-front:] * np.array([0.84, 0.66, 0.58]))
+    wood = Paint(grain, glow=0.7)
     add_visual(world, spec, "look_table", mesh=_table(), paint=wood)
 
-    back = on_plane(np.array([0.545, 0, 0]), (1, 0, 0), [(184.5, -60), (720, -60), (184, 120), (720, 300)])
-    left = np.stack([back[0] + [-0.65, 0.06, 0.0], back[0], back[2] + [-0.65, 0.02, -0.1], back[2]])
-    cloth = Paint(textures.fabric((110, 110, 114), seed=12, contrast=0.8), glow=0.95)
-    add_visual(world, spec, "look_back_wall", mesh=_panel(back, 0.22), paint=cloth)
-    cloth = Paint(textures.fabric((120, 124, 129), seed=13, contrast=0.4), glow=0.95)
-    add_visual(world, spec, "look_left_wall", mesh=_panel(left, 0.3), paint=cloth)
+    back = on_plane(np.array([0.545, 0, 0]), (1, 0, 0), [(184.5, -120), (760, -120), (184, 120), (760, 330)])
+    left = np.stack([back[0] + [-0.75, 0.06, 0.1], back[0], back[2] + [-0.75, 0.02, -0.1], back[2]])
+    cloth = Paint(textures.fabric((112, 111, 115), seed=12, contrast=1.05), glow=0.95)
+    add_visual(world, spec, "look_back_wall", mesh=_panel(back, 0.16), paint=cloth)
+    cloth = Paint(textures.fabric((126, 131, 137), seed=13, contrast=0.4), glow=0.95)
+    add_visual(world, spec, "look_left_wall", mesh=_panel(left, 0.16), paint=cloth)
+    pieces = [
+        tinted(sheet(on_plane(np.array([0, 0, z]), (0, 0, 1), pixels).reshape(2, 2, 3)), index, len(_BELOW))
+        for index, (_, z, pixels) in enumerate(_BELOW)
+    ]
+    plain = Paint(textures.palette([colour for colour, _, _ in _BELOW]), glow=0.95)
+    add_visual(world, spec, "look_below", mesh=merge(pieces), paint=plain)
+
+
+# What is seen below the table's near edge: 8-bit RGB, height [m], pixels (top left and right, bottom left and right).
+_BELOW = (
+    ((49, 53, 61), -0.30, [(-80, 300), (160, 400), (-80, 640), (95, 500)]),
+    ((128, 105, 86), -0.305, [(100, 400), (330, 520), (80, 520), (330, 620)]),
+    ((78, 62, 52), -0.304, [(148, 438), (160, 444), (158, 462), (176, 474)]),
+    ((168, 145, 122), -0.3035, [(166, 447), (176, 452), (186, 478), (196, 482)]),
+    ((30, 28, 28), -0.303, [(185, 462), (330, 540), (200, 500), (330, 600)]),
+    ((84, 84, 88), -0.29, [(-40, 437), (0, 449), (-40, 466), (42, 500)]),
+    ((24, 22, 26), -0.2895, [(-40, 433), (0, 446), (-40, 437), (0, 450)]),
+    ((24, 22, 26), -0.2895, [(0, 446), (46, 484), (0, 450), (42, 486)]),
+    ((196, 192, 188), -0.288, [(-40, 462), (0, 466), (-40, 520), (20, 490)]),
+)
 
 
 def _panel(corners: np.ndarray, tile: float) -> Mesh:
-    """A flat piece of wall between four corners (top left, top right, bottom left, bottom right); a picture per `tile` [m]."""
-    width, height = np.linalg.norm(corners[1] - corners[0]), np.linalg.norm(corners[2] - corners[0])
-    uv = np.array([[[0, 0], [width, 0]], [[0, height], [width, height]]]) / tile
-    return sheet(corners.reshape(2, 2, 3), uv)
+    """A flat piece of wall between corners, top left and right, bottom left and right; one picture per `tile` [m]."""
+    right = (corners[1] - corners[0]) / np.linalg.norm(corners[1] - corners[0])
+    down = corners[2] - corners[0]
+    down = down - right * (down @ right)
+    uv = (corners - corners[0]) @ np.stack([right, down / np.linalg.norm(down)], axis=1) / tile
+    return sheet(corners.reshape(2, 2, 3), uv.reshape(2, 2, 2))
 
 
 def _table() -> Mesh:

@@ -72,10 +72,9 @@ def wood(colours: np.ndarray, shape: tuple[int, int], *, seed: int, contrast: fl
     """(height, width, 3) uint8: `colours`, a coarse (rows, columns, 3) map, with grain that runs along the width."""
     rng = np.random.default_rng(seed)
     height, width = shape
-    # Growth rings cut lengthwise: lines along the grain, pushed about by slow noise, so that they wander, part and meet.
-    wander = height / 22 * noise(shape, (height / 3, width / 3), rng) + height / 90 * noise(
-        shape, (height / 9, width / 8), rng
-    )
+    # Growth rings cut lengthwise: lines along the grain that slow noise makes wander, part and meet.
+    wander = height / 22 * noise(shape, (height / 3, width / 3), rng)
+    wander += height / 90 * noise(shape, (height / 9, width / 8), rng)
     at = (np.arange(height)[:, None] + wander) / height
     spacing = noise((height, 1), (height / 30, 1), rng)
     lines = (
@@ -90,7 +89,11 @@ def wood(colours: np.ndarray, shape: tuple[int, int], *, seed: int, contrast: fl
 def fabric(colour: tuple[float, float, float], *, size: int = 256, seed: int, contrast: float = 1.0) -> np.ndarray:
     """(size, size, 3) uint8, seamless: woven cloth, threads running up and across."""
     rng = np.random.default_rng(seed)
-    threads = 9 * noise((size, size), (1.6, 6), rng) + 9 * noise((size, size), (6, 1.6), rng)
+    across, upward = (noise((size, size), cell, rng) for cell in ((1.3, 7), (7, 1.3)))
+    # Less its neighbours, so that single threads stand out and no large blotches.
+    across -= (np.roll(across, 3, axis=0) + np.roll(across, -3, axis=0)) / 2
+    upward -= (np.roll(upward, 3, axis=1) + np.roll(upward, -3, axis=1)) / 2
+    threads = 7 * (across + upward)
     return to_picture(np.array(colour) + contrast * threads[..., None])
 
 
@@ -106,7 +109,7 @@ def carrot(size: int = 64, seed: int = 1) -> np.ndarray:
 
 
 def spoon_handle(size: int = 64) -> np.ndarray:
-    """(size, size, 3) uint8: lime green with two moulded rings; darker below (left and right) and at the end (bottom)."""
+    """(size, size, 3) uint8: lime green with two moulded rings; darker below (left and right) and at its end."""
     base = ramp([(0, (226, 248, 160)), (0.75, (236, 255, 150)), (0.93, (220, 244, 100)), (1, (170, 205, 45))],
                 height=size, width=size)  # fmt: skip
     below = np.abs(np.linspace(-1, 1, size))[None, :, None] ** 2
