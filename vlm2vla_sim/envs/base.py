@@ -16,8 +16,8 @@ from gymnasium import spaces
 
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.judge import Judge, Verdict
-from vlm2vla_sim.envs.tasks import Layout, Task, get_task
-from vlm2vla_sim.errors import EpisodeError, unknown_name
+from vlm2vla_sim.envs.tasks import TASKS, Layout, Task, get_task, own_task
+from vlm2vla_sim.errors import EpisodeError, LinkLostError, unknown_name
 from vlm2vla_sim.types import SceneState, Status
 
 Observation = dict[str, Any]
@@ -30,8 +30,12 @@ BACKENDS = {
     "mujoco": "vlm2vla_sim.envs.mujoco.backend:MujocoBackend",
     "simpler": "vlm2vla_sim.envs.simpler.backend:SimplerBackend",
     "point": "vlm2vla_sim.testing:PointBackend",
+    "bridge": "vlm2vla_sim.envs.bridge.backend:BridgeBackend",
 }
 """Name -> "module:class". The module is imported when the backend is asked for, not before."""
+
+REAL_BACKENDS = frozenset({"bridge"})
+"""Backends with a person beside them, who can arrange and judge a task in any words."""
 
 RESET_OPTIONS = ("episode_id", "layout")
 
@@ -84,7 +88,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
     ) -> None:
         """Make the environment; the simulator itself starts at the first `reset`.
 
-        task: a name of `tasks.TASKS` or its environment id. backend: a name of `BACKENDS`. image_size: (height, width).
+        task: a name of `tasks.TASKS` or its environment id; on a real robot also any instruction. backend: a name of `BACKENDS`. image_size: (height, width).
         quality: "fast", or "high" with cast shadows and smooth edges. layouts: what `reset` draws when it is not told,
         "grid" (one of SIMPLER's episodes) or "random" (anywhere in the task's region).
         backend_options: handed to the backend.
@@ -93,7 +97,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
             raise unknown_name("kind of layouts", layouts, ("grid", "random"))
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise unknown_name("render mode", render_mode, self.metadata["render_modes"])
-        self.spec_task: Task = get_task(task)
+        self.spec_task: Task = find_task(task, backend)
         self.backend_name = backend
         self.render_mode = render_mode
         self.layouts = layouts
@@ -103,12 +107,14 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         )
         self._status: Status | None = None
         self._judge: Judge | None = None
+        self._observation: Observation = {}
         self._frame: np.ndarray | None = None
         self._episode_id = -1
-        height, width = image_size
+        sizes = {"primary": tuple(image_size), **getattr(self._backend, "camera_sizes", {})}
+        cameras = {name: spaces.Box(0, 255, (*size, 3), np.uint8) for name, size in sizes.items()}
         self.observation_space = spaces.Dict(
             {
-                "pixels": spaces.Dict({"primary": spaces.Box(0, 255, (height, width, 3), np.uint8)}),
+                "pixels": spaces.Dict(cameras),
                 # Generous but finite: metres, radians (Euler angles reach +-pi), opening.
                 "agent_pos": spaces.Box(
                     np.array([-1, -1, -1, -np.pi, -np.pi, -np.pi, 0], np.float32),
@@ -164,19 +170,27 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self._backend.reset(layout, self.np_random)
         self._status = self._backend.status()
         self._judge = Judge(self.spec_task, self._status.scene) if self._status.scene else None
-        observation = self._observe()
-        return observation, self._info(None, clipped=False)
+        self._observation = self._observe()
+        return self._observation, self._info(None, clipped=False)
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """One control step, a fifth of a second. ActionError for a wrong shape or a number that is not finite."""
+        """One control step, a fifth of a second. ActionError for a wrong shape or a number that is not finite.
+
+        When a real robot falls silent the episode ends truncated with info["reason"], and the observation is the last one.
+        """
         target = self.status.robot.target.position
         delta, clipped = motion.limit(action, target=target, workspace=self.spec_task.scene.workspace)
-        self._backend.move(delta)
-        self._status = self._backend.status()
+        try:
+            self._backend.move(delta)
+            self._status = self._backend.status()
+            self._observation = self._observe()
+        except LinkLostError as lost:
+            info = self._info(None, clipped=clipped) | {"reason": lost.reason, "fault": str(lost)}
+            return self._observation, 0.0, False, True, info
         verdict = self._judge.judge(self._status.scene) if self._judge and self._status.scene else None
         success = verdict is not None and verdict.success
         info = self._info(verdict, clipped=clipped)
-        return self._observe(), float(success), self._terminate_on_success and success, False, info
+        return self._observation, float(success), self._terminate_on_success and success, False, info
 
     def render(self) -> np.ndarray | None:
         """The latest camera picture, (H, W, 3) uint8 RGB, if render_mode is "rgb_array"."""
@@ -217,6 +231,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
             "is_success": flags["success"],
             "clipped": clipped,
             **flags,
+            # What only this backend has to say: the age of a real camera's frame, a stall.
+            **getattr(self._backend, "report", dict)(),
         }
 
     def scene_state(self) -> SceneState:
@@ -224,6 +240,13 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         if self.status.scene is None:
             raise EpisodeError(f"The backend {self.backend_name!r} does not know where the objects are.")
         return self.status.scene
+
+
+def find_task(task: str, backend: str) -> Task:
+    """The task of that name or id; on a real robot also one made of any other words (`tasks.own_task`)."""
+    known = task in TASKS or any(task == known.env_id for known in TASKS.values())
+    # A single word is a name, and most likely a misspelt one.
+    return own_task(task) if backend in REAL_BACKENDS and not known and " " in task.strip() else get_task(task)
 
 
 def load_backend(name: str) -> Any:
