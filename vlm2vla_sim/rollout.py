@@ -246,7 +246,7 @@ class _Run:
     def _step(self, delta: np.ndarray) -> None:
         self._observation, _, terminated, truncated, self.info = self._env.step(delta)
         if "fault" in self.info:
-            raise LinkLostError(f"{self.info['reason']}: {self.info['fault']}", reason=self.info["reason"])
+            raise BackendFaultError(f"{self.info['reason']}: {self.info['fault']}")
         self.steps += 1
         self.clipped_steps += bool(self.info["clipped"])
         if self._first_success is None and self.info["is_success"]:

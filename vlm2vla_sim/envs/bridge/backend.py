@@ -51,7 +51,7 @@ class BridgeBackend:
         workspace: Workspace | tuple[tuple[float, ...], tuple[float, ...]] | None = None,
         start: tuple[float, ...] | None = None,
         period: float = 1.0 / CONTROL_HZ,
-        max_frame_age: float = 1.0,
+        max_frame_age: float = 0.5,
         frame_timeout: float = 3.0,
         park: bool = False,
         camera_topic: str = "/blue/image_raw",

@@ -262,6 +262,7 @@ class StandInServer:
         if clock not in ("lockstep", "wall"):
             raise SettingError(f"clock is {clock!r}; expected 'lockstep' or 'wall'.")
         self._twin = ServoTwin(task, image_size=image_size, seed=seed)
+        self._twin.shoot()  # The first picture takes a second, which no client should wait for.
         passing = Lockstep(self._twin) if clock == "lockstep" else WallClock(self._twin, speed)
         self.robot = StandInRobot(self._twin, passing)
         self.robot.obs_seconds = obs_seconds
