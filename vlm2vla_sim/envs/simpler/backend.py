@@ -58,16 +58,16 @@ class SimplerBackend:
         self._task = task
         self._base = task.scene.base
         self._image_size = image_size
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a hundred packages that are not ours
+        with _upstream("start"):
             from vlm2vla_sim.envs.simpler import scenes
+
+            self._env: Any = scenes.make_scene(task, profile=profile, shader=SHADERS[quality], render_backend=device)
         self._parts = scenes
-        self._env: Any = scenes.make_scene(task, profile=profile, shader=SHADERS[quality], render_backend=device)
         self._verdict: dict[str, Any] = {}
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
         """Start `layout` in a new physics scene; a used one remembers, and the same episode would end differently."""
-        with _faults("reset"):
+        with _upstream("reset"):
             observation, self._verdict = self._env.reset(options={"layout": layout, "reconfigure": True})
         self._links = self._env.agent.robot.links_map
         self._bodies = self._identify()
@@ -82,7 +82,7 @@ class SimplerBackend:
             step = frames.advance_target(before, self._tcp(), delta).position - before.position
         turn = frames.rotvec_to_euler_XYZ(delta[3:6])
         action = np.array([*step, *turn, frames.gripper_to_simpler(delta[6])], dtype=np.float32)
-        with _faults("step"):
+        with _upstream("step"):
             observation, _, _, _, self._verdict = self._env.step(action)
         self._keep_picture(observation)
 
@@ -152,9 +152,11 @@ class SimplerBackend:
 
 
 @contextlib.contextmanager
-def _faults(doing: str) -> Iterator[None]:
-    """Turn what SAPIEN raises into the error that says: not the policy's doing."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise BackendFaultError(f"SAPIEN failed at a {doing}: {error}") from error
+def _upstream(doing: str) -> Iterator[None]:
+    """Call ManiSkill: its warnings about itself are nobody's business here, and SAPIEN's failures are no policy's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except RuntimeError as error:
+            raise BackendFaultError(f"SAPIEN failed at a {doing}: {error}") from error

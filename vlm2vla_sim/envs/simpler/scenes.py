@@ -10,7 +10,6 @@ source. MS2 below is simpler-env/ManiSkill2_real2sim@ef7a4d4 `mani_skill2_real2s
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import Any
 
 import numpy as np
@@ -69,15 +68,13 @@ def make_scene(task: Task, *, profile: str, shader: str, render_backend: str) ->
         camera |= ORIGINAL_PLANES[task.scene.name]
         physics = ORIGINAL_PHYSICS
     logger.addFilter(_is_news)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Creating a tensor from a list of numpy.ndarrays")
-        return _scene_class(task, profile)(
-            obs_mode="rgb+segmentation",
-            sim_backend="physx_cpu",
-            render_backend=render_backend,
-            sensor_configs=camera,
-            sim_config=physics,
-        )
+    return _scene_class(task, profile)(
+        obs_mode="rgb+segmentation",
+        sim_backend="physx_cpu",
+        render_backend=render_backend,
+        sensor_configs=camera,
+        sim_config=physics,
+    )
 
 
 def _scene_class(task: Task, profile: str) -> type:
