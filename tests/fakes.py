@@ -230,3 +230,7 @@ class OddError(Exception):
 
 
 still = make_hold
+
+
+def make_muttering(context: PolicyContext) -> ScriptedWords:
+    return ScriptedWords(context, "hm", "[[3, 0, 0, 1]]")

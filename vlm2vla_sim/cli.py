@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         if debug:
             raise
-        print(f"\n{stop or 'Interrupted.'}", file=sys.stderr)
+        print(f"\n{str(stop) or 'Interrupted.'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone (`vlm2vla tasks | head`); Python would complain once more when it exits.
