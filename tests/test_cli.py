@@ -55,9 +55,9 @@ def test_no_command_is_wrong_usage_and_shows_the_commands(vlm2vla):
 
 
 def test_a_command_that_does_not_exist_is_guessed(vlm2vla):
-    status, _, told = vlm2vla("evalute")
+    status, _, told = vlm2vla("evaluat")
     assert status == 2
-    assert "No command named 'evalute'. Did you mean 'evaluate'?" in told
+    assert "No command named 'evaluat'. Did you mean 'evaluate'?" in told
 
 
 def test_a_flag_that_does_not_exist_is_wrong_usage(vlm2vla):
@@ -223,9 +223,9 @@ def test_an_evaluation_of_which_every_episode_broke_exits_3(vlm2vla):
     [
         ("--tasks carot", "No task named 'carot'. Did you mean 'carrot_on_plate'?"),
         ("--backend mujco", "No backend named 'mujco'. Did you mean 'mujoco'?"),
-        ("--policy scripte", "No policy named 'scripte'. Did you mean 'scripted'?"),
+        ("--policy scripteds", "No policy named 'scripteds'. Did you mean 'scripted'?"),
         ("--format prosa", "No action format named 'prosa'. Did you mean 'prose'?"),
-        ("--layouts gird", "layouts is 'gird'; expected 'grid' or 'random'"),
+        ("--layouts grids", "layouts is 'grids'; expected 'grid' or 'random'"),
         ("--episodes 25", "25 episodes of spoon_on_towel were asked for, but SIMPLER's grid has 24."),
         ("--episodes 0", "0 episodes were asked for; expected 1 or more."),
         ("--workers 0", "0 workers were asked for"),
