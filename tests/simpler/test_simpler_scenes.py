@@ -211,6 +211,8 @@ def test_unknown_profiles_and_qualities_are_answered_with_the_known_ones(true_sc
 def test_closing_twice_is_harmless(true_scenes: None) -> None:
     env = WidowXEnv("stack_cube", backend="simpler")
     env.close()
+    env.reset(options={"episode_id": 0})
+    env.close()
     env.close()
 
 

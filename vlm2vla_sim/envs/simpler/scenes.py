@@ -23,9 +23,6 @@ from sapien.physx import PhysxRigidDynamicComponent
 from vlm2vla_sim.envs import frames
 from vlm2vla_sim.envs.tasks import SINK, Layout, Task
 
-CAMERA = "3rd_view_camera"
-TCP = "ee_gripper_link"
-
 ORIGINAL_PHYSICS = {
     # MS2 envs/sapien_env.py:596-608; contact offset envs/custom_scenes/move_near_in_scene.py:77-82
     "scene_config": {
