@@ -7,6 +7,8 @@ what happened. Here every second of video is complete on disk as soon as it is o
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -78,7 +80,7 @@ class EpisodeVideo:
             except subprocess.TimeoutExpired:
                 self._encoder.kill()
                 _, self._said = self._encoder.communicate()
-            self._status = self._encoder.returncode
+            self._status = self._encoder.wait()
         return self._status
 
     def _failed(self) -> RunFolderError:
@@ -159,11 +161,16 @@ def _make_seekable(fragmented: Path, final: Path) -> None:
 
 
 def _sentence(path: Path, status: int, words: bytes) -> RunFolderError:
-    said = " ".join(words.decode(errors="replace").split()) or f"the encoder ended with status {status}"
+    lines = words.decode(errors="replace").split("\n")
+    # The encoder's last word is the plainest; in front of it stands which part of the encoder speaks.
+    said = next((re.sub(r"^\[.*?\] *", "", line) for line in reversed(lines) if line.strip()), "")
+    ended = (
+        f"the encoder was killed by {signal.Signals(-status).name}" if status < 0 else f"its exit status is {status}"
+    )
     free = _free_space(path.parent)
     return RunFolderError(
-        f"The video {path} could not be written: {said}.{free} The results so far are kept; make room and continue "
-        "with --resume, choose another folder (--out DIR), or leave the videos out (--no-video)."
+        f"The video {path} could not be written: {said or ended}.{free} The results so far are kept; make room and "
+        "continue with --resume, choose another folder (--out DIR), or leave the videos out (--no-video)."
     )
 
 
