@@ -85,7 +85,7 @@ class TwelveSteps:
             return None
         delta = np.zeros((1, 7), np.float32)
         if self._wild:
-            delta[0, :3] = 0.05 * self._towards / np.linalg.norm(self._towards) + self._rng.normal(scale=1e-3, size=3)
+            delta[0, :3] = 0.044 * self._towards / np.linalg.norm(self._towards) + self._rng.normal(scale=1e-3, size=3)
         else:
             delta[0, :3] = self._rng.uniform(-0.012, 0.012, 3)
         delta[0, 3:6] = self._rng.uniform(-0.05, 0.05, 3)

@@ -6,6 +6,7 @@ than this file offers.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 from typing import Any, Protocol
@@ -186,7 +187,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
             self._observation = self._observe()
         except LinkLostError as lost:
             info = self._info(None, clipped=clipped) | {"reason": lost.reason, "fault": str(lost)}
-            return self._observation, 0.0, False, True, info
+            return copy.deepcopy(self._observation), 0.0, False, True, info
         verdict = self._judge.judge(self._status.scene) if self._judge and self._status.scene else None
         success = verdict is not None and verdict.success
         info = self._info(verdict, clipped=clipped)

@@ -226,17 +226,21 @@ class BridgeBackend:
     def _step(self, delta: np.ndarray, *, blocking: bool = False) -> None:
         """Send `delta`, shortened where the turn about the gripper would carry the target out of the workspace."""
         delta, _ = motion.limit(delta, target=self._target.position, workspace=self._workspace)
-        after = frames.advance_target(self._target, self._tcp, delta)
         low = np.minimum(self._workspace.low, self._target.position)
         high = np.maximum(self._workspace.high, self._target.position)
+        after = frames.advance_target(self._target, self._tcp, delta)
         delta[:3] += np.clip(after.position, low, high) - after.position
+        if np.abs(delta[:3]).max() > motion.MAX_STEP:
+            # A target far ahead of the arm swings far when turned about it; without the turn it stays inside.
+            delta, _ = motion.limit(delta * [0, 0, 0, 0, 0, 0, 1], target=self._target.position, workspace=self._workspace)
         action = frames.action_to_bridge(delta)
-        if (np.abs(action[:3]) > motion.MAX_STEP).any() or (np.abs(action[3:6]) > motion.MAX_TURN).any():
-            # The Euler angles of a turn within limits may exceed them by a hair, and the pull back into the box a step.
-            action[:3] = np.clip(action[:3], -motion.MAX_STEP, motion.MAX_STEP)
-            action[3:6] = np.clip(action[3:6], -motion.MAX_TURN, motion.MAX_TURN)
+        # The Euler angles of a turn within the limit may exceed it by a hair.
+        action[3:6] = np.clip(action[3:6], -motion.MAX_TURN, motion.MAX_TURN)
         action[6] = self._grip.command(float(delta[6]))
         after = frames.advance_target(self._target, self._tcp, frames.action_from_bridge(action))
+        inside = np.clip(after.position, low, high)  # what the hair did
+        action[:3] = np.clip(action[:3] + inside - after.position, -motion.MAX_STEP, motion.MAX_STEP)
+        after = Pose(inside, after.quaternion)
         self._sent_at = self._clock()
         self._client.step(action, before=self._target, after=after, blocking=blocking)
         self._target = after
