@@ -75,7 +75,7 @@ def _carrot(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         (0.0542, 0.0016, 0.0069, 0.0100),
     ]  # fmt: skip
     add_visual(
-        body, spec, "look_carrot_root", mesh=loft(np.array(root)), paint=Paint(textures.carrot(), glow=0.0, shine=0.1)
+        body, spec, "look_carrot_root", mesh=loft(np.array(root)), paint=Paint(textures.carrot(), glow=0.25, shine=0.1)
     )
     add_visual(
         body, spec, "look_carrot_stub", mesh=loft(np.array(stub), around=10), paint=Paint(colour=(0.22, 0.29, 0.20))
@@ -120,7 +120,7 @@ def _spoon(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         spec,
         "look_spoon_handle",
         mesh=loft(np.array(handle), around=16),
-        paint=Paint(textures.spoon_handle(), glow=0.0),
+        paint=Paint(textures.spoon_handle(), glow=0.45),
     )
     add_visual(body, spec, "look_spoon_bowl", mesh=_bowl(), paint=Paint(colour=(0.87, 0.87, 0.87), glow=0.6))
     # The round handle and the bowl lie on the table together, which lowers the bowl by 2.7 degrees.
