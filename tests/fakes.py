@@ -116,6 +116,14 @@ class ProcessBackend(PointBackend):
         return str(os.getpid())
 
 
+class MaskBackend(PointBackend):
+    """Says whether Ctrl-C is kept from its process."""
+
+    @property
+    def profile(self) -> str:  # type: ignore[override]
+        return f"blocked: {signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])}"
+
+
 class CrowdedBackend(_TroubledBackend):
     """Shows noise, which fills a disk, in SIMPLER's episode 1."""
 

@@ -102,7 +102,7 @@ class RunFolder:
             raise _unwritable(path, error) from error
         self._lock()
         self._put_torn_aside()
-        self.earlier = read_results(path / RESULTS)
+        self.earlier = self.read()
         """What earlier sessions of this run left."""
 
     def append(self, result: EpisodeResult) -> None:
@@ -118,6 +118,10 @@ class RunFolder:
                 f"The result of {result.task} episode {result.episode_id} could not be written to "
                 f"{self.path / RESULTS}: {error.strerror}. Make room, and continue with --resume."
             ) from error
+
+    def read(self) -> list[EpisodeResult]:
+        """All episodes that are on the disk, in the order they ended."""
+        return read_results(self.path / RESULTS)
 
     def write_summary(self, summary: RunSummary) -> None:
         """Replace `summary.json` by that of all episodes so far."""

@@ -147,8 +147,10 @@ def _collect(
                 if on_result is not None:
                     on_result(result)
     except KeyboardInterrupt as stop:
-        raise InterruptedRunError(folder.path, len(results), total) from stop
+        raise InterruptedRunError(folder.path, len(folder.read()), total) from stop
     finally:
+        # From the disk: Ctrl-C may have come after a result was written and before it was counted here.
+        results = folder.read()
         summary = summarize(results)
         folder.write_summary(summary)
     return SuiteRun(folder.path, tuple(sort_results(results)), summary)
