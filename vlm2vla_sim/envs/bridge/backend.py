@@ -29,8 +29,8 @@ STARTS = {"table": (0.292, -0.006, 0.135, -0.005, 0.057, -0.019), "sink": (0.250
 """x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down]: SIMPLER's own start, so that sim and real begin alike."""
 AT_START = 0.05
 """[m] from the start pose within which the arm counts as having arrived."""
-JUMP = 0.12
-"""[m] between two steps beyond which the arm was moved by somebody else: a hard reset of its server, or a hand."""
+JUMP = 0.06
+"""[m] off the line to its target beyond which the arm was moved by somebody else: a hard reset of its server, or a hand."""
 PARK = Pose(np.array([0.20, 0.0, 0.12]), frames.matrix_to_quaternion(frames.BRIDGE_GRIPPER_DOWN))
 """Where `park` sends an arm whose server knows no "sleep": close to its base, gripper down, above the table."""
 REANCHOR_SECONDS = 0.5
@@ -272,11 +272,13 @@ class BridgeBackend:
         self._scene = self._truth.scene() if self._truth is not None else None
 
     def _check_for_jump(self, before: np.ndarray) -> None:
-        jump = float(np.linalg.norm(self._tcp.position - before))
+        way = self._target.position - before
+        along = float(np.clip(np.dot(self._tcp.position - before, way) / max(float(way @ way), 1e-9), 0, 1))
+        jump = float(np.linalg.norm(self._tcp.position - (before + along * way)))
         if jump > JUMP:
             raise LinkLostError(
-                f"The gripper is {100 * jump:.0f} cm from where it was a step ago: its server reset itself, or the arm "
-                "was moved by hand.",
+                f"The gripper is {100 * jump:.0f} cm off the way to where it was sent: its server reset itself, or the "
+                "arm was moved by hand.",
                 reason=ROBOT_FAULT,
             )
 
