@@ -97,6 +97,12 @@ def test_random_layouts_go_beyond_simplers_grid(tmp_path):
         ({"action_format": "pros"}, errors.UnknownNameError, "No action format named 'pros'. Did you mean 'prose'"),
         ({"layouts": "grd"}, errors.SettingError, "'grid' or 'random'"),
         ({"noise_cm": 1.0}, errors.SettingError, "'hold' takes no noise"),
+        ({"backend_options": {"prof": 1}}, errors.UnknownNameError, "No option of the backend 'point' named 'prof'"),
+        (
+            {"backend": "simpler", "backend_options": {"profil": "maniskill3"}},
+            errors.UnknownNameError,
+            "No option of the backend 'simpler' named 'profil'. Did you mean 'profile'",
+        ),
         ({"image_size": (4, 4)}, errors.EpisodeError, "image_size is"),
     ],
 )
