@@ -142,6 +142,7 @@ class TrialLog:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self._file.close()
             raise RunFolderError(f"Another session is writing to {path}. End it, or choose another folder.") from error
         whole, torn = split_torn(path / TRIALS)
         if torn:  # A crash cut the last line off: that trial does not exist.
