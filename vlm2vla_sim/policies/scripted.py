@@ -29,8 +29,8 @@ TIP_GAP = 0.004
 RELEASE_GAP = 0.006
 """[m] between the object and what it is put on when the gripper opens."""
 APPROACHES = ((0.0, 0.0), (np.pi / 6, 0.25), (np.pi / 6, -0.25), (-np.pi / 6, 0.25), (-np.pi / 6, -0.25))
-"""How each further attempt to grasp differs, since a wall may be in the way of one: [rad] turned away from straight across
-the object, and shifted along it, as a part of its length."""
+"""How each further attempt to grasp differs, since a wall may be in the way of one: [rad] turned away from straight
+across the object, and shifted along it, as a part of its length."""
 OPEN, CLOSED = 1.0, 0.0
 
 
