@@ -34,6 +34,7 @@ from vlm2vla_sim.envs.tasks import OWN_TASK_ID, get_task  # noqa: E402
 from vlm2vla_sim.errors import (  # noqa: E402
     ActionError,
     BackendFaultError,
+    EpisodeAbortedError,
     EpisodeError,
     LinkLostError,
     SettingError,
@@ -583,3 +584,47 @@ def test_the_scripted_policy_speaks_the_carrot_onto_the_plate_through_the_wire(s
     result = vlm2vla_sim.run_episode(made, "scripted", episode_id=episode_id)
     made.close()
     assert result.outcome is Outcome.SUCCESS
+
+
+def test_evaluate_on_a_real_arm_asks_the_person_and_resumes_what_they_said(stage, tmp_path, monkeypatch):
+    import io
+
+    from vlm2vla_sim.run_folder import RunSettings
+    from vlm2vla_sim.suite import InterruptedRunError, run_suite
+
+    words = "push the carrot aside"
+    options = {"port": stage.server.port, "period": 0.0}
+    settings = RunSettings(policy="hold", tasks=(words,), episodes=3, backend="bridge", backend_options=options)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ny\n\nnote nudged\nn\n"))
+    with pytest.raises((InterruptedRunError, EpisodeAbortedError)):  # the third answer is the end of the input
+        run_suite(settings, out=tmp_path / "run", video=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n50\n"))
+    run = run_suite(settings, out=tmp_path / "run", video=False, resume=True)
+    assert [r.outcome for r in run.results] == [Outcome.SUCCESS, Outcome.FAILURE, Outcome.FAILURE]
+    assert [r.instruction for r in run.results] == [words] * 3
+    assert "nudged" in run.results[1].reason
+    assert "127.0.0.1" in run.results[0].profile
+    with pytest.raises(SettingError, match="one robot"):
+        run_suite(settings, out=tmp_path / "other", workers=2)
+
+
+def test_a_session_on_the_stand_in_shows_the_wanted_scene_beside_the_live_one(stage, tmp_path):
+    import io
+
+    from PIL import Image
+
+    from vlm2vla_sim.operator import Operator, StreamAnswers
+    from vlm2vla_sim.session import run_session
+    from vlm2vla_sim.trials import Contender, SessionSettings
+
+    stage.proxy.arm([Fault(8, "drop_answer")])
+    said: list[str] = []
+    asked = Operator([StreamAnswers(io.StringIO("\n\ny\n"))], say=said.append)
+    settings = SessionSettings((Contender("hold"),), ("carrot_on_plate",), 1, backend="bridge")
+    options = {"port": stage.proxy.port, "timeouts": QUICK, "period": 0.0, "max_episode_steps": 6, "image_size": (240, 320)}
+    end = run_session(settings, tmp_path / "s", asked, video=False, env_options=options)
+    assert end.done == 1
+    assert "1 attempts run again" in end.table  # the lost link, and not a failure
+    assert any("Arrange the scene" in words for words in said)
+    wanted, live = np.split(np.asarray(Image.open(tmp_path / "s" / "live" / "scene.jpg"), dtype=float), 2, axis=1)
+    assert np.abs(wanted - live).mean() < 12

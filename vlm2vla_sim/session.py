@@ -100,7 +100,7 @@ class _Session:
         attempts = faults = 0
         while True:
             attempts += 1
-            result = self._attempt(trial)
+            result = self._attempt(trial, attempts)
             if result.outcome is Outcome.ERROR:
                 faults += 1
                 self._log.note("fault", trial, result.reason)
@@ -134,7 +134,7 @@ class _Session:
         except (BackendFaultError, OSError) as error:
             self._say(str(error))
 
-    def _attempt(self, trial: Trial) -> EpisodeResult:
+    def _attempt(self, trial: Trial, number: int) -> EpisodeResult:
         settings, contender = self._settings, self._settings.contenders[trial.contender]
         subject = Subject(contender.policy, contender.action_format)
         seed = episode_seed(settings.seed, trial.task, trial.episode_id)
@@ -142,15 +142,19 @@ class _Session:
         self._arrange(env, trial, seed)
         self._tell(phase="running", question="")
         policy = make_policy(env, subject)
-        return run_episode(
+        # A policy may be known by its words, so a blind session shows none.
+        shown = self._live is not None and not settings.blind
+        name = f"trial{trial.number:04d}" + (f"_attempt{number}" if number > 1 else "")
+        result = run_episode(
             env,
-            Telling(policy, self._live) if self._live else policy,
+            Telling(policy, self._live) if shown and self._live else policy,
             episode_id=trial.episode_id,
             seed=seed,
             subject=subject,
-            videos=self._log.path / "videos" / f"trial{trial.number:04d}" if self._video else None,
-            log=self._log.path / "logs" / f"trial{trial.number:04d}.txt",
+            videos=self._log.path / "videos" / name if self._video else None,
+            log=self._log.path / "logs" / f"{name}.txt",
         )
+        return dataclasses.replace(result, video=f"videos/{result.video}" if result.video else "")
 
     def _prepare(self, trial: Trial) -> gym.Env[Any, Any]:
         if self._env is None or trial.task != self._task:
