@@ -48,8 +48,8 @@ class SimplerBackend:
         """Check that the scene can run here (AssetsError, MissingExtraError, RendererError); `reset` loads it.
 
         image_size: SIMPLER's picture is 480 x 640; another size is that picture resampled (Lanczos), so that the field
-        of view stays; None draws nothing. profile: one of `PROFILES`. render_backend: "auto" draws with an NVIDIA GPU if
-        there is one, else with the CPU.
+        of view stays; None draws nothing. profile: one of `PROFILES`. render_backend: "auto" draws with an NVIDIA GPU
+        if there is one, else with the CPU.
         """
         if quality not in SHADERS:
             raise unknown_name("quality", quality, SHADERS)
