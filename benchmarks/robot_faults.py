@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from fault_scenarios import Scenario, make_scenarios, play_all  # noqa: E402 - the tests' own scenarios
+from fault_scenarios import Scenario, make_scenarios, play_all
 
 
 def main() -> int:

@@ -112,7 +112,11 @@ def main() -> None:
     good, period = run_episodes(args.episodes) if args.episodes else (0, float("nan"))
     rows = [
         ("step + look, wire and codec [ms]", f"{np.percentile(wire, 50):.1f}", f"{np.percentile(wire, 99):.1f}"),
-        ("the same with the twin's physics and picture [ms]", f"{np.percentile(whole, 50):.1f}", f"{np.percentile(whole, 99):.1f}"),
+        (
+            "the same with the twin's physics and picture [ms]",
+            f"{np.percentile(whole, 50):.1f}",
+            f"{np.percentile(whole, 99):.1f}",
+        ),
     ]
     print(f"| over loopback, {args.steps} steps, 480 x 640 | p50 | p99 |\n|---|---|---|")
     for row in rows:
@@ -120,8 +124,17 @@ def main() -> None:
     if args.episodes:
         print(f"\nAt 5 Hz on the wall clock: {good} of {args.episodes} episodes, one control step every {period:.3f} s")
     if args.json:
-        print(json.dumps({"wire_p50_ms": float(np.percentile(wire, 50)), "wire_p99_ms": float(np.percentile(wire, 99)),
-                          "whole_p50_ms": float(np.percentile(whole, 50)), "successes": good, "episodes": args.episodes}))
+        print(
+            json.dumps(
+                {
+                    "wire_p50_ms": float(np.percentile(wire, 50)),
+                    "wire_p99_ms": float(np.percentile(wire, 99)),
+                    "whole_p50_ms": float(np.percentile(whole, 50)),
+                    "successes": good,
+                    "episodes": args.episodes,
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

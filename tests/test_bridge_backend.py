@@ -214,7 +214,9 @@ def test_a_lost_answer_ends_the_episode_truncated_as_link_lost_and_nothing_more_
     assert info["link"] == "unknown"
     assert observation["pixels"]["primary"].std() > 10  # the last picture, not zeros
     with pytest.raises(LinkLostError, match="nothing is sent"):
-        env.unwrapped._backend._client.step(np.zeros(7), before=Pose([0.3, 0, 0.2], DOWN), after=Pose([0.3, 0, 0.2], DOWN))
+        env.unwrapped._backend._client.step(
+            np.zeros(7), before=Pose([0.3, 0, 0.2], DOWN), after=Pose([0.3, 0, 0.2], DOWN)
+        )
     time.sleep(0.7)
     acts = [act.raw for act in stage.server.robot.acts[done:]]
     assert len(acts) == len(set(acts)) <= number
@@ -514,7 +516,10 @@ def test_a_server_that_is_no_bridge_server_or_lacks_a_method_is_refused():
 
 
 def test_an_older_server_on_another_port_is_accepted():
-    reply = {"success": True, "payload": '{"port_number":7000,"action_keys":["init","move","gripper","reset","step_action"]}'}
+    reply = {
+        "success": True,
+        "payload": '{"port_number":7000,"action_keys":["init","move","gripper","reset","step_action"]}',
+    }
     assert ServerIdentity.from_reply(reply, "h", 5556).methods[-1] == "step_action"
 
 
@@ -547,7 +552,9 @@ def test_an_exception_in_the_stand_in_is_a_hard_reset_without_an_answer(stage, e
     socket = zmq.Context.instance().socket(zmq.REQ)
     socket.setsockopt(zmq.LINGER, 0)
     socket.connect(f"tcp://127.0.0.1:{stage.server.port}")
-    socket.send(wire.encode({"type": "act", "key": "step_action", "payload": {"action": np.zeros(6), "blocking": False}}))
+    socket.send(
+        wire.encode({"type": "act", "key": "step_action", "payload": {"action": np.zeros(6), "blocking": False}})
+    )
     assert not socket.poll(500)
     socket.close()
     assert stage.server.robot.hard_resets == resets + 1
@@ -621,7 +628,13 @@ def test_a_session_on_the_stand_in_shows_the_wanted_scene_beside_the_live_one(st
     said: list[str] = []
     asked = Operator([StreamAnswers(io.StringIO("\n\ny\n"))], say=said.append)
     settings = SessionSettings((Contender("hold"),), ("carrot_on_plate",), 1, backend="bridge")
-    options = {"port": stage.proxy.port, "timeouts": QUICK, "period": 0.0, "max_episode_steps": 6, "image_size": (240, 320)}
+    options = {
+        "port": stage.proxy.port,
+        "timeouts": QUICK,
+        "period": 0.0,
+        "max_episode_steps": 6,
+        "image_size": (240, 320),
+    }
     end = run_session(settings, tmp_path / "s", asked, video=False, env_options=options)
     assert end.done == 1
     assert "1 attempts run again" in end.table  # the lost link, and not a failure

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from robot_extra import require
 
 import vlm2vla_sim
-from robot_extra import require
 from vlm2vla_sim.envs.bridge import wire, wire_reader, wire_writer
 from vlm2vla_sim.errors import WireError
 
@@ -139,7 +139,9 @@ def test_the_array_written_again_and_again_does_not_copy_without_end():
 # What we write.
 
 NUMBERS = [np.dtype(code) for code in ("b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")]
-SCALARS = st.none() | st.booleans() | st.integers(-(2**100), 2**100) | st.floats(allow_nan=False) | st.text() | st.binary()
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**100), 2**100) | st.floats(allow_nan=False) | st.text() | st.binary()
+)
 ARRAYS = st.builds(
     lambda dtype, shape, seed: np.asarray(np.random.default_rng(seed).random(shape) * 200).astype(dtype),
     st.sampled_from(NUMBERS),
@@ -203,7 +205,9 @@ def test_no_module_of_the_robot_backend_imports_pickle():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {name.partition(".")[0] for name in names} & {"pickle", "pickletools", "dill", "cloudpickle"}, path
+            assert not {name.partition(".")[0] for name in names} & {"pickle", "pickletools", "dill", "cloudpickle"}, (
+                path
+            )
 
 
 # What nobody wrote.

@@ -22,7 +22,7 @@ from vlm2vla_sim.operator import ButtonAnswers, Label, Operator, StreamAnswers
 from vlm2vla_sim.session import run_session
 from vlm2vla_sim.testing import PointBackend
 from vlm2vla_sim.trials import Contender, SessionSettings, TrialLog
-from vlm2vla_sim.types import Outcome, Status
+from vlm2vla_sim.types import Status
 
 BLINDFOLDED = f"{__name__}:BlindBackend"
 
@@ -215,13 +215,23 @@ def test_faults_are_run_again_and_counted_apart_from_the_policys_failures(tmp_pa
     assert [e["event"] for e in read(tmp_path / "s", "events.jsonl")] == ["fault", "fault"]
     assert "link_lost" in read(tmp_path / "s", "events.jsonl")[0]["reason"]
     summary = json.loads((tmp_path / "s" / "summary.json").read_text())
-    assert summary["overall"]["success_at_end"] | {"low": 0, "high": 0} == {"k": 2, "n": 2, "rate": 1.0, "low": 0, "high": 0}
+    assert summary["overall"]["success_at_end"] | {"low": 0, "high": 0} == {
+        "k": 2,
+        "n": 2,
+        "rate": 1.0,
+        "low": 0,
+        "high": 0,
+    }
     assert "2 attempts run again" in end.table
 
 
 def test_a_robot_that_breaks_again_and_again_stops_the_session_without_a_label(tmp_path, monkeypatch):
-    monkeypatch.setattr(Flaky, "move", lambda self, delta: (_ for _ in ()).throw(session_module.BackendFaultError("dead")))
-    end = run_session(settings(backend=f"{__name__}:Flaky"), tmp_path / "s", operator("y\n")[0], video=False, live=False)
+    monkeypatch.setattr(
+        Flaky, "move", lambda self, delta: (_ for _ in ()).throw(session_module.BackendFaultError("dead"))
+    )
+    end = run_session(
+        settings(backend=f"{__name__}:Flaky"), tmp_path / "s", operator("y\n")[0], video=False, live=False
+    )
     assert end.done == 0
     assert "3 times in a row" in end.stopped
     assert read(tmp_path / "s") == []

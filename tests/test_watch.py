@@ -240,7 +240,10 @@ def test_the_operator_judges_trials_with_the_buttons_of_the_page(browser, tmp_pa
         server.shutdown()
     assert not work.is_alive()
     lines = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
-    assert [(r["trial"]["number"], r["label"]["word"], r["attempts"]) for r in lines] == [(0, "success", 1), (1, "failure", 2)]
+    assert [(r["trial"]["number"], r["label"]["word"], r["attempts"]) for r in lines] == [
+        (0, "success", 1),
+        (1, "failure", 2),
+    ]
     assert ends[0].done == 2
     _look_at(picture)
 

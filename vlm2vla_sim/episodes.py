@@ -99,7 +99,9 @@ class EpisodeRunner:
             return self._run_once(item)
         if self._operator is None:
             self._operator = Operator([StreamAnswers(sys.stdin)], say=_say)
-        return attended(lambda: self._run_once(item), lambda: self._prepare(item.task)[0], self._operator, item.episode_id)
+        return attended(
+            lambda: self._run_once(item), lambda: self._prepare(item.task)[0], self._operator, item.episode_id
+        )
 
     def _run_once(self, item: Item) -> EpisodeResult:
         settings = self._job.settings

@@ -83,7 +83,9 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
 
     def _publish(self, observation: Any, info: dict[str, Any]) -> None:
         self._live.show(observation["pixels"]["primary"])
-        plain = {key: value for key, value in info.items() if isinstance(value, (bool, int, float, str)) and key != "server"}
+        plain = {
+            key: value for key, value in info.items() if isinstance(value, (bool, int, float, str)) and key != "server"
+        }
         self._live.tell(step=self._steps, info=plain)
 
 

@@ -60,7 +60,9 @@ def run_session(
     """
     plan = settings.plan()
     with closing(TrialLog(out, settings, resume=resume)) as log:
-        session = _Session(settings, log, operator, LiveFolder(out) if live else None, dict(env_options or {}), video, say)
+        session = _Session(
+            settings, log, operator, LiveFolder(out) if live else None, dict(env_options or {}), video, say
+        )
         stopped = ""
         try:
             for trial in plan:

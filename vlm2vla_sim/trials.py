@@ -129,7 +129,9 @@ class TrialLog:
         plan = json.dumps(dataclasses.asdict(settings), indent=2) + "\n"
         if (path / PLAN).exists():
             if not resume:
-                raise RunFolderError(f"There is a session in {path}. Go on with it (--resume), or choose another folder.")
+                raise RunFolderError(
+                    f"There is a session in {path}. Go on with it (--resume), or choose another folder."
+                )
             if (path / PLAN).read_text(encoding="utf-8") != plan:
                 raise RunFolderError(
                     f"The session in {path} has other settings (see {PLAN}). A session is continued as it was begun."

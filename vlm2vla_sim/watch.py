@@ -158,7 +158,7 @@ class WatchServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, run: Path, port: int = 0) -> None:
-        """port 0 takes a free one. The session may start later; its folder must exist."""
+        """Port 0 takes a free one. The session may start later; its folder must exist."""
         if not run.is_dir():
             raise RunFolderError(f"There is no folder {run}. Start the session first, or name its folder (--out).")
         self.live = run / FOLDER

@@ -77,11 +77,19 @@ class Session:
         sources = [StreamAnswers(stream), ButtonAnswers(self.out / FOLDER / BUTTONS)]
         operator = Operator(sources, say=_say, always_ask=self.always_ask)
         end = run_session(
-            settings, self.out, operator, resume=self.resume, video=not self.no_video, env_options=self._options(), say=_tell
+            settings,
+            self.out,
+            operator,
+            resume=self.resume,
+            video=not self.no_video,
+            env_options=self._options(),
+            say=_tell,
         )
         lines = [f"{end.done} of {end.planned} trials are recorded in {end.folder}."]
         lines += [f"Stopped: {end.stopped}"] if end.stopped else []
-        return Answer("\n".join([*lines, *end.table.splitlines()]), dataclasses.asdict(end) | {"folder": str(end.folder)})
+        return Answer(
+            "\n".join([*lines, *end.table.splitlines()]), dataclasses.asdict(end) | {"folder": str(end.folder)}
+        )
 
     def _options(self) -> dict[str, Any]:
         if self.backend != "bridge":
@@ -182,7 +190,9 @@ class Sleep:
             robot.reset(task.layouts[0], np.random.default_rng(0))
         finally:
             robot.close()
-        return Answer(f"The arm of {robot.profile} is parked. Cut its power only when it rests.", {"robot": robot.profile})
+        return Answer(
+            f"The arm of {robot.profile} is parked. Cut its power only when it rests.", {"robot": robot.profile}
+        )
 
 
 Command = (

@@ -74,9 +74,10 @@ class BridgeBackend:
         self._start = np.array(start or STARTS.get(task.scene.name, STARTS["table"]), dtype=np.float64)
         if self._start.shape != (6,) or not np.isfinite(self._start).all():
             raise SettingError(f"start is {start}; expected x, y, z [m], roll, pitch, yaw [rad].")
-        if not (np.array(self._workspace.low) <= self._start[:3]).all() or not (
-            self._start[:3] <= np.array(self._workspace.high)
-        ).all():
+        if (
+            not (np.array(self._workspace.low) <= self._start[:3]).all()
+            or not (self._start[:3] <= np.array(self._workspace.high)).all()
+        ):
             raise SettingError(f"The start {self._start[:3].tolist()} lies outside the workspace {self._workspace}.")
         if not 0 <= period <= 5 or not 0 < max_frame_age <= frame_timeout:
             raise SettingError(
@@ -107,7 +108,7 @@ class BridgeBackend:
     @property
     def camera_sizes(self) -> dict[str, tuple[int, int]]:
         """(height, width) of every further camera."""
-        return {name: self._image_size for name in self._cameras}
+        return dict.fromkeys(self._cameras, self._image_size)
 
     def report(self) -> dict[str, Any]:
         """For `info`: the frame's age when it arrived [s], stalls so far, whether the gripper holds softly, the link."""
@@ -232,7 +233,9 @@ class BridgeBackend:
         delta[:3] += np.clip(after.position, low, high) - after.position
         if np.abs(delta[:3]).max() > motion.MAX_STEP:
             # A target far ahead of the arm swings far when turned about it; without the turn it stays inside.
-            delta, _ = motion.limit(delta * [0, 0, 0, 0, 0, 0, 1], target=self._target.position, workspace=self._workspace)
+            delta, _ = motion.limit(
+                delta * [0, 0, 0, 0, 0, 0, 1], target=self._target.position, workspace=self._workspace
+            )
         action = frames.action_to_bridge(delta)
         # The Euler angles of a turn within the limit may exceed it by a hair.
         action[3:6] = np.clip(action[3:6], -motion.MAX_TURN, motion.MAX_TURN)
@@ -336,5 +339,3 @@ def _open_truth(address: str) -> Any:
     from vlm2vla_sim.envs.bridge.truth import TruthClient
 
     return TruthClient(address)
-
-

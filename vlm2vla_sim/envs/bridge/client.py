@@ -165,7 +165,9 @@ class BridgeClient:
         self._check(action, (7,), "step")
         longest = np.array([MAX_STEP] * 3 + [MAX_TURN] * 3)
         if (np.abs(action[:6]) > longest + SLACK).any() or not 0.0 <= action[6] <= 1.0:
-            raise ActionError(f"The step {action.tolist()} is beyond +-{MAX_STEP} m, +-{MAX_TURN} rad or gripper 0 .. 1.")
+            raise ActionError(
+                f"The step {action.tolist()} is beyond +-{MAX_STEP} m, +-{MAX_TURN} rad or gripper 0 .. 1."
+            )
         self._check_inside(after.position, "target", start=before.position)
         self._act("step_action", {"action": action, "blocking": blocking}, self._timeouts.step)
 
@@ -175,7 +177,9 @@ class BridgeClient:
         self._check(matrix, (4, 4), "pose")
         self._check_inside(pose.position, "pose")
         if not 0 < seconds <= MAX_MOVE_SECONDS:
-            raise ActionError(f"A move of {seconds} s was asked for; expected more than 0, at most {MAX_MOVE_SECONDS} s.")
+            raise ActionError(
+                f"A move of {seconds} s was asked for; expected more than 0, at most {MAX_MOVE_SECONDS} s."
+            )
         payload = {"pose": matrix, "duration": float(seconds), "blocking": True}
         self._act("move", payload, self._timeouts.move + seconds)
 

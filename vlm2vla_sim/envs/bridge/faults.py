@@ -53,7 +53,9 @@ class Fault:
         if self.kind not in KINDS:
             raise unknown_name("kind of fault", self.kind, KINDS)
         if self.at < 0 or self.seconds < 0 or self.count < 0:
-            raise SettingError(f"A fault has at={self.at}, seconds={self.seconds}, count={self.count}; none may be negative.")
+            raise SettingError(
+                f"A fault has at={self.at}, seconds={self.seconds}, count={self.count}; none may be negative."
+            )
 
 
 def random_faults(seed: int, *, questions: int, rate: float, seconds: float) -> tuple[Fault, ...]:
@@ -90,7 +92,7 @@ class FaultProxy:
         on_restart: Callable[[], Any] | None = None,
         on_crash: Callable[[], Any] | None = None,
     ) -> None:
-        """port 0 takes a free one. on_restart, on_crash: what starts the server anew, or brings it down."""
+        """Port 0 takes a free one. on_restart, on_crash: what starts the server anew, or brings it down."""
         try:
             import zmq
         except ImportError as error:

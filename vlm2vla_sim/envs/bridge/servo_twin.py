@@ -112,7 +112,9 @@ class ServoTwin(MujocoBackend):
         return state
 
     def _setpoint(self) -> np.ndarray:
-        return self._from + profile(self._elapsed / self._seconds, self._ramp / self._seconds) * (self._goal - self._from)
+        return self._from + profile(self._elapsed / self._seconds, self._ramp / self._seconds) * (
+            self._goal - self._from
+        )
 
 
 def profile(progress: float, ramp: float) -> float:

@@ -33,7 +33,9 @@ class StallWatch:
         last, self._last = self._last, measured
         if last is None:
             return False
-        behind = float(np.linalg.norm(target.position - measured.position)) > BEHIND or _angle(target, measured) > TWISTED
+        behind = (
+            float(np.linalg.norm(target.position - measured.position)) > BEHIND or _angle(target, measured) > TWISTED
+        )
         still = float(np.linalg.norm(measured.position - last.position)) < MOVING and _angle(measured, last) < TURNING
         self._count = self._count + 1 if behind and still else 0
         return self._count >= PATIENCE

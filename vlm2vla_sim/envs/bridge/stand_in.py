@@ -141,7 +141,11 @@ class StandInRobot:
         if isinstance(self._time, WallClock):
             self._time.spend(self.obs_seconds)
         picture = self._twin.shoot()
-        return {"image": float_image(picture, self._image_size), "state": self._twin.state(), "full_image": jpeg(picture)}
+        return {
+            "image": float_image(picture, self._image_size),
+            "state": self._twin.state(),
+            "full_image": jpeg(picture),
+        }
 
     def act(self, key: str, payload: Any, raw: bytes) -> ServerStatus:
         """Carry out one act; whatever it raises brings on a hard reset, as in the true server."""
@@ -258,7 +262,7 @@ class StandInServer:
         obs_seconds: float = SECONDS["obs"],
         seed: int = 0,
     ) -> None:
-        """port 0 takes a free one. truth_port: for the state channel; None for none. clock: "lockstep" or "wall"."""
+        """Port 0 takes a free one. truth_port: for the state channel; None for none. clock: "lockstep" or "wall"."""
         if clock not in ("lockstep", "wall"):
             raise SettingError(f"clock is {clock!r}; expected 'lockstep' or 'wall'.")
         self._twin = ServoTwin(task, image_size=image_size, seed=seed)
@@ -379,7 +383,9 @@ class StandInServer:
                 break
             except self._zmq.ZMQError as error:
                 if attempt == 49:
-                    raise SettingError(f"The port {port} on 127.0.0.1 cannot be used: {error}. Choose another.") from error
+                    raise SettingError(
+                        f"The port {port} on 127.0.0.1 cannot be used: {error}. Choose another."
+                    ) from error
                 time.sleep(0.02)
         return socket, port
 

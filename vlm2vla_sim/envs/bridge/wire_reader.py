@@ -72,7 +72,9 @@ class _Machine:
             opcode = self._take(1)
             if opcode == b".":
                 if len(self._stack) != 1 or self._marks or self._at != len(self._bytes):
-                    raise WireError(f"The message ends with {len(self._stack)} values; expected one, and nothing after.")
+                    raise WireError(
+                        f"The message ends with {len(self._stack)} values; expected one, and nothing after."
+                    )
                 return self._stack[0]
             operation = _OPERATIONS.get(opcode)
             if operation is None:

@@ -29,7 +29,7 @@ class MujocoBackend:
 
     profile = "twin"
 
-    def __init__(self, task: Task, *, image_size: tuple[int, int] = (480, 640), quality: str = "fast") -> None:
+    def __init__(self, task: Task, *, image_size: tuple[int, int] | None = (480, 640), quality: str = "fast") -> None:
         if quality not in QUALITIES:
             raise unknown_name("quality", quality, QUALITIES)
         self._task = task
@@ -82,10 +82,13 @@ class MujocoBackend:
 
     def observe(self) -> Observation:
         """The picture of SIMPLER's camera and Bridge's proprioception."""
+        state = frames.agent_pos(self._tcp(), self._opening())
+        if self._image_size is None:
+            return {"agent_pos": state}
         if self._picture is None:
             self._picture = Picture(self._model, *self._image_size)
         pixels = self._picture.draw(self._data, scene.PRIMARY_CAMERA)
-        return {"pixels": {"primary": pixels}, "agent_pos": frames.agent_pos(self._tcp(), self._opening())}
+        return {"pixels": {"primary": pixels}, "agent_pos": state}
 
     def status(self) -> Status:
         """Ground truth after the last step."""
