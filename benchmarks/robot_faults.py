@@ -4,8 +4,8 @@
 
 Each scenario is an episode of twelve distinct steps on a stand-in robot, through a proxy that does one seeded thing to
 one question (or several, for kind "many"). Afterwards the stand-in's own record of what it carried out is held against
-what was sent: acts carried out twice, commands that are not numbers or outside the workspace, stale frames passed off as
-fresh, waits beyond the time limits, and faults counted as the policy's failure must all be none.
+what was sent: acts carried out twice, commands that are not numbers or outside the workspace, stale frames passed off
+as fresh, waits beyond the time limits, and faults counted as the policy's failure must all be none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A stand-in robot, and a proxy before it, in threads of the test's own process, for the tests of the bridge backend."""
+"""A stand-in robot and a proxy before it, in threads of the test's own process, for tests of the bridge backend."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import io
 import json
@@ -305,7 +306,5 @@ def test_thirty_thousand_mutated_messages_run_nothing_and_raise_nothing_but_wire
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_are_read_or_refused(data):
     for reader in (wire.decode, wire_reader.read, lambda raw: wire_reader.read(b"\x80\x04" + raw)):
-        try:
+        with contextlib.suppress(WireError):  # and nothing else
             reader(data)
-        except WireError as error:
-            assert str(error)

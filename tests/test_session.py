@@ -1,4 +1,4 @@
-"""The person in the loop: every answer means one thing, silence is never a success, and nothing that was said is lost."""
+"""The person in the loop: every answer means one thing, silence is never a success, and nothing said is lost."""
 
 from __future__ import annotations
 

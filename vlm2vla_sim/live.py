@@ -1,7 +1,7 @@
-"""What is happening now, in a folder: the latest picture, the words, the question that is open. `vlm2vla watch` shows it.
+"""What is happening now, in a folder: the latest picture, the words, the open question. `vlm2vla watch` shows it.
 
-The process that moves the arm must not also be a web server: a browser that hangs would hold up the arm. It writes small
-files, whole or not at all; whoever wants to look reads them.
+The process that moves the arm must not also be a web server: a browser that hangs would hold up the arm. It writes
+small files, whole or not at all; whoever wants to look reads them.
 """
 
 from __future__ import annotations

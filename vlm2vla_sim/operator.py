@@ -42,7 +42,7 @@ class Answers(Protocol):
     """Where answers come from."""
 
     def read(self, trial: int, timeout: float) -> str | None:
-        """The next answer for `trial`, without line end; None when there is none yet. EOFError at the end of the input."""
+        """The next answer for `trial`, without line end; None when there is none yet; EOFError at the end of input."""
         ...
 
     def drain(self) -> None:

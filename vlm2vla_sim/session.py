@@ -213,8 +213,8 @@ def attended(
 ) -> EpisodeResult:
     """An episode of a suite on a real robot: the person arranges, `run` runs, the person judges.
 
-    env: the environment, for what it knows; asked for after the episode. Broken attempts are run again up to `MAX_FAULTS`
-    times and then stand as an error; a stop is an abort of the whole run (KeyboardInterrupt, as Ctrl-C).
+    env: the environment, for what it knows; asked for after the episode. After `MAX_FAULTS` broken attempts the
+    episode stands as an error; a stop is an abort of the whole run (KeyboardInterrupt, as Ctrl-C).
     """
     faults = 0
     while True:

@@ -1,8 +1,8 @@
 """`vlm2vla watch`: a small page on this machine that shows a running session and has the operator's buttons.
 
-It reads the files of `live.LiveFolder` and appends presses to one more; the session goes on whether anybody looks or not.
-Only this machine can reach it, and only its own page can press: a robot must not be stopped, or declared successful, by
-whatever page happens to be open in the same browser.
+It reads the files of `live.LiveFolder` and appends presses to one more; the session goes on whether anybody looks or
+not. Only this machine can reach it, and only its own page can press: a robot must not be stopped, or declared
+successful, by whatever page happens to be open in the same browser.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ PAGE = """<!doctype html>
 <header><b id="instruction">no session yet</b><span id="trial"></span><span id="phase"></span></header>
 <div id="old" role="alert"></div>
 <main>
- <figure><img id="frame" alt="what the camera sees" width="640" height="480"><figcaption>camera, step <span id="step">0</span>
- </figcaption></figure>
+ <figure><img id="frame" alt="what the camera sees" width="640" height="480">
+  <figcaption>camera, step <span id="step">0</span></figcaption></figure>
  <section>
   <div id="question"></div>
   <button id="start">Start</button><button id="success">Success</button><button id="failure">Failure</button>
   <button id="redo">Redo</button><button id="stop">Stop</button><div id="said"></div>
-  <figure id="wish" hidden><img id="wanted" alt="the wanted scene" width="320"><figcaption>wanted scene</figcaption></figure>
+  <figure id="wish" hidden><img id="wanted" alt="the wanted scene" width="320">
+   <figcaption>wanted scene</figcaption></figure>
   <dl><dt>subtask</dt><dd id="subtask"></dd><dt>plan</dt><dd id="plan"></dd><dt>words</dt><dd id="words"></dd>
   <dt>motion</dt><dd id="motion"></dd><dt>status</dt><dd id="info"></dd></dl>
  </section>
@@ -74,7 +75,7 @@ PAGE = """<!doctype html>
      const age = state.now - state.time;
      by("old").style.display = age > 3 && state.phase === "running" ? "block" : "none";
      by("old").textContent = `Nothing new for ${age.toFixed(0)} s: the picture is old.`;
-     if (state.time !== shown) { shown = state.time; by("frame").src = "frame.jpg?" + shown; 
+     if (state.time !== shown) { shown = state.time; by("frame").src = "frame.jpg?" + shown;
        if (state.phase === "scene") by("wanted").src = "wanted.jpg?" + shown; }
    } catch (error) { by("old").style.display = "block"; by("old").textContent = "The watch server does not answer."; }
    setTimeout(look, 200);
@@ -90,7 +91,7 @@ PAGE = """<!doctype html>
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    server: WatchServer
+    server: WatchServer  # pyright: ignore[reportIncompatibleVariableOverride] - the only server that makes one
 
     def do_GET(self) -> None:
         """The page, the state, and two pictures; nothing else can be named."""

@@ -286,9 +286,7 @@ def observation_space(
     parts: dict[str, spaces.Space[Any]] = {"agent_pos": spaces.Box(low, high)}
     if image_size is not None:
         sizes = {"primary": image_size, **cameras}
-        parts["pixels"] = spaces.Dict(
-            {name: spaces.Box(0, 255, (*size, 3), np.uint8) for name, size in sizes.items()}
-        )
+        parts["pixels"] = spaces.Dict({name: spaces.Box(0, 255, (*size, 3), np.uint8) for name, size in sizes.items()})
     return spaces.Dict(parts)
 
 

@@ -217,7 +217,7 @@ def advance_target(target: Pose, measured: Pose, delta: np.ndarray) -> Pose:
 
 
 # The Bridge robot -----------------------------------------------------------------------------------------------------
-# rail-berkeley/bridge_data_robot@a902e5b: transformation_utils.py:142-158, robot_base_env.py, custom_gripper_controller.py
+# rail-berkeley/bridge_data_robot@a902e5b: transformation_utils.py:142-158, custom_gripper_controller.py
 
 BRIDGE_FINGER_LOW, BRIDGE_FINGER_HIGH = 0.010, 0.035
 """[m] what the Bridge robot calls gripper 0 and 1. The fingers stop at 0.015, so that fully closed reads 0.20."""
@@ -234,7 +234,7 @@ def finger_to_bridge(finger: float) -> float:
 
 
 def pose_from_bridge(state: np.ndarray) -> Pose:
-    """Its state x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down] (further numbers are ignored) -> the gripper's pose."""
+    """Its state x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down] -> the gripper's pose."""
     rotation = euler_sxyz_to_matrix(np.asarray(state[3:6], dtype=np.float64)) @ BRIDGE_GRIPPER_DOWN
     return Pose(np.asarray(state[:3], dtype=np.float64), matrix_to_quaternion(rotation))
 
@@ -246,7 +246,7 @@ def pose_to_bridge(pose: Pose) -> np.ndarray:
 
 
 def pose_to_matrix(pose: Pose) -> np.ndarray:
-    """A gripper pose -> (4, 4) float64 homogeneous matrix, which the Bridge robot's `move` takes without Euler angles."""
+    """A gripper pose -> (4, 4) float64 homogeneous matrix, which its `move` takes in place of Euler angles."""
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = quaternion_to_matrix(pose.quaternion), pose.position
     return matrix

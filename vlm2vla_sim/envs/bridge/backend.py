@@ -30,10 +30,11 @@ STARTS = {"table": (0.292, -0.006, 0.135, -0.005, 0.057, -0.019), "sink": (0.250
 AT_START = 0.05
 """[m] from the start pose within which the arm counts as having arrived."""
 JUMP = 0.06
-"""[m] off the line to its target beyond which the arm was moved by somebody else: a hard reset of its server, or a hand."""
+"""[m] off the line to its target beyond which the arm was moved by another: a hard reset of its server, or a hand."""
 PARK = Pose(np.array([0.20, 0.0, 0.12]), frames.matrix_to_quaternion(frames.BRIDGE_GRIPPER_DOWN))
 """Where `park` sends an arm whose server knows no "sleep": close to its base, gripper down, above the table."""
 REANCHOR_SECONDS = 0.5
+Corner = tuple[float, float, float]
 
 
 class BridgeBackend:
@@ -43,12 +44,12 @@ class BridgeBackend:
         self,
         task: Task,
         *,
-        image_size: tuple[int, int] = (480, 640),
+        image_size: tuple[int, int] | None = (480, 640),
         quality: str = "fast",
         host: str = "127.0.0.1",
         port: int = PORT,
         allow_remote: bool = False,
-        workspace: Workspace | tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+        workspace: Workspace | tuple[Corner, Corner] | None = None,
         start: tuple[float, ...] | None = None,
         period: float = 1.0 / CONTROL_HZ,
         max_frame_age: float = 0.5,
@@ -108,10 +109,10 @@ class BridgeBackend:
     @property
     def camera_sizes(self) -> dict[str, tuple[int, int]]:
         """(height, width) of every further camera."""
-        return dict.fromkeys(self._cameras, self._image_size)
+        return {} if self._image_size is None else dict.fromkeys(self._cameras, self._image_size)
 
     def report(self) -> dict[str, Any]:
-        """For `info`: the frame's age when it arrived [s], stalls so far, whether the gripper holds softly, the link."""
+        """For `info`: the frame's age on arrival [s], stalls so far, whether the gripper holds softly, the link."""
         return {
             "frame_age": self._age,
             "stalled": self._stalled,
@@ -169,9 +170,12 @@ class BridgeBackend:
 
     def observe(self) -> Observation:
         """The last look; its age is in `report`."""
+        state = frames.agent_pos(self._tcp, frames.opening_from_bridge(self._reading))
+        if self._pixels is None:
+            return {"agent_pos": state}
         pixels = {"primary": self._pixels}
         pixels |= {name: camera.read_latest() for name, camera in self._cameras.items()}
-        return {"pixels": pixels, "agent_pos": frames.agent_pos(self._tcp, frames.opening_from_bridge(self._reading))}
+        return {"pixels": pixels, "agent_pos": state}
 
     def status(self) -> Status:
         """The arm as of the last look; no scene, unless a stand-in's state channel tells."""
@@ -271,7 +275,7 @@ class BridgeBackend:
         # At most half a period, so that a slow camera does not eat the time in which the arm moves.
         self._look_seconds = min(raw.arrived - raw.asked, self._period / 2)
         self._tcp, self._reading = frames.pose_from_bridge(raw.state), float(raw.state[6])
-        self._pixels = decode_picture(raw, self._image_size)
+        self._pixels = None if self._image_size is None else decode_picture(raw, self._image_size)
         self._scene = self._truth.scene() if self._truth is not None else None
 
     def _check_for_jump(self, before: np.ndarray) -> None:
@@ -286,7 +290,7 @@ class BridgeBackend:
             )
 
     def _reanchor(self, gripper: float) -> None:
-        """The arm does not follow: tell the controller that its target is where the arm is, and unwind what piled up."""
+        """The arm does not follow: tell the controller that its target is where the arm is; what piled up is gone."""
         self._stalled = True
         self._stalls += 1
         here = np.clip(self._tcp.position, self._workspace.low, self._workspace.high)
@@ -325,8 +329,8 @@ def decode_picture(raw: RawObservation, size: tuple[int, int]) -> np.ndarray:
         raise LinkLostError(f"The camera's picture cannot be decoded: {error}", reason="camera_stale") from error
 
 
-def _open_cameras(cameras: Mapping[str, str], size: tuple[int, int]) -> dict[str, Any]:
-    if not cameras:
+def _open_cameras(cameras: Mapping[str, str], size: tuple[int, int] | None) -> dict[str, Any]:
+    if not cameras or size is None:
         return {}
     from vlm2vla_sim.envs.bridge.cameras import Camera
 

@@ -63,8 +63,8 @@ class Camera:
             latest, age = self._latest, 1000 * (self._clock() - self._arrived)
         if latest is None or age > limit:
             raise LinkLostError(
-                f"The newest picture of the camera {self._name} is {age:.0f} ms old; at most {limit:.0f} ms are allowed. "
-                "Check its cable.",
+                f"The newest picture of the camera {self._name} is {age:.0f} ms old; at most {limit:.0f} ms are "
+                "allowed. Check its cable.",
                 reason="camera_stale",
             )
         return latest.copy()

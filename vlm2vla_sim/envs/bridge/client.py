@@ -55,7 +55,7 @@ class RawObservation:
     """One answer to "obs"."""
 
     state: np.ndarray
-    """(7,) float64 x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down], gripper reading [0.20 closed .. 1.08 open]."""
+    """(7,) float64 x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down], gripper [0.20 closed .. 1.08 open]."""
     jpeg: bytes
     asked: float
     arrived: float
@@ -158,8 +158,8 @@ class BridgeClient:
     def step(self, action: np.ndarray, *, before: Pose, after: Pose, blocking: bool = False) -> None:
         """One control step.
 
-        action: (7,) in the Bridge robot's convention (`frames.action_to_bridge`). before, after: the controller's target
-        now, and the one that the action makes of it.
+        action: (7,) in the Bridge robot's convention (`frames.action_to_bridge`). before, after: the controller's
+        target now, and the one that the action makes of it.
         """
         action = np.asarray(action, dtype=np.float64)
         self._check(action, (7,), "step")

@@ -1,7 +1,7 @@
 """How old a camera frame is, on a wire that carries no timestamps.
 
-A camera that froze, a relay that answers with what it had, a driver that died: each shows a policy yesterday's table, and
-nothing in the message says so. What is known here is when bytes arrived and whether they were seen before.
+A camera that froze, a relay that answers with what it had, a driver that died: each shows a policy yesterday's table,
+and nothing in the message says so. What is known here is when bytes arrived and whether they were seen before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MEMORY = 1000
 
 
 class FrameClock:
-    """Dates frames by their content: two pictures of a live camera never have the same bytes, its noise sees to that."""
+    """Dates frames by their content: two pictures of a live camera never have the same bytes, thanks to its noise."""
 
     def __init__(self) -> None:
         self._first_seen: OrderedDict[bytes, float] = OrderedDict()

@@ -28,7 +28,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServerStatus(enum.IntEnum):
-    """What the server says about an act. widowx_env_service.py:52-56"""
+    """What the server says about an act. widowx_env_service.py:52-56."""
 
     NO_CONNECTION = 0
     SUCCESS = 1

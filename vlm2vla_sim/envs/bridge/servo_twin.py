@@ -1,4 +1,4 @@
-"""The MuJoCo twin driven the way the robot's server drives the arm: joint goals with time profiles, a gripper with power.
+"""The MuJoCo twin driven as the robot's server drives the arm: joint goals with time profiles, a gripper with power.
 
 The twin's own control steps would hide what makes the real arm hard to trust: servos that take the time they were last
 told, joint goals cut to a milliradian, an inverse kinematics that gives up without a word.
@@ -33,6 +33,7 @@ class ServoTwin(MujocoBackend):
         super().__init__(task, image_size=image_size)
         self._rng = np.random.default_rng(seed)
         # Sensor noise from a stock of it: a live camera never shows the same bytes twice.
+        self._size = image_size
         self._noise = self._rng.integers(0, 3, (image_size[0] + 64, image_size[1] + 64, 1), dtype=np.uint8)
         self.blocked = False
         """Whether something holds the arm: goals are taken and nothing moves."""
@@ -78,8 +79,8 @@ class ServoTwin(MujocoBackend):
             fingers = self._data.qpos[self._finger_qpos]
             power = np.clip((self._finger_goal - fingers) / PWM_FULL_ERROR, -1, 1)
             self._data.ctrl[self._finger_ctrl] = fingers + power * FULL_FORCE / arm.FINGER_STIFFNESS
-            mujoco.mj_step(self._model, self._data, nstep=round(TICK / self._model.opt.timestep))
-        mujoco.mj_forward(self._model, self._data)
+            mujoco.mj_step(self._model, self._data, nstep=round(TICK / self._model.opt.timestep))  # pyright: ignore[reportAttributeAccessIssue]
+        mujoco.mj_forward(self._model, self._data)  # pyright: ignore[reportAttributeAccessIssue]
 
     # Looking.
 
@@ -95,10 +96,10 @@ class ServoTwin(MujocoBackend):
     def shoot(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB, with a little noise."""
         if self._picture is None:
-            self._picture = Picture(self._model, *self._image_size)
+            self._picture = Picture(self._model, *self._size)
         picture = self._picture.draw(self._data, scene.PRIMARY_CAMERA)
         row, column = self._rng.integers(0, 64, 2)
-        height, width = self._image_size
+        height, width = self._size
         np.clip(picture, 0, 253, out=picture)
         picture += self._noise[row : row + height, column : column + width]
         # Two crops of the same noise may agree; a running number in the corner's low bits cannot.

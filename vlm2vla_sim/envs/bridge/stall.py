@@ -1,7 +1,7 @@
 """Does the arm do what it said it did? Commanded against measured, because the server answers SUCCESS either way.
 
-Without it a policy that pushes against the table, or out of reach, winds the controller's target up: the arm stands, and
-later steps back do nothing until the target has come all the way home.
+Without it a policy that pushes against the table, or out of reach, winds the controller's target up: the arm stands,
+and later steps back do nothing until the target has come all the way home.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Bridge robot's wire: one message is one frame, an LZ4 frame around a pickle, here read and written without pickle.
+"""The Bridge robot's wire: a message is an LZ4 frame around a pickle, here read and written without pickle.
 
 The robot's own stack calls `pickle.loads` on whatever the network sends, in both directions: whoever reaches the port
 runs code on the robot's computer, and a robot's computer that was broken into runs code on yours. This codec writes the

@@ -16,7 +16,7 @@ from vlm2vla_sim.errors import WireError
 KINDS = "biuf"
 """Kinds of dtype that are written: bool, int, unsigned, float."""
 SMALL = 64
-"""Elements up to which an array is written as a list: the receiver gets one it may write to. (A list cannot say (0, 3).)"""
+"""Elements up to which an array is written as a list: the receiver gets one it may write to."""
 MAX_DEPTH = 32
 
 
