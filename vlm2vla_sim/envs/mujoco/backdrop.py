@@ -1,7 +1,7 @@
 """SIMPLER's own photo as a backdrop, for whoever has its assets.
 
-With it the twin's picture equals SIMPLER's pixel for pixel wherever neither robot nor object is seen, so that what is left
-to compare is what moves. The photo is SIMPLER's, is read from the user's assets folder, and is never part of this package.
+With it the twin's picture equals SIMPLER's pixel for pixel wherever neither robot nor object is seen, so that what is
+left to compare is what moves. The photo is SIMPLER's: read from the user's assets, never part of this package.
 """
 
 from __future__ import annotations
