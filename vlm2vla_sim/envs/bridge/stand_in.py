@@ -89,7 +89,7 @@ class StandInServer:
         self._time.catch_up()
         if self._truth_socket in ready:
             self._truth_socket.send(json.dumps(self._tell(json.loads(self._truth_socket.recv()))).encode())
-        if self._socket in ready:
+        if self._socket is not None and self._socket in ready:
             self._answer(self._socket.recv())
 
     def _answer(self, frame: bytes) -> None:
