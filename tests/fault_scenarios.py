@@ -137,7 +137,7 @@ def play(scenario: Scenario, env: object, stage: Bench) -> Played:
     started = time.monotonic()
     try:
         policy = TwelveSteps(scenario.seed, wild=scenario.wild)
-        whole = StepLimits(step=0.05, gripper_steps=0)
+        whole = StepLimits(step=0.05, gripper_steps=1)
         result = run_episode(env, policy, episode_id=0, seed=scenario.seed, limits=whole)  # type: ignore[arg-type]
     finally:
         BridgeClient._ask = ask  # type: ignore[method-assign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,8 @@ class Session:
             seed=self.seed,
             blind=self.blind,
         )
-        stream = self.answers.open(encoding="utf-8") if self.answers else sys.stdin
+        # A file of answers is small, and read at once it need not be kept open.
+        stream = io.StringIO(read_answers(self.answers)) if self.answers else sys.stdin
         sources = [StreamAnswers(stream), ButtonAnswers(self.out / FOLDER / BUTTONS)]
         operator = Operator(sources, say=_say, always_ask=self.always_ask)
         end = run_session(
@@ -217,6 +219,14 @@ def read_cameras(words: tuple[str, ...]) -> dict[str, str]:
             raise SettingError(f"A camera was given as {word!r}; expected NAME=DEVICE, such as wrist=/dev/video2.")
         cameras[name] = source
     return cameras
+
+
+def read_answers(path: Path) -> str:
+    """The operator's answers in a file; SettingError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"The answers {path} cannot be read: {error}.") from error
 
 
 def _serve(server: Any) -> Answer:
