@@ -208,6 +208,14 @@ def test_your_own_policy_is_run_by_naming_its_factory(tmp_path):
     assert made.results[0].decisions[0]["action"] == "[[3, 0, 0, 1]]"
 
 
+def test_a_policy_that_does_not_look_needs_no_pictures_but_then_there_is_no_video(tmp_path):
+    blind = dataclasses.replace(CARROT, policy="scripted", image_size=None)
+    assert outcomes(run(tmp_path / "run", blind)) == ["success"] * 3
+    with pytest.raises(errors.SettingError, match=r"nothing is drawn \(image_size=None\)"):
+        run(tmp_path / "filmed", blind, video=True)
+    assert not (tmp_path / "filmed").exists()
+
+
 def test_a_run_in_a_used_folder_is_refused_and_changes_nothing(tmp_path):
     first = run(tmp_path / "run")
     before = {path: path.read_bytes() for path in first.folder.iterdir()}
