@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from vlm2vla_sim.envs.bridge.protocol import Timeouts
 from vlm2vla_sim.envs.bridge.stand_in import StandInServer
 from vlm2vla_sim.envs.bridge.truth import TruthClient
 from vlm2vla_sim.envs.tasks import get_task
+from vlm2vla_sim.errors import missing_extra
 
 QUICK = Timeouts(hash=0.4, obs=0.4, step=0.4, move=0.6, reset=3.0, init=5.0, resync=4.0)
 """For a stand-in in lockstep, which answers everything but a reset within milliseconds."""
@@ -82,6 +84,23 @@ def bench(task: str = "carrot_on_plate", **options: Any) -> Iterator[Bench]:
         end_server()
 
 
+@contextmanager
+def stand_in(task: str, image_size: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    """A stand-in robot before the scene of `task`; gives the options with which `backend="bridge"` finds it.
+
+    MissingExtraError where the packages of the extra are absent.
+    """
+    for package in ("zmq", "lz4", "cv2"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_extra("The Bridge robot's wire", package, "robot")
+    options = {"image_size": image_size, "port": 0, "truth_port": 0}
+    server, end = in_thread(lambda: StandInServer(get_task(task), **options))
+    try:
+        yield {"port": server.port, "truth": server.truth_address, "period": 0.0}
+    finally:
+        end()
+
+
 class TruthOnce(TruthClient):
     """A channel for one question: sockets belong to one thread."""
 
@@ -92,4 +111,4 @@ class TruthOnce(TruthClient):
             self.close()
 
 
-__all__ = ["CARROT", "QUICK", "Bench", "Fault", "bench", "in_thread"]
+__all__ = ["CARROT", "QUICK", "Bench", "Fault", "bench", "in_thread", "stand_in"]

@@ -89,9 +89,8 @@ class Session:
         )
         lines = [f"{end.done} of {end.planned} trials are recorded in {end.folder}."]
         lines += [f"Stopped: {end.stopped}"] if end.stopped else []
-        return Answer(
-            "\n".join([*lines, *end.table.splitlines()]), dataclasses.asdict(end) | {"folder": str(end.folder)}
-        )
+        values = dataclasses.asdict(end) | {"folder": str(end.folder)}
+        return Answer("\n".join([*lines, *end.table.splitlines()]), values, self.json)
 
     def _options(self) -> dict[str, Any]:
         if self.backend != "bridge":
