@@ -119,7 +119,7 @@ def run_episode(
         clipped_steps=run.clipped_steps,
         seconds=round(time.perf_counter() - started, 3),
         video=run.finish_video(outcome),
-        reason=reason,
+        reason=reason or run.ended,
         versions=collect_versions(),
     )
 
@@ -158,6 +158,7 @@ class _Run:
         self.clipped_steps = 0
         self.parse_failures = 0
         self.decisions: list[dict[str, object]] = []
+        self.ended = ""
 
     def start(self, seed: int, options: dict[str, Any], film: tuple[Path, str] | None) -> None:
         """Reset the environment and the policy, and film what the episode starts from."""
@@ -174,6 +175,7 @@ class _Run:
         while not self._over:
             decision = self._decide()
             if decision is None:
+                self.ended = getattr(self._policy, "ended", "")
                 self._caption = dataclasses.replace(
                     self._caption, words="", error="", motion="done: hold still to the end"
                 )

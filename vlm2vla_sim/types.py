@@ -127,7 +127,10 @@ class Stage:
     """"subtasks", "plan", "action" or "verify"."""
     text: str
     tokens: int = 0
+    """Written by the model, those that a grammar forced included."""
     seconds: float = 0.0
+    error: str = ""
+    """Why the words could not be used, when they could not; a model asked again leaves each such answer here."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ POLICIES = {
     "scripted": "vlm2vla_sim.policies.scripted:make",
     "hold": "vlm2vla_sim.policies.baselines:make_hold",
     "random": "vlm2vla_sim.policies.baselines:make_random",
+    "oracle": "vlm2vla_sim.policies.oracle_model:make",
 }
 """Name -> "module:factory". The module is imported when the policy is asked for, not before."""
 
