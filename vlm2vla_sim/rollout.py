@@ -21,14 +21,13 @@ from vlm2vla_sim.caption import Caption
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.errors import (
+    ActionError,
     ActionTextError,
+    BackendFaultError,
     EpisodeAbortedError,
-    EpisodeError,
-    MissingExtraError,
-    RendererError,
     RunFolderError,
     SettingError,
-    UnknownNameError,
+    Vlm2VlaError,
 )
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.subject import Subject, episode_length, make_policy, widowx
@@ -37,16 +36,6 @@ from vlm2vla_sim.versions import collect_versions
 
 if TYPE_CHECKING:
     from vlm2vla_sim.policies.base import Policy
-
-ASKED_WRONGLY = (
-    EpisodeError,
-    MissingExtraError,
-    RendererError,
-    RunFolderError,
-    SettingError,
-    UnknownNameError,
-)
-"""Errors that every further episode would meet as well: they end the run instead of one episode."""
 
 LAMPS = (
     ("grasped", "grasped"),
@@ -84,7 +73,8 @@ def run_episode(
         log: file for the traceback, should something break.
 
     Unreadable words are the policy's failure: the arm holds still for one step, and they are counted. A fault of the
-    backend or a crash is an outcome of its own, never a failure. `ASKED_WRONGLY` errors are raised.
+    backend or a crash is an outcome of its own, never a failure. What every further episode would meet as well (a
+    missing package, a folder that cannot be written, an unknown name) is raised.
     """
     if isinstance(policy, str):
         subject = dataclasses.replace(subject, policy=policy) if subject else Subject(policy)
@@ -131,11 +121,11 @@ def _run_guarded(
     try:
         run.start(seed, options, film)
         run.go()
-    except ASKED_WRONGLY:
-        raise
     except EpisodeAbortedError as stop:
         return Outcome.ABORTED, str(stop)
     except Exception as error:  # The border: whatever broke, the suite goes on and the result says so.
+        if isinstance(error, Vlm2VlaError) and not isinstance(error, (ActionError, BackendFaultError)):
+            raise
         if log is not None:
             _write_log(log, error)
         return Outcome.ERROR, f"{type(error).__name__}: {error}" + (f" (traceback: {log.name})" if log else "")

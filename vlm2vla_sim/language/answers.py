@@ -20,8 +20,8 @@ MAX_LINE = 300
 
 _FENCE = re.compile(r"```[A-Za-z0-9_+-]*")
 _NUMBER = r"(?:(?:step|subtask)\s)?[0-9]{1,2}[.):]"
-_NUMBERED = re.compile(rf"{_NUMBER}\s+(.*)", re.IGNORECASE)
-_BULLETED = re.compile(r"[-*•]\s+(.*)")
+_NUMBERED = re.compile(rf"{_NUMBER}(?:\s+|$)(.*)", re.IGNORECASE)
+_BULLETED = re.compile(r"[-*•](?:\s+|$)(.*)")
 _NEXT_NUMBER = re.compile(rf"\s(?={_NUMBER}\s)", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+(?:['’][a-z]+)?")  # noqa: RUF001 - an apostrophe as models write it
 _YES = frozenset({ADVANCE, "yes", "done"})
@@ -112,7 +112,7 @@ def _listed(body: str) -> list[str]:
     if body.startswith("["):
         return _from_json(body)
     lines = [line.strip() for line in body.splitlines() if line.strip()]
-    if len(lines) == 1:
+    if len(lines) == 1 and _NUMBERED.match(lines[0]):
         lines = _NEXT_NUMBER.split(lines[0])
     for mark in (_NUMBERED, _BULLETED):
         marked = [match.group(1) for line in lines if (match := mark.match(line))]

@@ -37,13 +37,14 @@ _DIRECTIONS = {
     "anti-clockwise": "counterclockwise",
 }
 
-# Each is matched against one clause, between separators; none has two neighbouring runs that can match the same text.
+# Each is matched against one clause, between separators. No two neighbouring runs can match the same blanks: on many
+# blanks the match would take the square of their number.
 _VERB = rf"(?:(?P<verb>{'|'.join(_VERBS)})\s+)?"
 _DIRECTION = r"(?:to\s+the\s+)?(?P<word>[a-z]+(?:-[a-z]+)?)"
-_AMOUNT = r"(?:by\s+)?(?P<amount>[+-]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+))\s*(?P<unit>[a-z°]*)"
+_AMOUNT = r"(?:by\s+)?(?P<amount>[+-]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+))"
 _MOTIONS = (
-    re.compile(rf"{_VERB}{_DIRECTION}\s+{_AMOUNT}", re.IGNORECASE | re.ASCII),
-    re.compile(rf"{_VERB}{_AMOUNT}\s+{_DIRECTION}", re.IGNORECASE | re.ASCII),
+    re.compile(rf"{_VERB}{_DIRECTION}\s+{_AMOUNT}\s*(?P<unit>[a-z°]*)", re.IGNORECASE | re.ASCII),
+    re.compile(rf"{_VERB}{_AMOUNT}\s*(?P<unit>[a-z°]+)\s+{_DIRECTION}", re.IGNORECASE | re.ASCII),
 )
 _GRIPPERS = (
     re.compile(r"(?P<does>open|close)\s+(?:the\s+)?gripper", re.IGNORECASE | re.ASCII),

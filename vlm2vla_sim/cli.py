@@ -1,0 +1,105 @@
+"""`vlm2vla …`: finds the command, runs it, prints its answer, and turns errors into a sentence and an exit status.
+
+Commands are named here and imported when they are chosen, so that `vlm2vla --help` answers at once however heavy they
+become. A command is a function that takes flags and returns an `Answer`; it neither exits nor catches our errors.
+
+Exit status: 0 done, 1 an error, in a sentence, 2 wrong usage, 3 every episode broke, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from vlm2vla_sim.errors import Vlm2VlaError, unknown_name
+
+COMMANDS = {
+    "rollout": ("vlm2vla_sim.commands.rollout:rollout", "one episode: what the policy says, and a video"),
+    "evaluate": ("vlm2vla_sim.commands.evaluate:evaluate", "tasks x episodes: success rates, videos, resumable"),
+    "tasks": ("vlm2vla_sim.commands.tasks:tasks", "the tasks, their instructions and lengths"),
+    "formats": ("vlm2vla_sim.commands.formats:formats", "what a sentence means, and how every format would write it"),
+    "doctor": ("vlm2vla_sim.commands.doctor:doctor", "what is installed, what works, what to do about the rest"),
+}
+"""Name -> "module:function" and one line of help."""
+
+OK, ERROR, USAGE, ALL_BROKE, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (by default the process's own) and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words or os.environ.get("VLM2VLA_DEBUG", "") not in ("", "0")
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return OK if words else USAGE
+    if words[0] in ("--version", "version"):
+        return _print_version()
+    try:
+        return _run(words[0], words[1:])
+    except Vlm2VlaError as error:
+        if debug:
+            raise
+        print(f"vlm2vla {words[0]}: {error}", file=sys.stderr)
+        return ERROR
+    except KeyboardInterrupt as stop:
+        if debug:
+            raise
+        print(f"\n{stop or 'Interrupted.'}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`vlm2vla tasks | head`); Python would complain once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+
+
+def help_text() -> str:
+    """What `vlm2vla --help` prints."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "usage: vlm2vla COMMAND [options]     (vlm2vla COMMAND --help says more)",
+            "",
+            "Let a vision-language model that speaks its actions move a WidowX robot.",
+            "",
+            *(f"  {name.ljust(width)}  {line}" for name, (_, line) in COMMANDS.items()),
+            "",
+            "  --version, --help, and with any command --debug (or VLM2VLA_DEBUG=1): show where an error came from.",
+            "Exit status: 0 done, 1 error, 2 wrong usage, 3 every episode broke, 130 stopped by Ctrl-C.",
+        ]
+    )
+
+
+def _run(name: str, words: list[str]) -> int:
+    if name not in COMMANDS:
+        print(f"vlm2vla: {unknown_name('command', name, COMMANDS)}", file=sys.stderr)
+        return USAGE
+    import tyro
+
+    module, function = COMMANDS[name][0].split(":")
+    command = getattr(importlib.import_module(module), function)
+    try:
+        answer = tyro.cli(
+            command,
+            prog=f"vlm2vla {name}",
+            args=words,
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+        )
+    except SystemExit as leave:  # tyro's way to end after --help and after wrong usage
+        return int(leave.code or 0)
+    print(answer.printed())
+    sys.stdout.flush()
+    return answer.code
+
+
+def _print_version() -> int:
+    from vlm2vla_sim.versions import collect_versions
+
+    print(" ".join(f"{name} {version}" for name, version in collect_versions().items()))
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""`vlm2vla doctor`: what works here, and what to do about the rest."""
+
+from __future__ import annotations
+
+from vlm2vla_sim.commands import Answer
+from vlm2vla_sim.doctor import Check, examine, to_json
+
+
+def doctor(*, json: bool = False) -> Answer:
+    """Try everything the package needs, and say what to install where something is missing.
+
+    Takes some seconds: it draws a picture, runs the twin and writes a video. The exit status is 1 when something is
+    missing that nothing works without.
+
+    Args:
+        json: Print JSON.
+    """
+    checks = examine()
+    usable = all(check.works for check in checks if check.needed)
+    verdict = (
+        "Everything that is needed works." if usable else "Something that is needed does not work: see FAILS above."
+    )
+    text = "\n".join([*(_line(check) for check in checks), "", verdict])
+    return Answer(text, {"usable": usable, "checks": to_json(checks)}, json, code=0 if usable else 1)
+
+
+def _line(check: Check) -> str:
+    state = "ok" if check.works else "FAILS" if check.needed else "absent"
+    line = f"{state:>6}  {check.name:<24}  {check.found}"
+    return line + (f"\n{'':>34}{check.advice}" if check.advice else "")
