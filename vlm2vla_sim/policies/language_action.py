@@ -25,27 +25,33 @@ LONGEST_ACTION = 2048
 """Tokens of an action at most. The longest text of any grammar (32 rows of seven numbers) needs fewer, one token a
 character for digits, so a constrained answer is never cut off."""
 
+PAPER_SUBTASKS = Sampling(temperature=0.5, top_p=0.95, max_tokens=192)
+PAPER_PLAN = Sampling(temperature=0.1, top_p=0.95, max_tokens=96)
+PAPER_ACTION = Sampling(temperature=0.5, top_p=0.95, max_tokens=LONGEST_ACTION)
+"""Temperatures and top-p as in section 8.4 of the paper's appendix, for tasks like those trained on; limits are ours."""
+
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class StageSampling:
-    """How each stage is sampled. The defaults are the paper's (section 8.4 of its appendix, task in distribution)."""
+    """How each stage is sampled; the paper's way by default."""
 
-    subtasks: Sampling = Sampling(temperature=0.5, top_p=0.95, max_tokens=192)
-    plan: Sampling = Sampling(temperature=0.1, top_p=0.95, max_tokens=96)
-    action: Sampling = Sampling(temperature=0.5, top_p=0.95, max_tokens=LONGEST_ACTION)
+    subtasks: Sampling = PAPER_SUBTASKS
+    plan: Sampling = PAPER_PLAN
+    action: Sampling = PAPER_ACTION
 
     def greedy(self) -> StageSampling:
         """The same limits, and always the likeliest token: for scores that can be had again."""
-        return StageSampling(*(dataclasses.replace(s, temperature=0.0, top_p=1.0) for s in self._all()))
+        stages = (self.subtasks, self.plan, self.action)
+        return StageSampling(*(dataclasses.replace(stage, temperature=0.0, top_p=1.0) for stage in stages))
 
     def out_of_distribution(self) -> StageSampling:
         """What the paper does for tasks unlike those trained on: subtasks are drawn at temperature 1."""
         return dataclasses.replace(self, subtasks=dataclasses.replace(self.subtasks, temperature=1.0))
 
-    def _all(self) -> tuple[Sampling, Sampling, Sampling]:
-        return (self.subtasks, self.plan, self.action)
+
+PAPER = StageSampling()
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class LoopSettings:
     """How often a stage is asked again when its answer cannot be read. Every such answer is kept and counted."""
     constrained: bool = True
     """Hold the action to the format's grammar; False to see how often the model writes what cannot be read."""
-    sampling: StageSampling = StageSampling()
+    sampling: StageSampling = PAPER
 
     def __post_init__(self) -> None:
         for name, value, least in (

@@ -6,7 +6,6 @@ another, so each of these has a name that goes into the settings of a run.
 
 from __future__ import annotations
 
-import itertools
 import re
 import sys
 import time
@@ -102,16 +101,17 @@ class OperatorVerifier:
         """See `Verifier.judge`. "q", or the end of input, stops the episode."""
         then = f" Then: {following}." if following else " It is the last subtask."
         started = time.perf_counter()
-        for _ in itertools.count():
-            try:
-                typed = self._ask(f"Is this done: {current}?{then} [y/n, q stops] ").strip().lower()
-            except EOFError as closed:
-                raise EpisodeAbortedError("There is nobody to ask: the input ended.") from closed
-            if typed in ("y", "yes", "n", "no"):
-                break
+        question = f"Is this done: {current}?{then} [y/n, q stops] "
+        while (typed := self._read(question)) not in ("y", "yes", "n", "no"):
             if typed in ("q", "quit"):
                 raise EpisodeAbortedError("The operator stopped the episode.")
-            print(f"{typed!r} was typed; expected y, n or q.", file=self._out or sys.stderr)  # noqa: T201
+            print(f"{typed!r} was typed; expected y, n or q.", file=self._out or sys.stderr)
         done = typed.startswith("y")
         said = f"{ADVANCE if done else RETRY} (the operator)"
         return Judgement(done, Stage("verify", said, seconds=round(time.perf_counter() - started, 3)))
+
+    def _read(self, question: str) -> str:
+        try:
+            return self._ask(question).strip().lower()
+        except EOFError as closed:
+            raise EpisodeAbortedError("There is nobody to ask: the input ended.") from closed
