@@ -201,7 +201,8 @@ def split_torn(path: Path) -> tuple[list[str], bytes]:
     except OSError as error:
         raise RunFolderError(f"The results {path} cannot be read: {error.strerror}.") from error
     end = content.rfind(b"\n") + 1
-    return content[:end].decode("utf-8", errors="replace").splitlines(), content[end:]
+    # Not splitlines(), which takes some characters that a model may say for the end of a line.
+    return content[:end].decode("utf-8", errors="replace").split("\n")[:-1], content[end:]
 
 
 def _read_line(line: str, number: int, path: Path) -> EpisodeResult:

@@ -167,7 +167,7 @@ class _Run:
             if decision is None:
                 self.ended = getattr(self._policy, "ended", "")
                 self._caption = dataclasses.replace(
-                    self._caption, words="", error="", motion="done: hold still to the end"
+                    self._caption, plan="", words="", error="", motion="done: hold still to the end"
                 )
                 while not self._over:
                     self._step(self._hold())

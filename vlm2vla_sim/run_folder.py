@@ -108,7 +108,8 @@ class RunFolder:
     def append(self, result: EpisodeResult) -> None:
         """Write one line and see it to the disk."""
         try:
-            line = memoryview(result.to_json().encode() + b"\n")
+            # Half a surrogate pair, which a model can say, is no UTF-8; written as an escape it is JSON.
+            line = memoryview(result.to_json().encode("utf-8", errors="backslashreplace") + b"\n")
             while line:  # A nearly full disk takes a part, and says so at the next write.
                 line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())

@@ -7,6 +7,8 @@ what happened. Here every second of video is complete on disk as soon as it is o
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -39,6 +41,8 @@ class EpisodeVideo:
         self._text = self._canvas[picture_height : picture_height + self._strip.height, : self._strip.width]
         self._path = _reserve(folder, f"{stem}_{UNFINISHED}")
         self._encoder = _start_encoder(self._path, self._canvas.shape[:2], fps)
+        self._status: int | None = None
+        self._said = b""
 
     @property
     def path(self) -> Path:
@@ -70,21 +74,17 @@ class EpisodeVideo:
 
     def close(self) -> int:
         """End the encoder and return its exit status. What was added so far stays, under the unfinished name."""
-        pipe = self._encoder.stdin
-        assert pipe is not None
-        try:
-            pipe.close()
-        except OSError:
-            self._encoder.kill()  # It no longer reads: its exit status says the rest.
-        try:
-            return self._encoder.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self._encoder.kill()
-            return self._encoder.wait()
+        if self._status is None:
+            try:
+                _, self._said = self._encoder.communicate(timeout=GRACE)
+            except subprocess.TimeoutExpired:
+                self._encoder.kill()
+                _, self._said = self._encoder.communicate()
+            self._status = self._encoder.returncode
+        return self._status
 
     def _failed(self) -> RunFolderError:
-        status = self.close()
-        return _write_error(self._path, status, self._encoder)
+        return _sentence(self._path, self.close(), self._said)
 
 
 def _even(length: int) -> int:
@@ -160,17 +160,17 @@ def _make_seekable(fragmented: Path, final: Path) -> None:
     fragmented.unlink()
 
 
-def _write_error(path: Path, status: int, encoder: subprocess.Popen[bytes]) -> RunFolderError:
-    assert encoder.stderr is not None
-    return _sentence(path, status, encoder.stderr.read())
-
-
 def _sentence(path: Path, status: int, words: bytes) -> RunFolderError:
-    said = " ".join(words.decode(errors="replace").split()) or f"the encoder ended with status {status}"
+    lines = words.decode(errors="replace").split("\n")
+    # The encoder's last word is the plainest; in front of it stands which part of the encoder speaks.
+    said = next((re.sub(r"^\[.*?\] *", "", line) for line in reversed(lines) if line.strip()), "")
+    ended = (
+        f"the encoder was killed by {signal.Signals(-status).name}" if status < 0 else f"its exit status is {status}"
+    )
     free = _free_space(path.parent)
     return RunFolderError(
-        f"The video {path} could not be written: {said}.{free} The results so far are kept; make room and continue "
-        "with --resume, choose another folder (--out DIR), or leave the videos out (--no-video)."
+        f"The video {path} could not be written: {said or ended}.{free} The results so far are kept; make room and "
+        "continue with --resume, choose another folder (--out DIR), or leave the videos out (--no-video)."
     )
 
 

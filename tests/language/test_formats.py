@@ -145,6 +145,11 @@ def test_numbers_finer_than_the_resolution_are_kept_as_they_are_written() -> Non
     assert get_format("prose").read("move left 4.2 cm, open gripper").deltas[0, 1] == pytest.approx(0.042)
 
 
+def test_a_written_minus_zero_is_plain_zero() -> None:
+    assert not np.signbit(get_format("vlm2vla").read("[[-0, -0.0, 0, 0]]").deltas).any()
+    assert get_format("vlm2vla").write(np.array([[-0.001, 0, 0, 0, 0, -0.001, 1]])) == "[[0, 0, 0, 1]]"
+
+
 def test_a_half_open_gripper_is_written_as_closed_and_a_wider_one_as_open() -> None:
     rows = np.array([[0, 0, 0, 0, 0, 0, 0.5], [0, 0, 0, 0, 0, 0, 0.51]])
     assert get_format("prose").write(rows) == "close gripper; open gripper"
@@ -214,6 +219,7 @@ def test_an_unknown_format_is_answered_with_the_nearest_name() -> None:
         ("tokens", {"symbols": ["", *"abcdefghi"]}, "'' cannot stand for a digit"),
         ("tokens", {"symbols": [" a", *"bcdefghij"]}, "' a' cannot stand for a digit"),
         ("tokens", {"symbols": ["−", *"bcdefghij"]}, "cannot stand for a digit"),  # noqa: RUF001
+        ("tokens", {"symbols": ["º", *"bcdefghij"]}, "cannot stand for a digit"),
         ("tokens", {"symbols": ["ab", *"acdefghij"]}, "'a' begins the symbol 'ab'"),
     ],
 )

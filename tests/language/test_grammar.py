@@ -65,6 +65,18 @@ def test_a_decoder_understands_the_grammar(action_format: ActionFormat) -> None:
     assert allows(action_format, action_format.example)
 
 
+@in_every_format
+def test_the_grammar_and_the_regex_count_the_rows_alike(action_format: ActionFormat) -> None:
+    row = action_format.write(np.array([[0, 0, 0, 0, 0, 0, 1]]))
+    separator = {"prose": "; ", "integers": " "}.get(action_format.name, ", ")
+    listed = "[" in row
+    for rows in (1, 32, 33):
+        text = separator.join([row[1:-1] if listed else row] * rows)
+        text = f"[{text}]" if listed else text
+        assert allows(action_format, text) == (rows <= 32)
+        assert bool(re.fullmatch(action_format.grammar().regex, text)) == (rows <= 32)
+
+
 @SLOW
 @given(st.data(), NAMES)
 def test_what_fits_the_regex_fits_the_grammar(data: st.DataObject, name: str) -> None:

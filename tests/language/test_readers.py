@@ -137,6 +137,7 @@ REFUSED = [
         "found 'I have no idea what to do with this carr…'",
     ),
     ("prose", "Option 1: open gripper. Option 2: close gripper", 0, "found 'Option 1: open gripper'"),
+    ("prose", "close gripper: move up 3 cm, open gripper", 0, "found 'close gripper: move up 3 cm'"),
     ("prose", "a: b: open gripper", 3, "found 'b: open gripper'"),
     ("prose", "```open gripper``` or ```close gripper```", 22, "there is more than one code block"),
     ("prose", "; ".join(["open gripper"] * 33), 448, "there are more than 32 rows"),

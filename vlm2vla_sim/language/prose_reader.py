@@ -89,8 +89,9 @@ class ProseReader:
     def _bounds(self) -> tuple[int, int]:
         start, end = self._source.inside_fence()
         colon = self._plain.find(":", start, end)
-        # With a number before the colon ("option 1: ...") what is passed over might have been an action.
-        if colon >= 0 and not re.search("[0-9]", self._plain[start:colon]):
+        said = self._plain[start:colon] if colon >= 0 else ""
+        # With a number or a gripper before the colon ("option 1: ...") what is passed over might have been an action.
+        if colon >= 0 and not re.search("[0-9]", said) and not any(pattern.search(said) for pattern in _GRIPPERS):
             start = colon + 1
         return start, end
 
@@ -117,22 +118,16 @@ class ProseReader:
         self._tilting = verb == "tilt"
         column, sign = self._direction(verb, word, motion.start("word"))
         if unit not in UNITS[COLUMNS[column].unit]:
-            why = (
-                f"the amount for '{verb} {word}' is in {unit!r}"
-                if unit
-                else f"the amount for '{verb} {word}' has no unit"
-            )
-            raise self._source.error(f"{why}; expected {COLUMNS[column].unit}.", motion.start("amount"))
+            given = f"is in {unit!r}" if unit else "has no unit"
+            why = f"the amount for '{verb} {word}' {given}; expected {COLUMNS[column].unit}."
+            raise self._source.error(why, motion.start("amount"))
         if column in self._motion:
-            why = (
-                f"row {len(self._rows) + 1} says twice how far to {verb} {WORDS[column].plus} or {WORDS[column].minus}."
-            )
-            raise self._source.error(why, motion.start())
+            either = f"{verb} {WORDS[column].plus} or {WORDS[column].minus}"
+            raise self._source.error(f"row {len(self._rows) + 1} says twice how far to {either}.", motion.start())
         amount = float(motion["amount"])
         if amount < 0:
-            raise self._source.error(
-                "an amount below zero; expected the opposite direction instead.", motion.start("amount")
-            )
+            why = "an amount below zero; expected the opposite direction instead."
+            raise self._source.error(why, motion.start("amount"))
         self._source.check_motion(column, sign * amount, row=len(self._rows) + 1, at=motion.start("amount"))
         self._motion[column] = sign * amount
 

@@ -70,7 +70,7 @@ class RowsFormat:
         return self._in_symbols(f"[{', '.join(written)}]")
 
     def grammar(self) -> g.Grammar:
-        """See `ActionFormat.grammar`. One text more than is ever written fits: seven numbers a row without a turn."""
+        """See `ActionFormat.grammar`. One kind of text fits that is never written: rows of seven without a turn."""
         return _grammar(self.resolution, self.digits)
 
     def read(self, text: str) -> ActionChunk:
@@ -116,12 +116,8 @@ class TokensFormat(RowsFormat):
             )
         for symbol in self.symbols:
             # A digit would be read as itself by a person; the rest would make the text of a row ambiguous.
-            if (
-                not symbol
-                or len(symbol) > 16
-                or symbol.isdigit()
-                or re.search(r"[\s\[\],.+-]", symbol.translate(LOOK_ALIKES))
-            ):
+            changed = symbol.translate(LOOK_ALIKES) != symbol
+            if changed or symbol.isdigit() or not re.fullmatch(r"[^\s\[\],.+-]{1,16}", symbol):
                 raise SettingError(
                     f"The symbol {symbol!r} cannot stand for a digit; expected 1 to 16 characters, not a digit, "
                     "without blanks and without any of [ ] , . + -"

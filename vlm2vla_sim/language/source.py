@@ -37,6 +37,7 @@ UNITS = {
 
 _REACH = 30
 """Characters shown on each side of the spot."""
+_FOUND = re.compile(r"[A-Za-z0-9.+-]{1,20}|\S")
 _FENCE = re.compile(r"```[A-Za-z0-9_+-]*")
 
 
@@ -72,8 +73,8 @@ class Source:
 
     def found(self, at: int) -> str:
         """What stands at `at`, short, for "found ..."."""
-        word = re.compile(r"\s*([A-Za-z0-9.+-]{1,20}|\S)?").match(self.plain, at)
-        return repr(word.group(1)) if word and word.group(1) else "the end of the text"
+        word = _FOUND.search(self.plain, at)
+        return repr(word.group()) if word else "the end of the text"
 
     def check_motion(self, column: int, value: float, *, row: int, at: int) -> None:
         """Raise unless `value`, in the column's unit, is within the range of `COLUMNS[column]`."""

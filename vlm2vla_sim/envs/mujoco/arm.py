@@ -100,15 +100,14 @@ ARM_STIFFNESS = (
     1056.3326605132252,
 )
 ARM_DAMPING = (330.0, 180.0, 152.12036565582588, 309.6215302722146, 201.04998711007383, 269.51458932695414)
-ARM_FORCE = (200.0, 200.0, 100.0, 100.0, 100.0, 100.0)
-"""[N m/rad], [N m s/rad], [N m], in the order of ARM_JOINTS."""
+"""[N m/rad], [N m s/rad], in the order of ARM_JOINTS. SIMPLER bounds the force as well (100 to 200 N m). PhysX applies the
+bound to what is left after its implicit damping, which never reaches it; MuJoCo would cut the damping off with it and
+the arm would swing, so there is no bound here."""
 
-# The gripper is ours: in MuJoCo SIMPLER's own closing target (1 mm inside the limit) squeezes a spoon's handle with 2 N
-# and drops it, because soft contacts creep. The servo aims further in, and its force is bounded instead.
-FINGER_STIFFNESS, FINGER_DAMPING, FINGER_FORCE = 1000.0, 60.0, 10.0
-"""[N/m], [N s/m], [N] per finger."""
-FINGER_TARGET_CLOSED, FINGER_TARGET_OPEN = 0.0, 0.038
-"""[m]"""
+FINGER_STIFFNESS, FINGER_DAMPING = 1000.0, 200.0
+"""[N/m], [N s/m] per finger."""
+FINGER_TARGET_CLOSED, FINGER_TARGET_OPEN = FINGER_CLOSED - 0.001, FINGER_OPEN + 0.001
+"""[m] SIMPLER aims a millimetre beyond the limits, so that a closed gripper presses. defaults.py:77-82"""
 
 FINGER_BOXES = (
     ((-0.0121, -0.009, -0.0145), (0.016, 0.005, 0.0145)),
@@ -179,6 +178,7 @@ def _add_link(parent: mujoco.MjsBody, link: Link) -> mujoco.MjsBody:
             # Rotor inertia: keeps the light links stable under the stiff servos at our time step.
             armature=0.3 if slides else 0.1,
             damping=0.0 if slides else 0.5,
+            solref_limit=[0.008, 1],
         )
     return body
 
@@ -205,22 +205,14 @@ def _add_box(body: mujoco.MjsBody, name: str, low: tuple[float, ...], high: tupl
 
 
 def _add_servos(spec: mujoco.MjSpec) -> None:
-    """Position servos with SIMPLER's gains on the arm, ours on the fingers; the fingers move alike."""
-    for joint, kp, kv, force in zip(ARM_JOINTS, ARM_STIFFNESS, ARM_DAMPING, ARM_FORCE, strict=True):
-        _add_servo(spec, joint, kp, kv, force)
+    """Position servos with SIMPLER's gains; each finger has its own, and may be stopped alone."""
+    for joint, kp, kv in zip(ARM_JOINTS, ARM_STIFFNESS, ARM_DAMPING, strict=True):
+        _add_servo(spec, joint, kp, kv)
     for joint in FINGER_JOINTS:
-        _add_servo(spec, joint, FINGER_STIFFNESS, FINGER_DAMPING, FINGER_FORCE)
-    spec.add_equality(
-        name="fingers_move_alike",
-        type=mujoco.mjtEq.mjEQ_JOINT,
-        objtype=mujoco.mjtObj.mjOBJ_JOINT,
-        name1=FINGER_JOINTS[0],
-        name2=FINGER_JOINTS[1],
-        solref=[0.004, 1],
-    )
+        _add_servo(spec, joint, FINGER_STIFFNESS, FINGER_DAMPING)
 
 
-def _add_servo(spec: mujoco.MjSpec, joint: str, kp: float, kv: float, force: float) -> None:
+def _add_servo(spec: mujoco.MjSpec, joint: str, kp: float, kv: float) -> None:
     spec.add_actuator(
         name=joint,
         target=joint,
@@ -229,6 +221,4 @@ def _add_servo(spec: mujoco.MjSpec, joint: str, kp: float, kv: float, force: flo
         biastype=mujoco.mjtBias.mjBIAS_AFFINE,
         gainprm=[kp] + [0] * 9,
         biasprm=[0, -kp, -kv] + [0] * 7,
-        forcerange=[-force, force],
-        forcelimited=mujoco.mjtLimited.mjLIMITED_TRUE,
     )

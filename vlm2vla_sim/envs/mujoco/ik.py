@@ -29,7 +29,6 @@ class ArmSolver:
         self._site = model.site(TCP).id
         self._qpos = np.array([int(model.joint(name).qposadr[0]) for name in ARM_JOINTS])
         self._dofs = np.array([int(model.joint(name).dofadr[0]) for name in ARM_JOINTS])
-        self._range = np.array([model.joint(name).range for name in ARM_JOINTS])
         self._jacobian = np.zeros((6, model.nv))
 
     def forward(self, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +38,11 @@ class ArmSolver:
         return self._data.site_xpos[self._site], self._data.site_xmat[self._site].reshape(3, 3)
 
     def solve(self, target: Pose, start: np.ndarray) -> np.ndarray | None:
-        """(6,) joint angles [rad] within limits that reach `target` from the angles `start`; None if none were found."""
+        """(6,) joint angles [rad] that reach `target`, searched from the angles `start`; None if none were found.
+
+        Joint limits are left to the joints, as in SIMPLER, whose solver does not know them: near a limit the arm then
+        stops against it, where a search that respects the limit would give up and freeze the arm.
+        """
         rotation = quaternion_to_matrix(target.quaternion)
         angles = np.array(start, dtype=np.float64)
         identity = DAMPING * np.eye(6)
@@ -52,5 +55,5 @@ class ArmSolver:
             mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
             jacobian = self._jacobian[:, self._dofs]
             step = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + identity, error)
-            angles = np.clip(angles + step, self._range[:, 0], self._range[:, 1])
+            angles = angles + step
         return None

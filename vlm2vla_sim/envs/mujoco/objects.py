@@ -74,9 +74,11 @@ def _carrot(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         (0.0395, 0.0080, 0.0005, 0.0184), (0.0467, 0.0095, 0.0009, 0.0207), (0.0520, 0.0060, 0.0040, 0.0170),
         (0.0539, 0.0016, 0.0069, 0.0100),
     ]  # fmt: skip
-    add_visual(body, spec, "look_carrot_root", mesh=loft(np.array(root)), paint=Paint(textures.carrot(), shine=0.15))
     add_visual(
-        body, spec, "look_carrot_stub", mesh=loft(np.array(stub), around=10), paint=Paint(colour=(0.22, 0.33, 0.20))
+        body, spec, "look_carrot_root", mesh=loft(np.array(root)), paint=Paint(textures.carrot(), glow=0.0, shine=0.1)
+    )
+    add_visual(
+        body, spec, "look_carrot_stub", mesh=loft(np.array(stub), around=10), paint=Paint(colour=(0.22, 0.29, 0.20))
     )
     add_box(body, "carrot_tip", centre=(-0.0520, 0, -0.0040), half=(0.0121, 0.0064, 0.0068))
     add_box(body, "carrot_waist", centre=(-0.0270, 0, -0.0030), half=(0.0130, 0.0115, 0.0120))
@@ -95,7 +97,7 @@ def _plate(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         (0.055, 0.0053), (0.0543, 0.006), (0.0414, 0.006), (0.0395, 0.005), (0.0327, 0.0014), (0.0304, 0.0014),
         (0, 0.0014),
     ]  # fmt: skip
-    paint = Paint(textures.plate())
+    paint = Paint(colour=(0.91, 0.975, 0.67), glow=0.75)
     add_visual(body, spec, "look_plate_disc", mesh=lathe(np.array(profile), around=48), paint=paint)
     # SIMPLER's plate touches as its convex hull: a full disc, 6 mm high. An octagon of four boxes keeps box-to-box
     # contacts; the square's top is a hair higher, so that what lies on the middle rests on one box, not on four.
@@ -113,9 +115,13 @@ def _spoon(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         (0.0672, 0.0012, 0.0029, 0.0060),
     ]  # fmt: skip
     add_visual(
-        body, spec, "look_spoon_handle", mesh=loft(np.array(handle), around=16), paint=Paint(textures.spoon_handle())
+        body,
+        spec,
+        "look_spoon_handle",
+        mesh=loft(np.array(handle), around=16),
+        paint=Paint(textures.spoon_handle(), glow=0.0),
     )
-    add_visual(body, spec, "look_spoon_bowl", mesh=_bowl(), paint=Paint(colour=(0.86, 0.87, 0.90)))
+    add_visual(body, spec, "look_spoon_bowl", mesh=_bowl(), paint=Paint(colour=(0.87, 0.87, 0.87), glow=0.6))
     # The round handle and the bowl lie on the table together, which lowers the bowl by 2.7 degrees.
     add_box(body, "spoon_handle", centre=(0.0375, 0, 0.0008), half=(0.0280, 0.0108, 0.0120), pitch=_SPOON_PITCH)
     add_box(body, "spoon_neck", centre=(-0.0060, 0, 0.0008), half=(0.0165, 0.0062, 0.0072))
@@ -127,34 +133,48 @@ _SPOON_PITCH = 0.047
 
 
 def _bowl(rows: int = 9, columns: int = 9) -> Mesh:
-    """The spoon's bowl: an oval dish 2 mm thick, its edge rising towards the tip at -x."""
+    """The spoon's bowl: an oval dish 1.5 mm thick, its edge rising towards the tip at -x."""
     along, across = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
     # The square's corners are pulled onto an oval.
     x, y = along * np.sqrt(1 - across**2 / 2), across * np.sqrt(1 - along**2 / 2)
-    edge = np.hypot(x, y) ** 2
-    height = -0.0075 + 0.0085 * edge + 0.0075 * np.clip(-x, 0, 1) ** 3 - 0.0015 * np.clip(x, 0, 1)
+    edge = x**2 + y**2
+    height = -0.0060 + 0.0080 * edge + 0.0105 * np.clip(-x, 0, 1) ** 2 - 0.0030 * np.clip(x, 0, 1) ** 2
     inner = np.stack([-0.0465 + 0.0262 * x, 0.0173 * y, height], axis=-1)
-    outer = inner - [0, 0, 0.002]
+    outer = inner - [0, 0, 0.0015]
     rim = [np.stack([a[0] for a in (inner, outer)]), np.stack([a[-1] for a in (outer, inner)])]
     sides = [np.stack([a[:, 0] for a in (outer, inner)]), np.stack([a[:, -1] for a in (inner, outer)])]
     return merge([sheet(inner[:, ::-1]), sheet(outer), *map(sheet, rim + sides)])
 
 
 def _towel(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
-    add_visual(body, spec, "look_towel_cloth", mesh=_cloth(), paint=Paint(textures.towel()))
+    add_visual(body, spec, "look_towel_cloth", mesh=_cloth(), paint=Paint(textures.towel(), glow=0.0))
     add_box(body, "towel_cloth", centre=(-0.0005, -0.0003, 0), half=(0.0503, 0.0502, 0.0050))
 
 
-def _cloth(count: int = 15) -> Mesh:
-    """A folded towel: a slab with round corners and edges, and waves on top."""
-    u, v = np.meshgrid(np.linspace(-1, 1, count), np.linspace(-1, 1, count), indexing="ij")
-    rim = 1 - np.maximum(np.abs(u), np.abs(v)) ** 8
-    corner = 1 - 0.06 * (u * v) ** 4
-    x, y = -0.0006 + 0.0500 * u * corner, -0.0003 + 0.0500 * v * corner
-    waves = 0.0004 * np.sin(7 * u + 2 * v) + 0.0003 * np.sin(5 * v - 3 * u) + 0.0007 * u - 0.0004 * v
-    top = np.stack([x, y, -0.0015 + (0.0060 + waves) * rim], axis=-1)
-    bottom = np.stack([x, y, -0.0015 - 0.0030 * rim], axis=-1)
-    return merge([sheet(top[:, ::-1]), sheet(bottom)])
+def _cloth(around: int = 48) -> Mesh:
+    """A folded towel: a square cushion with round corners and edges, turned like a lathe's work but square."""
+    # How far out (1 is the edge) and how high [m], from the middle below to the middle above.
+    profile = np.array(
+        [
+            (0, -0.0044),
+            (0.95, -0.0044),
+            (0.985, -0.0030),
+            (1, 0),
+            (0.985, 0.0028),
+            (0.95, 0.0042),
+            (0.7, 0.0050),
+            (0, 0.0048),
+        ]
+    )
+    angle = np.linspace(0, 2 * np.pi, around + 1)
+    square = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    square /= (np.abs(square) ** 20).sum(axis=-1, keepdims=True) ** (1 / 20)
+    out, height = profile[::-1].T
+    xy = out[:, None, None] * square * 0.0500 + [-0.0006, -0.0003]
+    # One end of the true towel is a millimetre thicker than the other.
+    z = height[:, None] * (1 + np.where(height > 0, 0.12, 0.0)[:, None] * xy[..., 0] / 0.05)
+    points = np.concatenate([xy, z[..., None]], axis=-1)
+    return sheet(points, 0.5 + points[..., :2] / 0.104)
 
 
 def _cube(colours: tuple[str, str, str]) -> Callable[[mujoco.MjsBody, mujoco.MjSpec], None]:
@@ -181,7 +201,11 @@ def _eggplant(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         (0.0281, 0.0122, -0.0148, 0.0107), (0.0320, 0.0068, -0.0085, 0.0050), (0.0337, 0.0015, -0.0030, -0.0005),
     ]  # fmt: skip
     add_visual(
-        body, spec, "look_eggplant_skin", mesh=loft(np.array(sections)), paint=Paint(textures.eggplant(), shine=0.3)
+        body,
+        spec,
+        "look_eggplant_skin",
+        mesh=loft(np.array(sections)),
+        paint=Paint(textures.eggplant(), glow=0.5, shine=0.15),
     )
     add_ball(body, "eggplant_belly", centre=(0.0105, 0, -0.0014), radius=0.0186)
     add_ball(body, "eggplant_neck", centre=(-0.0165, 0, 0.0014), radius=0.0150)

@@ -14,9 +14,6 @@ import numpy as np
 from vlm2vla_sim.envs.mujoco.arm import COLLISION, VISUAL
 from vlm2vla_sim.envs.mujoco.shapes import Mesh
 
-LIGHT_FROM_ABOVE = 0.6
-"""What the lights of `scenery` add to a surface that faces up: part of the full brightness, 0..1."""
-
 
 @dataclass(frozen=True, eq=False)
 class Paint:
@@ -26,9 +23,9 @@ class Paint:
     """(height, width, 3) uint8 RGB, or None for one colour."""
     colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """0..1 RGB as displayed; multiplies the picture."""
-    glow: float = 0.6
-    """0.4..0.95: the share of the colour that does not depend on light. Surfaces that face up show the colour as given,
-    others are darker, and shadows deeper, the less it glows."""
+    glow: float = 0.3
+    """0..0.95: the share of the colour that does not depend on light. The lamp of `scenery` is such that surfaces that
+    face up show the colour as given; the less it glows the darker are the others, and the shadows."""
     shine: float = 0.0
     """0..1: strength of the highlight."""
 
@@ -56,10 +53,9 @@ def add_visual(body: mujoco.MjsBody, spec: mujoco.MjSpec, name: str, *, mesh: Me
 def add_material(spec: mujoco.MjSpec, name: str, paint: Paint) -> str:
     """The material `name` that shows `paint`; returns the name."""
     material = spec.add_material(name=name)
-    # MuJoCo shows rgba * (emission + light); scaled like this, that is `colour` where LIGHT_FROM_ABOVE falls.
-    scale = (1.0 - paint.glow) / LIGHT_FROM_ABOVE
-    material.rgba = [*(scale * channel for channel in paint.colour), 1.0]
-    material.emission = paint.glow / scale
+    # MuJoCo shows rgba * (emission + light); scaled like this, that is `colour` where the light is 1.
+    material.rgba = [*((1.0 - paint.glow) * channel for channel in paint.colour), 1.0]
+    material.emission = paint.glow / (1.0 - paint.glow)
     material.specular = paint.shine
     material.shininess = 0.5
     material.reflectance = 0.0

@@ -10,12 +10,12 @@ import mujoco
 import numpy as np
 
 from vlm2vla_sim.envs.mujoco import objects, scenery
-from vlm2vla_sim.envs.mujoco.arm import COLLISION, FINGERS, add_arm
+from vlm2vla_sim.envs.mujoco.arm import COLLISION, add_arm
 from vlm2vla_sim.envs.tasks import BASKET, Task
 from vlm2vla_sim.types import Pose
 
-TIMESTEP = 0.001
-"""[s]"""
+TIMESTEP = 0.002
+"""[s] SIMPLER's own. simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:167-168"""
 PRIMARY_CAMERA = "primary"
 
 BASKET_POSE = Pose(np.array([0.2700, 0.0377, 0.0856]), np.array([0.01544, 0.06327, 0.00152, -0.99788]))
@@ -72,8 +72,7 @@ def _set_contacts(spec: mujoco.MjSpec) -> None:
             (geom.contype, geom.conaffinity), friction, geom.priority = OBJECT, OBJECT_FRICTION, 0
         geom.friction = [friction, 0.005, 0.0001]
         geom.condim = 4
-        if body.name in FINGERS:
-            geom.solref = [0.01, 1]
+        geom.solref = [2 * TIMESTEP, 1]  # as hard as the time step allows: pressed objects must not sink into the table
 
 
 def _is_robot(body: mujoco.MjsBody) -> bool:

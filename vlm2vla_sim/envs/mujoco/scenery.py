@@ -12,12 +12,13 @@ import numpy as np
 from vlm2vla_sim.envs.frames import matrix_to_quaternion, quaternion_to_matrix
 from vlm2vla_sim.envs.mujoco.arm import COLLISION
 from vlm2vla_sim.envs.mujoco.paint import add_box
+from vlm2vla_sim.envs.mujoco.sink_stage import add_sink_stage
 from vlm2vla_sim.envs.mujoco.table_stage import add_table_stage
 from vlm2vla_sim.envs.tasks import SINK, TABLE, Scene
 
 CAMERA = "primary"
 FOCAL, CENTRE = 623.588, (319.501, 239.545)
-"""[pixels] of SIMPLER's 640 x 480 camera. The twin's field of view keeps the focal length; its centre is the picture's."""
+"""[pixels] of SIMPLER's 640 x 480 camera. The twin keeps the focal length; its centre is the picture's."""
 # Position [m] and quaternion in the base frame, axes x forward, y left, z up.
 # simpler-env/ManiSkill2_real2sim@ef7a4d4 agents/configs/widowx/defaults.py
 _CAMERAS = {
@@ -31,14 +32,20 @@ def add_stage(spec: mujoco.MjSpec, scene: Scene, *, quality: str) -> None:
     position, turn = _CAMERAS[scene.name]
     eye, axes = np.array(position), quaternion_to_matrix(np.array(turn))
     _add_camera(spec, eye, axes)
-    _add_lights(spec, shadows=quality == "high")
+    _add_lights(spec, scene, shadows=quality == "high")
 
-    def ray(u: float, v: float) -> np.ndarray:
-        """(3,) direction of the pixel in column u, row v of SIMPLER's 640 x 480 picture."""
-        return axes @ [1.0, (CENTRE[0] - u) / FOCAL, (CENTRE[1] - v) / FOCAL]
+    def on_plane(
+        point: np.ndarray, normal: tuple[float, float, float], pixels: list[tuple[float, float]]
+    ) -> np.ndarray:
+        """(n, 3) [m]: where the rays of `pixels` (column, row; of SIMPLER's 640 x 480) meet a plane; base frame."""
+        steps = [[1.0, (CENTRE[0] - u) / FOCAL, (CENTRE[1] - v) / FOCAL] for u, v in pixels]
+        rays = np.array(steps) @ axes.T
+        return eye + rays * (((point - eye) @ np.array(normal)) / (rays @ np.array(normal)))[:, None]
 
     if scene.name == TABLE.name:
-        add_table_stage(spec, ray, eye)
+        add_table_stage(spec, on_plane)
+    else:
+        add_sink_stage(spec, on_plane)
 
 
 def add_support(spec: mujoco.MjSpec, scene: Scene) -> None:
@@ -88,10 +95,11 @@ def _add_camera(spec: mujoco.MjSpec, eye: np.ndarray, axes: np.ndarray) -> None:
     spec.worldbody.add_camera(name=CAMERA, pos=eye, quat=turned, fovy=fovy)
 
 
-def _add_lights(spec: mujoco.MjSpec, *, shadows: bool) -> None:
-    """One lamp, behind and above the camera. A surface that faces up gets exactly 1, one turned away `_AMBIENT`."""
+def _add_lights(spec: mujoco.MjSpec, scene: Scene, *, shadows: bool) -> None:
+    """One lamp: a surface that faces up gets exactly 1, one turned away `_AMBIENT`."""
     spec.visual.headlight.active = False
-    direction = np.array([0.25, 0.06, -1.0])
+    # At the table SIMPLER's light comes from the left, at the sink from above.
+    direction = np.array([0.15, -0.45, -1.0] if scene.name == TABLE.name else [0.0, -0.1, -1.0])
     spec.worldbody.add_light(
         name="lamp",
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,

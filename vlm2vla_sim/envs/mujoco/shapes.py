@@ -52,18 +52,19 @@ def loft(sections: np.ndarray, *, around: int = 20, power: float = 2.0) -> Mesh:
     """A closed body along +x through oval cross-sections.
 
     `sections` is (k, 4), x rising: x, half-width in y, lowest z, highest z [m]. `power` 2 makes ellipses, more makes
-    rounded boxes. The picture's u goes around the body (from the bottom, over +y), its v along it from the first
+    rounded boxes. The picture's u goes around the body (from the bottom, over -y), its v along it from the first
     section to the last.
     """
     x, half_width, low, high = np.asarray(sections, dtype=np.float64).T
-    angle = np.linspace(-np.pi / 2, 1.5 * np.pi, around + 1)
+    angle = np.linspace(1.5 * np.pi, -np.pi / 2, around + 1)
     # A superellipse; sign and power apart, because a negative number has no fractional power.
     across = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** (2 / power)
     upward = np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** (2 / power)
     y = half_width[:, None] * across
     z = (low + high)[:, None] / 2 + (high - low)[:, None] / 2 * upward
     points = np.stack([np.broadcast_to(x[:, None], y.shape), y, z], axis=-1)
-    v = np.broadcast_to(((x - x[0]) / (x[-1] - x[0]))[:, None], y.shape)
+    # A little short of the picture's ends: a repeated picture would let them bleed into each other.
+    v = np.broadcast_to((0.02 + 0.96 * (x - x[0]) / (x[-1] - x[0]))[:, None], y.shape)
     u = np.broadcast_to(np.linspace(0, 1, around + 1), y.shape)
     # Closed by repeating the end's middle, so that the ends need no faces of another kind.
     ends = [np.repeat(points[[i]].mean(axis=1, keepdims=True), around + 1, axis=1) for i in (0, -1)]
@@ -85,6 +86,34 @@ def lathe(profile: np.ndarray, *, around: int = 32) -> Mesh:
     return _without_slivers(sheet(points, uv))
 
 
+def rounded_rectangle(low: Sequence[float], high: Sequence[float], z: float, radii: Sequence[float]) -> np.ndarray:
+    """(25, 3) points of a closed level curve [m], clockwise seen from above, from the corner (low x, high y) on.
+
+    `radii` are those of its corners in that order. Curves of this kind have equally many points: `sheet` can span them.
+    """
+    (x0, y0), (x1, y1) = low, high
+    turn = np.linspace(0, np.pi / 2, 6)
+    points = []
+    for index, radius in enumerate(radii):
+        centre = [(x0 + radius, y1 - radius), (x1 - radius, y1 - radius), (x1 - radius, y0 + radius)]
+        centre.append((x0 + radius, y0 + radius))
+        angle = np.pi - index * np.pi / 2 - turn
+        points.append(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1) + centre[index])
+    curve = np.concatenate([*points, points[0][:1]])
+    return np.column_stack([curve, np.full(len(curve), z)])
+
+
+def moved(mesh: Mesh, offset: Sequence[float], *, yaw: float = 0.0) -> Mesh:
+    """`mesh` turned by `yaw` [rad] about z, then shifted by `offset` [m]."""
+    turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    return Mesh(mesh.vertices @ turn.T + np.asarray(offset), mesh.faces, mesh.texcoords)
+
+
+def tinted(mesh: Mesh, index: int, count: int) -> Mesh:
+    """`mesh` in one colour: the one at `index` of the `count` colours of a `textures.palette`."""
+    return Mesh(mesh.vertices, mesh.faces, np.broadcast_to([0.5, (index + 0.5) / count], mesh.texcoords.shape))
+
+
 def tube(path: np.ndarray, radius: float, *, around: int = 6) -> Mesh:
     """A bent rod of `radius` [m] along the (k, 3) points of `path`, open at its ends."""
     path = np.asarray(path, dtype=np.float64)
@@ -95,7 +124,7 @@ def tube(path: np.ndarray, radius: float, *, around: int = 6) -> Mesh:
     side = np.cross(along, reference)
     side /= np.linalg.norm(side, axis=1, keepdims=True)
     other = np.cross(along, side)
-    angle = np.linspace(0, 2 * np.pi, around + 1)[None, :, None]
+    angle = np.linspace(2 * np.pi, 0, around + 1)[None, :, None]
     return sheet(path[:, None] + radius * (np.cos(angle) * side[:, None] + np.sin(angle) * other[:, None]))
 
 

@@ -42,34 +42,87 @@ def _ease(t: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
+def spread(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(rows, columns, 3) colours at the middles of equal cells -> (height, width, 3) float64, blended between them."""
+    for axis, size in enumerate(shape):
+        at = np.clip((np.arange(size) + 0.5) * grid.shape[axis] / size - 0.5, 0, grid.shape[axis] - 1)
+        low = np.minimum(at.astype(int), grid.shape[axis] - 2)
+        part = (at - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        grid = np.take(grid, low, axis) * (1 - part) + np.take(grid, low + 1, axis) * part
+    return grid
+
+
+def colour_map(rows: str) -> np.ndarray:
+    """Lines of six-digit colours -> (rows, columns, 3) float64, 0..255."""
+    return np.array(
+        [[[int(cell[i : i + 2], 16) for i in (0, 2, 4)] for cell in row.split()] for row in rows.strip().splitlines()],
+        dtype=np.float64,
+    )
+
+
+def palette(colours: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """(8 n, 8, 3) uint8: n plain colours below one another, for meshes whose parts each show one of them."""
+    return np.repeat(np.repeat(np.array(colours, dtype=np.uint8)[:, None], 8, axis=0), 8, axis=1)
+
+
+# Stages ---------------------------------------------------------------------------------------------------------------
+
+
+def wood(colours: np.ndarray, shape: tuple[int, int], *, seed: int, contrast: float = 1.0) -> np.ndarray:
+    """(height, width, 3) uint8: `colours`, a coarse (rows, columns, 3) map, with grain that runs along the width."""
+    rng = np.random.default_rng(seed)
+    height, width = shape
+    # Growth rings cut lengthwise: lines along the grain that slow noise makes wander, part and meet.
+    wander = height / 22 * noise(shape, (height / 3, width / 3), rng)
+    wander += height / 90 * noise(shape, (height / 9, width / 8), rng)
+    at = (np.arange(height)[:, None] + wander) / height
+    spacing = noise((height, 1), (height / 30, 1), rng)
+    lines = (
+        0.5 + 0.5 * np.sin(2 * np.pi * (34 * at + spacing + 0.4 * noise(shape, (height / 30, width / 2), rng)))
+    ) ** 5
+    grain = -13 * lines * np.clip(0.6 + 0.7 * noise(shape, (height / 12, width / 5), rng), 0, 2)
+    grain += 2.5 * noise(shape, (height / 60, width / 4), rng) + 3 * noise(shape, (height / 250, width / 12), rng)
+    grain -= 5 * np.maximum(noise(shape, (height / 300, width / 50), rng) - 1.0, 0)
+    return to_picture(spread(colours, shape) + contrast * (grain - grain.mean())[..., None] * [1.1, 1.0, 0.9])
+
+
+def fabric(colour: tuple[float, float, float], *, size: int = 256, seed: int, contrast: float = 1.0) -> np.ndarray:
+    """(size, size, 3) uint8, seamless: woven cloth, threads running up and across."""
+    rng = np.random.default_rng(seed)
+    across, upward = (noise((size, size), cell, rng) for cell in ((1.3, 7), (7, 1.3)))
+    # Less its neighbours, so that single threads stand out and no large blotches.
+    across -= (np.roll(across, 3, axis=0) + np.roll(across, -3, axis=0)) / 2
+    upward -= (np.roll(upward, 3, axis=1) + np.roll(upward, -3, axis=1)) / 2
+    threads = 7 * (across + upward)
+    return to_picture(np.array(colour) + contrast * threads[..., None])
+
+
 # Objects --------------------------------------------------------------------------------------------------------------
 
 
 def carrot(size: int = 64, seed: int = 1) -> np.ndarray:
-    """(size, size, 3) uint8: orange skin, paler towards the leaves (bottom), with fine rings across."""
+    """(size, size, 3) uint8: orange skin, redder towards the tip (top), with faint rings across."""
     rng = np.random.default_rng(seed)
-    base = ramp([(0, (190, 82, 22)), (0.5, (226, 108, 20)), (1, (240, 132, 30))], height=size, width=size)
-    rings = 7 * noise((size, size), (1.5, 16), rng) + 6 * noise((size, size), (8, 8), rng)
-    return to_picture(base + rings[..., None] * [1, 0.8, 0.4])
+    base = ramp([(0, (216, 92, 36)), (0.5, (246, 118, 40)), (1, (255, 136, 48))], height=size, width=size)
+    rings = 4 * noise((size, size), (1, 20), rng) + 7 * noise((size, size), (10, 10), rng)
+    return to_picture(base + rings[..., None] * [0.8, 1, 0.6])
 
 
-def plate(size: int = 128) -> np.ndarray:
-    """(size, size, 3) uint8: pale yellow-green."""
-    return np.broadcast_to(np.array([228, 248, 172], dtype=np.uint8), (size, size, 3)).copy()
-
-
-def spoon_handle(size: int = 32) -> np.ndarray:
-    """(size, size, 3) uint8: lime green, darker below and at the end."""
-    around = np.abs(np.linspace(-1, 1, size))
-    light = ramp([(0, (205, 228, 130)), (1, (176, 210, 60))], height=size, width=size)
-    return to_picture(light * (0.72 + 0.28 * (1 - around[None, :, None])))
+def spoon_handle(size: int = 64) -> np.ndarray:
+    """(size, size, 3) uint8: lime green with two moulded rings; darker below (left and right) and at its end."""
+    base = ramp([(0, (226, 248, 160)), (0.75, (236, 255, 150)), (0.93, (220, 244, 100)), (1, (170, 205, 45))],
+                height=size, width=size)  # fmt: skip
+    below = np.abs(np.linspace(-1, 1, size))[None, :, None] ** 2
+    shade = np.repeat(1 - below * [0.25, 0.20, 0.55], size, axis=0)
+    shade[[int(0.45 * size), int(0.7 * size)]] *= 0.9
+    return to_picture(base * shade)
 
 
 def towel(size: int = 128, seed: int = 2) -> np.ndarray:
     """(size, size, 3) uint8: light blue terry."""
     rng = np.random.default_rng(seed)
-    fluff = 7 * noise((size, size), (2, 2), rng) + 5 * noise((size, size), (14, 14), rng)
-    return to_picture(np.array([155, 208, 232]) + fluff[..., None])
+    fluff = 4 * noise((size, size), (1, 1), rng) + 3 * noise((size, size), (20, 20), rng)
+    return to_picture(np.array([188, 223, 238]) + fluff[..., None])
 
 
 def eggplant(size: int = 64) -> np.ndarray:

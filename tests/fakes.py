@@ -1,0 +1,209 @@
+"""Backends and policies that misbehave on purpose; worker processes import them by name ("fakes:Name")."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from vlm2vla_sim.envs.tasks import Layout, Task
+from vlm2vla_sim.errors import ActionTextError, BackendFaultError, EpisodeAbortedError, RendererError, missing_extra
+from vlm2vla_sim.policies import PolicyContext
+from vlm2vla_sim.policies.baselines import make_hold
+from vlm2vla_sim.testing import PointBackend
+from vlm2vla_sim.types import Body, Decision, Pose, SceneState, Status
+
+MARKER = "VLM2VLA_TEST_MARKER"
+"""Environment variable with a path that a fake uses to remember, across processes, that it has misbehaved once."""
+IDENTITY = np.array([1.0, 0, 0, 0])
+
+
+class _TroubledBackend(PointBackend):
+    """Misbehaves at the third step of SIMPLER's episode 1, and only there."""
+
+    def reset(self, layout: Layout, rng: np.random.Generator) -> None:
+        super().reset(layout, rng)
+        self._steps = 0
+        self._is_the_one = layout == self._task.layouts[1]
+
+    def move(self, delta: np.ndarray) -> None:
+        super().move(delta)
+        self._steps += 1
+        if self._is_the_one and self._steps == 3:
+            self.misbehave()
+
+    def misbehave(self) -> None:
+        raise NotImplementedError
+
+
+class FaultyBackend(_TroubledBackend):
+    def misbehave(self) -> None:
+        raise BackendFaultError("The link to the robot was lost.")
+
+
+class BuggyBackend(_TroubledBackend):
+    def misbehave(self) -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+
+class AbortedBackend(_TroubledBackend):
+    def misbehave(self) -> None:
+        raise EpisodeAbortedError("Stopped by the operator.")
+
+
+class KilledBackend(_TroubledBackend):
+    def misbehave(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ExitingBackend(_TroubledBackend):
+    def misbehave(self) -> None:
+        os._exit(7)
+
+
+class KilledOnceBackend(_TroubledBackend):
+    def misbehave(self) -> None:
+        marker = Path(os.environ[MARKER])
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class HangingBackend(_TroubledBackend):
+    def misbehave(self) -> None:
+        time.sleep(3600)
+
+
+class InterruptedBackend(_TroubledBackend):
+    def misbehave(self) -> None:
+        raise KeyboardInterrupt
+
+
+class AlwaysFaultyBackend(PointBackend):
+    def move(self, delta: np.ndarray) -> None:
+        raise BackendFaultError("Nothing works.")
+
+
+class BlindBackend(PointBackend):
+    def reset(self, layout: Layout, rng: np.random.Generator) -> None:
+        raise RendererError("No picture can be drawn: install libegl1.")
+
+
+class AbsentBackend:
+    def __init__(self, task: Task, *, image_size: tuple[int, int], quality: str) -> None:
+        raise missing_extra("The backend 'absent'", "no-such-simulator", "absent")
+
+
+class SlowBackend(PointBackend):
+    """Says in the marker file which steps were made, so that a test can wait for a moment in the middle of a run."""
+
+    def move(self, delta: np.ndarray) -> None:
+        super().move(delta)
+        with Path(os.environ[MARKER]).open("a") as file:
+            file.write(".")
+        time.sleep(0.01)
+
+
+class _StagedBackend(PointBackend):
+    """The object lies on the target at the steps in `solved`, and is held at those in `held`, whatever the arm does."""
+
+    solved: range = range(0)
+    held: range = range(0)
+
+    def reset(self, layout: Layout, rng: np.random.Generator) -> None:
+        super().reset(layout, rng)
+        self._steps = 0
+
+    def move(self, delta: np.ndarray) -> None:
+        super().move(delta)
+        self._steps += 1
+
+    def status(self) -> Status:
+        true = super().status()
+        assert true.scene is not None
+        source = true.scene.source
+        if self._steps in self.solved:
+            x, y, z = self._target.position
+            above = Pose(np.array([x, y, z + (self._task.target.extents[2] + source.extents[2]) / 2]), IDENTITY)
+            source = Body(source.name, above, source.extents)
+        scene = SceneState(source, true.scene.target, frozenset(), grasped=self._steps in self.held)
+        return Status(true.robot, scene)
+
+
+class SolvedEarlyBackend(_StagedBackend):
+    solved = range(10, 20)
+    held = range(5, 15)
+
+
+class HeldToTheEndBackend(_StagedBackend):
+    solved = range(50, 61)
+    held = range(57, 61)
+
+
+class ScriptedWords:
+    """Says the given action texts in turn, as decisions of the given format; then None."""
+
+    def __init__(self, context: PolicyContext, *texts: str) -> None:
+        self._format, self._texts = context.action_format, texts
+        self.seen: list[dict[str, object]] = []
+
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        self.instruction, self.seed = instruction, seed
+        self._left = list(self._texts)
+
+    def act(self, observation: dict[str, object]) -> Decision | None:
+        self.seen.append(observation)
+        if not self._left:
+            return None
+        text = self._left.pop(0)
+        try:
+            chunk = self._format.read(text)
+        except ActionTextError as error:
+            return Decision("subtask", "plan", text, chunk=None, parse_failures=1, error=str(error))
+        return Decision("subtask", "plan", text, chunk)
+
+
+class Babbler:
+    """Cannot be understood: every second decision is unreadable, the others raise what the reader raised."""
+
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        self._count = 0
+
+    def act(self, observation: dict[str, object]) -> Decision | None:
+        self._count += 1
+        if self._count % 2:
+            raise ActionTextError("There is no list of numbers in 'hello'.")
+        return Decision("", "", "hello", chunk=None)
+
+
+class FailingPolicy:
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        return
+
+    def act(self, observation: dict[str, object]) -> Decision | None:
+        raise IndexError("list index out of range")
+
+
+def make_words(context: PolicyContext) -> ScriptedWords:
+    return ScriptedWords(context, "[[3, 0, 0, 1]]")
+
+
+def make_failing(context: PolicyContext) -> FailingPolicy:
+    return FailingPolicy()
+
+
+def make_broken(context: PolicyContext) -> FailingPolicy:
+    raise OddError("cannot", "be pickled")
+
+
+class OddError(Exception):
+    """Its constructor takes two arguments and keeps one, so that pickle cannot make it again."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first)
+
+
+still = make_hold
