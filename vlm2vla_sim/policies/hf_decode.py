@@ -112,9 +112,7 @@ class Decoder:
         self._image_token, self._pad, self._ends = image_token, pad, frozenset(ends)
         self._window, self._device = window, device
         self._features: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
-        self._kept: dict[bool, deque[list[_Beginning]]] = {
-            on: deque(maxlen=KEPT_PREFIXES) for on in (False, True)
-        }
+        self._kept: dict[bool, deque[list[_Beginning]]] = {on: deque(maxlen=KEPT_PREFIXES) for on in (False, True)}
         self.counts = Counts()
         self.tricks = Tricks()
 

@@ -87,7 +87,9 @@ class GrammarState:
         if token in self._ends and (self.is_done or self._matcher.is_accepting()):
             return
         if not self._matcher.consume_token(token):
-            raise AssertionError(f"The grammar refuses token {token}, which it had allowed: {self._matcher.get_error()}")
+            raise AssertionError(
+                f"The grammar refuses token {token}, which it had allowed: {self._matcher.get_error()}"
+            )
 
 
 class GrammarProcessor(LogitsProcessor):

@@ -45,7 +45,9 @@ class PromptMaker:
 
         special = getattr(self.processor, "boi_token", None)
         if special and special in question.prompt:
-            raise SettingError(f"The prompt contains {special!r}, which marks an image; take it out of the instruction.")
+            raise SettingError(
+                f"The prompt contains {special!r}, which marks an image; take it out of the instruction."
+            )
         parts: list[dict[str, Any]] = [
             {"type": "image", "image": Image.fromarray(check_image(image))} for image in question.images
         ]
@@ -53,9 +55,7 @@ class PromptMaker:
 
     def encode(self, question: Question) -> Prompt:
         """The question in tokens, without touching a pixel; for Gemma 3's way to write images."""
-        text = self.processor.apply_chat_template(
-            self.messages(question), tokenize=False, add_generation_prompt=True
-        )
+        text = self.processor.apply_chat_template(self.messages(question), tokenize=False, add_generation_prompt=True)
         text = text.replace(self.processor.boi_token, self.processor.full_image_sequence)
         ids = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         digests = tuple(map(digest, question.images))

@@ -108,9 +108,7 @@ def make_tokenizer() -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split("▁", "merged_with_next"), pre_tokenizers.Split(Regex(r"[0-9]|\n+|[^\w▁]"), "isolated")]
     )
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     trainer = trainers.BpeTrainer(
         vocab_size=1400,
         special_tokens=[*SPECIAL, *IMAGE.values()],
@@ -136,7 +134,11 @@ def _add_bytes(tokenizer: Any) -> Any:
 
 
 def _texts() -> Iterator[str]:
-    for instruction in ("put carrot on plate", "put the spoon on the towel", "stack the green block on the yellow block"):
+    for instruction in (
+        "put carrot on plate",
+        "put the spoon on the towel",
+        "stack the green block on the yellow block",
+    ):
         yield subtasks_prompt(instruction)
         yield plan_prompt(instruction)
         yield verify_prompt("grasp the object", instruction)
