@@ -26,8 +26,8 @@ CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] | trim }}{% else %}"
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<start_of_image>{% elif part['type'] == 'text' %}{{ part['text'] | trim }}{% endif %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<start_of_image>"
+    "{% elif part['type'] == 'text' %}{{ part['text'] | trim }}{% endif %}"
     "{% endfor %}{% endif %}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
@@ -57,11 +57,17 @@ TINY = Size(
     vocabulary=2048,
 )  # fmt: skip
 """Answers in milliseconds."""
-MIDDLE = Size(
+LIKE_12B = Size(
     layers=14, hidden=768, heads=8, feed_forward=2560, vision_layers=6, vision_hidden=512, image_side=448,
     image_tokens=256, vocabulary=16384,
 )  # fmt: skip
-"""About 143 M parameters, and as many tokens an image as the real ones."""
+"""143 M parameters, as many tokens an image as the real ones. Encoding an image costs 0.9 times what reading its tokens
+does, as in gemma-3-12b (SigLIP: 0.4 G parameters on 4096 patches)."""
+LIKE_4B = Size(
+    layers=12, hidden=640, heads=8, feed_forward=2560, vision_layers=7, vision_hidden=768, image_side=448,
+    image_tokens=256, vocabulary=16384,
+)  # fmt: skip
+"""143 M parameters; encoding an image costs about 3 times what reading its tokens does, as in gemma-3-4b."""
 
 
 def save_random_model(folder: Path, size: Size = TINY, *, seed: int = 0) -> Path:
