@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,6 +106,28 @@ class SlowBackend(PointBackend):
         with Path(os.environ[MARKER]).open("a") as file:
             file.write(".")
         time.sleep(0.01)
+
+
+class ProcessBackend(PointBackend):
+    """Says in which process it lives."""
+
+    @property
+    def profile(self) -> str:  # type: ignore[override]
+        return str(os.getpid())
+
+
+class CrowdedBackend(_TroubledBackend):
+    """Shows noise, which fills a disk, in SIMPLER's episode 1."""
+
+    def observe(self) -> dict[str, Any]:
+        seen = super().observe()
+        if self._is_the_one:
+            rng = np.random.default_rng(self._steps)
+            seen["pixels"]["primary"] = rng.integers(0, 256, (*self._image_size, 3), np.uint8)
+        return seen
+
+    def misbehave(self) -> None:
+        return
 
 
 class _StagedBackend(PointBackend):
@@ -207,3 +230,7 @@ class OddError(Exception):
 
 
 still = make_hold
+
+
+def make_muttering(context: PolicyContext) -> ScriptedWords:
+    return ScriptedWords(context, "hm", "[[3, 0, 0, 1]]")

@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": ("vlm2vla_sim.commands.evaluate:evaluate", "tasks x episodes: success rates, videos, resumable"),
     "tasks": ("vlm2vla_sim.commands.tasks:tasks", "the tasks, their instructions and lengths"),
     "formats": ("vlm2vla_sim.commands.formats:formats", "what a sentence means, and how every format would write it"),
+    "assets": ("vlm2vla_sim.commands.assets:assets", "SIMPLER's meshes and photos: status, download, link DIR"),
     "doctor": ("vlm2vla_sim.commands.doctor:doctor", "what is installed, what works, what to do about the rest"),
 }
 """Name -> "module:function" and one line of help."""
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         if debug:
             raise
-        print(f"\n{stop or 'Interrupted.'}", file=sys.stderr)
+        print(f"\n{str(stop) or 'Interrupted.'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone (`vlm2vla tasks | head`); Python would complain once more when it exits.

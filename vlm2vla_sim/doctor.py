@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from vlm2vla_sim.caption import Caption
+from vlm2vla_sim.envs.simpler import assets, renderer
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.versions import distribution_version
 from vlm2vla_sim.video import EpisodeVideo
@@ -87,7 +89,7 @@ class Check:
 
 def examine() -> list[Check]:
     """Try everything; the slow parts take a few seconds each."""
-    return [_check_python(), *_check_packages(), *_check_opengl(), _check_twin(), _check_video()]
+    return [_check_python(), *_check_packages(), *_check_opengl(), _check_twin(), _check_video(), *_check_simpler()]
 
 
 def to_json(checks: list[Check]) -> list[dict[str, object]]:
@@ -150,6 +152,18 @@ def _check_video() -> Check:
         advice = "pip install --upgrade imageio-ffmpeg; until then leave the videos out (--no-video)."
         return Check("video (H.264)", False, True, f"{type(error).__name__}: {error}", advice)
     return Check("video (H.264)", size > 0, True, f"wrote 5 frames, {size} bytes")
+
+
+def _check_simpler() -> list[Check]:
+    """What the true SIMPLER scenes need besides their package, where that is installed."""
+    if importlib.util.find_spec("mani_skill") is None:
+        return []
+    inventory, drawing = assets.inspect(), renderer.probe()
+    found = "; ".join(f"{backend}: {device}" for backend, device in drawing.backends.items())
+    return [
+        Check("SIMPLER's assets", not inventory.missing, False, inventory.lines()[0], inventory.advice()),
+        Check("SIMPLER's renderer", not drawing.problem, False, found or "none that works", drawing.problem),
+    ]
 
 
 def _try_apart(code: str, environment: dict[str, str]) -> tuple[bool, str]:

@@ -74,7 +74,7 @@ class SceneState:
     grasped: bool
     """Both fingers press on the source, each within 60 degrees of the opening direction."""
     on_target: bool | None = None
-    """The simulator's own verdict, for a backend that reports it in place of SIMPLER's rule; None: the judge decides."""
+    """The simulator's own verdict, where a backend reports it in place of SIMPLER's rule; None: the judge decides."""
 
 
 @dataclass(frozen=True, eq=False)

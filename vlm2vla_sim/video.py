@@ -80,7 +80,7 @@ class EpisodeVideo:
             except subprocess.TimeoutExpired:
                 self._encoder.kill()
                 _, self._said = self._encoder.communicate()
-            self._status = self._encoder.returncode
+            self._status = self._encoder.wait()
         return self._status
 
     def _failed(self) -> RunFolderError:

@@ -26,6 +26,8 @@ from vlm2vla_sim.types import EpisodeResult
 
 ATTEMPTS = 2
 """How often an episode is tried when its worker dies or hangs."""
+START = 120.0
+"""[s] a worker is given to import what it needs."""
 GRACE = 10.0
 """[s] a worker is given to close its simulator before it is killed."""
 
@@ -100,7 +102,7 @@ class _Crew:
             else:
                 answer = worker.connection.recv()
                 if answer is None:
-                    worker.is_up = True
+                    worker.report_up(self._timeout)
                     return None
                 worker.item = None
                 if isinstance(answer, BaseException):
@@ -155,11 +157,16 @@ class _Worker:
 
     def give(self, item: Item, timeout: float) -> None:
         self.item, self.task = item, item.task
-        self.deadline = time.monotonic() + timeout
+        self.deadline = time.monotonic() + timeout + (0 if self.is_up else START)
         try:
             self.connection.send(item)
         except ConnectionError:
             return  # It died while idle: the closed pipe is heard next, as for any other death.
+
+    def report_up(self, timeout: float) -> None:
+        """The process is there: the time of its episode starts now."""
+        self.is_up = True
+        self.deadline = time.monotonic() + timeout
 
     def death(self) -> str:
         """How the process ended, in words."""

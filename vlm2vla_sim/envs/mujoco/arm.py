@@ -131,7 +131,7 @@ def add_arm(spec: mujoco.MjSpec) -> None:
     """Add the arm, its servos and the site `TCP` to `spec`, its base at the world's origin, facing +x."""
     folder = mesh_folder()
     # SIMPLER's robot: near black, glossy (base_env.py:258-259). Values matched by eye to its first frames.
-    spec.add_material(name="robot", rgba=[0.145, 0.145, 0.15, 1], specular=0.25, shininess=0.2)
+    spec.add_material(name="robot", rgba=[0.275, 0.275, 0.28, 1], specular=0.25, shininess=0.2)
     for name in sorted({link.mesh for link in LINKS}):
         spec.add_mesh(name=name, file=str(folder / f"WXSA-250-M-{name}.stl"), scale=[0.001, 0.001, 0.001])
     bodies = {"": spec.worldbody}

@@ -70,9 +70,9 @@ def _carrot(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         (0.0225, 0.0090, -0.0095, 0.0110),
     ]  # fmt: skip
     stub = [
-        (0.0215, 0.0035, 0.0000, 0.0090), (0.0251, 0.0041, -0.0020, 0.0115), (0.0323, 0.0070, 0.0005, 0.0155),
-        (0.0395, 0.0080, 0.0005, 0.0184), (0.0467, 0.0095, 0.0009, 0.0207), (0.0520, 0.0060, 0.0040, 0.0170),
-        (0.0539, 0.0016, 0.0069, 0.0100),
+        (0.0215, 0.0035, 0.0000, 0.0090), (0.0251, 0.0045, -0.0020, 0.0115), (0.0323, 0.0080, 0.0002, 0.0160),
+        (0.0395, 0.0095, 0.0005, 0.0190), (0.0467, 0.0108, 0.0009, 0.0210), (0.0520, 0.0075, 0.0030, 0.0185),
+        (0.0542, 0.0016, 0.0069, 0.0100),
     ]  # fmt: skip
     add_visual(
         body, spec, "look_carrot_root", mesh=loft(np.array(root)), paint=Paint(textures.carrot(), glow=0.0, shine=0.1)
@@ -182,10 +182,9 @@ def _cube(colours: tuple[str, str, str]) -> Callable[[mujoco.MjsBody, mujoco.MjS
 
     def build(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         name, half = body.name, 0.015
-        rows = [tuple(int(colour[i : i + 2], 16) for i in (0, 2, 4)) for colour in colours]
-        picture = np.repeat(np.repeat(np.array(rows, dtype=np.uint8)[:, None], 4, axis=0), 4, axis=1)
-        cells = [(0.2, (row + 0.4) / 3, 0.8, (row + 0.6) / 3) for row in (1, 1, 2, 2, 0, 0)]
+        cells = [(0.4, (row + 0.4) / 3, 0.6, (row + 0.6) / 3) for row in (1, 1, 2, 2, 0, 0)]
         mesh = box((-half,) * 3, (half,) * 3, cells)
+        picture = textures.palette(textures.colour_map("\n".join(colours))[:, 0])
         add_visual(body, spec, f"look_{name}_faces", mesh=mesh, paint=Paint(picture, glow=0.95))
         add_box(body, f"{name}_sides", centre=(0, 0, 0), half=(half,) * 3)
 
@@ -224,7 +223,7 @@ _BUILDERS: dict[str, Callable[[mujoco.MjsBody, mujoco.MjSpec], None]] = {
     "plate": _plate,
     "spoon": _spoon,
     "towel": _towel,
-    "green_cube": _cube(("7da592", "3a5a4c", "3d6151")),
-    "yellow_cube": _cube(("fcf7bf", "dfb35d", "d8a957")),
+    "green_cube": _cube(("84a795", "3f5b4b", "3a4d3b")),
+    "yellow_cube": _cube(("fdf8c1", "deb15d", "d7a758")),
     "eggplant": _eggplant,
 }

@@ -1,7 +1,7 @@
 """Put numpy meshes and numpy pictures into an MjSpec as geoms that are drawn and never touched.
 
-MuJoCo's own defaults would give such a geom mass and contacts, and its texture coordinates run bottom up; here this is
-settled once.
+MuJoCo's own defaults would give such a geom mass and contacts, and its brightness would depend on how many lights there
+are; here this is settled once.
 """
 
 from __future__ import annotations

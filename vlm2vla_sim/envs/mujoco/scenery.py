@@ -9,43 +9,23 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs.frames import matrix_to_quaternion, quaternion_to_matrix
+from vlm2vla_sim.envs.frames import matrix_to_quaternion
 from vlm2vla_sim.envs.mujoco.arm import COLLISION
 from vlm2vla_sim.envs.mujoco.paint import add_box
+from vlm2vla_sim.envs.mujoco.photo import FOCAL, SIZE, Photo
 from vlm2vla_sim.envs.mujoco.sink_stage import add_sink_stage
 from vlm2vla_sim.envs.mujoco.table_stage import add_table_stage
 from vlm2vla_sim.envs.tasks import SINK, TABLE, Scene
 
 CAMERA = "primary"
-FOCAL, CENTRE = 623.588, (319.501, 239.545)
-"""[pixels] of SIMPLER's 640 x 480 camera. The twin keeps the focal length; its centre is the picture's."""
-# Position [m] and quaternion in the base frame, axes x forward, y left, z up.
-# simpler-env/ManiSkill2_real2sim@ef7a4d4 agents/configs/widowx/defaults.py
-_CAMERAS = {
-    TABLE.name: ((0.0, -0.16, 0.36), (0.8992917, -0.09263245, 0.35892478, 0.23209205)),
-    SINK.name: ((-0.00300001, -0.21, 0.39), (-0.907313, 0.0782, -0.36434, -0.194741)),
-}
 
 
 def add_stage(spec: mujoco.MjSpec, scene: Scene, *, quality: str) -> None:
     """Add everything of `scene` that is seen and not touched: surfaces, lights, camera."""
-    position, turn = _CAMERAS[scene.name]
-    eye, axes = np.array(position), quaternion_to_matrix(np.array(turn))
-    _add_camera(spec, eye, axes)
+    photo = Photo(scene)
+    _add_camera(spec, photo)
     _add_lights(spec, scene, shadows=quality == "high")
-
-    def on_plane(
-        point: np.ndarray, normal: tuple[float, float, float], pixels: list[tuple[float, float]]
-    ) -> np.ndarray:
-        """(n, 3) [m]: where the rays of `pixels` (column, row; of SIMPLER's 640 x 480) meet a plane; base frame."""
-        steps = [[1.0, (CENTRE[0] - u) / FOCAL, (CENTRE[1] - v) / FOCAL] for u, v in pixels]
-        rays = np.array(steps) @ axes.T
-        return eye + rays * (((point - eye) @ np.array(normal)) / (rays @ np.array(normal)))[:, None]
-
-    if scene.name == TABLE.name:
-        add_table_stage(spec, on_plane)
-    else:
-        add_sink_stage(spec, on_plane)
+    (add_table_stage if scene.name == TABLE.name else add_sink_stage)(spec, photo)
 
 
 def add_support(spec: mujoco.MjSpec, scene: Scene) -> None:
@@ -87,29 +67,42 @@ def _add_slope(spec: mujoco.MjSpec) -> None:
     geom.quat = [np.cos(slope / 2), np.sin(slope / 2), 0, 0]
 
 
-def _add_camera(spec: mujoco.MjSpec, eye: np.ndarray, axes: np.ndarray) -> None:
-    forward, left, up = axes.T
+def _add_camera(spec: mujoco.MjSpec, photo: Photo) -> None:
+    # SIMPLER's optical axis misses the picture's middle by half a pixel, so the camera is turned to where the middle
+    # looks. MuJoCo's `principalpixel` would say it better, but its sign changed between 3.3.7 and 3.17, and it
+    # stretches pictures that are not 4:3.
+    forward = photo.ray(SIZE[0] / 2, SIZE[1] / 2)
+    left = np.cross(photo.axes[:, 2], forward)
+    up = np.cross(forward, left)
     # MuJoCo's cameras look along -z with y up.
-    turned = matrix_to_quaternion(np.stack([-left, up, -forward], axis=1))
-    fovy = float(np.degrees(2 * np.arctan(240 / FOCAL)))
-    spec.worldbody.add_camera(name=CAMERA, pos=eye, quat=turned, fovy=fovy)
+    columns = np.stack([-left, up, -forward], axis=1)
+    turned = matrix_to_quaternion(columns / np.linalg.norm(columns, axis=0))
+    fovy = float(np.degrees(2 * np.arctan(SIZE[1] / 2 / FOCAL)))
+    spec.worldbody.add_camera(name=CAMERA, pos=photo.eye, quat=turned, fovy=fovy)
 
 
 def _add_lights(spec: mujoco.MjSpec, scene: Scene, *, shadows: bool) -> None:
     """One lamp: a surface that faces up gets exactly 1, one turned away `_AMBIENT`."""
-    spec.visual.headlight.active = False
+    headlight = spec.visual.headlight
+    # Ambient light is the headlight's, because a lamp's own would be missing in its shadow.
+    headlight.ambient, headlight.diffuse, headlight.specular = [_AMBIENT] * 3, [0.0] * 3, [0.0] * 3
     # At the table SIMPLER's light comes from the left, at the sink from above.
     direction = np.array([0.15, -0.45, -1.0] if scene.name == TABLE.name else [0.0, -0.1, -1.0])
+    slant = float(np.linalg.norm(direction))
     spec.worldbody.add_light(
         name="lamp",
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        pos=[0.0, -0.1, 1.5],
-        dir=direction / np.linalg.norm(direction),
-        ambient=[_AMBIENT] * 3,
-        diffuse=[(1.0 - _AMBIENT) * float(np.linalg.norm(direction))] * 3,
+        pos=_MIDDLE - direction,
+        dir=direction / slant,
+        ambient=[0.0] * 3,
+        diffuse=[(1.0 - _AMBIENT) * slant] * 3,
         specular=[0.4] * 3,
         castshadow=shadows,
     )
+    # The shadow map covers what lies around the lamp's axis within shadowclip times extent: the less, the finer.
+    spec.stat.center, spec.stat.extent = _MIDDLE, 0.8
+    spec.visual.map.shadowclip = 0.6
 
 
 _AMBIENT = 0.5
+_MIDDLE = np.array([0.28, 0.0, 0.1])

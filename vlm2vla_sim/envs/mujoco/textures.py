@@ -60,7 +60,7 @@ def colour_map(rows: str) -> np.ndarray:
     )
 
 
-def palette(colours: Sequence[tuple[int, int, int]]) -> np.ndarray:
+def palette(colours: np.ndarray | Sequence[tuple[int, int, int]]) -> np.ndarray:
     """(8 n, 8, 3) uint8: n plain colours below one another, for meshes whose parts each show one of them."""
     return np.repeat(np.repeat(np.array(colours, dtype=np.uint8)[:, None], 8, axis=0), 8, axis=1)
 

@@ -56,6 +56,10 @@ class Inventory:
         lines += [f"  made by us, a plain box in place of SIMPLER's table: {path}" for path in self.made]
         return [*lines, HELP] if self.missing else lines
 
+    def advice(self) -> str:
+        """What to do about it; empty when nothing is missing."""
+        return HELP if self.missing else ""
+
 
 def folder() -> Path:
     """The asset folder in use: from the first of `VARIABLES` that is set, else ManiSkill's default, ~/.maniskill."""

@@ -26,6 +26,9 @@ from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status
 PROFILES = ("simpler", "maniskill3")
 SHADERS = {"fast": "minimal", "high": "default"}
 """`quality` -> ManiSkill's shader pack. The pictures differ little; "high" takes twice the time."""
+CAMERA = "3rd_view_camera"
+TCP = "ee_gripper_link"
+"""ManiSkill's names of the camera and of the link between the fingers."""
 NAMES = {"arena": "table"}
 """ManiSkill's name of a body -> ours, where `SceneState.touching` has another."""
 
@@ -42,7 +45,7 @@ class SimplerBackend:
         profile: str = "simpler",
         render_backend: str = "auto",
     ) -> None:
-        """Load the scene, which takes some seconds; AssetsError, MissingExtraError or RendererError if it cannot run.
+        """Check that the scene can run here (AssetsError, MissingExtraError, RendererError); `reset` loads it.
 
         image_size: SIMPLER's picture is 480 x 640; another size is that picture resampled (Lanczos), so that the field
         of view stays. profile: one of `PROFILES`. render_backend: "auto" draws with an NVIDIA GPU if there is one, else
@@ -53,21 +56,20 @@ class SimplerBackend:
         if profile not in PROFILES:
             raise unknown_name("profile", profile, PROFILES)
         assets.prepare()
-        device = renderer.probe().choose(render_backend)
         self.profile = profile
+        self._render_backend = renderer.probe().choose(render_backend)
+        self._shader = SHADERS[quality]
+        self._image_size = image_size
         self._task = task
         self._base = task.scene.base
-        self._image_size = image_size
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a hundred packages that are not ours
-            from vlm2vla_sim.envs.simpler import scenes
-        self._parts = scenes
-        self._env: Any = scenes.make_scene(task, profile=profile, shader=SHADERS[quality], render_backend=device)
-        self._verdict: dict[str, Any] = {}
+        # Made at the first reset: a vector environment makes one environment in the parent process only to look at it.
+        self._env: Any = None
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
         """Start `layout` in a new physics scene; a used one remembers, and the same episode would end differently."""
-        with _faults("reset"):
+        with _upstream("reset"):
+            if self._env is None:
+                self._env = self._load()
             observation, self._verdict = self._env.reset(options={"layout": layout, "reconfigure": True})
         self._links = self._env.agent.robot.links_map
         self._bodies = self._identify()
@@ -82,7 +84,7 @@ class SimplerBackend:
             step = frames.advance_target(before, self._tcp(), delta).position - before.position
         turn = frames.rotvec_to_euler_XYZ(delta[3:6])
         action = np.array([*step, *turn, frames.gripper_to_simpler(delta[6])], dtype=np.float32)
-        with _faults("step"):
+        with _upstream("step"):
             observation, _, _, _, self._verdict = self._env.step(action)
         self._keep_picture(observation)
 
@@ -109,15 +111,23 @@ class SimplerBackend:
             self._env.close()
             self._env = None
 
+    def _load(self) -> Any:
+        """ManiSkill's environment; importing it and loading the meshes takes some seconds."""
+        from vlm2vla_sim.envs.simpler import scenes
+
+        return scenes.make_scene(
+            self._task, profile=self.profile, shader=self._shader, render_backend=self._render_backend
+        )
+
     def _keep_picture(self, observation: dict[str, Any]) -> None:
-        picture = observation["sensor_data"][self._parts.CAMERA]["rgb"][0].cpu().numpy()
+        picture = observation["sensor_data"][CAMERA]["rgb"][0].cpu().numpy()
         if picture.shape[:2] != self._image_size:
             height, width = self._image_size
             picture = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
         self._picture = picture
 
     def _tcp(self) -> Pose:
-        pose = self._links[self._parts.TCP].pose.sp
+        pose = self._links[TCP].pose.sp
         return self._base.pose_from_world(pose.p, pose.q)
 
     def _target(self) -> Pose:
@@ -152,9 +162,11 @@ class SimplerBackend:
 
 
 @contextlib.contextmanager
-def _faults(doing: str) -> Iterator[None]:
-    """Turn what SAPIEN raises into the error that says: not the policy's doing."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise BackendFaultError(f"SAPIEN failed at a {doing}: {error}") from error
+def _upstream(doing: str) -> Iterator[None]:
+    """Call ManiSkill: its warnings about itself are nobody's business here, and SAPIEN's failures are no policy's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except RuntimeError as error:
+            raise BackendFaultError(f"SAPIEN failed at a {doing}: {error}") from error

@@ -10,7 +10,6 @@ source. MS2 below is simpler-env/ManiSkill2_real2sim@ef7a4d4 `mani_skill2_real2s
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,6 @@ from sapien.physx import PhysxRigidDynamicComponent
 
 from vlm2vla_sim.envs import frames
 from vlm2vla_sim.envs.tasks import SINK, Layout, Task
-
-CAMERA = "3rd_view_camera"
-TCP = "ee_gripper_link"
 
 ORIGINAL_PHYSICS = {
     # MS2 envs/sapien_env.py:596-608; contact offset envs/custom_scenes/move_near_in_scene.py:77-82
@@ -69,15 +65,13 @@ def make_scene(task: Task, *, profile: str, shader: str, render_backend: str) ->
         camera |= ORIGINAL_PLANES[task.scene.name]
         physics = ORIGINAL_PHYSICS
     logger.addFilter(_is_news)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Creating a tensor from a list of numpy.ndarrays")
-        return _scene_class(task, profile)(
-            obs_mode="rgb+segmentation",
-            sim_backend="physx_cpu",
-            render_backend=render_backend,
-            sensor_configs=camera,
-            sim_config=physics,
-        )
+    return _scene_class(task, profile)(
+        obs_mode="rgb+segmentation",
+        sim_backend="physx_cpu",
+        render_backend=render_backend,
+        sensor_configs=camera,
+        sim_config=physics,
+    )
 
 
 def _scene_class(task: Task, profile: str) -> type:
