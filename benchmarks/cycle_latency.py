@@ -12,7 +12,7 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ import torch
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, verify_prompt
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.policies.hf_decode import Counts, Tricks
+from vlm2vla_sim.policies.hf_decode import Counts, Decoder, Tricks
 from vlm2vla_sim.policies.hf_model import HfModel, HfSettings
 from vlm2vla_sim.policies.hf_random import LIKE_4B, LIKE_12B, TINY, save_random_model
 from vlm2vla_sim.policies.verifier import VERDICTS
@@ -52,6 +52,30 @@ WAYS = (
 )
 
 
+@dataclass
+class Run:
+    """What one way took so far."""
+
+    way: Way
+    decoder: Decoder | None
+    walls: list[float] = field(default_factory=list)
+    cpus: list[float] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.decoder is not None:
+            self.decoder.tricks = self.way.tricks
+
+    def note(self, wall: float, cpu: float, said: list[str], *, counts: bool) -> None:
+        """Keep what a cycle took; the first one, which warms up, does not count."""
+        if counts:
+            self.walls.append(wall)
+            self.cpus.append(cpu)
+            self.said += said
+        elif self.decoder is not None:
+            self.decoder.counts = Counts()
+
+
 def main() -> None:
     """Run every way over the same cycles."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,43 +101,38 @@ def main() -> None:
 
 
 def measure(model: HfModel, options: argparse.Namespace, batch: int) -> list[dict[str, object]]:
-    """The table for one batch size. AssertionError when two ways differ in a token."""
-    decoder, lines = model.decoder, []
-    assert decoder is not None
-    print(f"batch {batch}\n{'':28} {'s/cycle/env':>11} {'CPU s':>7} {'speed-up':>8} {'images':>7} {'read':>6} {'steps':>6}  answers")
-    first: list[str] = []
-    for way in WAYS:
-        model.decoder = decoder if way.fast else None
-        decoder.tricks = way.tricks
-        decoder.forget()
-        said: list[str] = []
-        run_cycle(model, options, batch, number=0, said=[])
-        decoder.counts = Counts()
-        started, cpu = time.perf_counter(), time.process_time()
-        for number in range(1, options.cycles + 1):
-            run_cycle(model, options, batch, number=number, said=said)
-        seconds = (time.perf_counter() - started) / options.cycles / batch
-        cpu = (time.process_time() - cpu) / options.cycles / batch
-        first = first or said
-        assert said == first, f"{way.name} says {said}, but {WAYS[0].name} said {first}"
-        counts = decoder.counts
-        line: dict[str, object] = {"way": way.name, "batch": batch, "seconds": round(seconds, 4), "cpu_seconds": round(cpu, 4)}
-        lines.append(line)
-        speed_up = float(str(lines[0]["seconds"])) / seconds
-        line["speed_up"] = round(speed_up, 2)
-        line["speed_up_cpu"] = round(float(str(lines[0]["cpu_seconds"])) / cpu, 2)
-        computed = [round(n / options.cycles) for n in (counts.images, counts.read, counts.steps)]
-        computed = computed if way.fast else ["", "", ""]
-        print(
-            f"{way.name:28} {seconds:11.3f} {cpu:7.3f} {speed_up:7.2f}x {computed[0]:>7} {computed[1]:>6} {computed[2]:>6}  equal",
-            flush=True,
-        )
-    model.decoder = decoder
+    """The table for one batch size. AssertionError when two ways differ in a token.
+
+    The ways take turns, cycle by cycle, so that another program on the machine slows all of them alike.
+    """
+    runs = [Run(way, model.new_decoder() if way.fast else None) for way in WAYS]
+    for number in range(options.cycles + 1):
+        for run in runs:
+            model.decoder = run.decoder
+            wall, cpu = time.perf_counter(), time.process_time()
+            said = run_cycle(model, options, batch, number=number)
+            run.note(time.perf_counter() - wall, time.process_time() - cpu, said, counts=number > 0)
+    print(
+        f"batch {batch}\n{'':28} {'s/cycle/env':>11} {'CPU s':>7} {'speed-up':>8} {'images':>7} {'read':>6} {'steps':>6}"
+    )
+    lines = []
+    for run in runs:
+        assert run.said == runs[0].said, f"{run.way.name} says {run.said}, but {WAYS[0].name} said {runs[0].said}"
+        seconds, cpu = (float(np.median(times)) / batch for times in (run.walls, run.cpus))
+        faster = float(np.median(runs[0].walls)) / batch / seconds
+        computed = ("", "", "")
+        if run.decoder is not None:
+            counts = run.decoder.counts
+            computed = tuple(str(round(n / options.cycles)) for n in (counts.images, counts.read, counts.steps))
+        print(f"{run.way.name:28} {seconds:11.3f} {cpu:7.3f} {faster:7.2f}x " + "{:>7} {:>6} {:>6}".format(*computed))
+        line = {"way": run.way.name, "batch": batch, "seconds": round(seconds, 4), "cpu_seconds": round(cpu, 4)}
+        lines.append({**line, "speed_up": round(faster, 2)})
     return lines
 
 
-def run_cycle(model: HfModel, options: argparse.Namespace, batch: int, *, number: int, said: list[str]) -> None:
+def run_cycle(model: HfModel, options: argparse.Namespace, batch: int, *, number: int) -> list[str]:
     """Plan, action and verdict, for each of `batch` environments; the picture after is the next cycle's before."""
+    said: list[str] = []
     action_format = get_format(options.format)
     pairs = [(picture(env, number), picture(env, number + 1)) for env in range(batch)]
     plan = Question("plan", plan_prompt(SUBTASK), sampling=Sampling(max_tokens=options.plan_tokens))
@@ -125,6 +144,7 @@ def run_cycle(model: HfModel, options: argparse.Namespace, batch: int, *, number
     for question in (plan, action):
         said += [s.text for s in model.answer([replace(question, images=pair[:1]) for pair in pairs])]
     said += [s.text for s in model.answer([replace(verdict, images=pair) for pair in pairs])]
+    return said
 
 
 def picture(env: int, number: int) -> np.ndarray:

@@ -44,7 +44,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = HfModel(HfSettings(str(save_random_model(Path(folder))), dtype="float32", max_batch=options.batch))
     table = []
-    print(f"{'format':10} {'answers':>8} {'malformed':>9} {'different':>9} {'tokens':>9} {'us/token':>9} {'free: bad':>10}")
+    print(
+        f"{'format':10} {'answers':>8} {'malformed':>9} {'different':>9} {'tokens':>9} {'us/token':>9} {'free: bad':>10}"
+    )
     for name in options.formats:
         action_format = get_format(name, symbols=SYMBOLS if name == "tokens" else None)
         line = measure(model, action_format, options.generations, options.free, batch=options.batch)
@@ -91,7 +93,10 @@ def _ask(
         prompt = action_prompt(f"grasp object {start}", "move down, then close the gripper", action_format)
         grammar = action_format.grammar() if constrained else None
         stages = model.answer(
-            [Question("action", prompt, (picture,), grammar, how, seed) for seed in range(start, min(start + batch, count))]
+            [
+                Question("action", prompt, (picture,), grammar, how, seed)
+                for seed in range(start, min(start + batch, count))
+            ]
         )
         for stage in stages:
             tokens += stage.tokens

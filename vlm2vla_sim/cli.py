@@ -21,6 +21,7 @@ COMMANDS = {
     "tasks": ("vlm2vla_sim.commands.tasks:tasks", "the tasks, their instructions and lengths"),
     "formats": ("vlm2vla_sim.commands.formats:formats", "what a sentence means, and how every format would write it"),
     "assets": ("vlm2vla_sim.commands.assets:assets", "SIMPLER's meshes and photos: status, download, link DIR"),
+    "serve-model": ("vlm2vla_sim.commands.serve_model:serve_model", "offer a model to others, as an OpenAI-style server"),
     "doctor": ("vlm2vla_sim.commands.doctor:doctor", "what is installed, what works, what to do about the rest"),
 }
 """Name -> "module:function" and one line of help."""

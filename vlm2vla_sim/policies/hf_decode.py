@@ -2,8 +2,8 @@
 
 Three plain `generate` calls a cycle read the same picture three times, and compute every comma that the grammar forces.
 Here a picture goes through the vision tower once, the attention cache of a prompt's beginning serves every later prompt
-that begins alike, and forced tokens are read in the same step as the token before them. The answers stay the same, token
-by token; the tests hold this file to it.
+that begins alike, and forced tokens are read in the same step as the token before them. The answers stay the same; the
+tests hold this file to it, token by token.
 """
 
 from __future__ import annotations
@@ -284,9 +284,7 @@ def _gather(parts: Sequence[tuple[DynamicCache, int, torch.Tensor]]) -> DynamicC
     for number in range(len(parts[0][0].layers)):
         keys, values = [], []
         for cache, row, columns in parts:
-            layer = cache.layers[number]
-            assert layer.keys is not None
-            assert layer.values is not None
+            layer: Any = cache.layers[number]
             where = columns.to(layer.keys.device)
             keys.append(layer.keys[row : row + 1].index_select(2, where))
             values.append(layer.values[row : row + 1].index_select(2, where))

@@ -100,7 +100,7 @@ class GrammarProcessor(LogitsProcessor):
         self._states = states
         self._read = prompt_length
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
         """Scores (B, V) with everything that is not allowed at minus infinity."""
         new = input_ids[:, self._read :].tolist()
         self._read = input_ids.shape[1]

@@ -96,7 +96,7 @@ class HfModel:
         self._vision_adapter = any(
             "lora" in name and "language_model" not in name for name, _ in self.model.named_parameters()
         )
-        self.decoder = self._make_decoder(text) if settings.fast and config.model_type in FAST_FAMILIES else None
+        self.decoder = self.new_decoder() if settings.fast and config.model_type in FAST_FAMILIES else None
         if settings.compile:
             _compile_layers(self.model)
         if self.has_adapter:
@@ -130,6 +130,18 @@ class HfModel:
             if self.decoder:
                 return self._decode([question], adapter=question.adapter and self.has_adapter)[0]
             return self._generate([question])[0]
+
+    def new_decoder(self) -> Decoder:
+        """A decoder that remembers nothing yet; for Gemma 3 only."""
+        return Decoder(
+            self.model,
+            self._encode_image,
+            image_token=self.image_token,
+            pad=self.processor.tokenizer.pad_token_id,
+            ends=self._ends,
+            window=self.model.config.get_text_config().sliding_window,
+            device=self.model.get_input_embeddings().weight.device,
+        )
 
     # Two ways to decode.
 
@@ -179,17 +191,6 @@ class HfModel:
 
     # Parts.
 
-    def _make_decoder(self, text: Any) -> Decoder:
-        return Decoder(
-            self.model,
-            self._encode_image,
-            image_token=self.image_token,
-            pad=self.processor.tokenizer.pad_token_id,
-            ends=self._ends,
-            window=text.sliding_window,
-            device=self.model.get_input_embeddings().weight.device,
-        )
-
     def _encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         base = self.model.get_base_model() if self.has_adapter else self.model
         weight = next(base.model.vision_tower.parameters())
@@ -226,8 +227,8 @@ class HfModel:
                 base = self.model(**ids).logits
         if torch.equal(scores, base):
             raise SettingError(
-                f"The adapter {self.settings.adapter!r} changes nothing about {self.settings.model!r}: it is untrained, "
-                "or its layers have other names than the model's. Train it, or give the adapter made for this model."
+                f"The adapter {self.settings.adapter!r} changes nothing about {self.settings.model!r}: it is "
+                "untrained, or its layers have other names than the model's. Train it, or give the adapter made for this model."
             )
 
 
@@ -243,8 +244,9 @@ def loading_arguments(settings: HfSettings) -> dict[str, Any]:
     if settings.device_map:
         arguments["device_map"] = settings.device_map
     if settings.quantization:
-        bits = {f"load_in_{settings.quantization}": True}
-        arguments["quantization_config"] = transformers.BitsAndBytesConfig(**bits)
+        arguments["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_8bit=settings.quantization == "8bit", load_in_4bit=settings.quantization == "4bit"
+        )
         arguments.setdefault("device_map", "auto")
     return arguments
 

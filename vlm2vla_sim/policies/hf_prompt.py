@@ -1,6 +1,6 @@
 """Turns a question into what a transformers model reads: tokens, and pixels for the places where images go.
 
-The stages of a cycle are different questions about the same image. To know how much of one was already read for another,
+The stages of a cycle are different questions about the same image. To know how much of one was read for another already,
 every place of a prompt needs a name that is the same only if its content is the same; that is what `Prompt.keys` are.
 """
 
@@ -35,7 +35,7 @@ class PromptMaker:
     """Writes prompts with a model's own processor and chat template."""
 
     def __init__(self, processor: Any, *, image_token: int | None) -> None:
-        """image_token: the token that stands for a piece of an image; None for a family whose prompts have another form."""
+        """image_token: the token that stands for a piece of an image; None for prompts of another form."""
         self.processor = processor
         self._image_token = image_token
 

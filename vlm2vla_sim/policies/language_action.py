@@ -28,7 +28,7 @@ character for digits, so a constrained answer is never cut off."""
 PAPER_SUBTASKS = Sampling(temperature=0.5, top_p=0.95, max_tokens=192)
 PAPER_PLAN = Sampling(temperature=0.1, top_p=0.95, max_tokens=96)
 PAPER_ACTION = Sampling(temperature=0.5, top_p=0.95, max_tokens=LONGEST_ACTION)
-"""Temperatures and top-p as in section 8.4 of the paper's appendix, for tasks like those trained on; limits are ours."""
+"""Temperatures and top-p as in section 8.4 of the paper's appendix, for tasks it was trained on; limits are ours."""
 
 Answer = TypeVar("Answer")
 

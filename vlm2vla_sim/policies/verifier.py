@@ -6,6 +6,7 @@ another, so each of these has a name that goes into the settings of a run.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 import time
@@ -56,8 +57,7 @@ class ModelVerifier:
         (stage,) = self._model.answer([question])
         verdict = read_verdict(stage.text)
         if verdict is Verdict.UNCLEAR:
-            error = f"Neither {ADVANCE} nor {RETRY}; taken as {RETRY}."
-            stage = Stage(stage.name, stage.text, stage.tokens, stage.seconds, error)
+            stage = dataclasses.replace(stage, error=f"Neither {ADVANCE} nor {RETRY}; taken as {RETRY}.")
         return Judgement(verdict is Verdict.ADVANCE, stage)
 
 
