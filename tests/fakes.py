@@ -116,6 +116,22 @@ class ProcessBackend(PointBackend):
         return str(os.getpid())
 
 
+class TunableBackend(PointBackend):
+    """Takes options, and shows them in its profile."""
+
+    def __init__(self, task: Task, *, host: str, port: int, slow: bool, gain: float, name: str, **rest: Any) -> None:
+        super().__init__(task, **rest)
+        self.profile = f"{host}:{port}"
+
+
+class MaskBackend(PointBackend):
+    """Says whether Ctrl-C is kept from its process."""
+
+    @property
+    def profile(self) -> str:  # type: ignore[override]
+        return f"blocked: {signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])}"
+
+
 class CrowdedBackend(_TroubledBackend):
     """Shows noise, which fills a disk, in SIMPLER's episode 1."""
 

@@ -12,6 +12,7 @@ import pytest
 
 from vlm2vla_sim import cli, errors
 from vlm2vla_sim.envs.tasks import TASKS
+from vlm2vla_sim.results import read_results
 
 POINT = ("--backend", "point", "--image-size", "48", "64")
 
@@ -191,8 +192,9 @@ def test_an_evaluation_in_json_is_the_summary_on_one_line(vlm2vla, tmp_path):
 
 
 def test_every_flag_reaches_the_settings(vlm2vla, tmp_path):
-    flags = "--policy scripted --tasks carrot_on_plate --episodes 1 --backend point --format prose --layouts random"
+    flags = "--policy scripted --tasks carrot_on_plate --episodes 1 --format prose --layouts random"
     flags += " --seed 7 --noise 1.5 --image-size 64 80 --quality high --out run --no-video --workers 2 --isolate"
+    flags += " --backend fakes:TunableBackend --backend-options host=here port=5 slow=false gain=0.5 name=007"
     status, _, _ = vlm2vla("evaluate", *flags.split(), "--episode-timeout", "60")
     assert status == 0
     saved = json.loads((tmp_path / "run" / "settings.json").read_text())
@@ -200,14 +202,17 @@ def test_every_flag_reaches_the_settings(vlm2vla, tmp_path):
         "policy": "scripted",
         "tasks": ["carrot_on_plate"],
         "episodes": 1,
-        "backend": "point",
+        "backend": "fakes:TunableBackend",
         "action_format": "prose",
         "layouts": "random",
         "seed": 7,
         "noise_cm": 1.5,
         "image_size": [64, 80],
         "quality": "high",
+        "backend_options": {"host": "here", "port": 5, "slow": False, "gain": 0.5, "name": "007"},
     }
+    (result,) = read_results(tmp_path / "run" / "results.jsonl")
+    assert result.profile == "here:5"
 
 
 def test_an_evaluation_of_which_every_episode_broke_exits_3(vlm2vla):
@@ -232,6 +237,7 @@ def test_an_evaluation_of_which_every_episode_broke_exits_3(vlm2vla):
         ("--noise -1", "The noise is -1.0 cm; expected 0 or more."),
         ("--policy hold --noise 1", "The policy 'hold' takes no noise, but 1 cm was asked for."),
         ("--image-size 4 4", "image_size is (4, 4); expected (height, width)"),
+        ("--backend-options profile", "'profile' is no option of a backend; expected NAME=VALUE"),
         ("--resume", "--resume needs the folder of the run to continue: add --out DIR."),
         ("--backend fakes:AbsentBackend", "Install it: pip install 'vlm2vla_sim[absent]'"),
         ("--backend fakes:BlindBackend", "No picture can be drawn: install libegl1."),

@@ -89,6 +89,7 @@ def test_resuming_a_folder_without_a_run_is_refused(tmp_path):
         ("noise_cm", 2.0, r"noise_cm 0\.0, and now 2\.0 was"),
         ("image_size", (224, 224), "image_size 480, 640, and now 224, 224 was"),
         ("quality", "high", "quality fast, and now high was"),
+        ("backend_options", {"profile": "maniskill3"}, "backend_options none, and now profile=maniskill3 was"),
     ],
 )
 def test_resuming_with_another_setting_is_refused_by_name(tmp_path, name, value, shown):

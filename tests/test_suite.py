@@ -18,7 +18,7 @@ from fakes import MARKER, OddError
 
 from vlm2vla_sim import errors
 from vlm2vla_sim.results import read_results, sort_results
-from vlm2vla_sim.run_folder import RunSettings
+from vlm2vla_sim.run_folder import RunFolder, RunSettings
 from vlm2vla_sim.suite import InterruptedRunError, SuiteRun, run_suite
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -97,6 +97,12 @@ def test_random_layouts_go_beyond_simplers_grid(tmp_path):
         ({"action_format": "pros"}, errors.UnknownNameError, "No action format named 'pros'. Did you mean 'prose'"),
         ({"layouts": "grd"}, errors.SettingError, "'grid' or 'random'"),
         ({"noise_cm": 1.0}, errors.SettingError, "'hold' takes no noise"),
+        ({"backend_options": {"prof": 1}}, errors.UnknownNameError, "No option of the backend 'point' named 'prof'"),
+        (
+            {"backend": "simpler", "backend_options": {"profil": "maniskill3"}},
+            errors.UnknownNameError,
+            "No option of the backend 'simpler' named 'profil'. Did you mean 'profile'",
+        ),
         ({"image_size": (4, 4)}, errors.EpisodeError, "image_size is"),
     ],
 )
@@ -228,6 +234,31 @@ def test_ctrl_c_keeps_what_is_done_and_the_run_can_be_continued(tmp_path):
     assert summary["overall"]["n"] == 1
 
 
+def test_ctrl_c_between_writing_a_result_and_counting_it_loses_nothing(tmp_path, monkeypatch):
+    append = RunFolder.append
+
+    def append_and_interrupt(folder: RunFolder, result: EpisodeResult) -> None:
+        append(folder, result)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "append", append_and_interrupt)
+    with pytest.raises(InterruptedRunError, match="1 of 3 episodes are done"):
+        run(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["overall"]["n"] == 1
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_the_workers(tmp_path):
+    code = f"""
+        import dataclasses, sys
+        sys.path.insert(0, {str(HERE)!r})
+        from test_suite import run, troubled
+        made = run({str(tmp_path / "run")!r}, troubled("MaskBackend"), workers=2)
+        print([result.profile for result in made.results])
+        """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(["blocked: True"] * 3)
+
+
 def start_child(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
     """`vlm2vla evaluate` in a process of its own, with a backend that reports its steps in a file."""
     command = [sys.executable, "-m", "vlm2vla_sim.cli", "evaluate", "--backend", "fakes:SlowBackend"]
@@ -315,7 +346,7 @@ def test_a_script_without_a_main_guard_is_told_so_when_its_workers_import_it(tmp
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(f"""
-        from vlm2vla_sim.run_folder import RunSettings
+        from vlm2vla_sim.run_folder import RunFolder, RunSettings
         from vlm2vla_sim.suite import run_suite
         settings = RunSettings("hold", ("carrot_on_plate",), 1, "point", image_size=(48, 64))
         run_suite(settings, out={str(tmp_path / "run")!r}, resume=True, isolate=True)

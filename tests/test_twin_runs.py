@@ -48,5 +48,6 @@ def test_worker_processes_and_this_one_make_bit_identical_episodes(tmp_path: Pat
     here = run_suite(settings, out=tmp_path / "here", video=False)
     there = run_suite(settings, out=tmp_path / "there", video=False, workers=2)
     for one, other in zip(here.results, there.results, strict=True):
-        assert dataclasses.replace(one, seconds=0) == dataclasses.replace(other, seconds=0)
+        assert dataclasses.replace(one, seconds=0, versions={}) == dataclasses.replace(other, seconds=0, versions={})
+        assert one.versions["mujoco"] == other.versions["mujoco"]
     assert any(result.clipped_steps for result in here.results)

@@ -64,6 +64,15 @@ class Job:
         )
 
 
+def make_env(settings: RunSettings, task: str) -> gym.Env[Any, Any]:
+    """The environment in which `settings` runs the episodes of `task`."""
+    options: dict[str, Any] = {
+        "image_size": settings.image_size,
+        "quality": settings.quality,
+    } | settings.backend_options
+    return gym.make(get_task(task).env_id, backend=settings.backend, **options)
+
+
 class EpisodeRunner:
     """Runs items of a job, each to its result."""
 
@@ -105,13 +114,7 @@ class EpisodeRunner:
     def _prepare(self, task: str) -> tuple[gym.Env[Any, Any], Policy]:
         if self._env is None or self._policy is None or task != self._task:
             self.close()
-            settings = self._job.settings
-            self._env = gym.make(
-                get_task(task).env_id,
-                backend=settings.backend,
-                image_size=settings.image_size,
-                quality=settings.quality,
-            )
+            self._env = make_env(self._job.settings, task)
             self._policy = make_policy(self._env, self._job.subject())
             self._task = task
         return self._env, self._policy

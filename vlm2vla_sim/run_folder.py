@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from vlm2vla_sim.results import RunSummary, read_results, split_torn
 from vlm2vla_sim.types import EpisodeResult
 from vlm2vla_sim.versions import collect_versions
 
+Option = str | int | float | bool
 SETTINGS, RESULTS, SUMMARY, TORN = "settings.json", "results.jsonl", "summary.json", "results.torn"
 
 
@@ -43,10 +44,13 @@ class RunSettings:
     image_size: tuple[int, int] = (480, 640)
     """(height, width) [px]"""
     quality: str = "fast"
+    backend_options: dict[str, Option] = field(default_factory=dict)
+    """What only this backend takes, such as {"profile": "maniskill3"} for "simpler"."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
         object.__setattr__(self, "image_size", tuple(self.image_size))
+        object.__setattr__(self, "backend_options", dict(self.backend_options))
         if self.episodes < 1:
             raise SettingError(f"{self.episodes} episodes were asked for; expected 1 or more.")
         if not self.tasks:
@@ -102,7 +106,7 @@ class RunFolder:
             raise _unwritable(path, error) from error
         self._lock()
         self._put_torn_aside()
-        self.earlier = read_results(path / RESULTS)
+        self.earlier = self.read()
         """What earlier sessions of this run left."""
 
     def append(self, result: EpisodeResult) -> None:
@@ -118,6 +122,10 @@ class RunFolder:
                 f"The result of {result.task} episode {result.episode_id} could not be written to "
                 f"{self.path / RESULTS}: {error.strerror}. Make room, and continue with --resume."
             ) from error
+
+    def read(self) -> list[EpisodeResult]:
+        """All episodes that are on the disk, in the order they ended."""
+        return read_results(self.path / RESULTS)
 
     def write_summary(self, summary: RunSummary) -> None:
         """Replace `summary.json` by that of all episodes so far."""
@@ -141,11 +149,11 @@ class RunFolder:
             saved = RunSettings.from_json(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError, AttributeError) as error:
             raise RunFolderError(f"{file} cannot be read: {error}.") from error
-        for field in dataclasses.fields(RunSettings):
-            before, now = getattr(saved, field.name), getattr(settings, field.name)
+        for setting in dataclasses.fields(RunSettings):
+            before, now = getattr(saved, setting.name), getattr(settings, setting.name)
             if before != now:
                 raise RunFolderError(
-                    f"The run in {self.path} was made with {field.name} {_plain(before)}, and now {_plain(now)} was "
+                    f"The run in {self.path} was made with {setting.name} {_plain(before)}, and now {_plain(now)} was "
                     "asked for. A run is continued with its own settings; for others choose another folder (--out DIR)."
                 )
 
@@ -175,6 +183,8 @@ class RunFolder:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items()) or "none"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

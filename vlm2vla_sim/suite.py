@@ -6,6 +6,7 @@ afterwards what it was made with.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from vlm2vla_sim.envs.base import load_backend
 from vlm2vla_sim.envs.tasks import TASKS, get_task
 from vlm2vla_sim.episodes import EpisodeRunner, Item, Job
-from vlm2vla_sim.errors import EpisodeError, SettingError
+from vlm2vla_sim.errors import EpisodeError, SettingError, unknown_name
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import check_policy
 from vlm2vla_sim.results import RunSummary, sort_results, summarize
@@ -102,7 +103,7 @@ def run_suite(
 def check_settings(settings: RunSettings) -> RunSettings:
     """The same settings with tasks by name; an error names whatever no episode could be run with."""
     tasks = [get_task(name) for name in settings.tasks]
-    load_backend(settings.backend)
+    _check_options(settings)
     get_format(settings.action_format)
     check_policy(settings.policy)
     if settings.layouts not in ("grid", "random"):
@@ -114,6 +115,14 @@ def check_settings(settings: RunSettings) -> RunSettings:
                 f"{len(task.layouts)}. Ask for at most that many, or for random layouts (--layouts random)."
             )
     return settings.with_tasks(task.name for task in tasks)
+
+
+def _check_options(settings: RunSettings) -> None:
+    known = [*inspect.signature(load_backend(settings.backend)).parameters]
+    for name in settings.backend_options:
+        if name not in known or name in ("task", "image_size", "quality"):
+            own = [name for name in known if name not in ("task", "image_size", "quality")]
+            raise unknown_name(f"option of the backend {settings.backend!r}", name, own or ["none"])
 
 
 def all_tasks() -> tuple[str, ...]:
@@ -147,8 +156,10 @@ def _collect(
                 if on_result is not None:
                     on_result(result)
     except KeyboardInterrupt as stop:
-        raise InterruptedRunError(folder.path, len(results), total) from stop
+        raise InterruptedRunError(folder.path, len(folder.read()), total) from stop
     finally:
+        # From the disk: Ctrl-C may have come after a result was written and before it was counted here.
+        results = folder.read()
         summary = summarize(results)
         folder.write_summary(summary)
     return SuiteRun(folder.path, tuple(sort_results(results)), summary)

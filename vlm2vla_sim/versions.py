@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import vlm2vla_sim
+from vlm2vla_sim.language.prompts import prompts_hash
 
 WATCHED = {
     "numpy": "numpy",
@@ -30,11 +31,12 @@ WATCHED = {
 
 
 def collect_versions() -> dict[str, str]:
-    """Name -> version of this package, Python and every watched package that this process has loaded."""
+    """Name -> version of this package, Python, every watched package that is loaded, our prompts, and the commit."""
     found = {"vlm2vla_sim": vlm2vla_sim.__version__, "python": platform.python_version()}
     for module, distribution in WATCHED.items():
         if module in sys.modules:
             found[module] = distribution_version(distribution) or "unknown"
+    found["prompts"] = prompts_hash()[:16]
     commit = git_commit()
     return {**found, "commit": commit} if commit else found
 

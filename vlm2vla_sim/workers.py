@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -144,6 +145,8 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, job), name="vlm2vla-worker")
         # Ctrl-C in a terminal reaches every process of the group. The mask is inherited: it stays the parent's affair.
+        # Starting Python's resource tracker clears the mask, so that must have happened before.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process.start()

@@ -10,6 +10,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.run_folder import Option
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -26,6 +29,23 @@ class Answer:
     def printed(self) -> str:
         """What goes to standard output: the text, or one line of JSON."""
         return json.dumps(self.values, ensure_ascii=False) if self.as_json else self.text
+
+
+def read_options(words: Sequence[str]) -> dict[str, Option]:
+    """NAME=VALUE, ... as a dictionary; a value is a number or true or false where it reads as one, else text."""
+    options: dict[str, Option] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not (name and equals):
+            raise SettingError(
+                f"{word!r} is no option of a backend; expected NAME=VALUE, for example profile=maniskill3."
+            )
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        options[name] = value if isinstance(value, (bool, int, float)) else text
+    return options
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
-from vlm2vla_sim.commands import Answer
+from vlm2vla_sim.commands import Answer, read_options
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.results import format_table
 from vlm2vla_sim.run_folder import RunSettings, default_folder
@@ -25,6 +25,7 @@ def evaluate(
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="all|NAME...")] = ("all",),
     episodes: int = 24,
     backend: str = "mujoco",
+    backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = (),
     format_: Annotated[str, tyro.conf.arg(name="format")] = "vlm2vla",
     layouts: str = "grid",
     seed: int = 0,
@@ -50,6 +51,7 @@ def evaluate(
         tasks: "all", or one or more names (see `vlm2vla tasks`).
         episodes: Episodes of every task: 0 to this number less one. SIMPLER's grid has 24.
         backend: What simulates the robot, or is it: mujoco, simpler, ...
+        backend_options: What only this backend takes, for example profile=maniskill3 with simpler.
         format_: How the policy writes its actions: vlm2vla, prose, integers, ...
         layouts: "grid" for SIMPLER's episodes, "random" for layouts drawn from the seed.
         seed: Of random layouts and of the policy.
@@ -78,6 +80,7 @@ def evaluate(
             noise_cm=noise,
             image_size=image_size,
             quality=quality,
+            backend_options=read_options(backend_options),
         )
     )
     folder = default_folder(settings) if out is None else out

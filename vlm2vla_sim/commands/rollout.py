@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import gymnasium as gym
 import tyro
 
-from vlm2vla_sim.commands import Answer
-from vlm2vla_sim.envs.tasks import get_task
+from vlm2vla_sim.commands import Answer, read_options
+from vlm2vla_sim.episodes import make_env
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.rollout import run_episode
@@ -28,6 +27,7 @@ def rollout(
     policy: str = "scripted",
     episode: int = 0,
     backend: str = "mujoco",
+    backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = (),
     format_: Annotated[str, tyro.conf.arg(name="format")] = "vlm2vla",
     layouts: str = "grid",
     seed: int = 0,
@@ -45,6 +45,7 @@ def rollout(
         policy: A policy by name (scripted, hold, random, ...), or your own as package.module:factory.
         episode: SIMPLER's episode, 0 to 23.
         backend: What simulates the robot, or is it: mujoco, simpler, ...
+        backend_options: What only this backend takes, for example profile=maniskill3 with simpler.
         format_: How the policy writes its actions: vlm2vla, prose, integers, ...
         layouts: "grid" for SIMPLER's episode, "random" for a layout drawn from the seed.
         seed: Of a random layout and of the policy.
@@ -56,10 +57,22 @@ def rollout(
         json: Print the result as one line of JSON; what the policy says goes to standard error.
     """
     settings = check_settings(
-        RunSettings(policy, (task,), 1, backend, format_, layouts, seed, noise, image_size, quality)
+        RunSettings(
+            policy=policy,
+            tasks=(task,),
+            episodes=1,
+            backend=backend,
+            action_format=format_,
+            layouts=layouts,
+            seed=seed,
+            noise_cm=noise,
+            image_size=image_size,
+            quality=quality,
+            backend_options=read_options(backend_options),
+        )
     )
     subject = Subject(policy, format_, noise)
-    env = gym.make(get_task(task).env_id, backend=backend, image_size=settings.image_size, quality=quality)
+    env = make_env(settings, task)
     try:
         speaker = _Aloud(make_policy(env, subject), to_stderr=json)
         result = run_episode(

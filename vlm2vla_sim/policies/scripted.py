@@ -28,6 +28,9 @@ TIP_GAP = 0.004
 """[m] the fingertips stay above the surface: touching it, high-friction tips stick and the gripper does not close."""
 RELEASE_GAP = 0.006
 """[m] between the object and what it is put on when the gripper opens."""
+APPROACHES = ((0.0, 0.0), (np.pi / 6, 0.25), (np.pi / 6, -0.25), (-np.pi / 6, 0.25), (-np.pi / 6, -0.25))
+"""How each further attempt to grasp differs, since a wall may be in the way of one: [rad] turned away from straight across
+the object, and shifted along it, as a part of its length."""
 OPEN, CLOSED = 1.0, 0.0
 
 
@@ -82,7 +85,8 @@ class ScriptedPolicy:
         self._rng = np.random.default_rng(seed)
         self._subtasks: tuple[str, str] | None = None
         self._height: float | None = None
-        self._new_attempt()
+        self._attempts = 0
+        self._misjudge()
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
         """The next sentence; None once the object lies on the target and the gripper is clear of it."""
@@ -107,7 +111,7 @@ class ScriptedPolicy:
 
     # Looking.
 
-    def _new_attempt(self) -> None:
+    def _misjudge(self) -> None:
         self._errors = self._rng.normal(0.0, self._noise, (2, 2)) if self._noise else np.zeros((2, 2))
 
     def _look(self) -> _View:
@@ -143,7 +147,8 @@ class ScriptedPolicy:
             return f"move {_directions(rows[-1])} above the {name}, with the gripper open", rows
         down = self._grasp_height(view) - view.arm.target.position[2]
         down = np.ceil(down / self._step - 1e-6) * self._step
-        self._new_attempt()
+        self._attempts += 1
+        self._misjudge()
         rows = [_row(0, 0, down, OPEN), _row(0, 0, 0, OPEN), _row(0, 0, 0, CLOSED)]
         return f"move down to the {name}, then close the gripper", rows
 
@@ -176,11 +181,14 @@ class ScriptedPolicy:
 
     def _to_hover(self, view: _View) -> tuple[np.ndarray, float]:
         """(shift in x, y [m], turn about z [rad]) that bring the open gripper over the object, across its long side."""
-        shift = view.source_at - view.arm.target.position
+        angle, part = APPROACHES[self._attempts % len(APPROACHES)]
+        along = _heading(view.source.pose.quaternion, axis=0)
+        aside = part * view.source.extents[0] * np.array([np.cos(along), np.sin(along), 0.0])
+        shift = view.source_at + aside - view.arm.target.position
         opening = _heading(view.arm.target.quaternion, axis=1)
         length, width = view.source.extents[:2]
         # The fingers close across the shorter side; a square object may be taken either way.
-        across = _heading(view.source.pose.quaternion, axis=1 if length >= width else 0)
+        across = _heading(view.source.pose.quaternion, axis=1 if length >= width else 0) + angle
         period = np.pi / 2 if abs(length - width) < 0.003 else np.pi
         turn = (across - opening + period / 2) % period - period / 2
         return shift, float(turn)

@@ -75,7 +75,7 @@ def _carrot(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         (0.0542, 0.0016, 0.0069, 0.0100),
     ]  # fmt: skip
     add_visual(
-        body, spec, "look_carrot_root", mesh=loft(np.array(root)), paint=Paint(textures.carrot(), glow=0.0, shine=0.1)
+        body, spec, "look_carrot_root", mesh=loft(np.array(root)), paint=Paint(textures.carrot(), glow=0.25, shine=0.1)
     )
     add_visual(
         body, spec, "look_carrot_stub", mesh=loft(np.array(stub), around=10), paint=Paint(colour=(0.22, 0.29, 0.20))
@@ -100,11 +100,12 @@ def _plate(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
     paint = Paint(colour=(0.91, 0.975, 0.67), glow=0.75)
     add_visual(body, spec, "look_plate_disc", mesh=lathe(np.array(profile), around=48), paint=paint)
     # SIMPLER's plate touches as its convex hull: a full disc, 6 mm high. An octagon of four boxes keeps box-to-box
-    # contacts; the square's top is a hair higher, so that what lies on the middle rests on one box, not on four.
+    # contacts; the first one's top is a hair higher, so that what lies on the middle rests on one box, not on four.
     for index in range(4):
         top = 0.0030 if index == 0 else 0.00295
         geom = add_box(body, f"plate_{index}", centre=(0, 0, top), half=(0.0515, 0.0213, top))
-        geom.quat = [np.cos(index * np.pi / 8), 0, 0, np.sin(index * np.pi / 8)]
+        turn = (index + 0.5) * np.pi / 4
+        geom.quat = [np.cos(turn / 2), 0, 0, np.sin(turn / 2)]
 
 
 def _spoon(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
@@ -119,13 +120,14 @@ def _spoon(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         spec,
         "look_spoon_handle",
         mesh=loft(np.array(handle), around=16),
-        paint=Paint(textures.spoon_handle(), glow=0.0),
+        paint=Paint(textures.spoon_handle(), glow=0.45),
     )
     add_visual(body, spec, "look_spoon_bowl", mesh=_bowl(), paint=Paint(colour=(0.87, 0.87, 0.87), glow=0.6))
     # The round handle and the bowl lie on the table together, which lowers the bowl by 2.7 degrees.
     add_box(body, "spoon_handle", centre=(0.0375, 0, 0.0008), half=(0.0280, 0.0108, 0.0120), pitch=_SPOON_PITCH)
     add_box(body, "spoon_neck", centre=(-0.0060, 0, 0.0008), half=(0.0165, 0.0062, 0.0072))
-    add_box(body, "spoon_bowl", centre=(-0.0450, 0, -0.0045), half=(0.0215, 0.0165, 0.0038), pitch=_SPOON_PITCH)
+    add_box(body, "spoon_bowl", centre=(-0.0440, 0, -0.0045), half=(0.0205, 0.0170, 0.0038), pitch=_SPOON_PITCH)
+    add_box(body, "spoon_tip", centre=(-0.0672, 0, 0.0055), half=(0.0055, 0.0140, 0.0075))
 
 
 _SPOON_PITCH = 0.047
@@ -207,6 +209,7 @@ def _eggplant(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         paint=Paint(textures.eggplant(), glow=0.5, shine=0.15),
     )
     add_ball(body, "eggplant_belly", centre=(0.0105, 0, -0.0014), radius=0.0186)
+    add_ball(body, "eggplant_end", centre=(0.0195, 0, -0.0018), radius=0.0143)
     add_ball(body, "eggplant_neck", centre=(-0.0165, 0, 0.0014), radius=0.0150)
     add_ball(body, "eggplant_stem", centre=(-0.0360, 0.0005, 0.0085), radius=0.0065)
     # SIMPLER's hull has flat facets, which keep the eggplant from rolling and give the fingers a line to hold.

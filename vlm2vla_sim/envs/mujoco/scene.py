@@ -11,7 +11,7 @@ import numpy as np
 
 from vlm2vla_sim.envs.mujoco import objects, scenery
 from vlm2vla_sim.envs.mujoco.arm import COLLISION, add_arm
-from vlm2vla_sim.envs.tasks import BASKET, Task
+from vlm2vla_sim.envs.tasks import BASKET, SINK, Task
 from vlm2vla_sim.types import Pose
 
 TIMESTEP = 0.002
@@ -23,11 +23,15 @@ BASKET_POSE = Pose(np.array([0.2700, 0.0377, 0.0856]), np.array([0.01544, 0.0632
 profile "simpler" (mani-skill 3.0.1, sapien 3.0.3, CPU), alike in all 24 episodes."""
 
 # Who touches whom: (what a geom is, what it meets). Robot parts never meet one another, nor do parts of the stage.
-ROBOT, OBJECT, STAGE = (1, 0), (2, 3), (0, 3)
+ROBOT, OBJECT, STAGE, GRIP_ONLY = (1, 0), (2, 3), (0, 3), (0, 1)
 # Sliding friction. PhysX averages the two materials' coefficients, MuJoCo takes the geom of higher priority: fingers 2.0
 # with objects 0.5 give 1.25, the stage's 1.0 with objects 0.5 gives 0.75. simpler-env/ManiSkill2_real2sim@ef7a4d4
 # agents/configs/widowx/defaults.py:15-32, envs/sapien_env.py:596-608, custom_scenes/base_env.py:441-442
 FINGER_FRICTION, STAGE_FRICTION, OBJECT_FRICTION = 1.25, 0.75, 0.5
+ROLLING_FRICTION = 0.003
+"""[m] On the sink's floor only: SIMPLER's eggplant has facets and lies still, ours is made of balls and would roll on."""
+GRIPS = ("eggplant_sides", "eggplant_keel")
+"""Flats that give the fingers a line to hold and must not lift the object off the floor."""
 
 
 def build_model(task: Task, *, quality: str, image_size: tuple[int, int]) -> mujoco.MjModel:
@@ -42,7 +46,7 @@ def build_model(task: Task, *, quality: str, image_size: tuple[int, int]) -> muj
     objects.add_object(spec, task.source)
     if task.target is not BASKET:
         objects.add_object(spec, task.target)
-    _set_contacts(spec)
+    _set_contacts(spec, task)
     _set_picture(spec, quality=quality, image_size=image_size)
     return spec.compile()
 
@@ -57,21 +61,23 @@ def _set_physics(spec: mujoco.MjSpec) -> None:
     option.ls_iterations = 20
 
 
-def _set_contacts(spec: mujoco.MjSpec) -> None:
+def _set_contacts(spec: mujoco.MjSpec, task: Task) -> None:
     """Give every collision geom its place in the contact table, its friction and its softness."""
     for geom in spec.geoms:
         if int(geom.group) != COLLISION:
             geom.contype = geom.conaffinity = 0
             continue
-        body = geom.parent
+        body, rolling, geom.condim = geom.parent, 0.0001, 4
         if _is_robot(body):
             (geom.contype, geom.conaffinity), friction, geom.priority = ROBOT, FINGER_FRICTION, 2
         elif body.name == "world":
             (geom.contype, geom.conaffinity), friction, geom.priority = STAGE, STAGE_FRICTION, 1
+            rolling, geom.condim = (ROLLING_FRICTION, 6) if task.scene is SINK else (0.0001, 4)
         else:
             (geom.contype, geom.conaffinity), friction, geom.priority = OBJECT, OBJECT_FRICTION, 0
-        geom.friction = [friction, 0.005, 0.0001]
-        geom.condim = 4
+            if geom.name in GRIPS:
+                geom.contype, geom.conaffinity = GRIP_ONLY
+        geom.friction = [friction, 0.005, rolling]
         geom.solref = [2 * TIMESTEP, 1]  # as hard as the time step allows: pressed objects must not sink into the table
 
 

@@ -45,7 +45,7 @@ def add_support(spec: mujoco.MjSpec, scene: Scene) -> None:
 # Lowest and highest corner [m] of each block. The heights are those of SIMPLER's collision mesh, 82 convex parts, which
 # lies at (-0.16, 0.13, 0.88) in its world. simpler-env/ManiSkill2_real2sim@ef7a4d4 data/custom/models/sink
 _SINK_BLOCKS = (
-    ("sink_floor", (0.186, -0.240, 0.030), (0.342, -0.110, 0.0702)),
+    ("sink_floor", (0.186, -0.240, 0.030), (0.342, -0.110, 0.0708)),
     ("sink_front", (0.150, -0.262, 0.030), (0.186, 0.130, 0.1250)),
     ("sink_back", (0.340, -0.262, 0.030), (0.424, 0.130, 0.1300)),
     ("sink_rack", (0.360, -0.030, 0.130), (0.402, 0.096, 0.1460)),
@@ -63,7 +63,7 @@ def _add_slope(spec: mujoco.MjSpec) -> None:
     """The tub's floor rises by 4 mm towards the basket, from y = -0.11."""
     slope, thickness = 0.065, 0.02
     geom = add_box(spec.worldbody, "sink_slope", centre=(0.264, 0, 0), half=(0.078, 0.033, thickness))
-    geom.pos[1:] = [-0.078, 0.0702 + 0.032 * slope - thickness]
+    geom.pos[1:] = [-0.078, 0.0708 + 0.032 * slope - thickness]
     geom.quat = [np.cos(slope / 2), np.sin(slope / 2), 0, 0]
 
 

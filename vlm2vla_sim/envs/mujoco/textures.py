@@ -1,7 +1,7 @@
 """Pictures for surfaces, drawn with numpy from a seed: wood, woven wall, towel, vegetables.
 
 Flat colours would make the twin's frames unlike anything a policy for real tables has seen, and photographs belong to
-those who took them. Same seed, same bytes, on every machine.
+those who took them. The same seed gives the same picture.
 """
 
 from __future__ import annotations
