@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
-from vlm2vla_sim.commands import Answer, read_options
+from vlm2vla_sim.commands import Answer, read_options, read_policy_options
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.results import format_table
 from vlm2vla_sim.run_folder import RunSettings, default_folder
@@ -26,6 +26,9 @@ def evaluate(
     episodes: int = 24,
     backend: str = "mujoco",
     backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = (),
+    model: str = "",
+    adapter: str = "",
+    policy_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = (),
     format_: Annotated[str, tyro.conf.arg(name="format")] = "vlm2vla",
     layouts: str = "grid",
     seed: int = 0,
@@ -52,6 +55,9 @@ def evaluate(
         episodes: Episodes of every task: 0 to this number less one. SIMPLER's grid has 24.
         backend: What simulates the robot, or is it: mujoco, simpler, ...
         backend_options: What only this backend takes, for example profile=maniskill3 with simpler.
+        model: With the policy vlm, the model: a folder, or a name such as google/gemma-3-12b-it.
+        adapter: With the policy vlm, its LoRA adapter: a folder or a name.
+        policy_options: What else only this policy takes, for example verifier=truth sampling=greedy with vlm.
         format_: How the policy writes its actions: vlm2vla, prose, integers, ...
         layouts: "grid" for SIMPLER's episodes, "random" for layouts drawn from the seed.
         seed: Of random layouts and of the policy.
@@ -81,6 +87,7 @@ def evaluate(
             image_size=image_size,
             quality=quality,
             backend_options=read_options(backend_options),
+            policy_options=read_policy_options(policy_options, model=model, adapter=adapter),
         )
     )
     folder = default_folder(settings) if out is None else out

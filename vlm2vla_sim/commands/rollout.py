@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from vlm2vla_sim.commands import Answer, read_options
+from vlm2vla_sim.commands import Answer, read_options, read_policy_options
 from vlm2vla_sim.episodes import make_env
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.policies.base import Policy
@@ -28,6 +28,9 @@ def rollout(
     episode: int = 0,
     backend: str = "mujoco",
     backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = (),
+    model: str = "",
+    adapter: str = "",
+    policy_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = (),
     format_: Annotated[str, tyro.conf.arg(name="format")] = "vlm2vla",
     layouts: str = "grid",
     seed: int = 0,
@@ -46,6 +49,9 @@ def rollout(
         episode: SIMPLER's episode, 0 to 23.
         backend: What simulates the robot, or is it: mujoco, simpler, ...
         backend_options: What only this backend takes, for example profile=maniskill3 with simpler.
+        model: With the policy vlm, the model: a folder, or a name such as google/gemma-3-12b-it.
+        adapter: With the policy vlm, its LoRA adapter: a folder or a name.
+        policy_options: What else only this policy takes, for example verifier=truth sampling=greedy with vlm.
         format_: How the policy writes its actions: vlm2vla, prose, integers, ...
         layouts: "grid" for SIMPLER's episode, "random" for a layout drawn from the seed.
         seed: Of a random layout and of the policy.
@@ -69,9 +75,10 @@ def rollout(
             image_size=image_size,
             quality=quality,
             backend_options=read_options(backend_options),
+            policy_options=read_policy_options(policy_options, model=model, adapter=adapter),
         )
     )
-    subject = Subject(policy, format_, noise)
+    subject = Subject(policy, format_, noise, settings.policy_options)
     env = make_env(settings, task)
     try:
         speaker = _Aloud(make_policy(env, subject), to_stderr=json)

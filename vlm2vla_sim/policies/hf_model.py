@@ -131,6 +131,12 @@ class HfModel:
                 return self._decode([question], adapter=question.adapter and self.has_adapter)[0]
             return self._generate([question])[0]
 
+    def first_scores(self, question: Question) -> np.ndarray:
+        """Log-probabilities, (V,) float64, of the first token of the answer to `question`."""
+        with self._lock, self._adapter(on=question.adapter and self.has_adapter), torch.inference_mode():
+            scores = self.model(**self._inputs([question]), logits_to_keep=1).logits[0, -1]
+            return scores.double().log_softmax(0).cpu().numpy()
+
     def new_decoder(self) -> Decoder:
         """A decoder that remembers nothing yet; for Gemma 3 only."""
         return Decoder(
@@ -161,15 +167,7 @@ class HfModel:
         """With `generate`: together when all are greedy and have the same limit, else one by one."""
         if len(questions) > 1 and (len({q.sampling for q in questions}) > 1 or questions[0].sampling.temperature):
             return [self._generate([question])[0] for question in questions]
-        sampling, device = questions[0].sampling, self.model.device
-        inputs = self.processor.apply_chat_template(
-            [self.prompts.messages(question) for question in questions],
-            tokenize=True,
-            add_generation_prompt=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True},
-        ).to(device)
+        sampling, inputs = questions[0].sampling, self._inputs(questions)
         length = inputs["input_ids"].shape[1]
         states = [self._start(question) for question in questions]
         how: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
@@ -190,6 +188,17 @@ class HfModel:
         return [self._until_end(row) for row in written[:, length:].tolist()]
 
     # Parts.
+
+    def _inputs(self, questions: list[Question]) -> Any:
+        """What transformers' own processor makes of them, padded on the left."""
+        return self.processor.apply_chat_template(
+            [self.prompts.messages(question) for question in questions],
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
+        ).to(self.model.device)
 
     def _encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         base = self.model.get_base_model() if self.has_adapter else self.model

@@ -68,6 +68,8 @@ class LoopSettings:
     """How often a stage is asked again when its answer cannot be read. Every such answer is kept and counted."""
     constrained: bool = True
     """Hold the action to the format's grammar; False to see how often the model writes what cannot be read."""
+    free_tokens: int = 256
+    """Tokens of an action at most, where no grammar makes it end."""
     sampling: StageSampling = PAPER
 
     def __post_init__(self) -> None:
@@ -75,6 +77,7 @@ class LoopSettings:
             ("max_attempts", self.max_attempts, 1),
             ("max_rows", self.max_rows, 1),
             ("resample", self.resample, 0),
+            ("free_tokens", self.free_tokens, 1),
         ):
             if value is not None and value < least:
                 raise SettingError(f"{name} is {value}; expected {least} or more.")
@@ -159,6 +162,10 @@ class LanguageActionPolicy:
             question = self._question("action", action_prompt(self._subtask, plan, self._format), picture, how.action)
             if self.settings.constrained:
                 question = dataclasses.replace(question, grammar=self._format.grammar())
+            else:
+                # Without a grammar nothing makes it end, and what has not ended by then is no action.
+                free = dataclasses.replace(how.action, max_tokens=min(how.action.max_tokens, self.settings.free_tokens))
+                question = dataclasses.replace(question, sampling=free)
             chunk = self._ask(question, self._format.read, stages)
         except (ActionTextError, AnswerError) as unreadable:
             chunk, error = None, f"{stages[-1].name}: {unreadable}"
