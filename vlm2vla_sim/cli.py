@@ -26,7 +26,7 @@ COMMANDS = {
 }
 """Name -> "module:function" and one line of help."""
 
-OK, ERROR, USAGE, ALL_BROKE, INTERRUPTED = 0, 1, 2, 3, 130
+OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class Vlm2VlaError(Exception):
-    """Base of all errors raised on purpose. Its text is meant for the user: what was given, expected, and what to do."""
+    """Base of all errors raised on purpose. Its text is for the user: what was given, expected, and what to do."""
 
 
 class UnknownNameError(Vlm2VlaError, ValueError):

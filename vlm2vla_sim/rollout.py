@@ -90,28 +90,8 @@ def run_episode(
         outcome, reason = _run_guarded(run, seed, options, film, log)
     finally:
         run.close()
-    return EpisodeResult(
-        task=widowx(env).task,
-        episode_id=episode_id,
-        seed=seed,
-        backend=widowx(env).backend_name,
-        profile=widowx(env).profile,
-        policy=subject.policy,
-        action_format=subject.action_format,
-        layouts=layouts,
-        instruction=widowx(env).task_description,
-        outcome=outcome,
-        noise_cm=subject.noise_cm,
-        **run.credit(outcome),
-        steps=run.steps,
-        decisions=tuple(run.decisions),
-        parse_failures=run.parse_failures,
-        clipped_steps=run.clipped_steps,
-        seconds=round(time.perf_counter() - started, 3),
-        video=run.finish_video(outcome),
-        reason=reason or run.ended,
-        versions=collect_versions(),
-    )
+    asked = {"episode_id": episode_id, "seed": seed, "layouts": layouts}
+    return run.report(subject, outcome, asked, reason=reason, seconds=time.perf_counter() - started)
 
 
 def _run_guarded(
@@ -143,12 +123,12 @@ class _Run:
         self._gripper = 1.0
         self._over = False
         self.info: dict[str, Any] = {}
-        self.steps = 0
+        self._steps_made = 0
         self._first_success: int | None = None
-        self.clipped_steps = 0
-        self.parse_failures = 0
-        self.decisions: list[dict[str, object]] = []
-        self.ended = ""
+        self._clipped_steps = 0
+        self._parse_failures = 0
+        self._decisions: list[dict[str, object]] = []
+        self._ended = ""
 
     def start(self, seed: int, options: dict[str, Any], film: tuple[Path, str] | None) -> None:
         """Reset the environment and the policy, and film what the episode starts from."""
@@ -165,7 +145,7 @@ class _Run:
         while not self._over:
             decision = self._decide()
             if decision is None:
-                self.ended = getattr(self._policy, "ended", "")
+                self._ended = getattr(self._policy, "ended", "")
                 self._caption = dataclasses.replace(
                     self._caption, plan="", words="", error="", motion="done: hold still to the end"
                 )
@@ -179,7 +159,40 @@ class _Run:
                 if self._over:
                     return
 
-    def credit(self, outcome: Outcome) -> dict[str, Any]:
+    def report(
+        self, subject: Subject, outcome: Outcome, asked: dict[str, Any], *, reason: str, seconds: float
+    ) -> EpisodeResult:
+        """The line for `results.jsonl`. asked: which episode it was, by the names of `EpisodeResult`."""
+        inner = widowx(self._env)
+        return EpisodeResult(
+            task=inner.task,
+            **asked,
+            backend=inner.backend_name,
+            profile=inner.profile,
+            policy=subject.policy,
+            action_format=subject.action_format,
+            instruction=inner.task_description,
+            outcome=outcome,
+            noise_cm=subject.noise_cm,
+            **self._credit(outcome),
+            steps=self._steps_made,
+            decisions=tuple(self._decisions),
+            parse_failures=self._parse_failures,
+            clipped_steps=self._clipped_steps,
+            seconds=round(seconds, 3),
+            video=self._finish_video(outcome),
+            reason=reason or self._ended,
+            versions=collect_versions(),
+        )
+
+    def close(self) -> None:
+        """End the encoder, whatever happened; what was filmed stays."""
+        if self._film is not None:
+            self._film.close()
+
+    # Parts.
+
+    def _credit(self, outcome: Outcome) -> dict[str, Any]:
         """What the judge saw, by the names of `EpisodeResult`."""
         succeeded = outcome is Outcome.SUCCESS
         partial = ("grasped", "consecutive_grasp", "moved_correct_object", "on_target")
@@ -191,19 +204,12 @@ class _Run:
             **{name: bool(self.info.get(name)) for name in partial},
         }
 
-    def finish_video(self, outcome: Outcome) -> str:
+    def _finish_video(self, outcome: Outcome) -> str:
         """Name the video after the outcome; its path relative to the run folder, empty when there is none."""
         if self._film is None:
             return ""
         path = self._film.finish(outcome.value)
         return f"{path.parent.name}/{path.name}"
-
-    def close(self) -> None:
-        """End the encoder, whatever happened; what was filmed stays."""
-        if self._film is not None:
-            self._film.close()
-
-    # Parts.
 
     def _decide(self) -> Decision | None:
         try:
@@ -219,9 +225,9 @@ class _Run:
         return decision
 
     def _note(self, decision: Decision) -> None:
-        self.parse_failures += decision.parse_failures
+        self._parse_failures += decision.parse_failures
         rows = None if decision.chunk is None else np.round(decision.chunk.deltas.astype(np.float64), 5).tolist()
-        self.decisions.append({"step": self.steps, **decision.to_json(), "deltas": rows})
+        self._decisions.append({"step": self._steps_made, **decision.to_json(), "deltas": rows})
         self._caption = dataclasses.replace(
             self._caption,
             subtask=decision.subtask,
@@ -247,11 +253,11 @@ class _Run:
 
     def _step(self, delta: np.ndarray) -> None:
         self._observation, _, terminated, truncated, self.info = self._env.step(delta)
-        self.steps += 1
-        self.clipped_steps += bool(self.info["clipped"])
+        self._steps_made += 1
+        self._clipped_steps += bool(self.info["clipped"])
         if self._first_success is None and self.info["is_success"]:
-            self._first_success = self.steps
-        self._over = terminated or truncated or self.steps >= self._length
+            self._first_success = self._steps_made
+        self._over = terminated or truncated or self._steps_made >= self._length
         self._shoot()
 
     def _shoot(self) -> None:
@@ -259,7 +265,7 @@ class _Run:
             return
         self._caption = dataclasses.replace(
             self._caption,
-            step=self.steps,
+            step=self._steps_made,
             clipped=bool(self.info["clipped"]),
             gripper=float(self._observation["agent_pos"][6]),
             flags=tuple((label, bool(self.info[key])) for label, key in LAMPS),

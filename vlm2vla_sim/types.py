@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 ACTION_SIZE = 7
-"""dx, dy, dz [m], rotation vector [rad], gripper [0 closed .. 1 open, absolute]; base frame, +x forward, +y left, +z up."""
+"""dx, dy, dz [m], rotation vector [rad], gripper [0 closed .. 1 open, absolute]; base frame,
++x forward, +y left, +z up."""
 
 
 def frozen_array(values: object, shape: tuple[int, ...], name: str) -> np.ndarray:

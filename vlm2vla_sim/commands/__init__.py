@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.run_folder import Option
+BROKE = 3
+"""Exit status when every episode broke: neither a success nor a failure was seen."""
 
 
 @dataclass(frozen=True)
@@ -29,29 +29,6 @@ class Answer:
     def printed(self) -> str:
         """What goes to standard output: the text, or one line of JSON."""
         return json.dumps(self.values, ensure_ascii=False) if self.as_json else self.text
-
-
-def read_options(
-    words: Sequence[str], *, of: str = "backend", example: str = "profile=maniskill3"
-) -> dict[str, Option]:
-    """NAME=VALUE, ... as a dictionary; a value is a number or true or false where it reads as one, else text."""
-    options: dict[str, Option] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not (name and equals):
-            raise SettingError(f"{word!r} is no option of a {of}; expected NAME=VALUE, for example {example}.")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        options[name] = value if isinstance(value, (bool, int, float)) else text
-    return options
-
-
-def read_policy_options(words: Sequence[str], *, model: str, adapter: str) -> dict[str, Option]:
-    """The options of a policy: those with a flag of their own, and NAME=VALUE, ..."""
-    named = {name: value for name, value in (("model", model), ("adapter", adapter)) if value}
-    return {**read_options(words, of="policy", example="verifier=truth"), **named}
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -21,7 +21,7 @@ HEADING = ("dx cm", "dy cm", "dz cm", "rot x °", "rot y °", "rot z °", "gripp
 
 
 def formats(
-    sentence: Annotated[str, tyro.conf.Positional] = "",
+    sentence: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[SENTENCE]")] = "",
     *,
     format_: Annotated[str, tyro.conf.arg(name="format")] = "any",
     json: bool = False,

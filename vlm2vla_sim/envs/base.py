@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -37,7 +39,7 @@ RESET_OPTIONS = ("episode_id", "layout")
 
 
 class Backend(Protocol):
-    """What stands behind the environment, a simulator or a robot: made with (task, image_size=, quality=, **options)."""
+    """What stands behind the environment, simulator or robot: made with (task, image_size=, quality=, **options)."""
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
         """Put the objects where `layout` says, let them settle, and send the arm home."""
@@ -63,9 +65,9 @@ class Backend(Protocol):
 class WidowXEnv(gym.Env[Observation, np.ndarray]):
     """A WidowX 250 S in front of one of the Bridge tasks.
 
-    Action: (7,) float32, `types.ACTION_SIZE`. Observation: `Observation`. Reward: 1.0 on a step at which the task stands
-    solved, else 0.0. An episode does not end at success unless `terminate_on_success` is set: SIMPLER scores the *last*
-    step of a full-length episode, and the step limit comes from `gym.make`.
+    Action: (7,) float32, `types.ACTION_SIZE`. Observation: `Observation`. Reward: 1.0 on a step at which the task
+    stands solved, else 0.0. An episode does not end at success unless `terminate_on_success` is set: SIMPLER scores the
+    *last* step of a full-length episode, and the step limit comes from `gym.make`.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012 - Gymnasium's own declaration
@@ -98,14 +100,15 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self.render_mode = render_mode
         self.layouts = layouts
         self._terminate_on_success = terminate_on_success
+        height, width = check_image_size(image_size)
+        check_options(backend, backend_options)
         self._backend = load_backend(backend)(
-            self.spec_task, image_size=check_image_size(image_size), quality=quality, **backend_options
+            self.spec_task, image_size=(height, width), quality=quality, **backend_options
         )
         self._status: Status | None = None
         self._judge: Judge | None = None
         self._frame: np.ndarray | None = None
         self._episode_id = -1
-        height, width = image_size
         self.observation_space = spaces.Dict(
             {
                 "pixels": spaces.Dict({"primary": spaces.Box(0, 255, (height, width, 3), np.uint8)}),
@@ -144,7 +147,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
 
     @property
     def status(self) -> Status:
-        """Robot and scene as of the last step, ground truth included. For judges, oracles and tests: not for policies."""
+        """Robot and scene as of the last step, ground truth included: for judges, oracles, tests; not for policies."""
         if self._status is None:
             raise EpisodeError("There is no state before the first reset(). Call env.reset() first.")
         return self._status
@@ -162,8 +165,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         super().reset(seed=seed)
         layout, self._episode_id = self._choose_layout(options or {})
         self._backend.reset(layout, self.np_random)
-        self._status = self._backend.status()
-        self._judge = Judge(self.spec_task, self._status.scene) if self._status.scene else None
+        status = self._status = self._backend.status()
+        self._judge = Judge(self.spec_task, status.scene) if status.scene else None
         observation = self._observe()
         return observation, self._info(None, clipped=False)
 
@@ -172,8 +175,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         target = self.status.robot.target.position
         delta, clipped = motion.limit(action, target=target, workspace=self.spec_task.scene.workspace)
         self._backend.move(delta)
-        self._status = self._backend.status()
-        verdict = self._judge.judge(self._status.scene) if self._judge and self._status.scene else None
+        status = self._status = self._backend.status()
+        verdict = self._judge.judge(status.scene) if self._judge and status.scene else None
         success = verdict is not None and verdict.success
         info = self._info(verdict, clipped=clipped)
         return self._observe(), float(success), self._terminate_on_success and success, False, info
@@ -220,7 +223,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         }
 
     def scene_state(self) -> SceneState:
-        """Ground truth of the scene, for the scripted upper bound; EpisodeError where nobody knows it (the real arm)."""
+        """Ground truth of the scene, for the scripted upper bound; EpisodeError where nobody knows it (a real arm)."""
         if self.status.scene is None:
             raise EpisodeError(f"The backend {self.backend_name!r} does not know where the objects are.")
         return self.status.scene
@@ -228,15 +231,37 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
 
 def load_backend(name: str) -> Any:
     """The class behind a name of `BACKENDS`, or your own when `name` is "package.module:Class"."""
-    module, colon, attribute = BACKENDS.get(name, name).partition(":")
-    if not colon:
+    module_name, colon, attribute = BACKENDS.get(name, str(name)).partition(":")
+    if not (colon and module_name and attribute):
         raise unknown_name("backend", name, BACKENDS)
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # A missing package *inside* the module is another matter, with its own message.
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise unknown_name("backend", name, [*BACKENDS, "package.module:Class"]) from error
+    if not hasattr(module, attribute):
+        raise unknown_name(f"backend in {module_name}", attribute, [n for n in vars(module) if n.endswith("Backend")])
+    return getattr(module, attribute)
+
+
+def check_options(backend: str, options: Iterable[str]) -> None:
+    """UnknownNameError for an option that neither `WidowXEnv` nor the backend of that name takes."""
+    own = inspect.signature(WidowXEnv.__init__).parameters
+    parameters = inspect.signature(load_backend(backend)).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = dict.fromkeys(name for name in [*own, *parameters] if name not in ("self", "task", "backend_options"))
+    for name in options:
+        if name not in known:
+            raise unknown_name(f"option of the environment on the backend {backend!r}", name, known)
 
 
 def check_image_size(size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) as whole numbers; EpisodeError unless both lie in 16 .. 4096."""
-    if len(tuple(size)) != 2 or not all(16 <= int(n) <= 4096 and int(n) == n for n in size):
+    numbers = list(size) if isinstance(size, Iterable) else []
+    whole = [n for n in numbers if isinstance(n, (int, float, np.integer)) and n in range(16, 4097)]
+    if len(numbers) != 2 or len(whole) != 2:
         raise EpisodeError(f"image_size is {size!r}; expected (height, width), each a whole number from 16 to 4096.")
-    height, width = size
-    return int(height), int(width)
+    return int(whole[0]), int(whole[1])

@@ -1,11 +1,11 @@
 """The only place where conventions are converted: rotations, base frames, gripper ranges, other people's actions.
 
-Inside the package there is one convention (see `types.ACTION_SIZE` and `docs/architecture.md`). SIMPLER, ManiSkill 3 and
-the Bridge robot each differ from it in one or two numbers; converted anywhere else, such a difference is found late and
-as a lower score.
+Inside the package there is one convention (see `types.ACTION_SIZE` and `docs/architecture.md`). SIMPLER, ManiSkill 3
+and the Bridge robot each differ from it in one or two numbers; converted anywhere else, such a difference is found late
+and as a lower score.
 
-Quaternions are (w, x, y, z). Matrices turn body axes into base axes. Euler "sxyz" means R = Rz @ Ry @ Rx (rotations about
-the fixed axes x, then y, then z); Euler "XYZ" means R = Rx @ Ry @ Rz.
+Quaternions are (w, x, y, z). Matrices turn body axes into base axes. Euler "sxyz" means R = Rz @ Ry @ Rx (rotations
+about the fixed axes x, then y, then z); Euler "XYZ" means R = Rx @ Ry @ Rz.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def quaternion_to_matrix(quaternion: np.ndarray) -> np.ndarray:
 
 
 def matrix_to_quaternion(matrix: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation matrix -> (4,) w, x, y, z with w >= 0. The largest component is computed first (Shepperd 1978)."""
+    """(3, 3) rotation matrix -> (4,) w, x, y, z with w >= 0."""
+    # The largest component is computed first, so that nothing is divided by a small number (Shepperd 1978).
     m = np.asarray(matrix, dtype=np.float64)
     squares = np.array(
         [
@@ -184,7 +185,8 @@ def opening_from_finger(finger: float) -> float:
 
 
 def gripper_to_simpler(opening: float) -> float:
-    """0 closed .. 1 open -> -1 closed, +1 open. simpler-env/SimplerEnv@4ab7178 octo_model.py:234-237"""
+    """0 closed .. 1 open -> -1 closed, +1 open."""
+    # simpler-env/SimplerEnv@4ab7178 octo_model.py:234-237
     return 1.0 if opening > 0.5 else -1.0
 
 
@@ -202,8 +204,8 @@ def agent_pos(tcp: Pose, opening: float) -> np.ndarray:
 def advance_target(target: Pose, measured: Pose, delta: np.ndarray) -> Pose:
     """The controller rule SIMPLER and the real Bridge server share: the next target pose after `delta`.
 
-    target' = T(p) D T(-p) target, with p the *measured* gripper position: the rotation is about the gripper where it is,
-    the translation in base axes, both applied to the previous *target*.
+    target' = T(p) D T(-p) target, with p the *measured* gripper position: the rotation is about the gripper where it
+    is, the translation in base axes, both applied to the previous *target*.
     simpler-env/ManiSkill2_real2sim@ef7a4d4 pd_ee_pose.py:206-212; rail-berkeley/bridge_data_robot@a902e5b
     robot_base_env.py:182-203. `delta` is (7,): dx, dy, dz [m], rotation vector [rad], gripper (unused here).
     """

@@ -38,9 +38,11 @@ class StepLimits:
         if not 0 < self.step <= MAX_STEP:
             raise ActionError(f"A step of {self.step} m was asked for; expected more than 0 and at most {MAX_STEP} m.")
         if not 0 < self.turn <= MAX_TURN:
-            raise ActionError(f"A turn of {self.turn} rad was asked for; expected more than 0 and at most {MAX_TURN} rad.")
-        if self.gripper_steps < 0:
-            raise ActionError(f"gripper_steps is {self.gripper_steps}; expected 0 or more.")
+            raise ActionError(
+                f"A turn of {self.turn} rad was asked for; expected more than 0 and at most {MAX_TURN} rad."
+            )
+        if self.gripper_steps < 1:
+            raise ActionError(f"gripper_steps is {self.gripper_steps}; expected 1 or more: it is told in a step.")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The four SIMPLER Bridge tasks: instruction, length, 24 episodes and success rule, each number with its source.
 
-Without this table the twin, the true SIMPLER scenes and the real arm would each carry their own copy, and a score on one
-would not mean the same as a score on another. MS2 below is simpler-env/ManiSkill2_real2sim@ef7a4d4,
+Without this table the twin, the true SIMPLER scenes and the real arm would each carry their own copy, and a score on
+one would not mean the same as a score on another. MS2 below is simpler-env/ManiSkill2_real2sim@ef7a4d4,
 `mani_skill2_real2sim/`; its `put_on_in_scene.py` is in `envs/custom_scenes/`.
 """
 
@@ -89,7 +89,7 @@ class Task:
     height_slack: float
     """[m] how much higher than touching the source may be and still be on the target (`z_flag_required_offset`)."""
     only_target_contact: bool
-    """Whether the source may touch nothing but the target and the robot (`success_require_src_completely_on_target`)."""
+    """Whether the source may touch only the target and the robot (`success_require_src_completely_on_target`)."""
 
     def layout(self, episode_id: int) -> Layout:
         """The layout of one of SIMPLER's episodes; EpisodeError if there is no such episode."""
@@ -100,7 +100,8 @@ class Task:
         if not 0 <= episode_id < len(self.layouts):
             raise EpisodeError(
                 f"{self.name} has no episode {episode_id}: SIMPLER's grid has {len(self.layouts)} episodes, "
-                f"0 to {len(self.layouts) - 1}. For layouts beyond the grid use options={{'layout': 'random'}} and a seed."
+                f"0 to {len(self.layouts) - 1}. For layouts beyond the grid use options={{'layout': 'random'}} and a "
+                "seed."
             )
         return self.layouts[int(episode_id)]
 

@@ -1,7 +1,7 @@
 """LanguageActions: an environment whose action is a sentence.
 
-It is the shortest way to try what a model would say: `env.step("move forward 3 cm, close gripper")`. The words go through
-the same reader and the same motion as in a rollout, so what works here works there.
+It is the shortest way to try what a model would say: `env.step("move forward 3 cm, close gripper")`. The words go
+through the same reader and the same motion as in a rollout, so what works here works there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_CHARACTERS = 20_000
 UNREADABLE = ("raise", "hold")
 
 
-class LanguageActions(gym.Wrapper[Observation, str, Observation, np.ndarray]):
+class LanguageActions(gym.Wrapper[Observation, Any]):  # Any: Gymnasium's types give env and wrapper one kind of action
     """Takes action text, carries out all the motion it means, and returns what is seen afterwards."""
 
     def __init__(
@@ -77,13 +77,12 @@ class LanguageActions(gym.Wrapper[Observation, str, Observation, np.ndarray]):
             error = str(unreadable)
             steps = [np.array([0, 0, 0, 0, 0, 0, self._gripper], np.float32)]
         made, clipped = 0, False
-        for delta in steps:
-            result = self.env.step(delta)
-            self._gripper = float(delta[6])
+        while True:
+            observation, reward, terminated, truncated, info = self.env.step(steps[made])
+            self._gripper = float(steps[made][6])
             made += 1
-            clipped |= result[4]["clipped"]
-            if result[2] or result[3]:
+            clipped |= info["clipped"]
+            if terminated or truncated or made == len(steps):
                 break
-        observation, reward, terminated, truncated, info = result
         info |= {"steps": made, "clipped": clipped, "parse_error": error}
         return observation, float(reward), terminated, truncated, info

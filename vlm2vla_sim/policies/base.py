@@ -25,7 +25,7 @@ class Policy(Protocol):
         ...
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
-        """The next decision, given the latest observation (`envs.base.Observation`); None: the policy thinks it is done.
+        """The next decision, given the latest observation (`envs.base.Observation`); None: it thinks it is done.
 
         Called again once the chunk of the last decision has been carried out.
         """

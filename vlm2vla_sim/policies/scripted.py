@@ -29,8 +29,8 @@ TIP_GAP = 0.004
 RELEASE_GAP = 0.006
 """[m] between the object and what it is put on when the gripper opens."""
 APPROACHES = ((0.0, 0.0), (np.pi / 6, 0.25), (np.pi / 6, -0.25), (-np.pi / 6, 0.25), (-np.pi / 6, -0.25))
-"""How each further attempt to grasp differs, since a wall may be in the way of one: [rad] turned away from straight across
-the object, and shifted along it, as a part of its length."""
+"""How each further attempt to grasp differs, since a wall may be in the way of one: [rad] turned away from straight
+across the object, and shifted along it, as a part of its length."""
 OPEN, CLOSED = 1.0, 0.0
 
 
@@ -131,7 +131,8 @@ class ScriptedPolicy:
     def _list_subtasks(self, view: _View) -> Stage:
         scene = self._see()
         source, target = (body.name.replace("_", " ") for body in (scene.source, scene.target))
-        self._subtasks = (f"grasp the {source}", f"put the {source} on the {target}")
+        preposition = "into" if target == "basket" else "on"
+        self._subtasks = (f"grasp the {source}", f"put the {source} {preposition} the {target}")
         return Stage("subtasks", "\n".join(f"{i}. {words}" for i, words in enumerate(self._subtasks, start=1)))
 
     # Deciding.
@@ -163,7 +164,7 @@ class ScriptedPolicy:
             down = view.target_top + RELEASE_GAP - bottom - view.arm.target.position[2]
             down = min(0.0, np.ceil(down / self._step - 1e-6) * self._step)
             rows = [_row(0, 0, down, CLOSED), _row(0, 0, 0, CLOSED), _row(0, 0, 0, OPEN)]
-            return f"lower the {name} onto the {goal}, then open the gripper", rows
+            return f"lower the {name} to the {goal}, then open the gripper", rows
         if self._is_low(view):
             return f"lift the {name}", [self._up_to(view, height, CLOSED)]
         row = _row(shift[0], shift[1], 0, CLOSED)

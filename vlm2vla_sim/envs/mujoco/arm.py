@@ -71,7 +71,8 @@ LINKS = (
          (2.537e-05, 1.836e-05, 1.674e-05, 0, 0, 4.34e-07), mesh="7-Gripper", mesh_position=(-0.02, 0, 0),
          joint="wrist_rotate", axis=(1, 0, 0), limits=(-np.pi, np.pi)),
     Link("gripper_prop_link", "gripper_link", (0.0485, 0, 0), 0.00434, (0.000846, -1.6817e-06, 4.2e-05),
-         (5.923e-07, 1.1156e-06, 5.743e-07, 0, 3.195e-07, -4e-10), mesh="8-Gripper-Prop", mesh_position=(-0.0685, 0, 0)),
+         (5.923e-07, 1.1156e-06, 5.743e-07, 0, 3.195e-07, -4e-10), mesh="8-Gripper-Prop",
+         mesh_position=(-0.0685, 0, 0)),
     Link("gripper_bar_link", "gripper_link", (0.043, 0, 0), 0.034199, (0.009687, 8.177e-07, 0.004962),
          (7.4125e-06, 2.843e-05, 2.86e-05, -8e-10, -6e-10, -1.3889e-06), mesh="9-Gripper-Bar",
          mesh_position=(-0.063, 0, 0)),
@@ -100,9 +101,9 @@ ARM_STIFFNESS = (
     1056.3326605132252,
 )
 ARM_DAMPING = (330.0, 180.0, 152.12036565582588, 309.6215302722146, 201.04998711007383, 269.51458932695414)
-"""[N m/rad], [N m s/rad], in the order of ARM_JOINTS. SIMPLER bounds the force as well (100 to 200 N m). PhysX applies the
-bound to what is left after its implicit damping, which never reaches it; MuJoCo would cut the damping off with it and
-the arm would swing, so there is no bound here."""
+"""[N m/rad], [N m s/rad], in the order of ARM_JOINTS. SIMPLER bounds the force as well (100 to 200 N m). PhysX applies
+the bound to what is left after its implicit damping, which never reaches it; MuJoCo would cut the damping off with it
+and the arm would swing, so there is no bound here."""
 
 FINGER_STIFFNESS, FINGER_DAMPING = 1000.0, 200.0
 """[N/m], [N s/m] per finger."""
@@ -113,8 +114,8 @@ FINGER_BOXES = (
     ((-0.0121, -0.009, -0.0145), (0.016, 0.005, 0.0145)),
     ((0.016, -0.009, -0.0130), (0.0432, 0.0005, 0.0130)),
 )
-"""Low and high corners [m] of the left finger's two collision boxes, in its link frame: the broad root, and the tip that
-tapers on the outside. Measured on the finger mesh; the inner face is flat at y = -9 mm."""
+"""Low and high corners [m] of the left finger's two collision boxes, in its link frame: the broad root, and the tip
+that tapers on the outside. Measured on the finger mesh; the inner face is flat at y = -9 mm."""
 BAR_BOX = ((-0.012, -0.0517, -0.014), (0.028, 0.0517, 0.014))
 PALM_BOX = ((-0.012, -0.020, -0.020), (0.043, 0.020, 0.030))
 

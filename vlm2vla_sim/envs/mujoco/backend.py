@@ -50,7 +50,7 @@ class MujocoBackend:
         self._picture: Picture | None = None
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
-        """Place the objects, let them come to rest, arm at home with the gripper open. Uses no randomness of its own."""
+        """Place the objects, let them come to rest, arm at home with the gripper open. Nothing here is random."""
         mujoco.mj_resetData(self._model, self._data)
         home = np.array(self._task.scene.home)
         self._data.qpos[self._arm_qpos] = home

@@ -19,17 +19,17 @@ TIMESTEP = 0.002
 PRIMARY_CAMERA = "primary"
 
 BASKET_POSE = Pose(np.array([0.2700, 0.0377, 0.0856]), np.array([0.01544, 0.06327, 0.00152, -0.99788]))
-"""Where SIMPLER's invisible target plane comes to rest in the drainer basket, base frame; measured on our backend "simpler",
-profile "simpler" (mani-skill 3.0.1, sapien 3.0.3, CPU), alike in all 24 episodes."""
+"""Where SIMPLER's invisible target plane comes to rest in the drainer basket, base frame; measured on our backend
+"simpler", profile "simpler" (mani-skill 3.0.1, sapien 3.0.3, CPU), alike in all 24 episodes."""
 
 # Who touches whom: (what a geom is, what it meets). Robot parts never meet one another, nor do parts of the stage.
 ROBOT, OBJECT, STAGE, GRIP_ONLY = (1, 0), (2, 3), (0, 3), (0, 1)
-# Sliding friction. PhysX averages the two materials' coefficients, MuJoCo takes the geom of higher priority: fingers 2.0
-# with objects 0.5 give 1.25, the stage's 1.0 with objects 0.5 gives 0.75. simpler-env/ManiSkill2_real2sim@ef7a4d4
+# Sliding friction. PhysX averages the two materials' coefficients, MuJoCo takes the geom of higher priority: fingers
+# 2.0 with objects 0.5 give 1.25, the stage's 1.0 with objects 0.5 gives 0.75. simpler-env/ManiSkill2_real2sim@ef7a4d4
 # agents/configs/widowx/defaults.py:15-32, envs/sapien_env.py:596-608, custom_scenes/base_env.py:441-442
 FINGER_FRICTION, STAGE_FRICTION, OBJECT_FRICTION = 1.25, 0.75, 0.5
 ROLLING_FRICTION = 0.003
-"""[m] On the sink's floor only: SIMPLER's eggplant has facets and lies still, ours is made of balls and would roll on."""
+"""[m] On the sink's floor only: SIMPLER's eggplant has facets and lies still, ours is made of balls and would roll."""
 GRIPS = ("eggplant_sides", "eggplant_keel")
 """Flats that give the fingers a line to hold and must not lift the object off the floor."""
 

@@ -6,8 +6,8 @@ where SIMPLER starts it. So the twin begins the 24 episodes of the grid at the p
 
 from __future__ import annotations
 
-# Centre of mass [m] and quaternion (w, x, y, z) of the model frame; base frame; episodes 0 to 23. Measured on our backend
-# "simpler", profile "simpler" (mani-skill 3.0.1, sapien 3.0.3, CPU), after its drop-and-settle.
+# Centre of mass [m] and quaternion (w, x, y, z) of the model frame; base frame; episodes 0 to 23. Measured on our
+# backend "simpler", profile "simpler" (mani-skill 3.0.1, sapien 3.0.3, CPU), after its drop-and-settle.
 # fmt: off
 EGGPLANT = (
     ((0.2462, -0.1339, 0.0885), (0.02550, -0.11325, 0.07879, -0.99011)),

@@ -1,0 +1,65 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+#
+#   make demo          make .venv, install, run one episode of every task on the MuJoCo twin, print results and videos
+#   make test          the tests that need nothing but the base package
+#   make check         what CI runs before the tests: format, lint, types, spelling
+#   make test-simpler  the tests of the true SIMPLER scenes (installs ManiSkill 3; needs the assets, see README)
+#   make env           only make .venv and install
+#
+# PYTHON     the interpreter .venv is made with
+# TORCH      what to install before a package that depends on torch: the plain index's build brings CUDA, this one does not
+#            when a CPU wheel of it is found; set TORCH=torch for the newest
+# CONSTRAINTS  versions the published numbers were made with; CONSTRAINTS=/dev/null takes the newest
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+CONSTRAINTS ?= constraints.txt
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
+DEV := codespell hypothesis llguidance "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff
+PACKAGE := vlm2vla_sim tests benchmarks
+
+.PHONY: env demo test check format test-simpler clean
+
+env: $(VENV)/.base
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit("vlm2vla_sim needs Python 3.11 or newer; set PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.base: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) $(DEV)
+	touch $@
+
+$(VENV)/.simpler: $(VENV)/.dev
+	$(PIP) $(TORCH)
+	$(PIP) --editable '.[simpler]'
+	touch $@
+
+demo: $(VENV)/.base
+	$(BIN)/vlm2vla evaluate --policy scripted --tasks all --episodes 1
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check $(PACKAGE)
+	$(BIN)/ruff check $(PACKAGE)
+	$(BIN)/pyright
+	$(BIN)/codespell
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format $(PACKAGE)
+	$(BIN)/ruff check --fix $(PACKAGE)
+
+test-simpler: $(VENV)/.simpler
+	$(BIN)/python -m pytest tests/simpler
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml
