@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from vlm2vla_sim.commands import Answer
 from vlm2vla_sim.errors import SettingError
 
@@ -17,6 +19,7 @@ def serve_model(
     device_map: str = "",
     quantization: str = "",
     max_batch: int = 16,
+    json: bool = False,
 ) -> Answer:
     """Serve a vision-language model, and its adapter under the name "adapter", in the way of OpenAI's chat API.
 
@@ -33,6 +36,7 @@ def serve_model(
         device_map: As transformers takes it; empty for one GPU where there is one, else the CPU.
         quantization: 8bit or 4bit, through bitsandbytes.
         max_batch: Questions that are answered together at most.
+        json: Print JSON, one line once it answers and one when it stops.
     """
     if not idle > 0:
         raise SettingError(f"idle is {idle}; expected more than 0 seconds.")
@@ -44,6 +48,8 @@ def serve_model(
     )
     served = ServedModel(HfModel(settings), "base", "adapter" if adapter else "")
     with ModelServer(served, host=host, port=port, idle=idle) as server:
-        print(f"Serving {model} at {server.url}", flush=True)
+        ready = Answer(f"Serving {model} at {server.url}", {"serving": model, "url": server.url}, json)
+        sys.stdout.write(f"{ready.printed()}\n")
+        sys.stdout.flush()
         server.serve_forever()
-    return Answer(f"Stopped: nobody asked for {idle:g} s.", {"stopped": "idle"})
+    return Answer(f"Stopped: nobody asked for {idle:g} s.", {"stopped": "idle"}, json)
