@@ -44,9 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = HfModel(HfSettings(str(save_random_model(Path(folder))), dtype="float32", max_batch=options.batch))
     table = []
-    print(
-        f"{'format':10} {'answers':>8} {'malformed':>9} {'different':>9} {'tokens':>9} {'us/token':>9} {'free: bad':>10}"
-    )
+    print(f"{'format':10} {'answers':>8} {'malformed':>9} {'different':>9} {'tokens':>9} {'us/token':>9}   free: bad")
     for name in options.formats:
         action_format = get_format(name, symbols=SYMBOLS if name == "tokens" else None)
         line = measure(model, action_format, options.generations, options.free, batch=options.batch)

@@ -16,7 +16,7 @@ from typing import Any
 from vlm2vla_sim.errors import SettingError
 
 LORA_TARGETS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
-"""All linear layers of the language model and none of the vision tower, which plain names such as q_proj would also hit."""
+"""All linear layers of the language model. Plain names such as q_proj would also hit the vision tower."""
 LAYERS_OF_A_BLOCK = 7
 """q, k, v, o, gate, up, down."""
 RESERVE = 1.15
@@ -91,7 +91,7 @@ class Needs:
 
     def total(self, bits: int, environments: int = 1) -> int:
         """[bytes] to run it with weights of so many bits for so many environments at once."""
-        # Quantisation through bitsandbytes leaves embeddings and vision alone; counting all of it is a little too little.
+        # Quantisation through bitsandbytes leaves the embeddings alone; counting them too says a little too little.
         weights = self.parameters * bits // 8 + self.lora * 2
         return int((weights + environments * TOKENS * self.cache_per_token) * RESERVE)
 

@@ -166,15 +166,15 @@ def test_a_wrong_model_name_is_told_at_once_with_the_nearest_one():
     with faulty(OK) as server:
         with pytest.raises(UnknownNameError, match="Did you mean 'base'"):
             client(server, model="bse")
-        with pytest.raises(UnknownNameError, match="No model on the server .* named 'bridge'"):
+        with pytest.raises(UnknownNameError, match=r"No model on the server .* named 'bridge'"):
             client(server, adapter="bridge")
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])
 def test_what_no_retry_can_mend_is_not_retried(status):
-    with faulty((status, '{"error": {"message": "regex is not supported"}}')) as server:
-        with pytest.raises(SettingError, match="'base'.*regex is not supported"):
-            client(server).answer([ASK])
+    refusal = (status, '{"error": {"message": "regex is not supported"}}')
+    with faulty(refusal) as server, pytest.raises(SettingError, match=r"'base'.*regex is not supported"):
+        client(server).answer([ASK])
     assert len(server.asked) == 1
 
 

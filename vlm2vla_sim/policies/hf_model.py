@@ -237,7 +237,7 @@ class HfModel:
         if torch.equal(scores, base):
             raise SettingError(
                 f"The adapter {self.settings.adapter!r} changes nothing about {self.settings.model!r}: it is "
-                "untrained, or its layers have other names than the model's. Train it, or give the adapter made for this model."
+                "untrained, or its layers have other names than the model's. Train it, or give the one made for this model."
             )
 
 

@@ -1,7 +1,7 @@
 """The ten least likely tokens of a model, which the format `tokens` writes instead of digits, kept beside the adapter.
 
-They differ from model to model, and an adapter trained with one set is mute in another. So they are computed once, before
-training, written into the adapter's folder, and read from there ever after. (VLM2VLA-AT in arXiv 2509.22195.)
+They differ from model to model, and an adapter trained with one set is mute in another. So they are computed once,
+before training, written into the adapter's folder, and read from there ever after. (VLM2VLA-AT in arXiv 2509.22195.)
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def read_symbols(folder: str) -> tuple[str, ...]:
     """What `save_symbols` wrote; SettingError when there is nothing to read."""
     if not folder:
         raise SettingError(
-            "The format 'tokens' needs ten symbols, which are kept with an adapter: name the adapter's folder (--adapter)."
+            "The format 'tokens' needs ten symbols, which are kept with an adapter: name its folder (--adapter)."
         )
     path = Path(folder) / FILE
     try:

@@ -63,8 +63,8 @@ class VlmOptions:
                 raise SettingError(f"The option {field.name} is {value!r}; expected a {kind.__name__}.")
         if not self.model:
             raise SettingError(
-                "The policy 'vlm' needs a model: --model google/gemma-3-4b-it, or a folder. To see the loop without one, "
-                "use --policy oracle."
+                "The policy 'vlm' needs a model: --model google/gemma-3-4b-it, or a folder. To see the loop without "
+                "one, use --policy oracle."
             )
         if self.sampling not in SAMPLINGS:
             raise unknown_name("sampling", self.sampling, SAMPLINGS)
