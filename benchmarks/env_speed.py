@@ -20,7 +20,13 @@ from typing import Any
 import numpy as np
 import tyro
 
-LOOPS = ("twin 640x480", "twin 224x224", "twin 640x480, quality high", "our simpler backend 640x480", "ManiSkill 3 640x480")
+LOOPS = (
+    "twin 640x480",
+    "twin 224x224",
+    "twin 640x480, quality high",
+    "our simpler backend 640x480",
+    "ManiSkill 3 640x480",
+)
 WARM_UP, STEPS, EPISODE = 20, 180, 60
 
 

@@ -4,14 +4,13 @@
     python benchmarks/widowx_oracle.py --backend simpler    # the true SIMPLER scenes
 
 The policy is told where everything is: its score says that a task can be done in words, not that anything was learned.
-Pictures are drawn small, because it does not look at them.
+No pictures are drawn, because it does not look.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import tyro
@@ -23,7 +22,6 @@ from vlm2vla_sim.suite import run_suite
 FORMATS = ("vlm2vla", "prose", "integers")
 LADDER = (0.0, 1.0, 2.0, 3.0, 4.0)
 """[cm] standard deviation, in x and in y, of the error with which the policy sees each object."""
-SMALL = (48, 64)
 
 
 def measure(settings: RunSettings, *, workers: int, keep: Path | None) -> RunSummary:
@@ -38,10 +36,7 @@ def measure(settings: RunSettings, *, workers: int, keep: Path | None) -> RunSum
 def row(label: str, summary: RunSummary) -> str:
     """One line of the table: k/n of every task, then all with its interval."""
     cells = [f"{task.success_at_end.k}/{task.success_at_end.n}" for task in summary.tasks.values()]
-    all_tasks = summary.overall.success_at_end
-    low, high = 100 * (all_tasks.low or 0.0), 100 * (all_tasks.high or 0.0)
-    total = f"{all_tasks.k}/{all_tasks.n} ({low:.0f} to {high:.0f} %)"
-    return " | ".join([f"{label:18}", *(f"{cell:>8}" for cell in cells), total])
+    return " | ".join([f"{label:18}", *(f"{cell:>8}" for cell in cells), str(summary.overall.success_at_end)])
 
 
 def main(
@@ -69,19 +64,20 @@ def main(
     if only in ("all", "ladder"):
         runs += [(f"noise {noise:g} cm", RunSettings(noise_cm=noise)) for noise in LADDER]
     report = {}
-    print(" | ".join([f"{backend:18}", "   spoon", "  carrot", "   stack", "eggplant", "all (95 % Wilson)"]), flush=True)
+    heads = [f"{backend:18}", "   spoon", "  carrot", "   stack", "eggplant", "all (95 % Wilson interval)"]
+    print(" | ".join(heads), flush=True)
     for label, plan in runs:
         settings = RunSettings(
             backend=backend,
             episodes=episodes,
             action_format=plan.action_format,
             noise_cm=plan.noise_cm,
-            image_size=SMALL,
+            image_size=None,
         )
         summary = measure(settings, workers=workers, keep=keep)
         print(row(label, summary), flush=True)
-        report[label] = {name: asdict(task.success_at_end) for name, task in summary.tasks.items()}
-        report[label]["all"] = asdict(summary.overall.success_at_end)
+        report[label] = {name: task.success_at_end.to_json() for name, task in summary.tasks.items()}
+        report[label]["all"] = summary.overall.success_at_end.to_json()
     if as_json:
         print(json.dumps({"backend": backend, "episodes": episodes, "success_at_end": report}))
 

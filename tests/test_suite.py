@@ -208,6 +208,14 @@ def test_your_own_policy_is_run_by_naming_its_factory(tmp_path):
     assert made.results[0].decisions[0]["action"] == "[[3, 0, 0, 1]]"
 
 
+def test_a_policy_that_does_not_look_needs_no_pictures_but_then_there_is_no_video(tmp_path):
+    blind = dataclasses.replace(CARROT, policy="scripted", image_size=None)
+    assert outcomes(run(tmp_path / "run", blind)) == ["success"] * 3
+    with pytest.raises(errors.SettingError, match=r"nothing is drawn \(image_size=None\)"):
+        run(tmp_path / "filmed", blind, video=True)
+    assert not (tmp_path / "filmed").exists()
+
+
 def test_a_run_in_a_used_folder_is_refused_and_changes_nothing(tmp_path):
     first = run(tmp_path / "run")
     before = {path: path.read_bytes() for path in first.folder.iterdir()}
@@ -259,20 +267,32 @@ def test_ctrl_c_in_a_terminal_does_not_reach_the_workers(tmp_path):
     assert done.stdout.strip() == str(["blocked: True"] * 3)
 
 
-def start_child(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
-    """`vlm2vla evaluate` in a process of its own, with a backend that reports its steps in a file."""
-    command = [sys.executable, "-m", "vlm2vla_sim.cli", "evaluate", "--backend", "fakes:SlowBackend"]
-    command += ["--policy", "random", "--tasks", "carrot_on_plate", "--episodes", "4", "--image-size", "48", "64"]
-    environment = {**os.environ, "PYTHONPATH": str(HERE), MARKER: str(tmp_path / "steps")}
-    (tmp_path / "steps").touch()
-    return subprocess.Popen(
-        [*command, "--out", str(tmp_path / "run"), *words],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start_child(tmp_path):
+    """Starts `vlm2vla evaluate` in a process group of its own, with a backend that reports its steps in a file."""
+    children = []
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "vlm2vla_sim.cli", "evaluate", "--backend", "fakes:SlowBackend"]
+        command += ["--policy", "random", "--tasks", "carrot_on_plate", "--episodes", "4", "--image-size", "48", "64"]
+        environment = {**os.environ, "PYTHONPATH": str(HERE), MARKER: str(tmp_path / "steps")}
+        (tmp_path / "steps").touch()
+        child = subprocess.Popen(
+            [*command, "--out", str(tmp_path / "run"), *words],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
 
 
 def in_the_middle(tmp_path: Path) -> bool:
@@ -291,8 +311,8 @@ def wait_for(holds: Callable[[], bool], child: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_real_ctrl_c_in_the_middle_of_an_episode_exits_130_and_keeps_the_results(tmp_path, workers):
-    child = start_child(tmp_path, "--workers", workers)
+def test_a_real_ctrl_c_in_the_middle_of_an_episode_exits_130_and_keeps_the_results(tmp_path, start_child, workers):
+    child = start_child("--workers", workers)
     results = tmp_path / "run" / "results.jsonl"
     wait_for(lambda: in_the_middle(tmp_path), child)
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to every process of the group
@@ -307,15 +327,15 @@ def test_a_real_ctrl_c_in_the_middle_of_an_episode_exits_130_and_keeps_the_resul
     assert f"{len(done)} of 4 episodes are done" in told
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["overall"]["n"] == len(done)
 
-    again = start_child(tmp_path, "--workers", workers, "--resume")
-    assert again.wait(60) == 0, again.communicate()
-    again.communicate()
+    again = start_child("--workers", workers, "--resume")
+    _, told = again.communicate(timeout=120)
+    assert again.returncode == 0, told
     _same_as_undisturbed(tmp_path)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_killed_run_is_continued_without_losing_or_repeating_an_episode(tmp_path, workers):
-    child = start_child(tmp_path, "--workers", workers)
+def test_a_killed_run_is_continued_without_losing_or_repeating_an_episode(tmp_path, start_child, workers):
+    child = start_child("--workers", workers)
     wait_for(lambda: in_the_middle(tmp_path), child)
     os.killpg(child.pid, signal.SIGKILL)
     child.communicate()
@@ -324,7 +344,7 @@ def test_a_killed_run_is_continued_without_losing_or_repeating_an_episode(tmp_pa
     with (tmp_path / "run" / "results.jsonl").open("a") as file:
         file.write('{"task": "carrot_on_plate", "episode_id": 3, "se')
 
-    again = start_child(tmp_path, "--workers", workers, "--resume")
+    again = start_child("--workers", workers, "--resume")
     out, told = again.communicate(timeout=120)
     assert again.returncode == 0, told
     assert "0/4" in out

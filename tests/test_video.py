@@ -121,10 +121,12 @@ def test_a_process_killed_in_the_middle_leaves_a_video_that_plays(tmp_path, read
         assert child.stdout is not None
         encoder = int(child.stdout.readline())
         (path,) = tmp_path.iterdir()
-        if encoder_too:
-            _wait_for(lambda: path.stat().st_size > 1000 and len(read_video(path)) == 20)  # whole seconds
-            os.kill(encoder, signal.SIGKILL)
-        child.kill()
+        try:
+            if encoder_too:
+                _wait_for(lambda: path.stat().st_size > 1000 and len(read_video(path)) == 20)  # whole seconds
+                os.kill(encoder, signal.SIGKILL)
+        finally:
+            child.kill()
     expected = 20 if encoder_too else 23  # An encoder that outlives us writes everything it was given.
     _wait_for(lambda: len(read_video(path)) == expected)
     for number, frame in enumerate(read_video(path)):

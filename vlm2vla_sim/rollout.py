@@ -135,6 +135,8 @@ class _Run:
         self._observation, self.info = self._env.reset(seed=seed, options=options)
         self._gripper = float(self._observation["agent_pos"][6] > 0.5)
         if film is not None:
+            if "pixels" not in self._observation:
+                raise SettingError("A video was asked for, but the environment draws nothing (image_size=None).")
             size = self._observation["pixels"]["primary"].shape[:2]
             self._film = video.EpisodeVideo(film[0], film[1], frame_size=size, fps=CONTROL_HZ)
         self._shoot()

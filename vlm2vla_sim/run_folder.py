@@ -41,8 +41,8 @@ class RunSettings:
     """"grid" for SIMPLER's 24 episodes, "random" for layouts drawn from the seed."""
     seed: int = 0
     noise_cm: float = 0.0
-    image_size: tuple[int, int] = (480, 640)
-    """(height, width) [px]"""
+    image_size: tuple[int, int] | None = (480, 640)
+    """(height, width) [px]; None draws nothing, for policies that do not look."""
     quality: str = "fast"
     backend_options: dict[str, Option] = field(default_factory=dict)
     """What only this backend takes, such as {"profile": "maniskill3"} for "simpler"."""
@@ -51,7 +51,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
-        object.__setattr__(self, "image_size", tuple(self.image_size))
+        object.__setattr__(self, "image_size", self.image_size and tuple(self.image_size))
         object.__setattr__(self, "backend_options", dict(self.backend_options))
         object.__setattr__(self, "policy_options", dict(self.policy_options))
         if self.episodes < 1:

@@ -83,6 +83,8 @@ def run_suite(
     settings = check_settings(settings)
     if workers < 1:
         raise SettingError(f"{workers} workers were asked for; expected 1 or more.")
+    if video and settings.image_size is None:
+        raise SettingError("Videos were asked for, but nothing is drawn (image_size=None); leave the videos out.")
     if not episode_timeout > 0:
         raise SettingError(f"The time limit of an episode is {episode_timeout} s; expected more than 0.")
     alone = settings.backend in ISOLATED_BACKENDS

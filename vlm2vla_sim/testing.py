@@ -36,7 +36,7 @@ class PointBackend:
 
     profile = "point"
 
-    def __init__(self, task: Task, *, image_size: tuple[int, int] = (64, 64), quality: str = "fast") -> None:
+    def __init__(self, task: Task, *, image_size: tuple[int, int] | None = (64, 64), quality: str = "fast") -> None:
         self._task = task
         self._image_size = image_size
 
@@ -64,19 +64,10 @@ class PointBackend:
 
     def observe(self) -> dict[str, Any]:
         """A view from above, the target, the object and the point as squares; and the arm's state."""
-        height, width = self._image_size
-        picture = np.full((height, width, 3), (150, 100, 80), np.uint8)
-        for position, colour, side in (
-            (self._target.position, (200, 220, 160), 0.11),
-            (self._source.position, (240, 130, 30), 0.04),
-            (self._tcp.position, (30, 30, 30), 0.015),
-        ):
-            row, column = (0.55 - position[0]) / SPAN * height, (0.3 - position[1]) / SPAN * width
-            rows, columns = side / 2 / SPAN * height, side / 2 / SPAN * width
-            top, bottom = max(int(row - rows), 0), max(int(row + rows) + 1, 0)
-            left, right = max(int(column - columns), 0), max(int(column + columns) + 1, 0)
-            picture[top:bottom, left:right] = colour
-        return {"pixels": {"primary": picture}, "agent_pos": frames.agent_pos(self._tcp, self._gripper)}
+        seen: dict[str, Any] = {"agent_pos": frames.agent_pos(self._tcp, self._gripper)}
+        if self._image_size is not None:
+            seen["pixels"] = {"primary": self._draw(*self._image_size)}
+        return seen
 
     def status(self) -> Status:
         """Everything, because nothing is hidden in a world this small."""
@@ -91,6 +82,20 @@ class PointBackend:
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _draw(self, height: int, width: int) -> np.ndarray:
+        picture = np.full((height, width, 3), (150, 100, 80), np.uint8)
+        for position, colour, side in (
+            (self._target.position, (200, 220, 160), 0.11),
+            (self._source.position, (240, 130, 30), 0.04),
+            (self._tcp.position, (30, 30, 30), 0.015),
+        ):
+            row, column = (0.55 - position[0]) / SPAN * height, (0.3 - position[1]) / SPAN * width
+            rows, columns = side / 2 / SPAN * height, side / 2 / SPAN * width
+            top, bottom = max(int(row - rows), 0), max(int(row + rows) + 1, 0)
+            left, right = max(int(column - columns), 0), max(int(column + columns) + 1, 0)
+            picture[top:bottom, left:right] = colour
+        return picture
 
     def _place(self, xy: tuple[float, float], yaw: float, spec: ObjectSpec) -> Pose:
         height = self._task.scene.support_height + spec.extents[2] / 2

@@ -77,7 +77,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         task: str,
         *,
         backend: str = "mujoco",
-        image_size: tuple[int, int] = (480, 640),
+        image_size: tuple[int, int] | None = (480, 640),
         quality: str = "fast",
         layouts: str = "grid",
         terminate_on_success: bool = False,
@@ -86,7 +86,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
     ) -> None:
         """Make the environment; the simulator itself starts at the first `reset`.
 
-        task: a name of `tasks.TASKS` or its environment id. backend: a name of `BACKENDS`. image_size: (height, width).
+        task: a name of `tasks.TASKS` or its environment id. backend: a name of `BACKENDS`. image_size: (height, width);
+        None draws no pictures, for policies that do not look: the observation then has "agent_pos" only.
         quality: "fast", or "high" with cast shadows and smooth edges. layouts: what `reset` draws when it is not told,
         "grid" (one of SIMPLER's episodes) or "random" (anywhere in the task's region).
         backend_options: handed to the backend.
@@ -100,25 +101,14 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self.render_mode = render_mode
         self.layouts = layouts
         self._terminate_on_success = terminate_on_success
-        height, width = check_image_size(image_size)
+        image_size = None if image_size is None else check_image_size(image_size)
         check_options(backend, backend_options)
-        self._backend = load_backend(backend)(
-            self.spec_task, image_size=(height, width), quality=quality, **backend_options
-        )
+        self._backend = load_backend(backend)(self.spec_task, image_size=image_size, quality=quality, **backend_options)
         self._status: Status | None = None
         self._judge: Judge | None = None
         self._frame: np.ndarray | None = None
         self._episode_id = -1
-        self.observation_space = spaces.Dict(
-            {
-                "pixels": spaces.Dict({"primary": spaces.Box(0, 255, (height, width, 3), np.uint8)}),
-                # Generous but finite: metres, radians (Euler angles reach +-pi), opening.
-                "agent_pos": spaces.Box(
-                    np.array([-1, -1, -1, -np.pi, -np.pi, -np.pi, 0], np.float32),
-                    np.array([1, 1, 1, np.pi, np.pi, np.pi, 1], np.float32),
-                ),
-            }
-        )
+        self.observation_space = observation_space(image_size)
         bound = [motion.MAX_STEP] * 3 + [motion.MAX_TURN] * 3
         self.action_space = spaces.Box(
             np.array([-b for b in bound] + [0], np.float32), np.array([*bound, 1], np.float32)
@@ -208,7 +198,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
 
     def _observe(self) -> Observation:
         observation = self._backend.observe()
-        self._frame = observation["pixels"]["primary"]
+        self._frame = observation["pixels"]["primary"] if "pixels" in observation else None
         return observation
 
     def _info(self, verdict: Verdict | None, *, clipped: bool) -> dict[str, Any]:
@@ -256,6 +246,17 @@ def check_options(backend: str, options: Iterable[str]) -> None:
     for name in options:
         if name not in known:
             raise unknown_name(f"option of the environment on the backend {backend!r}", name, known)
+
+
+def observation_space(image_size: tuple[int, int] | None) -> spaces.Dict:
+    """The space of `Observation`; without "pixels" if there is no image size."""
+    # Generous but finite: metres, radians (Euler angles reach +-pi), opening.
+    low = np.array([-1, -1, -1, -np.pi, -np.pi, -np.pi, 0], np.float32)
+    high = np.array([1, 1, 1, np.pi, np.pi, np.pi, 1], np.float32)
+    parts: dict[str, spaces.Space[Any]] = {"agent_pos": spaces.Box(low, high)}
+    if image_size is not None:
+        parts["pixels"] = spaces.Dict({"primary": spaces.Box(0, 255, (*image_size, 3), np.uint8)})
+    return spaces.Dict(parts)
 
 
 def check_image_size(size: tuple[int, int]) -> tuple[int, int]:

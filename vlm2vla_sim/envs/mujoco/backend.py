@@ -11,14 +11,16 @@ import numpy as np
 from vlm2vla_sim.envs import frames
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.envs.mujoco import arm, scene, starts
+from vlm2vla_sim.envs.mujoco.backdrop import read_backdrop
 from vlm2vla_sim.envs.mujoco.contacts import ContactReader
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
 from vlm2vla_sim.envs.mujoco.picture import Picture
 from vlm2vla_sim.envs.tasks import BASKET, EGGPLANT, Layout, Task
-from vlm2vla_sim.errors import unknown_name
+from vlm2vla_sim.errors import EpisodeError, unknown_name
 from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status
 
 QUALITIES = ("fast", "high")
+BACKDROPS = ("stage", "photo")
 DROP = 0.004
 """[m] above its resting height at which an object is let go."""
 SETTLE_SECONDS = 1.0
@@ -29,11 +31,26 @@ class MujocoBackend:
 
     profile = "twin"
 
-    def __init__(self, task: Task, *, image_size: tuple[int, int] = (480, 640), quality: str = "fast") -> None:
+    def __init__(
+        self,
+        task: Task,
+        *,
+        image_size: tuple[int, int] | None = (480, 640),
+        quality: str = "fast",
+        backdrop: str = "stage",
+    ) -> None:
+        """Compile the scene.
+
+        backdrop: "stage" draws table and sink; "photo" lays SIMPLER's own photo behind robot and objects, as SIMPLER
+        does, and needs SIMPLER's assets (`vlm2vla assets`).
+        """
         if quality not in QUALITIES:
             raise unknown_name("quality", quality, QUALITIES)
+        if backdrop not in BACKDROPS:
+            raise unknown_name("backdrop", backdrop, BACKDROPS)
         self._task = task
         self._image_size = image_size
+        self._photo = read_backdrop(task, image_size) if backdrop == "photo" and image_size else None
         self._model = scene.build_model(task, quality=quality, image_size=image_size)
         self._data = mujoco.MjData(self._model)
         self._substeps = round(1.0 / (CONTROL_HZ * self._model.opt.timestep))
@@ -82,10 +99,31 @@ class MujocoBackend:
 
     def observe(self) -> Observation:
         """The picture of SIMPLER's camera and Bridge's proprioception."""
+        state = frames.agent_pos(self._tcp(), self._opening())
+        if self._image_size is None:
+            return {"agent_pos": state}
         if self._picture is None:
             self._picture = Picture(self._model, *self._image_size)
         pixels = self._picture.draw(self._data, scene.PRIMARY_CAMERA)
-        return {"pixels": {"primary": pixels}, "agent_pos": frames.agent_pos(self._tcp(), self._opening())}
+        if self._photo is not None:
+            pixels = np.where(self.foreground()[..., None], pixels, self._photo)
+        return {"pixels": {"primary": pixels}, "agent_pos": state}
+
+    def foreground(self) -> np.ndarray:
+        """(H, W) bool: where the robot or a loose object is seen, which is what SIMPLER cuts out of its own drawing."""
+        return self.seen() > 0
+
+    def seen(self) -> np.ndarray:
+        """(H, W) int32: the id of the body seen in each pixel, 0 for the stage."""
+        if self._image_size is None:
+            raise EpisodeError("Nothing is drawn: the environment was made with image_size=None.")
+        if self._picture is None:
+            self._picture = Picture(self._model, *self._image_size)
+        return self._picture.bodies(self._data, scene.PRIMARY_CAMERA)
+
+    def body_name(self, number: int) -> str:
+        """The name of a body of `seen`."""
+        return self._model.body(number).name
 
     def status(self) -> Status:
         """Ground truth after the last step."""

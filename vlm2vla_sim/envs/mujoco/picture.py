@@ -74,10 +74,33 @@ class Picture:
 
     def draw(self, data: mujoco.MjData, camera: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB, a fresh array: what the camera of that name sees."""
+        self._update(data, camera)
+        return self._render()
+
+    def bodies(self, data: mujoco.MjData, camera: str) -> np.ndarray:
+        """(H, W) int32: the id of the body that is seen in each pixel; 0 is the stage, which has no body of its own."""
+        self._update(data, camera)
+        flags = int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)
+        for flag in flags:
+            self._scene.flags[flag] = 1
+        colours = self._render().astype(np.int32)
+        for flag in flags:
+            self._scene.flags[flag] = 0
+        # A geom's number in the drawn scene, plus one, is written into its colour; 0 where nothing was drawn.
+        seen = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
+        table = np.zeros(self._scene.ngeom + 1, np.int32)
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            if int(geom.objtype) == int(mujoco.mjtObj.mjOBJ_GEOM):
+                table[geom.segid + 1] = self._model.geom_bodyid[geom.objid]
+        return table[seen]
+
+    def _update(self, data: mujoco.MjData, camera: str) -> None:
         self._gl.make_current()
         self._camera.fixedcamid = self._model.camera(camera).id
         everything = int(mujoco.mjtCatBit.mjCAT_ALL)
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, everything, self._scene)
+
+    def _render(self) -> np.ndarray:
         mujoco.mjr_render(self._rect, self._scene, self._context)
         mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
         return np.ascontiguousarray(self._pixels[::-1])  # OpenGL's first row is the lowest

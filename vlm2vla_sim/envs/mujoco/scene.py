@@ -34,7 +34,7 @@ GRIPS = ("eggplant_sides", "eggplant_keel")
 """Flats that give the fingers a line to hold and must not lift the object off the floor."""
 
 
-def build_model(task: Task, *, quality: str, image_size: tuple[int, int]) -> mujoco.MjModel:
+def build_model(task: Task, *, quality: str, image_size: tuple[int, int] | None) -> mujoco.MjModel:
     """The compiled scene of `task`. Frames: the world is the robot's base frame."""
     spec = mujoco.MjSpec()
     spec.modelname = task.name
@@ -85,8 +85,8 @@ def _is_robot(body: mujoco.MjsBody) -> bool:
     return body.name.endswith("_link")
 
 
-def _set_picture(spec: mujoco.MjSpec, *, quality: str, image_size: tuple[int, int]) -> None:
-    height, width = image_size
+def _set_picture(spec: mujoco.MjSpec, *, quality: str, image_size: tuple[int, int] | None) -> None:
+    height, width = image_size or (16, 16)
     spec.visual.global_.offheight, spec.visual.global_.offwidth = height, width
     spec.visual.quality.offsamples = 4 if quality == "high" else 0
     spec.visual.quality.shadowsize = 2048 if quality == "high" else 0

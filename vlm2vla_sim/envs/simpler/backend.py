@@ -40,7 +40,7 @@ class SimplerBackend:
         self,
         task: Task,
         *,
-        image_size: tuple[int, int] = (480, 640),
+        image_size: tuple[int, int] | None = (480, 640),
         quality: str = "fast",
         profile: str = "simpler",
         render_backend: str = "auto",
@@ -48,8 +48,8 @@ class SimplerBackend:
         """Check that the scene can run here (AssetsError, MissingExtraError, RendererError); `reset` loads it.
 
         image_size: SIMPLER's picture is 480 x 640; another size is that picture resampled (Lanczos), so that the field
-        of view stays. profile: one of `PROFILES`. render_backend: "auto" draws with an NVIDIA GPU if there is one, else
-        with the CPU.
+        of view stays; None draws nothing. profile: one of `PROFILES`. render_backend: "auto" draws with an NVIDIA GPU
+        if there is one, else with the CPU.
         """
         if quality not in SHADERS:
             raise unknown_name("quality", quality, SHADERS)
@@ -70,10 +70,9 @@ class SimplerBackend:
         with _upstream("reset"):
             if self._env is None:
                 self._env = self._load()
-            observation, self._verdict = self._env.reset(options={"layout": layout, "reconfigure": True})
+            _, self._verdict = self._env.reset(options={"layout": layout, "reconfigure": True})
         self._links = self._env.agent.robot.links_map
         self._bodies = self._identify()
-        self._keep_picture(observation)
 
     def move(self, delta: np.ndarray) -> None:
         """One control step of 100 substeps; delta: (7,) float64, see `types.ACTION_SIZE`."""
@@ -85,12 +84,16 @@ class SimplerBackend:
         turn = frames.rotvec_to_euler_XYZ(delta[3:6])
         action = np.array([*step, *turn, frames.gripper_to_simpler(delta[6])], dtype=np.float32)
         with _upstream("step"):
-            observation, _, _, _, self._verdict = self._env.step(action)
-        self._keep_picture(observation)
+            # ManiSkill's step() without its picture, which is nine tenths of the time: `observe` draws it when asked.
+            self._env._step_action(action)
+            self._verdict = self._env.get_info()
 
     def observe(self) -> Observation:
         """SIMPLER's picture and Bridge's proprioception."""
-        return {"pixels": {"primary": self._picture}, "agent_pos": frames.agent_pos(self._tcp(), self._opening())}
+        state = frames.agent_pos(self._tcp(), self._opening())
+        if self._image_size is None:
+            return {"agent_pos": state}
+        return {"pixels": {"primary": self._draw(self._image_size)}, "agent_pos": state}
 
     def status(self) -> Status:
         """Ground truth after the last step."""
@@ -119,12 +122,14 @@ class SimplerBackend:
             self._task, profile=self.profile, shader=self._shader, render_backend=self._render_backend
         )
 
-    def _keep_picture(self, observation: dict[str, Any]) -> None:
-        picture = observation["sensor_data"][CAMERA]["rgb"][0].cpu().numpy()
-        if picture.shape[:2] != self._image_size:
-            height, width = self._image_size
+    def _draw(self, size: tuple[int, int]) -> np.ndarray:
+        with _upstream("picture"):
+            drawn = self._env.get_obs(self._verdict, unflattened=True)
+        picture = drawn["sensor_data"][CAMERA]["rgb"][0].cpu().numpy()
+        if picture.shape[:2] != size:
+            height, width = size
             picture = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
-        self._picture = picture
+        return picture
 
     def _tcp(self) -> Pose:
         pose = self._links[TCP].pose.sp
