@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -255,3 +256,11 @@ def test_half_precision_answers_under_the_grammar_too(tiny_folder, pictures):
     action_format = format_called("vlm2vla")
     question = Question("action", "Go.", (pictures[0],), action_format.grammar(), LONG)
     action_format.read(model.answer([question])[0].text)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler: apt-get install g++")
+@pytest.mark.filterwarnings("default")  # the compiler warns about itself
+def test_compiled_it_says_the_same(fast, tiny_folder, pictures):
+    compiled = HfModel(HfSettings(str(tiny_folder), dtype="float32", compile=True))
+    questions = cycle(pictures[0], pictures[1])
+    assert [compiled.tokens(q) for q in questions] == [fast.tokens(q) for q in questions]

@@ -53,7 +53,7 @@ class HfSettings:
     quantization: str = ""
     """"8bit" or "4bit" through bitsandbytes; empty for none."""
     compile: bool = False
-    """Compile the language model's layers with torch.compile: slow to start, faster after."""
+    """Compile the language model's feed-forward parts, most of its work, with torch.compile: slow to start."""
     fast: bool = True
     """False uses plain `generate` also for the families that have a faster way."""
     max_batch: int = 16
@@ -98,7 +98,7 @@ class HfModel:
         )
         self.decoder = self.new_decoder() if settings.fast and config.model_type in FAST_FAMILIES else None
         if settings.compile:
-            _compile_layers(self.model)
+            _compile_feed_forward(self.model)
         if self.has_adapter:
             self._check_adapter()
 
@@ -237,7 +237,7 @@ class HfModel:
         if torch.equal(scores, base):
             raise SettingError(
                 f"The adapter {self.settings.adapter!r} changes nothing about {self.settings.model!r}: it is "
-                "untrained, or its layers have other names than the model's. Train it, or give the one made for this model."
+                "untrained, or its layers have other names than the model's. Train it, or give this model's own."
             )
 
 
@@ -299,7 +299,8 @@ def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
     return (ends,) if isinstance(ends, int) else tuple(ends)
 
 
-def _compile_layers(model: Any) -> None:
+def _compile_feed_forward(model: Any) -> None:
     for name, module in model.named_modules():
-        if "language_model.layers" in name and name.rpartition(".")[2].isdigit():
+        # Whole layers would be compiled again for each of them, because the cache is addressed by the layer's number.
+        if "language_model.layers" in name and name.endswith(".mlp"):
             module.compile(dynamic=True)

@@ -1,7 +1,7 @@
 """Turns a question into what a transformers model reads: tokens, and pixels for the places where images go.
 
 The stages of a cycle are different questions about the same image. To know how much of one was read for another
-already, every place of a prompt needs a name that is the same only if its content is the same; that is what `Prompt.keys` are.
+already, every place of a prompt needs a name that is the same only if its content is the same: `Prompt.keys`.
 """
 
 from __future__ import annotations
