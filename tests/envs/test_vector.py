@@ -1,0 +1,76 @@
+"""Several environments at once: the same motion in one process or many, and no hang after a picture was drawn."""
+
+from __future__ import annotations
+
+import os
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from vlm2vla_sim import make_vec
+from vlm2vla_sim.envs.tasks import TASKS
+from vlm2vla_sim.errors import EpisodeError, UnknownNameError
+
+ID = TASKS["carrot_on_plate"].env_id
+SMALL = (32, 48)
+
+
+def play(mode: str) -> tuple[np.ndarray, np.ndarray]:
+    """(pictures, states) of two environments over four steps with different actions."""
+    envs = make_vec(ID, 2, mode=mode, image_size=SMALL)
+    try:
+        observation, _ = envs.reset(seed=[3, 4])
+        seen = [(observation["pixels"]["primary"].copy(), observation["agent_pos"].copy())]
+        for _ in range(4):
+            actions = np.array([[0.03, 0, -0.02, 0, 0, 0.1, 1], [0, 0.03, 0, 0, 0, 0, 0]], np.float32)
+            observation, *_ = envs.step(actions)
+            seen.append((observation["pixels"]["primary"].copy(), observation["agent_pos"].copy()))
+    finally:
+        envs.close()
+    return np.array([picture for picture, _ in seen]), np.array([state for _, state in seen])
+
+
+def test_processes_that_start_after_a_picture_was_drawn_do_not_hang_and_see_the_same():
+    """Forked, they would hang here for ever: Gymnasium forks by default, OpenGL does not survive it."""
+    env = gym.make(ID, image_size=SMALL)
+    env.reset(seed=0)
+    pictures, states = play("async")
+    env.close()
+    same_pictures, same_states = play("sync")
+    np.testing.assert_array_equal(states, same_states)
+    np.testing.assert_array_equal(pictures, same_pictures)
+    assert np.abs(states[-1, 0] - states[-1, 1]).max() > 0.02, "the two did different things"
+
+
+def processes(mode: str) -> set[int]:
+    envs = make_vec(ID, 2, mode=mode, backend="fakes:ProcessBackend", image_size=SMALL)
+    envs.reset(seed=0)
+    found = {int(profile) for profile in envs.get_attr("profile")}
+    envs.close()
+    return found
+
+
+def test_async_means_a_process_each_and_sync_none():
+    assert processes("sync") == {os.getpid()}
+    workers = processes("async")
+    assert len(workers) == 2
+    assert os.getpid() not in workers
+
+
+def test_a_vector_starts_the_next_episode_by_itself():
+    envs = make_vec(ID, 1, mode="sync", backend="point", image_size=SMALL)
+    envs.reset(seed=0)
+    hold = np.array([[0, 0, 0, 0, 0, 0, 1]], np.float32)
+    ends = [bool(envs.step(hold)[3][0]) for _ in range(62)]
+    assert ends == [False] * 59 + [True, False, False]
+    envs.close()
+
+
+def test_what_it_cannot_make_is_refused():
+    with pytest.raises(UnknownNameError, match=r"No vector mode named 'asinc'\. Did you mean 'async'\?"):
+        make_vec(ID, 2, mode="asinc")
+    with pytest.raises(EpisodeError, match="num_envs is 0; expected 1 or more"):
+        make_vec(ID, 0)
+    with pytest.raises(UnknownNameError, match=r"No backend named 'mujco'"):
+        make_vec(ID, 1, mode="sync", backend="mujco")
