@@ -18,7 +18,8 @@ from vlm2vla_sim.policies.hf_random import make_tokenizer  # noqa: E402
 
 TEMPLATE = (
     "{% for message in messages %}USER: {% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image_soft_token>{% else %}{{ part['text'] }}{% endif %}{% endfor %} ASSISTANT:{% endfor %}"
+    "{% if part['type'] == 'image' %}<image_soft_token>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %} ASSISTANT:{% endfor %}"
 )
 
 
@@ -32,7 +33,8 @@ def llava(tmp_path_factory) -> HfModel:
             num_key_value_heads=2, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         ),
         vision_config=transformers.CLIPVisionConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, image_size=56, patch_size=14,
+            hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, image_size=56,
+            patch_size=14,
         ),
         image_token_id=tokenizer.convert_tokens_to_ids("<image_soft_token>"), image_seq_length=16,
     )  # fmt: skip
