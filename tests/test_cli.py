@@ -211,6 +211,7 @@ def test_every_flag_reaches_the_settings(vlm2vla, tmp_path):
         "image_size": [64, 80],
         "quality": "high",
         "backend_options": {"host": "here", "port": 5, "slow": False, "gain": 0.5, "name": "007"},
+        "policy_options": {},
     }
     (result,) = read_results(tmp_path / "run" / "results.jsonl")
     assert result.profile == "here:5"

@@ -18,11 +18,13 @@ from vlm2vla_sim.errors import Vlm2VlaError, unknown_name
 COMMANDS = {
     "rollout": ("vlm2vla_sim.commands.rollout:rollout", "one episode: what the policy says, and a video"),
     "evaluate": ("vlm2vla_sim.commands.evaluate:evaluate", "tasks x episodes: success rates, videos, resumable"),
+    "trace": ("vlm2vla_sim.commands.trace:trace", "an episode of a run, read as a dialogue"),
     "tasks": ("vlm2vla_sim.commands.tasks:tasks", "the tasks, their instructions and lengths"),
     "formats": ("vlm2vla_sim.commands.formats:formats", "what a sentence means, and how every format would write it"),
     "assets": ("vlm2vla_sim.commands.assets:assets", "SIMPLER's meshes and photos: status, download, link DIR"),
     "robot": ("vlm2vla_sim.commands.robot:robot", "a real WidowX: sessions, a stand-in, a link that breaks, sleep"),
     "watch": ("vlm2vla_sim.commands.watch:watch", "a session live in the browser, with the operator's buttons"),
+    "serve-model": ("vlm2vla_sim.commands.serve_model:serve_model", "offer a model to others, in the way of OpenAI"),
     "doctor": ("vlm2vla_sim.commands.doctor:doctor", "what is installed, what works, what to do about the rest"),
 }
 """Name -> "module:function" and one line of help."""

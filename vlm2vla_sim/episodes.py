@@ -46,7 +46,8 @@ class Job:
 
     def subject(self) -> Subject:
         """Whom the results are about."""
-        return Subject(self.settings.policy, self.settings.action_format, self.settings.noise_cm)
+        settings = self.settings
+        return Subject(settings.policy, settings.action_format, settings.noise_cm, settings.policy_options)
 
     def error_result(self, item: Item, reason: str) -> EpisodeResult:
         """The result of an episode that nobody lived to report."""

@@ -68,6 +68,10 @@ class SettingError(Vlm2VlaError, ValueError):
     """A setting that makes no sense, or that contradicts another one."""
 
 
+class ServerError(Vlm2VlaError):
+    """A server that was asked did not answer as agreed, however often it was asked: never the policy's failure."""
+
+
 class RendererError(Vlm2VlaError):
     """No picture can be drawn on this machine; the text names the packages to install."""
 

@@ -128,6 +128,7 @@ class _Run:
         self._clipped_steps = 0
         self._parse_failures = 0
         self._decisions: list[dict[str, object]] = []
+        self._ended = ""
 
     def start(self, seed: int, options: dict[str, Any], film: tuple[Path, str] | None) -> None:
         """Reset the environment and the policy, and film what the episode starts from."""
@@ -146,6 +147,7 @@ class _Run:
         while not self._over:
             decision = self._decide()
             if decision is None:
+                self._ended = getattr(self._policy, "ended", "")
                 self._caption = dataclasses.replace(
                     self._caption, plan="", words="", error="", motion="done: hold still to the end"
                 )
@@ -181,7 +183,7 @@ class _Run:
             clipped_steps=self._clipped_steps,
             seconds=round(seconds, 3),
             video=self._finish_video(outcome),
-            reason=reason,
+            reason=reason or self._ended,
             versions=collect_versions(),
         )
 

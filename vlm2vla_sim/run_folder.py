@@ -46,11 +46,14 @@ class RunSettings:
     quality: str = "fast"
     backend_options: dict[str, Option] = field(default_factory=dict)
     """What only this backend takes, such as {"profile": "maniskill3"} for "simpler"."""
+    policy_options: dict[str, Option] = field(default_factory=dict)
+    """What only this policy takes, such as {"model": "google/gemma-3-12b-it"} for "vlm"."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
         object.__setattr__(self, "image_size", self.image_size and tuple(self.image_size))
         object.__setattr__(self, "backend_options", dict(self.backend_options))
+        object.__setattr__(self, "policy_options", dict(self.policy_options))
         if self.episodes < 1:
             raise SettingError(f"{self.episodes} episodes were asked for; expected 1 or more.")
         if not self.tasks:

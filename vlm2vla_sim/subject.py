@@ -7,7 +7,7 @@ to see than it asked for, and every result says under which name it was made.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -15,8 +15,9 @@ import numpy as np
 
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.errors import EpisodeError
-from vlm2vla_sim.language.formats import get_format
-from vlm2vla_sim.policies import PolicyContext, load_policy
+from vlm2vla_sim.language.formats import ActionFormat, get_format
+from vlm2vla_sim.policies import PolicyContext, PolicyOptions, load_policy
+from vlm2vla_sim.policies.rare_tokens import read_symbols
 
 if TYPE_CHECKING:
     from vlm2vla_sim.policies.base import Policy
@@ -29,6 +30,8 @@ class Subject:
     policy: str
     action_format: str = "vlm2vla"
     noise_cm: float = 0.0
+    policy_options: PolicyOptions = field(default_factory=dict)
+    """What only this policy takes, such as {"model": "google/gemma-3-12b-it"}."""
 
 
 def make_policy(env: gym.Env[Any, Any], subject: Subject) -> Policy:
@@ -37,12 +40,19 @@ def make_policy(env: gym.Env[Any, Any], subject: Subject) -> Policy:
     context = PolicyContext(
         task=inner.task,
         steps=episode_length(env),
-        action_format=get_format(subject.action_format),
+        action_format=find_format(subject.action_format, subject.policy_options),
         see=inner.scene_state,
         robot=lambda: inner.status.robot,
         noise_cm=subject.noise_cm,
+        options=subject.policy_options,
     )
     return load_policy(subject.policy, context)
+
+
+def find_format(name: str, options: PolicyOptions) -> ActionFormat:
+    """The format called `name`; "tokens" gets its ten symbols from the folder of the adapter, where they are kept."""
+    symbols = read_symbols(str(options.get("adapter", ""))) if name == "tokens" else None
+    return get_format(name, symbols=symbols)
 
 
 def episode_seed(run_seed: int, task: str, episode_id: int) -> int:

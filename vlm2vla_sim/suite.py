@@ -19,10 +19,10 @@ from vlm2vla_sim.envs.base import REAL_BACKENDS, find_task, load_backend
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.episodes import EpisodeRunner, Item, Job
 from vlm2vla_sim.errors import EpisodeError, SettingError, unknown_name
-from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import check_policy
 from vlm2vla_sim.results import RunSummary, sort_results, summarize
 from vlm2vla_sim.run_folder import RunFolder, RunSettings, default_folder
+from vlm2vla_sim.subject import find_format
 from vlm2vla_sim.types import EpisodeResult, Outcome
 from vlm2vla_sim.workers import run_in_workers
 
@@ -108,8 +108,8 @@ def check_settings(settings: RunSettings) -> RunSettings:
     """The same settings with tasks by name; an error names whatever no episode could be run with."""
     tasks = [find_task(name, settings.backend) for name in settings.tasks]
     _check_options(settings)
-    get_format(settings.action_format)
-    check_policy(settings.policy)
+    check_policy(settings.policy, settings.policy_options)
+    find_format(settings.action_format, settings.policy_options)
     if settings.layouts not in ("grid", "random"):
         raise SettingError(f"layouts is {settings.layouts!r}; expected 'grid' or 'random'.")
     for task in tasks:

@@ -13,6 +13,8 @@ import numpy as np
 
 from vlm2vla_sim.envs import frames
 from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task
+from vlm2vla_sim.language.prompts import ADVANCE, RETRY
+from vlm2vla_sim.policies.base import Judgement, Question
 from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Stage, Status
 
 HOME = (0.28, 0.03, 0.15)
@@ -123,14 +125,17 @@ class FakeTextModel:
         self.images: list[list[np.ndarray]] = []
         """The pictures of every call so far."""
 
-    def generate(self, images: list[np.ndarray], prompt: str, *, stage: str, seed: int = 0) -> Stage:
-        """The next answer for `stage`; KeyError when the script has none."""
-        said = sum(1 for earlier, _ in self.prompts if earlier == stage)
-        self.prompts.append((stage, prompt))
-        self.images.append(images)
-        script = self._answers[stage]
+    def answer(self, questions: Sequence[Question]) -> list[Stage]:
+        """The next answers for their stages; KeyError when the script has none."""
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question: Question) -> Stage:
+        said = sum(1 for earlier, _ in self.prompts if earlier == question.stage)
+        self.prompts.append((question.stage, question.prompt))
+        self.images.append(list(question.images))
+        script = self._answers[question.stage]
         text = script[min(said, len(script) - 1)]
-        return Stage(name=stage, text=text, tokens=len(text.split()))
+        return Stage(name=question.stage, text=text, tokens=len(text.split()))
 
 
 class FakeVerifier:
@@ -141,7 +146,8 @@ class FakeVerifier:
         self.questions: list[tuple[str, str]] = []
         """The current and the following subtask of every call so far."""
 
-    def judge(self, before: np.ndarray, after: np.ndarray, *, current: str, following: str) -> bool:
+    def judge(self, before: np.ndarray, after: np.ndarray, *, current: str, following: str) -> Judgement:
         """The next answer."""
         self.questions.append((current, following))
-        return self._answers[min(len(self.questions), len(self._answers)) - 1]
+        advance = self._answers[min(len(self.questions), len(self._answers)) - 1]
+        return Judgement(advance, Stage("verify", ADVANCE if advance else RETRY))

@@ -128,7 +128,12 @@ class Stage:
     """"subtasks", "plan", "action" or "verify"."""
     text: str
     tokens: int = 0
+    """Written by the model, those that a grammar forced included."""
     seconds: float = 0.0
+    error: str = ""
+    """Why the words could not be used, when they could not; a model asked again leaves each such answer here."""
+    retries: int = 0
+    """How often the question had to be sent again, because a server did not answer it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,9 +22,10 @@ from vlm2vla_sim.errors import ActionError, AssetsError, MissingExtraError, Rend
 SMALL = (32, 48)
 HOLD = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
 MakeEnv = Callable[[str], WidowXEnv]
+EVERY_BACKEND = [pytest.param(name, marks=[pytest.mark.simpler] if name == "simpler" else []) for name in BACKENDS]
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module", params=EVERY_BACKEND)
 def make_env(request: pytest.FixtureRequest) -> Iterator[MakeEnv]:
     """`make_env(task)`: an environment on each backend in turn; the same task gives the same one again."""
     name, made = request.param, {}

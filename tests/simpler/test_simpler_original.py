@@ -122,6 +122,33 @@ def test_the_objects_are_damped(env: WidowXEnv) -> None:
         assert (body.linear_damping, body.angular_damping) == pytest.approx((0.1, 0.1))
 
 
+# What SAPIEN 2.2.2 makes of the same files, measured: the number of convex parts; of the spoon, mass and centre.
+PARTS = {
+    "left_finger_link": 2,
+    "right_finger_link": 2,
+    "gripper_bar_link": 5,
+    "gripper_link": 1,
+    "lower_forearm_link": 10,
+}
+
+
+def test_collision_meshes_come_in_the_parts_that_the_original_had(make_env: MakeEnv) -> None:
+    env = make_env("spoon_on_towel")
+    env.reset(options={"episode_id": 0})
+    assert {link: len(shapes(env, link)) for link in PARTS} == PARTS
+    spoon, towel = objects(env)
+    assert (len(spoon.collision_shapes), len(towel.collision_shapes)) == (4, 3)
+    assert spoon.mass == pytest.approx(0.043058, abs=1e-5)
+    assert spoon.cmass_local_pose.p == pytest.approx([0.00872, 0.00014, 0.00067], abs=1e-5)
+
+
+def test_maniskills_lists_that_all_environments_share_stay_empty(env: WidowXEnv) -> None:
+    from mani_skill.envs.tasks.digital_twins.base_env import BaseDigitalTwinEnv
+
+    assert BaseDigitalTwinEnv._objects_to_remove_from_greenscreen == []
+    assert BaseDigitalTwinEnv._rgb_overlay_images == {}
+
+
 def test_the_simulation_runs_at_500_hertz_and_5_steps_a_second(env: WidowXEnv) -> None:
     assert (scene(env).sim_freq, scene(env).control_freq) == (500, 5)
 
@@ -186,26 +213,45 @@ def test_the_objects_fall_upright_while_the_robot_is_away_and_then_settle_freely
     assert seen[1][3][2] < 0.9
 
 
-# (episode, source, target): centre of mass in the base frame [m], recorded from the settled scene of profile "simpler".
+# Centres of mass in the base frame [m], (episode, source, target), after the same fall in the original's own engine,
+# SAPIEN 2.2.2, with its settings. The plane in the basket leans on edges and does not come to rest in one place only.
 SETTLED = {
-    "spoon_on_towel": [(0, (0.38607, 0.10160, 0.01183), (0.38133, -0.04525, 0.00387))],
-    "carrot_on_plate": [
-        (0, (0.39031, 0.10274, 0.01750), (0.38210, -0.04708, 0.00307)),
-        (1, (0.38227, 0.11130, 0.01750), (0.38210, -0.04708, 0.00307)),
+    "spoon_on_towel": [
+        (0, (0.37376, 0.10307, 0.01099), (0.38133, -0.04525, 0.00386)),
+        (1, (0.38193, 0.09477, 0.01099), (0.38133, -0.04525, 0.00386)),
+        (12, (0.22376, 0.10306, 0.01099), (0.38133, 0.10475, 0.00386)),
+        (23, (0.23191, -0.05523, 0.01099), (0.23133, 0.10475, 0.00386)),
     ],
-    "stack_cube": [(0, (0.35704, 0.07794, 0.01453), (0.35704, -0.02206, 0.01453))],
-    "eggplant_in_basket": [(0, (0.24621, -0.13391, 0.08850), (0.27002, 0.03772, 0.08560))],
+    "carrot_on_plate": [
+        (0, (0.39038, 0.10279, 0.01751), (0.38210, -0.04708, 0.00307)),
+        (1, (0.38221, 0.11137, 0.01751), (0.38210, -0.04708, 0.00307)),
+        (12, (0.24038, 0.10279, 0.01751), (0.38210, 0.10292, 0.00307)),
+        (23, (0.23221, -0.03864, 0.01751), (0.23210, 0.10292, 0.00307)),
+    ],
+    "stack_cube": [
+        (0, (0.35703, 0.07796, 0.01453), (0.35703, -0.02205, 0.01453)),
+        (12, (0.40703, 0.12796, 0.01453), (0.40703, -0.07205, 0.01453)),
+        (23, (0.20703, -0.07205, 0.01453), (0.20703, 0.12796, 0.01453)),
+    ],
+    "eggplant_in_basket": [
+        (0, (0.24611, -0.13400, 0.08849), (0.27462, 0.03754, 0.08582)),
+        (1, (0.24638, -0.13026, 0.08867), (0.27534, 0.03759, 0.08590)),
+        (7, (0.24651, -0.14992, 0.08793), (0.27534, 0.03759, 0.08590)),
+        (10, (0.24648, -0.15954, 0.08782), (0.27391, 0.03753, 0.08579)),
+        (23, (0.22336, -0.16548, 0.08774), (0.27391, 0.03753, 0.08579)),
+    ],
 }
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_objects_come_to_rest_where_they_did_when_recorded(make_env: MakeEnv, task: str) -> None:
+def test_the_objects_come_to_rest_where_they_do_in_the_original_engine(make_env: MakeEnv, task: str) -> None:
     env = make_env(task)
     for episode_id, source, target in SETTLED[task]:
         env.reset(options={"episode_id": episode_id})
         found = env.scene_state()
-        assert found.source.pose.position == pytest.approx(source, abs=1e-3)
-        assert found.target.pose.position == pytest.approx(target, abs=1e-3)
+        assert found.source.pose.position == pytest.approx(source, abs=5e-4)
+        slack = 7e-3 if task == "eggplant_in_basket" else 5e-4
+        assert found.target.pose.position == pytest.approx(target, abs=slack)
         assert all(np.linalg.norm(body.linear_velocity) < 1e-3 for body in objects(env))
 
 

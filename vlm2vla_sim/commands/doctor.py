@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from vlm2vla_sim.commands import Answer
 from vlm2vla_sim.doctor import Check, examine, to_json
+from vlm2vla_sim.model_needs import ask_model, find_memory
 
 
-def doctor(*, json: bool = False) -> Answer:
+def doctor(*, model: str = "", json: bool = False) -> Answer:
     """Try everything the package needs, and say what to install where something is missing.
 
     Takes some seconds: it draws a picture, runs the twin and writes a video. The exit status is 1 when something is
     missing that nothing works without.
 
     Args:
+        model: Say instead what this model needs, from its config alone: google/gemma-3-4b-it, google/gemma-3-12b-it, or
+            the folder of a Gemma 3 model.
         json: Print JSON.
     """
+    if model:
+        needs = ask_model(model, find_memory())
+        return Answer(needs.text(), needs.to_json(), json)
     checks = examine()
     usable = all(check.works for check in checks if check.needed)
     verdict = (

@@ -24,6 +24,12 @@ class RunFlags:
     """What simulates the robot, or is it: mujoco, simpler, ...; or your own as package.module:Class."""
     backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """What only this backend takes, for example profile=maniskill3 with simpler."""
+    model: str = ""
+    """With the policy vlm, the model: a folder, or a name such as google/gemma-3-12b-it."""
+    adapter: str = ""
+    """With the policy vlm, its LoRA adapter: a folder or a name."""
+    policy_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
+    """What else only this policy takes, for example verifier=truth sampling=greedy with vlm."""
     format: str = "vlm2vla"
     """How the policy writes its actions: vlm2vla, prose, integers, ..."""
     layouts: str = "grid"
@@ -52,19 +58,24 @@ class RunFlags:
                 image_size=self.image_size,
                 quality=self.quality,
                 backend_options=read_options(self.backend_options),
+                policy_options=self._policy_options(),
             )
         )
 
+    def _policy_options(self) -> dict[str, Option]:
+        named = {name: text for name, text in (("model", self.model), ("adapter", self.adapter)) if text}
+        return {**read_options(self.policy_options, of="policy", example="verifier=truth"), **named}
 
-def read_options(words: Sequence[str]) -> dict[str, Option]:
+
+def read_options(
+    words: Sequence[str], *, of: str = "backend", example: str = "profile=maniskill3"
+) -> dict[str, Option]:
     """NAME=VALUE, ... as a dictionary; a value is a number or true or false where it reads as one, else text."""
     options: dict[str, Option] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not (name and equals):
-            raise SettingError(
-                f"{word!r} is no option of a backend; expected NAME=VALUE, for example profile=maniskill3."
-            )
+            raise SettingError(f"{word!r} is no option of a {of}; expected NAME=VALUE, for example {example}.")
         try:
             value = json.loads(text)
         except ValueError:

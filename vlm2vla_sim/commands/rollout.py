@@ -38,7 +38,7 @@ def rollout(
         json: Print the result as one line of JSON; what the policy says goes to standard error.
     """
     settings = run.settings(tasks=(task,), episodes=1)
-    subject = Subject(settings.policy, settings.action_format, settings.noise_cm)
+    subject = Subject(settings.policy, settings.action_format, settings.noise_cm, settings.policy_options)
     env = make_env(settings, task)
     try:
         speaker = _Aloud(make_policy(env, subject), to_stderr=json)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, cast
 
 from vlm2vla_sim.errors import SettingError, unknown_name
@@ -26,11 +26,19 @@ POLICIES = {
     "scripted": "vlm2vla_sim.policies.scripted:make",
     "hold": "vlm2vla_sim.policies.baselines:make_hold",
     "random": "vlm2vla_sim.policies.baselines:make_random",
+    "oracle": "vlm2vla_sim.policies.oracle_model:make",
+    "vlm": "vlm2vla_sim.policies.vlm:make",
 }
 """Name -> "module:factory". The module is imported when the policy is asked for, not before."""
 
 TAKES_NOISE = frozenset({"scripted"})
 """Policies of the table that can be made worse on purpose; the others refuse a noise other than 0."""
+
+TAKES_OPTIONS = {"vlm": "vlm2vla_sim.policies.vlm:VlmOptions"}
+"""Policies of the table that take options of their own -> "module:class", whose fields the options are."""
+
+PolicyOptions = Mapping[str, str | int | float | bool]
+"""What only this policy takes, by name; its factory checks it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class PolicyContext:
     """The arm as of the last step, the controller's own target included."""
     noise_cm: float = 0.0
     """[cm] how far off a policy that takes noise should see the objects; drawn from the seed of `Policy.reset`."""
+    options: PolicyOptions = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise_cm) and self.noise_cm >= 0):
@@ -63,12 +72,29 @@ def load_policy(name: str, context: PolicyContext) -> Policy:
             f"The policy {name!r} takes no noise, but {context.noise_cm:g} cm was asked for. "
             f"Leave the noise at 0, or choose one of: {', '.join(sorted(TAKES_NOISE))}."
         )
+    _check_options(name, context.options)
     return factory(context)
 
 
-def check_policy(name: str) -> None:
-    """UnknownNameError unless `load_policy` can find the factory of `name`."""
+def check_policy(name: str, options: PolicyOptions | None = None) -> None:
+    """UnknownNameError unless `load_policy` can find the factory of `name`, and the factory takes such `options`."""
     _find_factory(name)
+    _check_options(name, options or {})
+
+
+def _check_options(name: str, options: PolicyOptions) -> None:
+    if name not in POLICIES:
+        return  # a factory of somebody else's knows its own options
+    if name not in TAKES_OPTIONS:
+        for option in options:
+            raise unknown_name(f"option of the policy {name!r}, which takes none,", option, ["(none)"])
+        return
+    module, _, attribute = TAKES_OPTIONS[name].partition(":")
+    options_class = getattr(importlib.import_module(module), attribute)
+    for option in options:
+        if option not in (known := [field.name for field in fields(options_class)]):
+            raise unknown_name(f"option of the policy {name!r}", option, known)
+    options_class(**options)
 
 
 def _find_factory(name: str) -> Callable[[PolicyContext], Policy]:

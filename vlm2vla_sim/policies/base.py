@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.language.grammar import Grammar
 from vlm2vla_sim.types import Decision, Stage
 
 
 class Policy(Protocol):
-    """Decides, from what the camera shows, what to do next."""
+    """Decides, from what the camera shows, what to do next.
+
+    One that stops before the episode is over may say why in an attribute `ended`, which goes into the result.
+    """
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         """Start an episode. Any randomness of the policy comes from `seed`."""
@@ -24,17 +32,65 @@ class Policy(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn, and how many of them at most."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    """Draw from the likeliest tokens that together have at least this probability."""
+    max_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise SettingError(f"The temperature is {self.temperature}; expected 0 (greedy) or more.")
+        if not 0 < self.top_p <= 1:
+            raise SettingError(f"top_p is {self.top_p}; expected more than 0 and at most 1.")
+        if self.max_tokens < 1:
+            raise SettingError(f"max_tokens is {self.max_tokens}; expected 1 or more.")
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a text model is asked."""
+
+    stage: str
+    """Which question it is: "subtasks", "plan", "action", "verify" or your own name."""
+    prompt: str
+    images: tuple[np.ndarray, ...] = ()
+    """Each (H, W, 3) uint8 RGB; they stand before the prompt, in this order."""
+    grammar: Grammar | None = None
+    """The only texts the answer may be; None for any text."""
+    sampling: Sampling = GREEDY
+    seed: int = 0
+    """All randomness of the answer comes from it."""
+    adapter: bool = True
+    """False asks the base model, where there is an adapter."""
+
+
 class TextModel(Protocol):
     """A vision-language model: images and a prompt in, words out."""
 
-    def generate(self, images: list[np.ndarray], prompt: str, *, stage: str, seed: int = 0) -> Stage:
-        """The answer to `prompt` about `images`, each (H, W, 3) uint8 RGB. `stage` names the question ("plan", ...)."""
+    def answer(self, questions: Sequence[Question]) -> list[Stage]:
+        """The answers, in the order of `questions`; several at once may be cheaper, and are never different."""
         ...
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a verifier said, and what it cost."""
+
+    advance: bool
+    stage: Stage
 
 
 class Verifier(Protocol):
     """Says whether a subtask is done."""
 
-    def judge(self, before: np.ndarray, after: np.ndarray, *, current: str, following: str) -> bool:
-        """True to advance to `following`, False to try `current` again. Pictures (H, W, 3) uint8 RGB."""
+    def judge(self, before: np.ndarray, after: np.ndarray, *, current: str, following: str) -> Judgement:
+        """Advance to `following`, or try `current` again? Pictures (H, W, 3) uint8 RGB; `following` may be empty."""
         ...

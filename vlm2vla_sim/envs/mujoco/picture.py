@@ -20,7 +20,8 @@ from vlm2vla_sim.errors import RendererError
 
 ADVICE = (
     "No OpenGL library to draw with was found (tried {tried}). On Debian or Ubuntu: "
-    "sudo apt-get install libegl1 libopengl0 libgl1-mesa-dri. `vlm2vla doctor` shows what works on this machine."
+    "sudo apt-get install libegl1 libopengl0 libgl1-mesa-dri; and leave MUJOCO_GL unset. `vlm2vla doctor` shows what "
+    "works on this machine."
 )
 MAX_GEOMS = 1000
 
@@ -62,7 +63,10 @@ class Picture:
         self._model = model
         self._gl = open_context(height, width)
         self._closer = weakref.finalize(self, self._gl.free)
-        self._context = mujoco.MjrContext(model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
+        try:
+            self._context = mujoco.MjrContext(model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
+        except mujoco.FatalError as error:  # GLFW without a screen hands out a context that is none
+            raise RendererError(ADVICE.format(tried=f"{', '.join(platforms())}: {error}")) from error
         mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._scene = mujoco.MjvScene(model, MAX_GEOMS)

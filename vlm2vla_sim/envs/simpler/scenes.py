@@ -10,6 +10,7 @@ source. MS2 below is simpler-env/ManiSkill2_real2sim@ef7a4d4 `mani_skill2_real2s
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ import torch
 from mani_skill import logger
 from mani_skill.agents.robots.widowx.widowx import WidowX250S
 from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval import base_env, put_on_in_scene
-from sapien.physx import PhysxRigidDynamicComponent
+from sapien.physx import PhysxMaterial, PhysxRigidDynamicComponent
 
 from vlm2vla_sim.envs import frames
+from vlm2vla_sim.envs.simpler import parts
+from vlm2vla_sim.envs.simpler.assets import VISUALS
 from vlm2vla_sim.envs.tasks import SINK, Layout, Task
 
 ORIGINAL_PHYSICS = {
@@ -90,6 +93,13 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(_NOISE)
 
 
+class OriginalRobot(WidowX250S):
+    """The original's fingers, and its way of loading collision meshes. MS2 agents/base_agent.py, _load_articulation."""
+
+    urdf_config = ORIGINAL_FINGERS
+    load_multiple_collisions = True
+
+
 class Original(base_env.BaseBridgeEnv):
     """What the original SIMPLER does differently from ManiSkill 3, besides `ORIGINAL_PHYSICS` and `ORIGINAL_PLANES`."""
 
@@ -97,13 +107,32 @@ class Original(base_env.BaseBridgeEnv):
 
     def _load_agent(self, options: dict[str, Any]) -> None:
         robot: type[WidowX250S] = self.robot_uids
-        self.robot_uids = type(robot.__name__, (robot,), {"urdf_config": ORIGINAL_FINGERS})
+        if not issubclass(robot, OriginalRobot):
+            own = {"urdf_path": str(parts.cut_robot(Path(robot.urdf_path)))}
+            self.robot_uids = type(robot.__name__, (OriginalRobot, robot), own)
         super()._load_agent(options)
 
     def _load_scene(self, options: dict[str, Any]) -> None:
         super()._load_scene(options)
         for body in self._bodies():
             body.linear_damping = body.angular_damping = DAMPING
+
+    def _build_actor_helper(
+        self, model_id: str, scale: float = 1, kinematic: bool = False, initial_pose: sapien.Pose | None = None
+    ) -> Any:
+        """As ManiSkill's, with the collision mesh in its parts. MS2 custom_scenes/base_env.py:411-443."""
+        folder = base_env.BRIDGE_DATASET_ASSET_PATH / "custom/models" / model_id
+        builder = self.scene.create_actor_builder()
+        builder.add_multiple_convex_collisions_from_file(
+            filename=str(parts.cut_file(folder / "collision.obj")),
+            scale=[scale] * 3,
+            material=PhysxMaterial(self.obj_static_friction, self.obj_dynamic_friction, 0.0),
+            density=self.model_db[model_id].get("density", 1000),
+        )
+        looks = next(folder / name for name in VISUALS if (folder / name).is_file())
+        builder.add_visual_from_file(filename=str(looks), scale=[scale] * 3)
+        builder.initial_pose = initial_pose or sapien.Pose()
+        return builder.build_kinematic(name=model_id) if kinematic else builder.build(name=model_id)
 
     def _initialize_episode(self, env_idx: torch.Tensor, options: dict[str, Any]) -> None:
         """Drop the objects upright, let them settle, then bring the robot. MS2 move_near_in_scene.py:268-340."""

@@ -1,0 +1,158 @@
+"""Times one cycle (plan, action, verdict) on a Gemma-3-architecture model, against three plain `generate` calls.
+
+The tokens are the same in every line of the table, and the script checks that they are; what differs is what was
+computed to get them. Weights are random: the time of a step does not depend on what they say.
+
+    python benchmarks/cycle_latency.py --cycles 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vlm2vla_sim.language.formats import get_format
+from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, verify_prompt
+from vlm2vla_sim.policies.base import Question, Sampling
+from vlm2vla_sim.policies.hf_decode import Counts, Decoder, Tricks
+from vlm2vla_sim.policies.hf_model import HfModel, HfSettings
+from vlm2vla_sim.policies.hf_random import LIKE_4B, LIKE_12B, TINY, save_random_model
+from vlm2vla_sim.policies.verifier import VERDICTS
+
+SUBTASK, FOLLOWING = "grasp the carrot", "put the carrot on the plate"
+PLAN = "move down and slightly forward, then close the gripper"
+"""What the action prompt holds, instead of the letters that a random model plans with."""
+
+SIZES = {"4b": LIKE_4B, "12b": LIKE_12B, "tiny": TINY}
+"""The last one answers in milliseconds and is for trying this script."""
+
+
+ALL = Tricks()
+
+
+@dataclass(frozen=True)
+class Way:
+    """One line of the table."""
+
+    name: str
+    fast: bool
+    tricks: Tricks = ALL
+
+
+WAYS = (
+    Way("three plain generate calls", fast=False),
+    Way("own loop, no trick", fast=True, tricks=Tricks(images=False, prefix=False, forced=False)),
+    Way("+ images encoded once", fast=True, tricks=Tricks(images=True, prefix=False, forced=False)),
+    Way("+ shared prefix kept", fast=True, tricks=Tricks(images=True, prefix=True, forced=False)),
+    Way("+ forced tokens appended", fast=True),
+)
+
+
+@dataclass
+class Run:
+    """What one way took so far."""
+
+    way: Way
+    decoder: Decoder | None
+    walls: list[float] = field(default_factory=list)
+    cpus: list[float] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.decoder is not None:
+            self.decoder.tricks = self.way.tricks
+
+    def note(self, wall: float, cpu: float, said: list[str], *, counts: bool) -> None:
+        """Keep what a cycle took; the first one, which warms up, does not count."""
+        if counts:
+            self.walls.append(wall)
+            self.cpus.append(cpu)
+            self.said += said
+        elif self.decoder is not None:
+            self.decoder.counts = Counts()
+
+
+def main() -> None:
+    """Run every way over the same cycles."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cycles", type=int, default=3, help="timed cycles; one more comes before them, untimed")
+    parser.add_argument("--format", default="vlm2vla")
+    parser.add_argument("--plan-tokens", type=int, default=16, help="tokens of a plan at most")
+    parser.add_argument("--model", default="", help="a folder or hub name instead of the random model")
+    parser.add_argument("--like", choices=list(SIZES), default="4b", help="which real model's proportions it has")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="environments that are served together")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        name = options.model or str(save_random_model(Path(folder), SIZES[options.like]))
+        model = HfModel(HfSettings(name, dtype=options.dtype, max_batch=max(options.batch)))
+    millions = sum(weight.numel() for weight in model.model.parameters()) / 1e6
+    print(f"{millions:.0f} M parameters, {options.dtype}, {model.model.device}, {options.threads} threads")
+    lines = [line for batch in options.batch for line in measure(model, options, batch)]
+    if options.json:
+        print(json.dumps({"benchmark": "cycle_latency", "parameters_m": round(millions, 1), "lines": lines}))
+
+
+def measure(model: HfModel, options: argparse.Namespace, batch: int) -> list[dict[str, object]]:
+    """The table for one batch size. AssertionError when two ways differ in a token.
+
+    The ways take turns, cycle by cycle, so that another program on the machine slows all of them alike.
+    """
+    runs = [Run(way, model.new_decoder() if way.fast else None) for way in WAYS]
+    for number in range(options.cycles + 1):
+        for run in runs:
+            model.decoder = run.decoder
+            wall, cpu = time.perf_counter(), time.process_time()
+            said = run_cycle(model, options, batch, number=number)
+            run.note(time.perf_counter() - wall, time.process_time() - cpu, said, counts=number > 0)
+    print(f"batch {batch}")
+    print(f"{'':28} {'s/cycle/env':>11} {'CPU s':>7} {'speed-up':>8} {'images':>7} {'read':>6} {'steps':>6}")
+    lines = []
+    for run in runs:
+        assert run.said == runs[0].said, f"{run.way.name} says {run.said}, but {WAYS[0].name} said {runs[0].said}"
+        seconds, cpu = (float(np.median(times)) / batch for times in (run.walls, run.cpus))
+        faster = float(np.median(runs[0].walls)) / batch / seconds
+        computed = ("", "", "")
+        if run.decoder is not None:
+            counts = run.decoder.counts
+            computed = tuple(str(round(n / options.cycles)) for n in (counts.images, counts.read, counts.steps))
+        print(f"{run.way.name:28} {seconds:11.3f} {cpu:7.3f} {faster:7.2f}x " + "{:>7} {:>6} {:>6}".format(*computed))
+        line = {"way": run.way.name, "batch": batch, "seconds": round(seconds, 4), "cpu_seconds": round(cpu, 4)}
+        lines.append({**line, "speed_up": round(faster, 2)})
+    return lines
+
+
+def run_cycle(model: HfModel, options: argparse.Namespace, batch: int, *, number: int) -> list[str]:
+    """Plan, action and verdict, for each of `batch` environments; the picture after is the next cycle's before."""
+    said: list[str] = []
+    action_format = get_format(options.format)
+    pairs = [(picture(env, number), picture(env, number + 1)) for env in range(batch)]
+    plan = Question("plan", plan_prompt(SUBTASK), sampling=Sampling(max_tokens=options.plan_tokens))
+    action = Question(
+        "action", action_prompt(SUBTASK, PLAN, action_format), grammar=action_format.grammar(),
+        sampling=Sampling(max_tokens=96),
+    )  # fmt: skip
+    verdict = Question("verify", verify_prompt(SUBTASK, FOLLOWING), grammar=VERDICTS)
+    for question in (plan, action):
+        said += [s.text for s in model.answer([replace(question, images=pair[:1]) for pair in pairs])]
+    said += [s.text for s in model.answer([replace(verdict, images=pair) for pair in pairs])]
+    return said
+
+
+def picture(env: int, number: int) -> np.ndarray:
+    """(480, 640, 3) uint8: what environment `env` shows before cycle `number`."""
+    return np.random.default_rng([env, number]).integers(0, 256, (480, 640, 3), np.uint8)
+
+
+if __name__ == "__main__":
+    main()

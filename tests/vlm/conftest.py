@@ -1,0 +1,53 @@
+"""Random models for the tests of this folder, made once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vlm_lane import make_adapter
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that looks for a model on the hub is a mistake
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            # peft 0.21 asks transformers 5.23 for something by its old name.
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A tiny Gemma 3, as `from_pretrained` reads it."""
+    from vlm2vla_sim.policies.hf_random import save_random_model
+
+    return save_random_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def adapter_folder(tiny_folder, tmp_path_factory) -> Path:
+    """A LoRA adapter for it that changes what it says."""
+    return make_adapter(tiny_folder, tmp_path_factory.mktemp("adapter"), scale=0.5)
+
+
+@pytest.fixture
+def pictures() -> list[np.ndarray]:
+    """Six different (48, 64, 3) uint8 pictures."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(6)]

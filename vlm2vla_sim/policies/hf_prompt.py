@@ -1,0 +1,94 @@
+"""Turns a question into what a transformers model reads: tokens, and pixels for the places where images go.
+
+The stages of a cycle are different questions about the same image. To know how much of one was read for another
+already, every place of a prompt needs a name that is the same only if its content is the same: `Prompt.keys`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.policies.base import Question
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A question in tokens."""
+
+    ids: tuple[int, ...]
+    keys: tuple[Hashable, ...]
+    """One for each of `ids`: the token itself, or for an image's token which image, and which part of it."""
+    images: tuple[str, ...]
+    """A digest of each image, in the order in which they stand."""
+
+
+class PromptMaker:
+    """Writes prompts with a model's own processor and chat template."""
+
+    def __init__(self, processor: Any, *, image_token: int | None) -> None:
+        """image_token: the token that stands for a piece of an image; None for prompts of another form."""
+        self.processor = processor
+        self._image_token = image_token
+
+    def messages(self, question: Question) -> list[dict[str, Any]]:
+        """One user turn: the images, then the words."""
+        from PIL import Image
+
+        special = getattr(self.processor, "boi_token", None)
+        if special and special in question.prompt:
+            raise SettingError(
+                f"The prompt contains {special!r}, which marks an image; take it out of the instruction."
+            )
+        parts: list[dict[str, Any]] = [
+            {"type": "image", "image": Image.fromarray(check_image(image))} for image in question.images
+        ]
+        return [{"role": "user", "content": [*parts, {"type": "text", "text": question.prompt}]}]
+
+    def encode(self, question: Question) -> Prompt:
+        """The question in tokens, without touching a pixel; for Gemma 3's way to write images."""
+        text = self.processor.apply_chat_template(self.messages(question), tokenize=False, add_generation_prompt=True)
+        text = text.replace(self.processor.boi_token, self.processor.full_image_sequence)
+        ids = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        digests = tuple(map(digest, question.images))
+        places = self.processor.image_seq_length
+        keys: list[Hashable] = []
+        seen = 0
+        for token in ids:
+            if token == self._image_token:
+                keys.append((digests[seen // places], seen % places))
+                seen += 1
+            else:
+                keys.append(token)
+        if seen != places * len(digests):
+            raise SettingError(f"{len(digests)} images take {places * len(digests)} places; the prompt has {seen}.")
+        return Prompt(tuple(ids), tuple(keys), digests)
+
+    def pixels(self, image: np.ndarray) -> torch.Tensor:
+        """(1, 3, side, side) float32, as the vision tower takes them. image: (H, W, 3) uint8 RGB."""
+        from PIL import Image
+
+        made = self.processor.image_processor(images=[Image.fromarray(check_image(image))], return_tensors="pt")
+        return made["pixel_values"]
+
+
+def digest(image: np.ndarray) -> str:
+    """A name that two images share only if they are equal."""
+    image = np.ascontiguousarray(check_image(image))
+    return hashlib.blake2b(image.tobytes(), digest_size=16, salt=repr(image.shape).encode()[:16]).hexdigest()
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """`image`; SettingError unless it is (H, W, 3) uint8."""
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise SettingError(f"An image is {image.shape} {image.dtype}; expected (height, width, 3) uint8 RGB.")
+    return image

@@ -1,0 +1,84 @@
+"""A text model that knows the truth: it answers the loop's own prompts rightly, word by word, without looking.
+
+It shows that prompts, grammar, readers and the closed loop can solve a task between them, so that when a real model
+fails in the same loop, it is the model that failed. All it is told about the episode it reads from the prompts, as a
+model would; where things are it takes from the simulator. Its score is a ceiling, never a result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.language.formats import ActionFormat
+from vlm2vla_sim.language.prompts import ADVANCE, RETRY
+from vlm2vla_sim.policies import PolicyContext
+from vlm2vla_sim.policies.base import Policy, Question
+from vlm2vla_sim.policies.language_action import LanguageActionPolicy, LoopSettings
+from vlm2vla_sim.policies.scripted import ScriptedPolicy
+from vlm2vla_sim.policies.verifier import ModelVerifier, TruthVerifier
+from vlm2vla_sim.types import Decision, RobotState, SceneState, Stage
+
+_SUBTASK = re.compile(r"Its subtask: (.*)")
+_PLAN = re.compile(r"Its motion plan: (.*)")
+_CURRENT = re.compile(r"It was to do this: (.*)")
+
+
+class OracleModel:
+    """A `TextModel` for the loop's four questions."""
+
+    def __init__(
+        self, see: Callable[[], SceneState], robot: Callable[[], RobotState], action_format: ActionFormat
+    ) -> None:
+        """`see` and `robot` give ground truth as of the last step."""
+        self._see = see
+        self._hand = ScriptedPolicy(see, robot, action_format)
+        self._truth = TruthVerifier(see)
+        self._next: Decision | None = None
+
+    def answer(self, questions: Sequence[Question]) -> list[Stage]:
+        """See `TextModel.answer`."""
+        return [Stage(question.stage, self._say(question)) for question in questions]
+
+    def _say(self, question: Question) -> str:
+        said = {"subtasks": self._list, "plan": self._plan, "action": self._act, "verify": self._verify}
+        text = said[question.stage](question.prompt)
+        if question.grammar is not None and not re.fullmatch(question.grammar.regex, text):
+            raise AssertionError(f"The grammar of {question.stage!r} does not allow the right answer {text!r}.")
+        return text
+
+    def _list(self, prompt: str) -> str:
+        self._hand.reset("")
+        scene = self._see()
+        source, target = (body.name.replace("_", " ") for body in (scene.source, scene.target))
+        return f"1. Grasp the {source}.\n2. Put the {source} on the {target}."
+
+    def _plan(self, prompt: str) -> str:
+        _find(_SUBTASK, prompt)
+        self._next = self._hand.act({})
+        return self._next.plan if self._next else "stay where you are"
+
+    def _act(self, prompt: str) -> str:
+        plan = _find(_PLAN, prompt)
+        if self._next is None or self._next.plan != plan:
+            raise AssertionError(f"The action prompt holds the plan {plan!r}, not the one that was given.")
+        return self._next.action
+
+    def _verify(self, prompt: str) -> str:
+        return ADVANCE if self._truth.is_done(_find(_CURRENT, prompt)) else RETRY
+
+
+def make(context: PolicyContext) -> Policy:
+    """The factory behind "oracle" in `policies.POLICIES`."""
+    if context.see is None or context.robot is None:
+        raise SettingError("The oracle needs ground truth, which this backend does not have. Use another policy.")
+    model = OracleModel(context.see, context.robot, context.action_format)
+    return LanguageActionPolicy(model, context.action_format, ModelVerifier(model), settings=LoopSettings())
+
+
+def _find(pattern: re.Pattern[str], prompt: str) -> str:
+    found = pattern.search(prompt)
+    if found is None:
+        raise AssertionError(f"The prompt holds nothing like {pattern.pattern!r}: {prompt[:200]!r}.")
+    return found.group(1)
