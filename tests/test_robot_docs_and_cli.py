@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,9 +55,20 @@ def test_a_script_of_faults_is_read_and_a_wrong_one_is_a_sentence(tmp_path):
         read_script(path)
 
 
+@contextmanager
+def running(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A `vlm2vla` command in a process of its own, which does not outlive the test."""
+    command = [sys.executable, "-m", "vlm2vla_sim.cli", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_a_rehearsal_by_command_line_on_a_stand_in(tmp_path, capsys, monkeypatch):
-    command = [sys.executable, "-m", "vlm2vla_sim.cli", "robot", "stand-in", "--port", "0", "--truth-port", "0"]
-    with subprocess.Popen([*command, "--clock", "lockstep"], stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:
+    options = ("--port", "0", "--truth-port", "0", "--clock", "lockstep")
+    with running("robot", "stand-in", *options) as server:
         assert server.stderr is not None
         said = server.stderr.readline()
         found = re.search(r"127\.0\.0\.1:(\d+), state channel (\S+?)\. Ctrl-C", said)
@@ -78,8 +91,7 @@ def test_a_rehearsal_by_command_line_on_a_stand_in(tmp_path, capsys, monkeypatch
 def test_the_watch_command_serves_until_ctrl_c(tmp_path):
     import urllib.request
 
-    command = [sys.executable, "-m", "vlm2vla_sim.cli", "watch", str(tmp_path), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:
+    with running("watch", str(tmp_path), "--port", "0") as server:
         assert server.stderr is not None
         url = re.search(r"http://\S+", server.stderr.readline())
         assert url

@@ -15,7 +15,7 @@ import pytest
 from robot_bench import stand_in
 
 from vlm2vla_sim.envs import frames
-from vlm2vla_sim.envs.base import BACKENDS, WidowXEnv
+from vlm2vla_sim.envs.base import BACKENDS, REAL_BACKENDS, WidowXEnv
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import ActionError, AssetsError, MissingExtraError, RendererError
 
@@ -58,6 +58,11 @@ def env(make_env: MakeEnv) -> WidowXEnv:
     env = make_env("carrot_on_plate")
     env.reset(options={"episode_id": 0})
     return env
+
+
+def real(env: WidowXEnv) -> bool:
+    """Whether this is a real arm, or stands for one."""
+    return env.backend_name in REAL_BACKENDS
 
 
 def go(env: WidowXEnv, *parts: float, steps: int = 1, settle: int = 5) -> np.ndarray:
@@ -110,11 +115,11 @@ def test_a_positive_turn_is_counterclockwise_from_above(env, sign):
 
 
 def test_the_gripper_closes_at_zero_and_opens_at_one(env):
-    assert env.unwrapped.status.robot.gripper == pytest.approx(1.0, abs=0.05)
+    assert env.unwrapped.status.robot.gripper == pytest.approx(1.0, abs=0.1)  # the real gripper stops at 0.91
     go(env, *HOLD[:6], 0.0)
     assert env.unwrapped.status.robot.gripper == pytest.approx(0.0, abs=0.05)
     go(env, *HOLD[:6], 1.0)
-    assert env.unwrapped.status.robot.gripper == pytest.approx(1.0, abs=0.05)
+    assert env.unwrapped.status.robot.gripper == pytest.approx(1.0, abs=0.1)
 
 
 def test_the_state_is_what_the_status_says(env):
@@ -144,8 +149,10 @@ def test_the_same_episode_starts_the_same_again(env):
     first, _ = env.reset(seed=0, options={"episode_id": 4})
     env.step(np.array([0.05, 0.02, -0.03, 0, 0, 0, 0], np.float32))
     second, _ = env.reset(seed=0, options={"episode_id": 4})
-    np.testing.assert_array_equal(first["pixels"]["primary"], second["pixels"]["primary"])
-    np.testing.assert_array_equal(first["agent_pos"], second["agent_pos"])
+    difference = np.abs(first["pixels"]["primary"].astype(int) - second["pixels"]["primary"])
+    # A real camera has noise, and an arm comes back to its start within millimetres.
+    assert difference.mean() < 1.5 if real(env) else difference.max() == 0
+    np.testing.assert_allclose(first["agent_pos"], second["agent_pos"], atol=0.005 if real(env) else 0)
 
 
 def test_a_picture_once_given_stays_as_it_was(env):

@@ -58,6 +58,8 @@ class Session:
     """Leave the videos out."""
     truth: str = ""
     """A stand-in's state channel, for rehearsals with the scripted policy."""
+    json: bool = False
+    """Print what became of it as one line of JSON."""
 
     def __call__(self) -> Answer:
         """Run it."""
