@@ -4,6 +4,8 @@
 #   make test          the tests that need nothing but the base package
 #   make check         what CI runs before the tests: format, lint, types, spelling
 #   make test-simpler  the tests of the true SIMPLER scenes (installs ManiSkill 3; needs the assets, see README)
+#   make test-robot    the tests of the real robot's backend (installs pyzmq, lz4, OpenCV; the live view needs Chromium)
+#   make test-vlm      the tests of language models as policies (installs torch, transformers, peft)
 #   make env           only make .venv and install
 #
 # PYTHON     the interpreter .venv is made with
@@ -19,8 +21,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 DEV := codespell hypothesis llguidance "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff
 PACKAGE := vlm2vla_sim tests benchmarks
+ROBOT_TESTS := $(wildcard tests/test_bridge_*.py tests/test_robot_*.py) tests/test_session.py tests/test_watch.py
 
-.PHONY: env demo test check format test-simpler clean
+.PHONY: env demo test check format test-simpler test-robot test-vlm clean
 
 env: $(VENV)/.base
 
@@ -37,8 +40,19 @@ $(VENV)/.dev: $(VENV)/.base
 	$(PIP) $(DEV)
 	touch $@
 
-$(VENV)/.simpler: $(VENV)/.dev
+$(VENV)/.torch: $(VENV)/.dev
 	$(PIP) $(TORCH)
+	touch $@
+
+$(VENV)/.robot: $(VENV)/.dev
+	$(PIP) --editable '.[robot]'
+	touch $@
+
+$(VENV)/.vlm: $(VENV)/.torch
+	$(PIP) --editable '.[vlm]'
+	touch $@
+
+$(VENV)/.simpler: $(VENV)/.torch
 	$(PIP) --editable '.[simpler]'
 	touch $@
 
@@ -60,6 +74,12 @@ format: $(VENV)/.dev
 
 test-simpler: $(VENV)/.simpler
 	$(BIN)/python -m pytest tests/simpler
+
+test-robot: $(VENV)/.robot
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ROBOT_TESTS)
+
+test-vlm: $(VENV)/.vlm
+	$(BIN)/python -m pytest tests/vlm tests/policies tests/test_model_needs.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml

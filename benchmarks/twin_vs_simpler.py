@@ -2,10 +2,10 @@
 
     python benchmarks/twin_vs_simpler.py --out runs/twin_vs_simpler
 
-Needs the extra [simpler] and SIMPLER's assets. For every task: the robot's mask and the objects' colours at the reset of
-episode 0, where the objects lie at the reset of all 24 episodes, and 20 sequences of actions, recorded on SIMPLER from
-the scripted policy with 1 cm of noise (grasps that succeed, miss and push), played back on the twin. A second set of
-20 random sequences, in any direction and with any turn, is reported apart.
+Needs the extra [simpler] and SIMPLER's assets. For every task: the robot's mask and the objects' colours at the reset
+of episode 0, where the objects lie at the reset of all 24 episodes, and 20 sequences of actions, recorded on SIMPLER
+from the scripted policy with 1 cm of noise (grasps that succeed, miss and push), played back on the twin. A second set
+of 20 random sequences, in any direction and with any turn, is reported apart.
 """
 
 from __future__ import annotations

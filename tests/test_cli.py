@@ -46,7 +46,8 @@ def test_every_command_explains_itself(vlm2vla, name):
     status, out, _ = vlm2vla(name, "--help")
     assert status == 0
     assert f"usage: vlm2vla {name}" in out
-    assert "--json" in out
+    # "robot" is a family whose members say it, and "watch" a server that has nothing to say.
+    assert "--json" in out or name in ("robot", "watch")
 
 
 def test_no_command_is_wrong_usage_and_shows_the_commands(vlm2vla):

@@ -22,6 +22,8 @@ COMMANDS = {
     "tasks": ("vlm2vla_sim.commands.tasks:tasks", "the tasks, their instructions and lengths"),
     "formats": ("vlm2vla_sim.commands.formats:formats", "what a sentence means, and how every format would write it"),
     "assets": ("vlm2vla_sim.commands.assets:assets", "SIMPLER's meshes and photos: status, download, link DIR"),
+    "robot": ("vlm2vla_sim.commands.robot:robot", "a real WidowX: sessions, a stand-in, a link that breaks, sleep"),
+    "watch": ("vlm2vla_sim.commands.watch:watch", "a session live in the browser, with the operator's buttons"),
     "serve-model": ("vlm2vla_sim.commands.serve_model:serve_model", "offer a model to others, in the way of OpenAI"),
     "doctor": ("vlm2vla_sim.commands.doctor:doctor", "what is installed, what works, what to do about the rest"),
 }

@@ -6,16 +6,19 @@ a model for every episode would cost more than the episode.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from vlm2vla_sim.envs.tasks import get_task
+from vlm2vla_sim.envs.base import REAL_BACKENDS, find_task
 from vlm2vla_sim.errors import BackendFaultError
+from vlm2vla_sim.operator import Operator, StreamAnswers
 from vlm2vla_sim.rollout import run_episode
 from vlm2vla_sim.run_folder import RunSettings
+from vlm2vla_sim.session import attended
 from vlm2vla_sim.subject import Subject, episode_seed, make_policy
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -58,7 +61,7 @@ class Job:
             policy=settings.policy,
             action_format=settings.action_format,
             layouts=settings.layouts,
-            instruction=get_task(item.task).instruction,
+            instruction=find_task(item.task, settings.backend).instruction,
             outcome=Outcome.ERROR,
             noise_cm=settings.noise_cm,
             reason=reason,
@@ -71,7 +74,13 @@ def make_env(settings: RunSettings, task: str) -> gym.Env[Any, Any]:
         "image_size": settings.image_size,
         "quality": settings.quality,
     } | settings.backend_options
-    return gym.make(get_task(task).env_id, backend=settings.backend, **options)
+    found = find_task(task, settings.backend)
+    own = {"task": task} if found.own else {}
+    return gym.make(found.env_id, backend=settings.backend, **own, **options)
+
+
+def _say(words: str) -> None:
+    print(words, end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
 class EpisodeRunner:
@@ -82,9 +91,20 @@ class EpisodeRunner:
         self._task: str | None = None
         self._env: gym.Env[Any, Any] | None = None
         self._policy: Policy | None = None
+        self._operator: Operator | None = None
 
     def run(self, item: Item) -> EpisodeResult:
         """The result of one episode; errors that would meet every episode are raised."""
+        settings = self._job.settings
+        if settings.backend not in REAL_BACKENDS or settings.backend_options.get("truth"):
+            return self._run_once(item)
+        if self._operator is None:
+            self._operator = Operator([StreamAnswers(sys.stdin)], say=_say)
+        return attended(
+            lambda: self._run_once(item), lambda: self._prepare(item.task)[0], self._operator, item.episode_id
+        )
+
+    def _run_once(self, item: Item) -> EpisodeResult:
         settings = self._job.settings
         env, policy = self._prepare(item.task)
         result = run_episode(

@@ -51,6 +51,19 @@ class BackendFaultError(Vlm2VlaError):
     """The simulator, the link or the robot failed: an infrastructure fault, never the policy's failure."""
 
 
+class WireError(BackendFaultError):
+    """A frame of the Bridge robot's wire that is not read: cut off, too large, or asking for something to be run."""
+
+
+class LinkLostError(BackendFaultError):
+    """An answer of the robot did not come, or cannot be believed: the episode ends truncated and is run again."""
+
+    def __init__(self, message: str, *, reason: str = "link_lost") -> None:
+        super().__init__(message)
+        self.reason = reason
+        """What `info["reason"]` says: "link_lost", "camera_stale", "robot_fault"."""
+
+
 class SettingError(Vlm2VlaError, ValueError):
     """A setting that makes no sense, or that contradicts another one."""
 

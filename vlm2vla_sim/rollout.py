@@ -255,6 +255,8 @@ class _Run:
 
     def _step(self, delta: np.ndarray) -> None:
         self._observation, _, terminated, truncated, self.info = self._env.step(delta)
+        if "fault" in self.info:
+            raise BackendFaultError(f"{self.info['reason']}: {self.info['fault']}")
         self._steps_made += 1
         self._clipped_steps += bool(self.info["clipped"])
         if self._first_success is None and self.info["is_success"]:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vlm2vla_sim.envs.base import load_backend
-from vlm2vla_sim.envs.tasks import TASKS, get_task
+from vlm2vla_sim.envs.base import REAL_BACKENDS, find_task, load_backend
+from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.episodes import EpisodeRunner, Item, Job
 from vlm2vla_sim.errors import EpisodeError, SettingError, unknown_name
 from vlm2vla_sim.policies import check_policy
@@ -89,12 +89,14 @@ def run_suite(
         raise SettingError(f"The time limit of an episode is {episode_timeout} s; expected more than 0.")
     alone = settings.backend in ISOLATED_BACKENDS
     isolated = alone if isolate is None else isolate or alone
+    if settings.backend in REAL_BACKENDS and (workers > 1 or isolated):
+        raise SettingError("There is one robot and one person beside it: run with one worker, not isolated.")
     folder = RunFolder(default_folder(settings) if out is None else Path(out), settings, resume=resume)
     with closing(folder):
         job = Job(settings, folder.videos if video else None, folder.logs)
         done = {(result.task, result.episode_id) for result in folder.earlier}
         items = [Item(task, k) for task in settings.tasks for k in range(settings.episodes)]
-        todo = [item for item in items if (item.task, item.episode_id) not in done]
+        todo = [i for i in items if (find_task(i.task, settings.backend).name, i.episode_id) not in done]
         if workers == 1 and not isolated:
             episodes = _run_here(job, todo)
         else:
@@ -104,19 +106,19 @@ def run_suite(
 
 def check_settings(settings: RunSettings) -> RunSettings:
     """The same settings with tasks by name; an error names whatever no episode could be run with."""
-    tasks = [get_task(name) for name in settings.tasks]
+    tasks = [find_task(name, settings.backend) for name in settings.tasks]
     _check_options(settings)
     check_policy(settings.policy, settings.policy_options)
     find_format(settings.action_format, settings.policy_options)
     if settings.layouts not in ("grid", "random"):
         raise SettingError(f"layouts is {settings.layouts!r}; expected 'grid' or 'random'.")
     for task in tasks:
-        if settings.layouts == "grid" and settings.episodes > len(task.layouts):
+        if settings.layouts == "grid" and settings.episodes > len(task.layouts) and not task.own:
             raise EpisodeError(
                 f"{settings.episodes} episodes of {task.name} were asked for, but SIMPLER's grid has "
                 f"{len(task.layouts)}. Ask for at most that many, or for random layouts (--layouts random)."
             )
-    return settings.with_tasks(task.name for task in tasks)
+    return settings.with_tasks(task.instruction if task.own else task.name for task in tasks)
 
 
 def _check_options(settings: RunSettings) -> None:

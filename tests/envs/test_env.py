@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 
 import vlm2vla_sim
 from vlm2vla_sim.envs.base import WidowXEnv, load_backend
-from vlm2vla_sim.envs.tasks import TASKS
+from vlm2vla_sim.envs.tasks import OWN_TASK_ID, TASKS
 from vlm2vla_sim.errors import ActionError, EpisodeError, UnknownNameError
 
 SMALL = (32, 48)
@@ -50,7 +50,9 @@ env = gymnasium.make("vlm2vla_sim:{CARROT}", backend="point", image_size=(32, 48
 print(sorted(i for i in gymnasium.registry if i.startswith("vlm2vla/")), env.unwrapped.task_description)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{sorted(task.env_id for task in TASKS.values())} put carrot on plate"
+    assert (
+        done.stdout.strip() == f"{sorted([OWN_TASK_ID, *(task.env_id for task in TASKS.values())])} put carrot on plate"
+    )
 
 
 def test_the_spaces_are_what_the_observation_and_the_action_are(env):

@@ -6,10 +6,12 @@ than this file offers.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -18,8 +20,8 @@ from gymnasium import spaces
 
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.judge import Judge, Verdict
-from vlm2vla_sim.envs.tasks import Layout, Task, get_task
-from vlm2vla_sim.errors import EpisodeError, unknown_name
+from vlm2vla_sim.envs.tasks import TASKS, Layout, Task, get_task, own_task
+from vlm2vla_sim.errors import EpisodeError, LinkLostError, unknown_name
 from vlm2vla_sim.types import SceneState, Status
 
 Observation = dict[str, Any]
@@ -32,8 +34,12 @@ BACKENDS = {
     "mujoco": "vlm2vla_sim.envs.mujoco.backend:MujocoBackend",
     "simpler": "vlm2vla_sim.envs.simpler.backend:SimplerBackend",
     "point": "vlm2vla_sim.testing:PointBackend",
+    "bridge": "vlm2vla_sim.envs.bridge.backend:BridgeBackend",
 }
 """Name -> "module:class". The module is imported when the backend is asked for, not before."""
+
+REAL_BACKENDS = frozenset({"bridge"})
+"""Backends with a person beside them, who can arrange and judge a task in any words."""
 
 RESET_OPTIONS = ("episode_id", "layout")
 
@@ -86,8 +92,9 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
     ) -> None:
         """Make the environment; the simulator itself starts at the first `reset`.
 
-        task: a name of `tasks.TASKS` or its environment id. backend: a name of `BACKENDS`. image_size: (height, width);
-        None draws no pictures, for policies that do not look: the observation then has "agent_pos" only.
+        task: a name of `tasks.TASKS` or its environment id; on a real robot also any instruction. backend: a name of
+        `BACKENDS`. image_size: (height, width); None draws no pictures, for policies that do not look: the observation
+        then has "agent_pos" only.
         quality: "fast", or "high" with cast shadows and smooth edges. layouts: what `reset` draws when it is not told,
         "grid" (one of SIMPLER's episodes) or "random" (anywhere in the task's region).
         backend_options: handed to the backend.
@@ -96,7 +103,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
             raise unknown_name("kind of layouts", layouts, ("grid", "random"))
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise unknown_name("render mode", render_mode, self.metadata["render_modes"])
-        self.spec_task: Task = get_task(task)
+        self.spec_task: Task = find_task(task, backend)
         self.backend_name = backend
         self.render_mode = render_mode
         self.layouts = layouts
@@ -106,9 +113,10 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self._backend = load_backend(backend)(self.spec_task, image_size=image_size, quality=quality, **backend_options)
         self._status: Status | None = None
         self._judge: Judge | None = None
+        self._observation: Observation = {}
         self._frame: np.ndarray | None = None
         self._episode_id = -1
-        self.observation_space = observation_space(image_size)
+        self.observation_space = observation_space(image_size, getattr(self._backend, "camera_sizes", {}))
         bound = [motion.MAX_STEP] * 3 + [motion.MAX_TURN] * 3
         self.action_space = spaces.Box(
             np.array([-b for b in bound] + [0], np.float32), np.array([*bound, 1], np.float32)
@@ -157,19 +165,27 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self._backend.reset(layout, self.np_random)
         status = self._status = self._backend.status()
         self._judge = Judge(self.spec_task, status.scene) if status.scene else None
-        observation = self._observe()
-        return observation, self._info(None, clipped=False)
+        self._observation = self._observe()
+        return self._observation, self._info(None, clipped=False)
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """One control step, a fifth of a second. ActionError for a wrong shape or a number that is not finite."""
+        """One control step, a fifth of a second. ActionError for a wrong shape or a number that is not finite.
+
+        When a real robot falls silent the episode ends truncated with info["reason"]; the observation is the last one.
+        """
         target = self.status.robot.target.position
         delta, clipped = motion.limit(action, target=target, workspace=self.spec_task.scene.workspace)
-        self._backend.move(delta)
-        status = self._status = self._backend.status()
+        try:
+            self._backend.move(delta)
+            status = self._status = self._backend.status()
+            self._observation = self._observe()
+        except LinkLostError as lost:
+            info = self._info(None, clipped=clipped) | {"reason": lost.reason, "fault": str(lost)}
+            return copy.deepcopy(self._observation), 0.0, False, True, info
         verdict = self._judge.judge(status.scene) if self._judge and status.scene else None
         success = verdict is not None and verdict.success
         info = self._info(verdict, clipped=clipped)
-        return self._observe(), float(success), self._terminate_on_success and success, False, info
+        return self._observation, float(success), self._terminate_on_success and success, False, info
 
     def render(self) -> np.ndarray | None:
         """The latest camera picture, (H, W, 3) uint8 RGB, if render_mode is "rgb_array"."""
@@ -210,6 +226,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
             "is_success": flags["success"],
             "clipped": clipped,
             **flags,
+            # What only this backend has to say: the age of a real camera's frame, a stall.
+            **getattr(self._backend, "report", dict)(),
         }
 
     def scene_state(self) -> SceneState:
@@ -217,6 +235,13 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         if self.status.scene is None:
             raise EpisodeError(f"The backend {self.backend_name!r} does not know where the objects are.")
         return self.status.scene
+
+
+def find_task(task: str, backend: str) -> Task:
+    """The task of that name or id; on a real robot also one made of any other words (`tasks.own_task`)."""
+    known = task in TASKS or any(task == known.env_id for known in TASKS.values())
+    # A single word is a name, and most likely a misspelt one.
+    return own_task(task) if backend in REAL_BACKENDS and not known and " " in task.strip() else get_task(task)
 
 
 def load_backend(name: str) -> Any:
@@ -248,14 +273,20 @@ def check_options(backend: str, options: Iterable[str]) -> None:
             raise unknown_name(f"option of the environment on the backend {backend!r}", name, known)
 
 
-def observation_space(image_size: tuple[int, int] | None) -> spaces.Dict:
-    """The space of `Observation`; without "pixels" if there is no image size."""
+def observation_space(
+    image_size: tuple[int, int] | None, cameras: Mapping[str, tuple[int, int]] = MappingProxyType({})
+) -> spaces.Dict:
+    """The space of `Observation`; without "pixels" if there is no image size.
+
+    cameras: (height, width) of every camera besides "primary".
+    """
     # Generous but finite: metres, radians (Euler angles reach +-pi), opening.
     low = np.array([-1, -1, -1, -np.pi, -np.pi, -np.pi, 0], np.float32)
     high = np.array([1, 1, 1, np.pi, np.pi, np.pi, 1], np.float32)
     parts: dict[str, spaces.Space[Any]] = {"agent_pos": spaces.Box(low, high)}
     if image_size is not None:
-        parts["pixels"] = spaces.Dict({"primary": spaces.Box(0, 255, (*image_size, 3), np.uint8)})
+        sizes = {"primary": image_size, **cameras}
+        parts["pixels"] = spaces.Dict({name: spaces.Box(0, 255, (*size, 3), np.uint8) for name, size in sizes.items()})
     return spaces.Dict(parts)
 
 

@@ -214,3 +214,63 @@ def advance_target(target: Pose, measured: Pose, delta: np.ndarray) -> Pose:
     position = pivot + quaternion_to_matrix(turn) @ (target.position - pivot) + delta[:3]
     quaternion = multiply(turn, target.quaternion)
     return Pose(position, quaternion / np.linalg.norm(quaternion))
+
+
+# The Bridge robot -----------------------------------------------------------------------------------------------------
+# rail-berkeley/bridge_data_robot@a902e5b: transformation_utils.py:142-158, custom_gripper_controller.py
+
+BRIDGE_FINGER_LOW, BRIDGE_FINGER_HIGH = 0.010, 0.035
+"""[m] what the Bridge robot calls gripper 0 and 1. The fingers stop at 0.015, so that fully closed reads 0.20."""
+
+
+def opening_from_bridge(reading: float) -> float:
+    """The Bridge robot's gripper reading (0.20 closed .. 1.08 open) -> opening, 0 closed .. 1 open."""
+    return opening_from_finger(BRIDGE_FINGER_LOW + reading * (BRIDGE_FINGER_HIGH - BRIDGE_FINGER_LOW))
+
+
+def finger_to_bridge(finger: float) -> float:
+    """Finger joint position [m] -> the Bridge robot's gripper reading."""
+    return (finger - BRIDGE_FINGER_LOW) / (BRIDGE_FINGER_HIGH - BRIDGE_FINGER_LOW)
+
+
+def pose_from_bridge(state: np.ndarray) -> Pose:
+    """Its state x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down] -> the gripper's pose."""
+    rotation = euler_sxyz_to_matrix(np.asarray(state[3:6], dtype=np.float64)) @ BRIDGE_GRIPPER_DOWN
+    return Pose(np.asarray(state[:3], dtype=np.float64), matrix_to_quaternion(rotation))
+
+
+def pose_to_bridge(pose: Pose) -> np.ndarray:
+    """A gripper pose -> (6,) float64 x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down], as in its state."""
+    euler = matrix_to_euler_sxyz(quaternion_to_matrix(pose.quaternion) @ BRIDGE_GRIPPER_DOWN.T)
+    return np.concatenate([pose.position, euler])
+
+
+def pose_to_matrix(pose: Pose) -> np.ndarray:
+    """A gripper pose -> (4, 4) float64 homogeneous matrix, which its `move` takes in place of Euler angles."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = quaternion_to_matrix(pose.quaternion), pose.position
+    return matrix
+
+
+def pose_from_matrix(matrix: np.ndarray) -> Pose:
+    """(4, 4) homogeneous matrix -> pose."""
+    return Pose(matrix[:3, 3], matrix_to_quaternion(matrix[:3, :3]))
+
+
+def action_to_bridge(delta: np.ndarray) -> np.ndarray:
+    """Our action (`types.ACTION_SIZE`) -> its `step_action`: the rotation vector as Euler angles, the rest as it is."""
+    return np.concatenate([delta[:3], rotvec_to_euler_sxyz(delta[3:6]), [delta[6]]])
+
+
+def action_from_bridge(action: np.ndarray) -> np.ndarray:
+    """Its `step_action` -> our action."""
+    return np.concatenate([action[:3], euler_sxyz_to_rotvec(action[3:6]), [action[6]]])
+
+
+def picture_from_bridge(decoded: np.ndarray) -> np.ndarray:
+    """Its JPEG as a decoder that keeps the standard's colours hands it out, (H, W, 3) RGB -> the true RGB.
+
+    The server hands RGB to an encoder that takes BGR, so that in the file red and blue are exchanged.
+    robot_base_env.py:392
+    """
+    return np.ascontiguousarray(decoded[..., ::-1])

@@ -8,6 +8,7 @@ one would not mean the same as a score on another. MS2 below is simpler-env/Mani
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +91,8 @@ class Task:
     """[m] how much higher than touching the source may be and still be on the target (`z_flag_required_offset`)."""
     only_target_contact: bool
     """Whether the source may touch only the target and the robot (`success_require_src_completely_on_target`)."""
+    own: bool = False
+    """A task in the user's own words: a person arranges the scene and says whether it was done (see `own_task`)."""
 
     def layout(self, episode_id: int) -> Layout:
         """The layout of one of SIMPLER's episodes; EpisodeError if there is no such episode."""
@@ -97,6 +100,8 @@ class Task:
             raise EpisodeError(
                 f"episode_id is {episode_id!r}; expected a whole number from 0 to {len(self.layouts) - 1}."
             )
+        if self.own and episode_id >= 0:
+            return self.layouts[0]
         if not 0 <= episode_id < len(self.layouts):
             raise EpisodeError(
                 f"{self.name} has no episode {episode_id}: SIMPLER's grid has {len(self.layouts)} episodes, "
@@ -243,3 +248,34 @@ def get_task(name: str) -> Task:
         if name in (task.name, task.env_id):
             return task
     raise unknown_name("task", name, TASKS)
+
+
+OWN_TASK_ID = "vlm2vla/WidowX-v0"
+"""Gymnasium id of an environment whose task is a sentence: `gym.make(OWN_TASK_ID, task="...", backend="bridge")`."""
+
+
+def own_task(instruction: str, max_steps: int = 60) -> Task:
+    """A task that is only its instruction, for a robot with a person beside it; EpisodeError for an empty one.
+
+    Where the objects are, nobody knows but the person: the layout and the objects of the result stand for nothing.
+    """
+    words = " ".join(instruction.split())
+    if not words or len(words) > 300:
+        raise EpisodeError(f"The task is {instruction[:80]!r}; expected an instruction of 1 to 300 characters.")
+    name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:60] or "own_task"
+    unknown = ObjectSpec("unknown", "", (0.03, 0.03, 0.03), 1000)
+    return Task(
+        name=name,
+        env_id=OWN_TASK_ID,
+        simpler_id="",
+        instruction=words,
+        max_steps=max_steps,
+        scene=TABLE,
+        source=unknown,
+        target=unknown,
+        layouts=(Layout((-0.16, 0.0), 0.0, (-0.16, 0.0)),),
+        region=_table_region(0.075, 0.0),
+        height_slack=0.0,
+        only_target_contact=False,
+        own=True,
+    )

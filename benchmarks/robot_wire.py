@@ -1,0 +1,141 @@
+"""What the wire costs: time of a step and of the look after it on a stand-in robot over loopback, and episodes at 5 Hz.
+
+    python benchmarks/robot_wire.py [--steps 200] [--episodes 2] [--json]
+
+First part: a stand-in that answers at once, its camera 480 x 640; the time of step plus observation as the client sees
+it, without the waiting that makes 5 Hz. Second part: the scripted speaking policy at 5 Hz on the wall clock, against a
+stand-in whose steps and looks take as long as the true server's (0.1 s, 0.08 s).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import vlm2vla_sim
+from vlm2vla_sim.envs.bridge.stand_in import StandInServer
+from vlm2vla_sim.envs.tasks import get_task
+
+TASK = "carrot_on_plate"
+
+
+def serve(**options: Any) -> tuple[StandInServer, Callable[[], None]]:
+    """A stand-in in a thread, and what ends it."""
+    made: list[StandInServer] = []
+    ready, stop = threading.Event(), threading.Event()
+
+    def work() -> None:
+        made.append(StandInServer(get_task(TASK), port=0, truth_port=0, **options))
+        ready.set()
+        made[0].serve(stop.is_set)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    ready.wait()
+
+    def end() -> None:
+        stop.set()
+        thread.join()
+
+    return made[0], end
+
+
+def measure_latency(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """[ms] of step plus look, as a client sees them, with the twin's physics and rendering, and without."""
+    server, end = serve(clock="lockstep")
+    env = gym.make(get_task(TASK).env_id, backend="bridge", port=server.port, period=0.0, max_episode_steps=steps + 10)
+    env.reset(seed=0)
+    whole, inside = [], []
+    robot = server.robot
+    shoot, run = robot._twin.shoot, robot._twin.run
+    spent = 0.0
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            nonlocal spent
+            started = time.perf_counter()
+            try:
+                return function(*args)
+            finally:
+                spent += time.perf_counter() - started
+
+        return call
+
+    robot._twin.shoot, robot._twin.run = timed(shoot), timed(run)  # type: ignore[method-assign]
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        action = np.concatenate([rng.uniform(-0.01, 0.01, 3), np.zeros(3), [1.0]]).astype(np.float32)
+        spent, started = 0.0, time.perf_counter()
+        env.step(action)
+        seconds = time.perf_counter() - started
+        whole.append(1000 * seconds)
+        inside.append(1000 * (seconds - spent))
+    env.close()
+    end()
+    return np.array(whole), np.array(inside)
+
+
+def run_episodes(count: int) -> tuple[int, float]:
+    """Successes at 5 Hz on the wall clock, and the mean control step [s]."""
+    server, end = serve(clock="wall")
+    address = server.truth_address
+    env = gym.make(get_task(TASK).env_id, backend="bridge", port=server.port, truth=address)
+    good, seconds, steps = 0, 0.0, 0
+    for episode in range(count):
+        env.reset(options={"episode_id": episode})
+        result = vlm2vla_sim.run_episode(env, "scripted", episode_id=episode)
+        good += result.success_at_end
+        seconds, steps = seconds + result.seconds, steps + result.steps
+        print(f"  episode {episode}: {result.outcome.value} {result.reason}", file=sys.stderr)
+    env.close()
+    end()
+    # A reset takes about 4.2 s of an episode; the rest are steps.
+    return good, (seconds - 4.2 * count) / max(steps, 1)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Latency of the robot's wire, and episodes at 5 Hz.")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--episodes", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    args = parser.parse_args()
+    whole, wire = measure_latency(args.steps)
+    good, period = run_episodes(args.episodes) if args.episodes else (0, float("nan"))
+    rows = [
+        ("step + look, wire and codec [ms]", f"{np.percentile(wire, 50):.1f}", f"{np.percentile(wire, 99):.1f}"),
+        (
+            "the same with the twin's physics and picture [ms]",
+            f"{np.percentile(whole, 50):.1f}",
+            f"{np.percentile(whole, 99):.1f}",
+        ),
+    ]
+    print(f"| over loopback, {args.steps} steps, 480 x 640 | p50 | p99 |\n|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    if args.episodes:
+        print(f"\nAt 5 Hz on the wall clock: {good} of {args.episodes} episodes, one control step every {period:.3f} s")
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "wire_p50_ms": float(np.percentile(wire, 50)),
+                    "wire_p99_ms": float(np.percentile(wire, 99)),
+                    "whole_p50_ms": float(np.percentile(whole, 50)),
+                    "successes": good,
+                    "episodes": args.episodes,
+                }
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()

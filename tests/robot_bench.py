@@ -1,0 +1,114 @@
+"""A stand-in robot and a proxy before it, in threads of the test's own process, for tests of the bridge backend."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+
+import vlm2vla_sim  # noqa: F401 - registers the environments
+from vlm2vla_sim.envs.bridge.faults import Fault, FaultProxy
+from vlm2vla_sim.envs.bridge.protocol import Timeouts
+from vlm2vla_sim.envs.bridge.stand_in import StandInServer
+from vlm2vla_sim.envs.bridge.truth import TruthClient
+from vlm2vla_sim.envs.tasks import get_task
+from vlm2vla_sim.errors import missing_extra
+
+QUICK = Timeouts(hash=0.4, obs=0.4, step=0.4, move=0.6, reset=3.0, init=5.0, resync=4.0)
+"""For a stand-in in lockstep, which answers everything but a reset within milliseconds."""
+CARROT = "vlm2vla/WidowXCarrotOnPlate-v0"
+
+
+def in_thread(make: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+    """Make and serve something in a thread of its own; it, and what stops it."""
+    made: list[Any] = []
+    ready, stop = threading.Event(), threading.Event()
+
+    def work() -> None:
+        try:
+            made.append(make())
+        finally:
+            ready.set()
+        made[0].serve(stop.is_set)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    ready.wait(30)
+
+    def end() -> None:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+    return made[0], end
+
+
+@dataclass
+class Bench:
+    """What a test works with."""
+
+    server: StandInServer
+    proxy: FaultProxy
+    truth: TruthClient
+
+    def env(self, task_id: str = CARROT, *, direct: bool = False, **options: Any) -> gym.Env[Any, Any]:
+        """An environment on the stand-in, through the proxy unless `direct`."""
+        port = self.server.port if direct else self.proxy.port
+        settings = {"period": 0.0, "timeouts": QUICK, "truth": self.server.truth_address, "max_frame_age": 0.15}
+        settings |= {"frame_timeout": 0.4, "image_size": (96, 128)} | options
+        return gym.make(task_id, backend="bridge", port=port, **settings)
+
+
+@contextmanager
+def bench(task: str = "carrot_on_plate", **options: Any) -> Iterator[Bench]:
+    """A stand-in and a proxy before it."""
+    options = {"image_size": (96, 128), "port": 0, "truth_port": 0} | options
+    server, end_server = in_thread(lambda: StandInServer(get_task(task), **options))
+    truth = TruthClient(server.truth_address)
+    hooks: dict[str, Any] = {
+        # Through the channel, so that it happens in the server's own thread, between two questions.
+        "on_restart": lambda: TruthOnce(server.truth_address).ask(type="restart", seconds=0.05),
+        "on_crash": lambda: TruthOnce(server.truth_address).ask(type="crash"),
+    }
+    proxy, end_proxy = in_thread(lambda: FaultProxy(server.port, **hooks))
+    try:
+        yield Bench(server, proxy, truth)
+    finally:
+        end_proxy()
+        truth.close()
+        end_server()
+
+
+@contextmanager
+def stand_in(task: str, image_size: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    """A stand-in robot before the scene of `task`; gives the options with which `backend="bridge"` finds it.
+
+    MissingExtraError where the packages of the extra are absent.
+    """
+    for package in ("zmq", "lz4", "cv2"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_extra("The Bridge robot's wire", package, "robot")
+    options = {"image_size": image_size, "port": 0, "truth_port": 0}
+    server, end = in_thread(lambda: StandInServer(get_task(task), **options))
+    try:
+        yield {"port": server.port, "truth": server.truth_address, "period": 0.0}
+    finally:
+        end()
+
+
+class TruthOnce(TruthClient):
+    """A channel for one question: sockets belong to one thread."""
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        try:
+            return super().ask(**request)
+        finally:
+            self.close()
+
+
+__all__ = ["CARROT", "QUICK", "Bench", "Fault", "bench", "in_thread", "stand_in"]

@@ -1,0 +1,86 @@
+"""The stand-in's state channel: what a simulator knows, for tests that need it, beside the wire and never on it.
+
+The scripted policy must see where the carrot is. A real robot has no such channel, and nothing in the wire's code knows
+of it. JSON over ZMQ on a port of its own, loopback only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from vlm2vla_sim.envs.tasks import Layout
+from vlm2vla_sim.errors import BackendFaultError, missing_extra
+from vlm2vla_sim.types import Body, Pose, SceneState
+
+TIMEOUT_MS = 20_000
+
+
+def scene_to_json(scene: SceneState) -> dict[str, Any]:
+    """Plain values for `scene_from_json`."""
+    bodies = {
+        name: {
+            "name": body.name,
+            "position": body.pose.position.tolist(),
+            "quaternion": body.pose.quaternion.tolist(),
+            "extents": body.extents.tolist(),
+        }
+        for name, body in (("source", scene.source), ("target", scene.target))
+    }
+    return {**bodies, "touching": sorted(scene.touching), "grasped": scene.grasped}
+
+
+def scene_from_json(values: dict[str, Any]) -> SceneState:
+    """The inverse of `scene_to_json`."""
+    source, target = (
+        Body(body["name"], Pose(body["position"], body["quaternion"]), np.array(body["extents"]))
+        for body in (values["source"], values["target"])
+    )
+    return SceneState(source, target, frozenset(values["touching"]), bool(values["grasped"]))
+
+
+def layout_from_json(values: dict[str, Any]) -> Layout:
+    """The layout in a request to place the objects."""
+    return Layout(tuple(values["source_xy"]), values["source_yaw"], tuple(values["target_xy"]), values["target_yaw"])
+
+
+class TruthClient:
+    """Asks a stand-in's state channel."""
+
+    def __init__(self, address: str) -> None:
+        """address: such as tcp://127.0.0.1:5600."""
+        try:
+            import zmq
+        except ImportError as error:
+            raise missing_extra("The stand-in's state channel", "pyzmq", "robot") from error
+        self._address, self._zmq = address, zmq
+        self._socket: Any = None
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """The answer to one request; BackendFaultError when there is none."""
+        if self._socket is None:
+            self._socket = self._zmq.Context.instance().socket(self._zmq.REQ)
+            self._socket.setsockopt(self._zmq.LINGER, 0)
+            self._socket.connect(self._address)
+        self._socket.send(json.dumps(request).encode())
+        if not self._socket.poll(TIMEOUT_MS):
+            self.close()
+            raise BackendFaultError(f"The stand-in's state channel {self._address} does not answer {request}.")
+        return json.loads(self._socket.recv())
+
+    def place(self, layout: Layout) -> None:
+        """Put the objects where `layout` says."""
+        self.ask(type="place", layout=dataclasses.asdict(layout))
+
+    def scene(self) -> SceneState:
+        """Where everything is."""
+        return scene_from_json(self.ask(type="scene"))
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

@@ -1,0 +1,219 @@
+"""The person beside the robot: arranges the scene, says how it went, and may stop it; or a file that answers for them.
+
+On a real arm nobody else knows whether the carrot lies on the plate. Were the questions asked by each script in its own
+way, an empty line would be a success here and a failure there, and the end of a pipe a success somewhere.
+
+Answers to "did it succeed?": y, n, 0 to 100 (how far it got), r (redo: this trial does not count), a (abort: stop the
+session), "note ..." (kept with the trial; the question is asked again). The end of the input is an abort.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from vlm2vla_sim.errors import EpisodeAbortedError
+
+BUTTONS = {"success": "y", "failure": "n", "redo": "r", "stop": "a", "start": ""}
+"""What a button of the live view says."""
+HELP = "y success, n failure, 0-100 how far, r redo, a abort, note TEXT"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the person said about a trial."""
+
+    word: str
+    """"success", "failure", "partial", "redo" or "abort"."""
+    score: float = 0.0
+    """0 .. 100."""
+    notes: tuple[str, ...] = ()
+    automatic: bool = False
+    """The backend knew, and nobody was asked."""
+
+
+class Answers(Protocol):
+    """Where answers come from."""
+
+    def read(self, trial: int, timeout: float) -> str | None:
+        """The next answer for `trial`, without line end; None when there is none yet; EOFError at the end of input."""
+        ...
+
+    def drain(self) -> None:
+        """Forget what was said before the question."""
+        ...
+
+
+class StreamAnswers:
+    """Lines of a text stream: the terminal, a pipe, or a file.
+
+    A line "7: y" answers trial 7 only and waits for it; other lines answer whatever is asked next.
+    """
+
+    def __init__(self, stream: TextIO, *, interactive: bool | None = None) -> None:
+        self._interactive = stream.isatty() if interactive is None else interactive
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._kept: dict[int, list[str]] = {}
+        self._ended = False
+        # A thread, because a terminal cannot be waited for and polled at once; a daemon, because it may wait for ever.
+        threading.Thread(target=self._pump, args=(stream,), daemon=True).start()
+
+    def read(self, trial: int, timeout: float) -> str | None:
+        """See `Answers`."""
+        end = time.monotonic() + timeout
+        while not self._kept.get(trial):
+            if self._ended:
+                raise EOFError
+            try:
+                line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                return None
+            if line is None:
+                self._ended = True
+                continue
+            number, colon, rest = line.partition(":")
+            if colon and number.strip().isdigit():
+                self._kept.setdefault(int(number), []).append(rest.strip())
+            else:
+                return line.strip()
+        return self._kept[trial].pop(0)
+
+    def drain(self) -> None:
+        """Only at a terminal: what was typed while the arm moved answers no question. A file's lines all count."""
+        while self._interactive and not self._lines.empty():
+            self._ended |= self._lines.get_nowait() is None
+
+    def _pump(self, stream: TextIO) -> None:
+        for line in stream:
+            self._lines.put(line)
+        self._lines.put(None)
+
+
+class ButtonAnswers:
+    """The buttons of the live view, through the file to which its server appends; see `watch`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = path.stat().st_size if path.exists() else 0
+
+    def read(self, trial: int, timeout: float) -> str | None:
+        """See `Answers`. A button pressed for another trial is ignored."""
+        end = time.monotonic() + timeout
+        while True:
+            for line in self._new_lines():
+                press = json.loads(line)
+                if press.get("trial") == trial and press.get("button") in BUTTONS:
+                    return BUTTONS[press["button"]]
+            if time.monotonic() >= end:
+                return None
+            time.sleep(min(0.05, max(0.0, end - time.monotonic())))
+
+    def drain(self) -> None:
+        """What was pressed before the question does not answer it."""
+        self._at = self._path.stat().st_size if self._path.exists() else 0
+
+    def _new_lines(self) -> Iterable[str]:
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._at += len(whole)
+        return whole.decode("utf-8").splitlines()
+
+
+class Operator:
+    """Asks, and understands the answers."""
+
+    def __init__(self, sources: Iterable[Answers], *, say: Callable[[str], None], always_ask: bool = False) -> None:
+        """say: how the person is spoken to. always_ask: ask even where the backend knows the outcome."""
+        self._sources = list(sources)
+        self._say = say
+        self._always_ask = always_ask
+        self._notes: list[str] = []
+
+    def wait_for_scene(self, trial: int, request: str) -> None:
+        """Until the person has arranged the scene; EpisodeAbortedError when they stop the session."""
+        self._notes = []
+        self._drain()
+        self._say(f"{request} [Enter start, a abort, note TEXT] ")
+        while True:
+            answer = self._next(trial)
+            if answer in ("", "y", "yes", "start"):
+                return
+            if self._is_note(answer):
+                continue
+            if answer in ("a", "abort", "q", "quit"):
+                raise EpisodeAbortedError("The operator stopped the session before the trial.")
+            self._say("Enter to start, a to abort: ")
+
+    def judge(self, trial: int, known: bool | None) -> Label:
+        """How the trial went. known: what the backend saw, None where it cannot know."""
+        if known is not None and not self._always_ask:
+            return Label("success" if known else "failure", 100.0 * known, tuple(self._notes), automatic=True)
+        self._drain()
+        self._say(f"Trial {trial}: did it succeed? [{HELP}] ")
+        while True:
+            answer = self._next(trial)
+            if self._is_note(answer):
+                continue
+            label = self._understand(answer)
+            if label is not None:
+                return label
+            self._say(f"{answer!r} is none of: {HELP}. ")
+
+    def asked_to_stop(self, trial: int) -> bool:
+        """Whether the person has said "abort" while the arm moves; other words said now are dropped."""
+        try:
+            return any(source.read(trial, 0.0) in ("a", "abort") for source in self._sources if _can_interrupt(source))
+        except EOFError:
+            return False
+
+    def _understand(self, answer: str) -> Label | None:
+        notes = tuple(self._notes)
+        if answer in ("y", "yes"):
+            return Label("success", 100.0, notes)
+        if answer in ("n", "no"):
+            return Label("failure", 0.0, notes)
+        if answer in ("r", "redo"):
+            return Label("redo", notes=notes)
+        if answer in ("a", "abort", "q", "quit"):
+            return Label("abort", notes=notes)
+        try:
+            score = float(answer)
+        except ValueError:
+            return None
+        return Label("partial", score, notes) if 0 <= score <= 100 else None
+
+    def _next(self, trial: int) -> str:
+        while True:
+            for source in self._sources:
+                try:
+                    answer = source.read(trial, 0.05)
+                except EOFError:
+                    return "abort"  # Nobody is there any more: never a success.
+                if answer is not None:
+                    return answer if answer.lower().startswith("note") else answer.lower()
+
+    def _is_note(self, answer: str) -> bool:
+        if not answer.lower().startswith("note "):
+            return False
+        self._notes.append(answer[5:].strip())
+        self._say("Noted. ")
+        return True
+
+    def _drain(self) -> None:
+        for source in self._sources:
+            source.drain()
+
+
+def _can_interrupt(source: Answers) -> bool:
+    """Buttons can, at once. A terminal has Ctrl-C, and a file's lines belong to questions."""
+    return isinstance(source, ButtonAnswers)
