@@ -8,6 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from vlm2vla_sim.envs.tasks import TASKS
+from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.testing import FakeTextModel, FakeVerifier
 
 
@@ -74,18 +75,19 @@ def test_an_object_is_held_between_closing_near_it_and_opening_again():
 def test_the_text_model_says_its_script_and_remembers_the_questions():
     model = FakeTextModel({"plan": ["first", "second"], "action": ["[[0, 0, 0, 1]]"]})
     picture = np.zeros((4, 4, 3), np.uint8)
-    said = [model.generate([picture], f"question {n}", stage="plan").text for n in range(3)]
+    said = [model.answer([Question("plan", f"question {n}", (picture,))])[0].text for n in range(3)]
     assert said == ["first", "second", "second"]
-    assert model.generate([], "now act", stage="action", seed=3).name == "action"
+    assert model.answer([Question("action", "now act", seed=3)])[0].name == "action"
     assert model.prompts[-1] == ("action", "now act")
     assert [len(images) for images in model.images] == [1, 1, 1, 0]
     with pytest.raises(KeyError):
-        model.generate([], "done?", stage="verify")
+        model.answer([Question("verify", "done?")])
 
 
 def test_the_verifier_says_its_script_and_remembers_the_questions():
     verifier = FakeVerifier([False, True])
     picture = np.zeros((4, 4, 3), np.uint8)
     judged = [verifier.judge(picture, picture, current="grasp", following="lift") for _ in range(3)]
-    assert judged == [False, True, True]
+    assert [judgement.advance for judgement in judged] == [False, True, True]
+    assert [judgement.stage.text for judgement in judged] == ["retry", "advance", "advance"]
     assert verifier.questions == [("grasp", "lift")] * 3

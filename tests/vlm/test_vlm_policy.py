@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from vlm_lane import need_vlm
 
@@ -13,6 +14,7 @@ need_vlm()
 from vlm2vla_sim.cli import main  # noqa: E402
 from vlm2vla_sim.errors import SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
+from vlm2vla_sim.policies import PolicyContext, load_policy  # noqa: E402
 from vlm2vla_sim.policies.hf_model import HfModel, HfSettings  # noqa: E402
 from vlm2vla_sim.policies.rare_tokens import find_symbols, read_symbols, save_symbols  # noqa: E402
 from vlm2vla_sim.run_folder import RunSettings  # noqa: E402
@@ -95,6 +97,20 @@ def test_the_ten_symbols_are_less_likely_than_nearly_all_tokens(tiny_folder):
         assert (scores[:known] < scores[token]).mean() < 0.25, (
             "tokens that are only a part of something are passed over"
         )
+
+
+def test_it_means_what_it_says_in_every_format_and_follows_its_seed(tiny_folder):
+    """What tests/test_policy_contract.py holds the other policies to."""
+    for name in ("vlm2vla", "prose", "integers"):
+        options = {"model": str(tiny_folder), "dtype": "float32", "reasoning": False}
+        policy = load_policy("vlm", PolicyContext("carrot_on_plate", 60, get_format(name), options=options))
+        said = []
+        for seed in (5, 5, 6):
+            policy.reset("put carrot on plate", seed)
+            decision = policy.act({"pixels": {"primary": np.full((48, 64, 3), 90, np.uint8)}})
+            np.testing.assert_array_equal(decision.chunk.deltas, get_format(name).read(decision.action).deltas)
+            said.append(decision.action)
+        assert said[0] == said[1] != said[2]
 
 
 @pytest.mark.parametrize(
