@@ -222,7 +222,8 @@ def _answer(runner: EpisodeRunner, item: Item) -> EpisodeResult | Exception:
 def _portable(error: Exception) -> Exception:
     """`error`, or its words where it cannot be sent through a pipe."""
     try:
-        ForkingPickler.loads(ForkingPickler.dumps(error))  # as the pipe between our own processes will
+        # As the pipe between our own processes will. (The stub takes the function for a method.)
+        ForkingPickler.loads(ForkingPickler.dumps(error))  # pyright: ignore[reportAttributeAccessIssue]
     except Exception:  # What an exception's own constructor does to it is beyond us.
         return RuntimeError(f"{type(error).__name__}: {error}\n" + "\n".join(error.__notes__))
     return error
