@@ -23,6 +23,7 @@ LAYERS = {
     3: (
         *("analysis", "caption", "doctor", "episodes", "report", "results", "rollout", "run_folder", "subject"),
         *("suite", "testing", "training", "versions", "video", "workers"),
+        *("live", "operator", "session", "trials", "watch"),
     ),
     4: ("cli", "commands"),
 }
@@ -31,7 +32,7 @@ STRANGERS = LAYERS[2]
 """Siblings that must not know each other."""
 FOR_ALL = ("numpy", "gymnasium")
 HEAVY = {
-    "mujoco": ("envs.mujoco",),
+    "mujoco": ("envs.mujoco", "envs.bridge.servo_twin"),
     "OpenGL": ("envs.mujoco",),
     "mani_skill": ("envs.simpler",),
     "sapien": ("envs.simpler",),
@@ -41,7 +42,8 @@ HEAVY = {
     "trl": ("training",),
     "zmq": ("envs.bridge", "policies.remote"),
     "lz4": ("envs.bridge",),
-    "PIL": ("envs.mujoco", "envs.simpler", "caption", "video"),
+    "cv2": ("envs.bridge",),
+    "PIL": ("envs.mujoco", "envs.simpler", "envs.bridge", "caption", "video", "live"),
     "imageio": ("video",),
     "imageio_ffmpeg": ("video",),
     "tqdm": ("suite", "commands", "envs.simpler", "training"),
