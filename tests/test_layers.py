@@ -21,9 +21,9 @@ LAYERS = {
     1: ("language",),
     2: ("envs", "policies", "data"),
     3: (
-        *("analysis", "caption", "doctor", "episodes", "report", "results", "rollout", "run_folder", "subject"),
-        *("suite", "testing", "training", "versions", "video", "workers"),
-        *("live", "operator", "session", "trials", "watch"),
+        *("analysis", "caption", "doctor", "episodes", "live", "model_needs", "operator", "report", "results"),
+        *("rollout", "run_folder", "session", "subject", "suite", "testing", "training", "trials", "versions"),
+        *("video", "watch", "workers"),
     ),
     4: ("cli", "commands"),
 }
@@ -31,19 +31,22 @@ LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 STRANGERS = LAYERS[2]
 """Siblings that must not know each other."""
 FOR_ALL = ("numpy", "gymnasium")
+MODELS = ("policies.hf_decode", "policies.hf_grammar", "policies.hf_model", "policies.hf_prompt", "policies.hf_random")
+PICTURES = ("envs.bridge", "envs.mujoco", "envs.simpler", "caption", "live", "video")
 HEAVY = {
     "mujoco": ("envs.mujoco", "envs.bridge.servo_twin"),
     "OpenGL": ("envs.mujoco",),
     "mani_skill": ("envs.simpler",),
     "sapien": ("envs.simpler",),
-    "torch": ("envs.simpler", "policies.hf_model", "training", "analysis"),
-    "transformers": ("policies.hf_model", "training", "analysis"),
-    "peft": ("policies.hf_model", "training"),
+    "torch": ("envs.simpler", *MODELS, "training", "analysis"),
+    "transformers": (*MODELS, "training", "analysis"),
+    "peft": (*MODELS, "training"),
+    "llguidance": MODELS,
     "trl": ("training",),
     "zmq": ("envs.bridge", "policies.remote"),
     "lz4": ("envs.bridge",),
     "cv2": ("envs.bridge",),
-    "PIL": ("envs.mujoco", "envs.simpler", "envs.bridge", "caption", "video", "live"),
+    "PIL": (*PICTURES, "policies.chat_api", "policies.hf_prompt", "policies.model_server"),
     "imageio": ("video",),
     "imageio_ffmpeg": ("video",),
     "tqdm": ("suite", "commands", "envs.simpler", "training"),

@@ -314,7 +314,7 @@ def test_a_session_killed_at_any_moment_loses_and_repeats_no_labelled_trial(tmp_
             nursery.stdin.flush()
             child = int(nursery.stdout.readline().split()[1])
             time.sleep(rng.uniform(0.0, 0.9 * usual))
-            with contextlib.suppress(ProcessLookupError):  # done before the shot
+            with contextlib.suppress(ProcessLookupError):  # it was quicker than we
                 os.kill(child, signal.SIGKILL)
             told = set()
             while (line := nursery.stdout.readline()) != "ended\n":

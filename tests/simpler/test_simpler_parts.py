@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
-
-import numpy as np
 
 from vlm2vla_sim.envs.simpler import parts
 
@@ -48,32 +45,3 @@ def test_polygons_and_backward_indices_are_read(tmp_path: Path) -> None:
     (tmp_path / "square.obj").write_text("v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf -4 -3 -2 -1\n")
     (mesh,) = parts.read_obj(tmp_path / "square.obj")
     assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3]]
-
-
-def stl(shifts: list[float]) -> bytes:
-    """A binary STL file of tetrahedra."""
-    points = np.array(TETRAHEDRON, "<f4")
-    triangles = [points[np.array(face) - 1] + [shift, 0, 0] for shift in shifts for face in FACES]
-    body = b"".join(struct.pack("<12fH", 0, 0, 0, *np.ravel(triangle), 0) for triangle in triangles)
-    return bytes(80) + struct.pack("<I", len(triangles)) + body
-
-
-def test_an_stl_file_is_cut_too(tmp_path: Path) -> None:
-    (tmp_path / "mesh.stl").write_bytes(stl([0, 5]))
-    found = parts.read_obj(parts.cut_file(tmp_path / "mesh.stl"))
-    assert [part.points[:, 0].max() for part in found] == [1, 6]
-
-
-def test_a_robot_keeps_its_looks_and_gets_cut_collision_meshes(tmp_path: Path) -> None:
-    (tmp_path / "meshes").mkdir()
-    (tmp_path / "meshes/a.stl").write_bytes(stl([0, 5]))
-    mesh = '<geometry><mesh filename="meshes/a.{}" scale="0.1 0.1 0.1"/></geometry>'
-    text = f"<visual>{mesh.format('obj')}</visual><collision>{mesh.format('stl')}</collision>"
-    (tmp_path / "arm.urdf").write_text(f'<robot name="arm"><link name="l">{text}</link></robot>')
-    (tmp_path / "arm.srdf").write_text("<robot/>")
-    written = parts.cut_robot(tmp_path / "arm.urdf")
-    assert f'filename="{tmp_path}/meshes/a.obj"' in written.read_text()
-    assert len(parts.read_obj(parts.cut_file(tmp_path / "meshes/a.stl"))) == 2
-    assert f'filename="{parts.cut_file(tmp_path / "meshes/a.stl")}"' in written.read_text()
-    assert written.with_suffix(".srdf").read_text() == "<robot/>"
-    assert written.parent != tmp_path

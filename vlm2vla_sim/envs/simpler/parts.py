@@ -1,18 +1,16 @@
 """Collision meshes cut into their connected parts, each of them convex, as the original SIMPLER had them.
 
-SAPIEN 2 made one convex body of every connected part of a mesh; SAPIEN 3 makes one of the whole. So in ManiSkill 3 the
-spoon is a solid wedge that weighs 77 g and not 43 g, and the gaps in the gripper's bar and fingers are filled. Measured
-with sapien 2.2.2 and 3.0.3 on the same files. Here every part becomes an object of its own, which SAPIEN 3 keeps apart.
-The cut files live in a folder of this process and go with it; the user's assets are only read.
+Of a Wavefront file SAPIEN 2 made one convex body per connected part, SAPIEN 3 makes one per object. So in ManiSkill 3
+the spoon is a solid wedge that weighs 77 g in place of 43 g, and rests elsewhere. (Measured with sapien 2.2.2 and 3.0.3
+on the same file.) Here every part becomes an object of its own, which SAPIEN 3 keeps apart. The cut files live in a
+folder of this process and go with it; the user's assets are only read.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import shutil
 import tempfile
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,27 +30,10 @@ class Mesh:
 
 @functools.cache
 def cut_file(path: Path) -> Path:
-    """A Wavefront file that shows the mesh of `path` (.obj or binary .stl) with every connected part as an object."""
-    meshes = read_obj(path) if path.suffix.lower() == ".obj" else [read_stl(path)]
-    parts = list(itertools.chain.from_iterable(cut(mesh) for mesh in meshes))
+    """A Wavefront file with the meshes of the Wavefront file `path`, every connected part an object."""
+    parts = list(itertools.chain.from_iterable(cut(mesh) for mesh in read_obj(path)))
     target = _folder() / f"{len(list(_folder().iterdir()))}-{path.stem}.obj"
     target.write_text(_write_obj(parts), encoding="utf-8")
-    return target
-
-
-@functools.cache
-def cut_robot(description: Path) -> Path:
-    """A robot description like `description`, with cut collision meshes; its .srdf goes with it."""
-    tree = ElementTree.parse(description)
-    for mesh in tree.iter("mesh"):
-        mesh.set("filename", str(description.parent / mesh.attrib["filename"]))
-    for mesh in tree.iterfind("link/collision/geometry/mesh"):
-        mesh.set("filename", str(cut_file(Path(mesh.attrib["filename"]))))
-    target = _folder() / description.name
-    tree.write(target)
-    collisions = description.with_suffix(".srdf")
-    if collisions.is_file():
-        shutil.copy(collisions, target.with_suffix(".srdf"))
     return target
 
 
@@ -103,15 +84,6 @@ def read_obj(path: Path) -> list[Mesh]:
 def _index(word: str, count: int) -> int:
     number = int(word.split("/")[0])
     return number - 1 if number > 0 else count + number
-
-
-def read_stl(path: Path) -> Mesh:
-    """The mesh of a binary STL file: 80 bytes, a count, then per triangle a normal, three corners and 2 bytes."""
-    data = path.read_bytes()
-    record = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("rest", "<u2")])
-    count = int(np.frombuffer(data, "<u4", 1, 80)[0])
-    corners = np.frombuffer(data, record, count, 84)["corners"].astype(np.float64)
-    return Mesh(corners.reshape(-1, 3), np.arange(3 * count).reshape(-1, 3))
 
 
 def _write_obj(parts: list[Mesh]) -> str:

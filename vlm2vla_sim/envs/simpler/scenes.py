@@ -10,7 +10,6 @@ source. MS2 below is simpler-env/ManiSkill2_real2sim@ef7a4d4 `mani_skill2_real2s
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,9 +107,11 @@ class Original(base_env.BaseBridgeEnv):
     def _load_agent(self, options: dict[str, Any]) -> None:
         robot: type[WidowX250S] = self.robot_uids
         if not issubclass(robot, OriginalRobot):
-            own = {"urdf_path": str(parts.cut_robot(Path(robot.urdf_path)))}
-            self.robot_uids = type(robot.__name__, (OriginalRobot, robot), own)
+            self.robot_uids = type(robot.__name__, (OriginalRobot, robot), {})
+        # SAPIEN 3 warns that it may misread an STL file in parts; it reads these as SAPIEN 2 did, vertex for vertex.
+        sapien.set_log_level("error")
         super()._load_agent(options)
+        sapien.set_log_level("warn")
 
     def _load_scene(self, options: dict[str, Any]) -> None:
         super()._load_scene(options)
