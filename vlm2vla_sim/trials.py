@@ -149,6 +149,9 @@ class TrialLog:
         if torn:  # A crash cut the last line off: that trial does not exist.
             self._file.truncate((path / TRIALS).stat().st_size - len(torn))
         self.records = [Record.from_json(line) for line in whole]
+        if self.records:
+            # Killed between a trial's line and the files made from it, a session would leave those one trial short.
+            self._write_results()
 
     def _lock(self) -> None:
         # A process that was killed may leave, for a moment, a child that still holds its files.
