@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import faulthandler
 import multiprocessing
-import pickle
 import signal
 import time
 import traceback
@@ -19,6 +18,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from vlm2vla_sim.episodes import EpisodeRunner, Item, Job
@@ -222,7 +222,7 @@ def _answer(runner: EpisodeRunner, item: Item) -> EpisodeResult | Exception:
 def _portable(error: Exception) -> Exception:
     """`error`, or its words where it cannot be sent through a pipe."""
     try:
-        pickle.loads(pickle.dumps(error))
+        ForkingPickler.loads(ForkingPickler.dumps(error))  # as the pipe between our own processes will
     except Exception:  # What an exception's own constructor does to it is beyond us.
         return RuntimeError(f"{type(error).__name__}: {error}\n" + "\n".join(error.__notes__))
     return error

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -31,15 +37,30 @@ def play(mode: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array([picture for picture, _ in seen]), np.array([state for _, state in seen])
 
 
-def test_processes_that_start_after_a_picture_was_drawn_do_not_hang_and_see_the_same():
-    """Forked, they would hang here for ever: Gymnasium forks by default, OpenGL does not survive it."""
+def play_after_a_picture() -> None:
+    """Draws here, then plays in processes, and prints what came of it."""
     env = gym.make(ID, image_size=SMALL)
     env.reset(seed=0)
     pictures, states = play("async")
     env.close()
-    same_pictures, same_states = play("sync")
-    np.testing.assert_array_equal(states, same_states)
-    np.testing.assert_array_equal(pictures, same_pictures)
+    sys.stdout.write(json.dumps({"pictures": hashlib.sha256(pictures).hexdigest(), "states": states.tolist()}))
+
+
+def test_processes_that_start_after_a_picture_was_drawn_do_not_hang_and_see_the_same():
+    """Forked, they would hang for ever: Gymnasium forks by default, and OpenGL does not survive it."""
+    command = [sys.executable, "-c", "import test_vector; test_vector.play_after_a_picture()"]
+    there = subprocess.Popen(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        said, _ = there.communicate(timeout=90)
+    except subprocess.TimeoutExpired:
+        os.killpg(there.pid, signal.SIGKILL)
+        there.communicate()
+        pytest.fail("The processes hang at their first picture.")
+    assert there.returncode == 0
+    apart = json.loads(said)
+    pictures, states = play("sync")
+    np.testing.assert_array_equal(states, np.array(apart["states"], np.float32))
+    assert hashlib.sha256(pictures).hexdigest() == apart["pictures"]
     assert np.abs(states[-1, 0] - states[-1, 1]).max() > 0.02, "the two did different things"
 
 

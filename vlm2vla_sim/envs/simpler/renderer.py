@@ -22,8 +22,8 @@ SOFTWARE = "llvmpipe"
 """What Mesa's software Vulkan (lavapipe) calls its device."""
 HOW_TO_GET_MESA = (
     f"Without an NVIDIA GPU, SAPIEN draws with Mesa's software Vulkan (lavapipe), of Mesa {MESA} or newer; Debian 12 "
-    "comes with 22.3, which lacks what SAPIEN asks for. On Debian 12 enable bookworm-backports "
-    "(https://backports.debian.org/Instructions), then: sudo apt-get install libvulkan1; sudo apt-get install -t "
+    "comes with 22.3, which lacks what SAPIEN asks for. On Debian 12 enable the suite "
+    "bookworm-backports, then: sudo apt-get install libvulkan1; sudo apt-get install -t "
     "bookworm-backports mesa-vulkan-drivers. On Debian 13 or Ubuntu 25.04 and later: sudo apt-get install libvulkan1 "
     "mesa-vulkan-drivers. With an NVIDIA GPU: install its driver together with Vulkan."
 )
