@@ -252,6 +252,13 @@ def test_a_folder_is_neither_overwritten_nor_resumed_with_other_settings(tmp_pat
         settings(episodes=0)
 
 
+def test_a_session_killed_after_its_last_line_has_complete_results_once_it_is_taken_up_again(tmp_path):
+    run("n\n" * 8, tmp_path / "s")
+    (tmp_path / "s" / "results.jsonl").write_text("")
+    assert run("", tmp_path / "s", resume=True).done == 8
+    assert len(read(tmp_path / "s", "results.jsonl")) == 8
+
+
 def test_two_sessions_cannot_write_to_one_folder(tmp_path):
     log = TrialLog(tmp_path / "s", settings(), resume=False)
     with pytest.raises(RunFolderError, match="Another session"):

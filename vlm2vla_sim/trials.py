@@ -10,6 +10,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from vlm2vla_sim.types import EpisodeResult, Outcome
 
 PLAN, TRIALS, EVENTS = "plan.json", "trials.jsonl", "events.jsonl"
 RESULTS, SUMMARY = "results.jsonl", "summary.json"
+LOCK_PATIENCE = 2.0
+"""[s]"""
 
 
 @dataclass(frozen=True)
@@ -141,15 +144,29 @@ class TrialLog:
                 raise RunFolderError(f"The folder {path} is not empty and holds no session. Choose another folder.")
             _write_whole(path / PLAN, plan)
         self._file = (path / TRIALS).open("ab", buffering=0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise RunFolderError(f"Another session is writing to {path}. End it, or choose another folder.") from error
+        self._lock()
         whole, torn = split_torn(path / TRIALS)
         if torn:  # A crash cut the last line off: that trial does not exist.
             self._file.truncate((path / TRIALS).stat().st_size - len(torn))
         self.records = [Record.from_json(line) for line in whole]
+        if self.records:
+            # Killed between a trial's line and the files made from it, a session would leave those one trial short.
+            self._write_results()
+
+    def _lock(self) -> None:
+        # A process that was killed may leave, for a moment, a child that still holds its files.
+        end = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    self._file.close()
+                    raise RunFolderError(
+                        f"Another session is writing to {self.path}. End it, or choose another folder."
+                    ) from error
+                time.sleep(0.05)
 
     def done(self) -> set[int]:
         """Numbers of the trials that count."""
