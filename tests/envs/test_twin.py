@@ -120,19 +120,19 @@ def finger(backend: MujocoBackend) -> float:
 def test_the_gripper_closes_as_fast_as_simplers():
     backend = fresh()
     assert finger(backend) == pytest.approx(37.0, abs=0.2)
-    for expected in (22.46, 17.11, 15.14):
+    for expected in (23.10, 17.98, 16.10):
         backend.move(CLOSE)
-        assert finger(backend) == pytest.approx(expected, abs=0.2)
+        assert finger(backend) == pytest.approx(expected, abs=0.1)
 
 
 def test_the_gripper_opens_as_fast_as_simplers():
     backend = fresh()
     for _ in range(8):
         backend.move(CLOSE)
-    assert finger(backend) == pytest.approx(15.0, abs=0.2)
-    for expected in (29.54, 34.89, 36.86):
+    assert finger(backend) == pytest.approx(15.0, abs=0.1)
+    for expected in (28.93, 34.03, 35.91):
         backend.move(OPEN)
-        assert finger(backend) == pytest.approx(expected, abs=0.2)
+        assert finger(backend) == pytest.approx(expected, abs=0.1)
 
 
 def test_closing_on_an_object_holds_it_and_closing_on_air_does_not():
