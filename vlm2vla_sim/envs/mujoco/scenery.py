@@ -66,7 +66,7 @@ def _add_slopes(spec: mujoco.MjSpec) -> None:
     geom = add_box(spec.worldbody, "sink_slope", centre=(0.264, 0, 0), half=(0.078, 0.033, thickness))
     geom.pos[1:] = [-0.078, 0.0708 + 0.032 * slope - thickness]
     geom.quat = [np.cos(slope / 2), np.sin(slope / 2), 0, 0]
-    # From (x, z) = (0.181, 0.125) down to (0.186, 0.092): a finger that comes down on a sharp edge there would stay on it.
+    # From (x, z) = (0.181, 0.125) down to (0.186, 0.092): on a sharp edge there a finger that comes down would stay.
     lean, thickness = np.arctan2(0.005, 0.033), 0.005
     geom = add_box(spec.worldbody, "sink_rim", centre=(0, -0.066, 0), half=(thickness, 0.196, 0.017))
     geom.pos[::2] = [0.1835 - thickness * np.cos(lean), 0.1085 - thickness * np.sin(lean)]
