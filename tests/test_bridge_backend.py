@@ -13,9 +13,9 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
-from robot_extra import require
+from lane import need
 
-require("zmq", "lz4", "cv2")
+need("robot", "zmq", "lz4", "cv2")
 
 from fault_scenarios import make_scenarios, play_all  # noqa: E402
 from robot_bench import CARROT, QUICK, Bench, Fault, bench, in_thread  # noqa: E402

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robot_extra import require
+from lane import need
 
 import vlm2vla_sim
 from vlm2vla_sim.envs.bridge import wire, wire_reader, wire_writer
 from vlm2vla_sim.errors import WireError
 
-require("lz4")
+need("robot", "lz4")
 import lz4.frame  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "data" / "bridge_wire_golden"

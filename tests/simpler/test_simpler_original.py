@@ -73,6 +73,12 @@ def test_the_controller_turns_by_a_rotation_vector_about_the_measured_gripper(
     assert np.linalg.norm(reached.position - about_target) > 1e-3
 
 
+def test_the_fingers_aim_at_their_limits_and_not_beyond(env: WidowXEnv) -> None:
+    env.step(np.array([0, 0, 0, 0, 0, 0, 0], np.float32))
+    fingers = scene(env).agent.robot.get_qpos()[0, -2:].numpy()
+    assert fingers == pytest.approx([0.02313, 0.02313], abs=2e-4)  # in SAPIEN 2.2.2, measured
+
+
 def angle_between(first: Pose, second: Pose) -> float:
     """[rad]"""
     dot = abs(float(first.quaternion @ second.quaternion))

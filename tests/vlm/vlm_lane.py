@@ -1,29 +1,17 @@
-"""Lets the tests of this folder skip, saying why, where the extra [vlm] is not installed.
-
-Where VLM2VLA_REQUIRE holds the word "vlm" they fail instead, so that a machine that should run them cannot be green
-without.
-"""
+"""What the tests of this folder need: the packages of the extra [vlm], and an adapter that was never trained."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from pathlib import Path
 
-import pytest
+from lane import need
 
 PACKAGES = ("torch", "transformers", "peft", "llguidance")
 
 
 def need_vlm() -> None:
     """Call it before anything of the extra is imported."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if not missing:
-        return
-    reason = f"needs {', '.join(missing)}: pip install 'vlm2vla_sim[vlm]'"
-    if "vlm" in os.environ.get("VLM2VLA_REQUIRE", "").replace(",", " ").split():
-        pytest.fail(f"VLM2VLA_REQUIRE asks for the vlm tests, and they cannot run: {reason}", pytrace=False)
-    pytest.skip(reason, allow_module_level=True)
+    need("vlm", *PACKAGES)
 
 
 def make_adapter(model_folder: Path, folder: Path, *, scale: float) -> Path:

@@ -28,6 +28,8 @@ TIP_GAP = 0.004
 """[m] the fingertips stay above the surface: touching it, high-friction tips stick and the gripper does not close."""
 RELEASE_GAP = 0.006
 """[m] between the object and what it is put on when the gripper opens."""
+REACH = 0.5
+"""[m] the longest move it asks for. A squeezed object may be shot off the table, metres away: it goes on trying."""
 APPROACHES = ((0.0, 0.0), (np.pi / 6, 0.25), (np.pi / 6, -0.25), (-np.pi / 6, 0.25), (-np.pi / 6, -0.25))
 """How each further attempt to grasp differs, since a wall may be in the way of one: [rad] turned away from straight
 across the object, and shifted along it, as a part of its length."""
@@ -222,8 +224,8 @@ class ScriptedPolicy:
 
 
 def _row(dx: float, dy: float, dz: float, gripper: float, *, turn: float = 0.0) -> np.ndarray:
-    """(7,) as in `types.ACTION_SIZE`; `turn` [rad] about +z."""
-    return np.array([dx, dy, dz, 0.0, 0.0, turn, gripper])
+    """(7,) as in `types.ACTION_SIZE`, no further than `REACH`; `turn` [rad] about +z."""
+    return np.array([*np.clip([dx, dy, dz], -REACH, REACH), 0.0, 0.0, turn, gripper])
 
 
 def _heading(quaternion: np.ndarray, *, axis: int) -> float:
