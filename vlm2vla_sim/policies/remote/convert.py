@@ -52,7 +52,7 @@ def check_rows(answer: Any, convention: Convention) -> np.ndarray:
     sound = (np.abs(rows) <= LARGEST).all(axis=1)  # not a number is no smaller than any number
     if not sound.all():
         raise ServerError(
-            f"The server's actions hold a number that is not finite, or beyond {LARGEST:g}: {rows[~sound][0].tolist()}. "
+            f"The server's actions hold a number that is not finite or beyond {LARGEST:g}: {rows[~sound][0].tolist()}. "
             "Is the model un-normalised with the right statistics?"
         )
     return rows.astype(np.float64)
