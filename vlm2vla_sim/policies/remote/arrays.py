@@ -64,8 +64,7 @@ def _read_map(found: dict[Any, Any]) -> Any:
         if _key(kind, "__npgeneric__") in found:
             return _scalar(found.get(_key(kind, "data")))
     if "__numpy__" in found:
-        array = _array(found, "", _from_base64(found["__numpy__"]))
-        return array if array.shape else array[()]
+        return _array(found, "", _from_base64(found["__numpy__"]))
     if "__image__" in found:
         return _image(found)
     return found
@@ -108,7 +107,7 @@ def _image(found: dict[str, Any]) -> np.ndarray:
         if image.width * image.height > MOST_PIXELS:
             raise WireError(f"A picture has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} in all.")
         return np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as broken:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as broken:
         raise WireError(f"A picture cannot be read: {broken}.") from broken
 
 

@@ -101,6 +101,7 @@ class Socket:
         """Whether what the server knows of an episode is lost with the connection."""
         self._greet, self._sleep = greet, sleep
         self._connection: Any = None
+        self._open = contextlib.ExitStack()
 
     def persist(self, ask: Callable[[], Result]) -> tuple[Result, int]:
         """What `ask` returns, over a new connection where the old one broke, and the retries that took."""
@@ -146,9 +147,8 @@ class Socket:
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection = None
+        self._open.close()
 
     def _try(self, ask: Callable[[], Result]) -> Result:
         try:
@@ -176,7 +176,7 @@ class Socket:
         key = os.environ.get(KEY_VARIABLE, "")
         host = urllib.parse.urlsplit(self.server.url).hostname or ""
         try:
-            return connect(
+            connection = connect(
                 self.server.url,
                 compression=None,
                 max_size=MOST_ANSWER_BYTES,
@@ -186,6 +186,7 @@ class Socket:
                 close_timeout=1,
                 ping_interval=None,  # a model that thinks may not answer pings meanwhile
             )
+            return self._open.enter_context(connection)
         except InvalidURI as wrong:
             raise SettingError(f"The server's address is {self.server.url!r}: {wrong}.") from wrong
         except InvalidHandshake as refusal:
