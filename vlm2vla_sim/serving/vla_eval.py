@@ -8,15 +8,13 @@ from typing import Any
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.remote.arrays import pack_vla_eval, unpack
 from vlm2vla_sim.policies.remote.conventions import Convention
-from vlm2vla_sim.policies.remote.vla_eval import PROTOCOL, SPOKEN_BY
+from vlm2vla_sim.policies.remote.vla_eval import PROTOCOL, SPOKEN_BY, action_spec
 from vlm2vla_sim.policies.remote.wire import WORDS
 from vlm2vla_sim.serving.server import Desk, sentence
 from vlm2vla_sim.serving.session import Session
 
 UNREADABLE = 1007
 """Websocket close code for a message that cannot be read."""
-ROTATION_FORMATS = {"rotvec": "axis_angle", "euler sxyz": "euler_xyz"}
-"""Ours -> vla-eval's, specs.py of 0.8.0; others are declared raw."""
 
 
 def talk(connection: Any, desk: Desk) -> None:
@@ -80,10 +78,10 @@ class _Conversation:
 
     def _act(self, payload: dict[Any, Any]) -> dict[str, Any]:
         convention = self._desk.convention
+        image = _choose(payload.get("images"), convention)
         if not self._begun:
             self._desk.start(self._session, payload.get(convention.instruction_key), self._seed)
             self._begun = True
-        image = _choose(payload.get("images"), convention)
         state = payload.get(convention.proprio_key)
         actions, move = self._desk.answer(self._session, image, state)
         # One step goes as (7,): vla-eval's benchmarks take it as it is.
@@ -92,23 +90,6 @@ class _Conversation:
     def _send(self, kind: str, payload: dict[str, Any], number: int) -> None:
         message = {"type": kind, "payload": payload, "seq": number, "timestamp": time.time()}
         self._connection.send(pack_vla_eval(message))
-
-
-def action_spec(convention: Convention) -> dict[str, Any]:
-    """What our actions are, in vla-eval's words."""
-    ends = sorted((convention.gripper_closed, convention.gripper_open))
-    rotation = ROTATION_FORMATS.get(convention.rotation, "raw")
-    return {
-        "position": {"name": "position", "dims": 3, "format": "delta_xyz"},
-        "rotation": {"name": "rotation", "dims": 3, "format": rotation},
-        "gripper": {
-            "name": "gripper",
-            "dims": 1,
-            "format": "continuous_01" if ends == [0.0, 1.0] else "raw",
-            "range": ends,
-            "description": f"absolute; {convention.gripper_closed:g} closed, {convention.gripper_open:g} open",
-        },
-    }
 
 
 def _choose(images: Any, convention: Convention) -> Any:

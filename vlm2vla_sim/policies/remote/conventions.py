@@ -57,7 +57,8 @@ class Convention:
     execute: int = 0
     """Rows of an answer that are carried out before the next question; 0 for all of them."""
     declares: tuple[tuple[str, str], ...] = ()
-    """What a vla-eval server of this kind declares of its actions ("rotation" or "gripper", format)."""
+    """What a vla-eval server of this kind declares of its actions ("rotation" or "gripper", format), right or wrong;
+    another word than this or the true one is a contradiction."""
 
     def __post_init__(self) -> None:
         for what, value, known in (

@@ -22,6 +22,8 @@ SPOKEN_BY = "0.8.0"
 """The release of vla-eval whose wire this is."""
 UNSAID = ("", "raw")
 """Formats with which a server declares nothing."""
+ROTATION_FORMATS = {"rotvec": "axis_angle", "euler sxyz": "euler_xyz"}
+"""Ours -> vla-eval's, specs.py of 0.8.0; others are declared raw."""
 
 
 class VlaEvalWire:
@@ -82,10 +84,11 @@ class VlaEvalWire:
     def _check_declared(self, spec: Any) -> None:
         """SettingError when the server says of its actions what the convention does not expect."""
         declared = spec if isinstance(spec, dict) else {}
+        true = action_spec(self._convention)
         for part, expected in self._convention.declares:
             said = declared.get(part)
             given = str(said.get("format", "")) if isinstance(said, dict) else ""
-            if given not in (*UNSAID, expected):
+            if given not in (*UNSAID, expected, true[part]["format"]):
                 self.close()
                 raise SettingError(
                     f"The server at {self._socket.server.url} declares its {part} as {given!r}, but the convention "
@@ -116,6 +119,23 @@ class VlaEvalWire:
     def _next(self) -> int:
         self._number += 1
         return self._number
+
+
+def action_spec(convention: Convention) -> dict[str, Any]:
+    """What actions of that convention are, in vla-eval's words."""
+    ends = sorted((convention.gripper_closed, convention.gripper_open))
+    rotation = ROTATION_FORMATS.get(convention.rotation, "raw")
+    return {
+        "position": {"name": "position", "dims": 3, "format": "delta_xyz"},
+        "rotation": {"name": "rotation", "dims": 3, "format": rotation},
+        "gripper": {
+            "name": "gripper",
+            "dims": 1,
+            "format": "continuous_01" if ends == [0.0, 1.0] else "raw",
+            "range": ends,
+            "description": f"absolute; {convention.gripper_closed:g} closed, {convention.gripper_open:g} open",
+        },
+    }
 
 
 def _message(kind: str, payload: dict[str, Any], number: int) -> bytes:
