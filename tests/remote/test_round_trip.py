@@ -141,17 +141,16 @@ def test_episodes_of_a_run_do_not_leak_into_one_another(wire):
     assert not np.array_equal(first[-1][1], second[-1][1]) or len(first) == len(second)
 
 
-def test_a_whole_run_with_two_workers_and_the_twin_is_the_same_as_here(tmp_path):
-    def run(policy: str, where, **options):
+def test_a_whole_run_on_the_twin_by_two_workers_is_the_same_as_here(tmp_path):
+    def run(policy: str, *, workers: int, **options):
         settings = RunSettings(policy, ("carrot_on_plate",), 2, image_size=(48, 64), policy_options=options)
-        made = run_suite(settings, out=tmp_path / where, video=policy == "openpi", workers=options.pop("workers", 1))
-        return made.folder, made.results
+        return run_suite(settings, out=tmp_path / policy, video=policy == "openpi", workers=workers)
 
-    _, here = run("random", "here")
+    here = run("random", workers=1).results
     with serving(lambda: load_policy("random", CONTEXT), "openpi") as server:
-        folder, there = run("openpi", "there", server=server.url, convention="vlm2vla")
+        made = run("openpi", workers=2, server=server.url, convention="vlm2vla")
     assert [(r.outcome, r.steps, r.grasped, r.moved_correct_object) for r in here] == [
-        (r.outcome, r.steps, r.grasped, r.moved_correct_object) for r in there
+        (r.outcome, r.steps, r.grasped, r.moved_correct_object) for r in made.results
     ]
-    assert [d["action"] for r in here for d in r.decisions] == [d["action"] for r in there for d in r.decisions]
-    assert len(list((folder / "videos").glob("*.mp4"))) == 2
+    assert [d["action"] for r in here for d in r.decisions] == [d["action"] for r in made.results for d in r.decisions]
+    assert len(list((made.folder / "videos").glob("*.mp4"))) == 2

@@ -141,13 +141,10 @@ class PolicyServer:
             )
         except OSError as taken:
             raise SettingError(f"The server cannot listen on {host}:{port}: {taken.strerror or taken}.") from taken
-        self._loop = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    @property
-    def url(self) -> str:
+        address, port = self._server.socket.getsockname()[:2]
+        self.url = f"ws://{f'[{address}]' if ':' in address else address}:{port}"
         """What a client is given."""
-        host, port = self._server.socket.getsockname()[:2]
-        return f"ws://{f'[{host}]' if ':' in host else host}:{port}"
+        self._loop = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> PolicyServer:
         self._loop.start()
