@@ -1,6 +1,7 @@
 """Imports point down, heavy packages stay where they belong, and none of it is left to good intentions.
 
-4 cli, commands · 3 rollout, suite, video, … · 2 envs, policies, data (never one another) · 1 language · 0 types, errors
+4 cli, commands · 3 rollout, suite, video, … · 2 envs, policies, data (never one another) · 1 language ·
+0 types, errors, rotations
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ ROOT = Path(vlm2vla_sim.__file__).parent
 PACKAGE = "vlm2vla_sim"
 
 LAYERS = {
-    0: ("types", "errors"),
+    0: ("types", "errors", "rotations"),
     1: ("language",),
     2: ("envs", "policies", "data"),
     3: (
         *("analysis", "caption", "doctor", "episodes", "live", "model_needs", "operator", "report", "results"),
-        *("rollout", "run_folder", "session", "subject", "suite", "testing", "training", "trials", "versions"),
-        *("video", "watch", "workers"),
+        *("rollout", "run_folder", "serving", "session", "subject", "suite", "testing", "training", "trials"),
+        *("versions", "video", "watch", "workers"),
     ),
     4: ("cli", "commands"),
 }
@@ -43,10 +44,12 @@ HEAVY = {
     "peft": (*MODELS, "training"),
     "llguidance": MODELS,
     "trl": ("training",),
-    "zmq": ("envs.bridge", "policies.remote"),
+    "websockets": ("policies.remote", "serving"),
+    "msgpack": ("policies.remote",),
+    "zmq": ("envs.bridge",),
     "lz4": ("envs.bridge",),
     "cv2": ("envs.bridge",),
-    "PIL": (*PICTURES, "policies.chat_api", "policies.hf_prompt", "policies.model_server"),
+    "PIL": (*PICTURES, "policies.chat_api", "policies.hf_prompt", "policies.model_server", "policies.remote"),
     "imageio": ("video",),
     "imageio_ffmpeg": ("video",),
     "tqdm": ("suite", "commands", "envs.simpler", "training"),

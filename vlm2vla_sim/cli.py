@@ -25,6 +25,7 @@ COMMANDS = {
     "robot": ("vlm2vla_sim.commands.robot:robot", "a real WidowX: sessions, a stand-in, a link that breaks, sleep"),
     "watch": ("vlm2vla_sim.commands.watch:watch", "a session live in the browser, with the operator's buttons"),
     "serve-model": ("vlm2vla_sim.commands.serve_model:serve_model", "offer a model to others, in the way of OpenAI"),
+    "serve": ("vlm2vla_sim.commands.serve:serve", "offer a policy to others, over openpi's wire or vla-eval's"),
     "doctor": ("vlm2vla_sim.commands.doctor:doctor", "what is installed, what works, what to do about the rest"),
 }
 """Name -> "module:function" and one line of help."""

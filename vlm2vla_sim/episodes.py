@@ -16,6 +16,7 @@ import gymnasium as gym
 from vlm2vla_sim.envs.base import REAL_BACKENDS, find_task
 from vlm2vla_sim.errors import BackendFaultError
 from vlm2vla_sim.operator import Operator, StreamAnswers
+from vlm2vla_sim.policies.base import close_policy
 from vlm2vla_sim.rollout import run_episode
 from vlm2vla_sim.run_folder import RunSettings
 from vlm2vla_sim.session import attended
@@ -123,8 +124,11 @@ class EpisodeRunner:
         return result
 
     def close(self) -> None:
-        """Release the environment. May be called twice; a fault on the way out costs nothing that was measured."""
-        env, self._env, self._policy, self._task = self._env, None, None, None
+        """Release environment and policy. May be called twice; a fault on the way out costs nothing measured."""
+        env, policy = self._env, self._policy
+        self._env, self._policy, self._task = None, None, None
+        if policy is not None:
+            close_policy(policy)
         if env is None:
             return
         try:

@@ -52,7 +52,7 @@ class BackendFaultError(Vlm2VlaError):
 
 
 class WireError(BackendFaultError):
-    """A frame of the Bridge robot's wire that is not read: cut off, too large, or asking for something to be run."""
+    """A message of a wire that is not read: cut off, too large, or asking for something to be run."""
 
 
 class LinkLostError(BackendFaultError):
