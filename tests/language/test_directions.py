@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlm2vla_sim.envs.frames import rotvec_to_matrix
+from vlm2vla_sim.frames import rotvec_to_matrix
 from vlm2vla_sim.language.formats import get_format
 
 FORWARD, LEFT, UP = np.eye(3)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs.frames import matrix_to_quaternion
 from vlm2vla_sim.envs.mujoco.arm import COLLISION
 from vlm2vla_sim.envs.mujoco.paint import add_box
 from vlm2vla_sim.envs.mujoco.photo import FOCAL, SIZE, Photo
 from vlm2vla_sim.envs.mujoco.sink_stage import add_sink_stage
 from vlm2vla_sim.envs.mujoco.table_stage import add_table_stage
 from vlm2vla_sim.envs.tasks import SINK, TABLE, Scene
+from vlm2vla_sim.frames import matrix_to_quaternion
 
 CAMERA = "primary"
 
