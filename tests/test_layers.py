@@ -1,6 +1,7 @@
 """Imports point down, heavy packages stay where they belong, and none of it is left to good intentions.
 
-4 cli, commands · 3 rollout, suite, video, … · 2 envs, policies, data (never one another) · 1 language · 0 types, errors, frames
+4 cli, commands · 3 rollout, suite, video, … · 2 envs, policies, data (never one another) · 1 language ·
+0 types, errors, frames
 """
 
 from __future__ import annotations
@@ -17,11 +18,22 @@ ROOT = Path(vlm2vla_sim.__file__).parent
 PACKAGE = "vlm2vla_sim"
 
 LAYERS = {
-    0: ("types", "errors", "frames"),
+    0: ("types", "errors", "frames", "pickle_names", "pickle_reader"),
     1: ("language",),
     2: ("envs", "policies", "data"),
     3: (
-        *("analysis", "caption", "doctor", "episodes", "live", "model_needs", "operator", "report", "results"),
+        *(
+            "analysis",
+            "caption",
+            "doctor",
+            "episodes",
+            "live",
+            "model_needs",
+            "operator",
+            "record",
+            "report",
+            "results",
+        ),
         *("rollout", "run_folder", "session", "subject", "suite", "testing", "training", "trials", "versions"),
         *("video", "watch", "workers"),
     ),
@@ -46,10 +58,13 @@ HEAVY = {
     "zmq": ("envs.bridge", "policies.remote"),
     "lz4": ("envs.bridge",),
     "cv2": ("envs.bridge",),
-    "PIL": (*PICTURES, "policies.chat_api", "policies.hf_prompt", "policies.model_server"),
+    "pyarrow": ("data",),
+    "tensorflow": ("data.rlds",),
+    "tensorflow_datasets": ("data.rlds",),
+    "PIL": (*PICTURES, "data", "policies.chat_api", "policies.hf_prompt", "policies.model_server"),
     "imageio": ("video",),
-    "imageio_ffmpeg": ("video",),
-    "tqdm": ("suite", "commands", "envs.simpler", "training"),
+    "imageio_ffmpeg": ("video", "data.mp4"),
+    "tqdm": ("suite", "record", "commands", "envs.simpler", "training"),
     "tyro": ("cli", "commands"),
 }
 """Package from elsewhere -> the only places that may import it, at the top of a module or in a function."""
