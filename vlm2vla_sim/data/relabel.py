@@ -11,6 +11,7 @@ first, as a row of its own, while the arm stands.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,7 +98,7 @@ def _pieces(path: Path, stretch: Stretch, cuts: Cuts) -> list[_Piece]:
     frames = cut(path, stretch.start, stretch.stop, cuts) if stretch.stop > stretch.start else [stretch.start]
     groups: list[list[int]] = []
     kinds: list[str] = []
-    for start, stop in zip(frames, frames[1:], strict=False):
+    for start, stop in itertools.pairwise(frames):
         kind = _kind(path.positions[stop] - path.positions[start])
         # Every row may become two (a turn, a move), and a pause and the gripper come on top.
         if kinds and kind == kinds[-1] and len(groups[-1]) < MAX_ROWS // 2 - 2:
