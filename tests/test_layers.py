@@ -22,20 +22,9 @@ LAYERS = {
     1: ("language",),
     2: ("envs", "policies", "data"),
     3: (
-        *(
-            "analysis",
-            "caption",
-            "doctor",
-            "episodes",
-            "live",
-            "model_needs",
-            "operator",
-            "record",
-            "report",
-            "results",
-        ),
-        *("rollout", "run_folder", "session", "subject", "suite", "testing", "training", "trials", "versions"),
-        *("video", "watch", "workers"),
+        *("analysis", "caption", "demonstration", "doctor", "episodes", "live", "model_needs", "operator", "record"),
+        *("report", "results", "rollout", "run_folder", "session", "subject", "suite", "testing", "training", "trials"),
+        *("versions", "video", "watch", "workers"),
     ),
     4: ("cli", "commands"),
 }

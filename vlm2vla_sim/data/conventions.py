@@ -67,7 +67,7 @@ def _bridge_actions(actions: np.ndarray) -> np.ndarray:
 
 CONVENTIONS = {
     "vlm2vla": Convention(state=np.array, action=np.array, state_widths=(7,)),
-    # rail-berkeley/bridge_data_robot@a902e5b (frames.py has the numbers); the filler is in the LeRobot copies people use.
+    # rail-berkeley/bridge_data_robot@a902e5b (frames.py has the numbers). The filler is in LeRobot copies of it.
     "bridge": Convention(state=_bridge_states, action=_bridge_actions, state_widths=(7, 8)),
 }
 """By name, as in `--convention`."""

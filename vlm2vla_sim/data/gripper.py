@@ -6,6 +6,7 @@ gripper, and whether it closed on something: without the latter a missed grasp w
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -32,9 +33,11 @@ class GripRules:
     """[s] the gripper is given to open or close before the next motion begins; three steps at 5 Hz."""
     empty: float = 0.06
     """A closed gripper whose measured opening [0..1] is not above this has nothing in it."""
+    carried_cm: float = 3.0
+    """What is let go nearer than this to where it was taken, seen from above, was never held: a missed grasp."""
 
     def __post_init__(self) -> None:
-        for name in ("flicker_s", "dwell_s", "empty"):
+        for name in ("flicker_s", "dwell_s", "empty", "carried_cm"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise SettingError(f"{name} is {getattr(self, name)}; expected 0 or more.")
 
@@ -78,7 +81,20 @@ def find_stretches(trajectory: Trajectory, rules: GripRules) -> list[Stretch]:
     end = _end_of_motion(trajectory, start)
     if end > start:
         stretches.append(Stretch(start, end, end, is_open, False, held, held, False))
-    return stretches
+    return _without_misses(stretches, trajectory, rules.carried_cm / 100)
+
+
+def _without_misses(stretches: list[Stretch], trajectory: Trajectory, carried: float) -> list[Stretch]:
+    """`stretches`, in which the gripper holds nothing that it did not bring anywhere."""
+    found = list(stretches)
+    for index, stretch in enumerate(stretches):
+        if not (index and stretch.held_before and stretch.acts):
+            continue
+        way = trajectory.states[stretch.start : stretch.act + 1, :2] - trajectory.states[stretch.start, :2]
+        if np.linalg.norm(way, axis=1).max() < carried:
+            found[index] = dataclasses.replace(found[index], held_before=False)
+            found[index - 1] = dataclasses.replace(found[index - 1], held_after=False)
+    return found
 
 
 def _steady(told_open: np.ndarray, *, flicker: float) -> np.ndarray:

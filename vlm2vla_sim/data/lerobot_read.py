@@ -6,7 +6,6 @@ differ between data sets; what cannot be told from the folder is an option, neve
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from vlm2vla_sim.data.conventions import ACTION_NAMES, STATE_NAMES, convert
 from vlm2vla_sim.data.episode import Pictures, Trajectory
 from vlm2vla_sim.data.mp4 import Mp4Pictures
 from vlm2vla_sim.data.source import Skipped
+from vlm2vla_sim.data.stored_pictures import EncodedPictures
 from vlm2vla_sim.errors import DataError, unknown_name
 
 BATCH = 4096
@@ -115,7 +115,7 @@ class LeRobotFolder:
     def _pictures(self, episode: dict[str, Any], table: dict[str, Any]) -> Pictures:
         key, length = self._columns.picture, episode["length"]
         if not self._is_video:
-            return _EncodedPictures(table[key])
+            return EncodedPictures([_encoded(stored) for stored in table[key]])
         where = {name: episode[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
         path = self.root / str(self._info["video_path"]).format(video_key=key, **where)
         if not path.is_file():
@@ -191,30 +191,9 @@ class LeRobotFolder:
         return sorted((row for row in rows if row["episode_index"] < total), key=lambda row: row["episode_index"])
 
 
-class _EncodedPictures:
-    """Pictures that are kept as they were stored in the table, PNG or JPEG, and decoded when asked for."""
-
-    def __init__(self, stored: Sequence[Any]) -> None:
-        self._stored = stored
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        from PIL import Image
-
-        data = self._stored[index].get("bytes") if isinstance(self._stored[index], dict) else None
-        if not data:
-            raise DataError(f"Picture {index} is not in the table.")
-        try:
-            return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-        except OSError as error:
-            raise DataError(f"Picture {index} cannot be decoded: {error}.") from error
-
-    def check(self) -> None:
-        """Decode every picture and keep none."""
-        for index in range(len(self)):
-            self[index]
+def _encoded(stored: Any) -> bytes:
+    """A picture as its column holds it: {"bytes": PNG or JPEG, "path": ...}."""
+    return (stored.get("bytes") if isinstance(stored, dict) else None) or b""
 
 
 def _values(column: Any) -> Any:

@@ -28,7 +28,9 @@ from vlm2vla_sim.language.rows import RowsFormat
 from vlm2vla_sim.types import ActionChunk
 
 ORIENTATION = 0.01
-"""[m] a row that moves less is a turn."""
+"""[m] a phase that moves less is a turn."""
+DETOUR = 0.02
+"""[m] seen from above: what is shorter is no change of direction, but the arm settling."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +96,17 @@ def _chunk(rows: list[np.ndarray], resolution: Resolution) -> ActionChunk:
 
 
 def _pieces(path: Path, stretch: Stretch, cuts: Cuts) -> list[_Piece]:
-    """A stretch, divided where the motion changes between up, down and across, and where a phase gets too long."""
+    """A stretch, divided where the motion changes between up, down and across, or turns back, or gets too long."""
     frames = cut(path, stretch.start, stretch.stop, cuts) if stretch.stop > stretch.start else [stretch.start]
     groups: list[list[int]] = []
     kinds: list[str] = []
+    before: np.ndarray | None = None
     for start, stop in itertools.pairwise(frames):
-        kind = _kind(path.positions[stop] - path.positions[start])
+        move = path.positions[stop] - path.positions[start]
+        kind, returns = _kind(move), _turns_back(before, move)
+        before = move
         # Every row may become two (a turn, a move), and a pause and the gripper come on top.
-        if kinds and kind == kinds[-1] and len(groups[-1]) < MAX_ROWS // 2 - 2:
+        if kinds and kind == kinds[-1] and not returns and len(groups[-1]) < MAX_ROWS // 2 - 2:
             groups[-1].append(stop)
         else:
             groups.append([start, stop])
@@ -113,6 +118,12 @@ def _pieces(path: Path, stretch: Stretch, cuts: Cuts) -> list[_Piece]:
         _Piece(tuple(group), stretch.stop if n == last else group[-1], stretch, acts=stretch.acts and n == last)
         for n, group in enumerate(groups)
     ]
+
+
+def _turns_back(before: np.ndarray | None, move: np.ndarray) -> bool:
+    if before is None or min(np.linalg.norm(before[:2]), np.linalg.norm(move[:2])) < DETOUR:
+        return False
+    return bool(before[:2] @ move[:2] < 0)
 
 
 def _kind(move: np.ndarray) -> str:
