@@ -108,7 +108,7 @@ class LabelSummary:
     labelled: int
     skipped: int
     reasons: dict[str, int]
-    """Why trajectories were passed over -> how many, the most frequent first; numbers and names taken out."""
+    """Why trajectories were passed over -> how many, the most frequent first."""
     phases: int
     rows: int
     subtasks: int
