@@ -29,7 +29,8 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin: 2.5rem 0 .3rem; border-top: 1px solid #ccc; padding-top: 1rem }
 .paths { display: flex; gap: 1.5rem; flex-wrap: wrap; margin: .6rem 0 } figure { margin: 0 } figcaption { color: #555 }
-.phases { display: flex; flex-wrap: wrap; gap: 1rem } .phase { width: 15.5rem; border-top: 5px solid; padding-top: .3rem }
+.phases { display: flex; flex-wrap: wrap; gap: 1rem }
+.phase { width: 15.5rem; border-top: 5px solid; padding-top: .3rem }
 .phase img { width: 100%; display: block } .subtask { font-weight: 600 } .what { color: #555; font-size: .85em }
 code { font-size: .8em; overflow-wrap: anywhere; background: #f3f3f3; padding: 0 .2em } ul { margin: .3rem 0 }
 .skipped { color: #a00 } svg { background: #fafafa; border: 1px solid #ddd }
@@ -45,7 +46,7 @@ def write_page(path: Path, title: str, labelled: Iterable[Labelled], skipped: Se
         file.write(
             f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
             f"<style>{_STYLE}</style>\n<h1>{html.escape(title)}</h1>\n"
-            "<p>Every phase shows the picture that its words are an answer to. Paths are seen from above (forward is up, "
+            "<p>Every phase shows the picture that its words answer. Paths are seen from above (forward is up, "
             "left is left) and from the robot's right (forward is to the right); a dot is a step, a ring a change of "
             "the gripper.</p>\n"
         )
@@ -91,7 +92,8 @@ def _phase(trajectory: Trajectory, phase: Phase, colour: str) -> str:
 
 def _end(trajectory: Trajectory, phases: Sequence[Phase]) -> str:
     frame = min(phases[-1].stop, len(trajectory) - 1)
-    return f'<div class="phase" style="border-color:#999">{_picture(trajectory, frame)}<div class="what">the end</div></div>'
+    picture = _picture(trajectory, frame)
+    return f'<div class="phase" style="border-color:#999">{picture}<div class="what">the end</div></div>'
 
 
 def _picture(trajectory: Trajectory, frame: int) -> str:
