@@ -18,6 +18,9 @@ from vlm2vla_sim.errors import Vlm2VlaError, unknown_name
 COMMANDS = {
     "rollout": ("vlm2vla_sim.commands.rollout:rollout", "one episode: what the policy says, and a video"),
     "evaluate": ("vlm2vla_sim.commands.evaluate:evaluate", "tasks x episodes: success rates, videos, resumable"),
+    "record": ("vlm2vla_sim.commands.record:record", "demonstrations from any policy, as a LeRobot folder"),
+    "relabel": ("vlm2vla_sim.commands.relabel:relabel", "put recorded motion into words: subtasks, plans, actions"),
+    "inspect": ("vlm2vla_sim.commands.inspect:inspect", "a page with a data set's pictures, words and paths"),
     "trace": ("vlm2vla_sim.commands.trace:trace", "an episode of a run, read as a dialogue"),
     "tasks": ("vlm2vla_sim.commands.tasks:tasks", "the tasks, their instructions and lengths"),
     "formats": ("vlm2vla_sim.commands.formats:formats", "what a sentence means, and how every format would write it"),

@@ -72,6 +72,10 @@ class ServerError(Vlm2VlaError):
     """A server that was asked did not answer as agreed, however often it was asked: never the policy's failure."""
 
 
+class DataError(Vlm2VlaError, ValueError):
+    """A data set, or one trajectory in it, cannot be used: what it lacks, and where."""
+
+
 class RendererError(Vlm2VlaError):
     """No picture can be drawn on this machine; the text names the packages to install."""
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm2vla_sim.envs import frames
-from vlm2vla_sim.envs.frames import BaseFrame
+from vlm2vla_sim import frames
 from vlm2vla_sim.envs.tasks import SINK, TABLE
+from vlm2vla_sim.frames import BaseFrame
 from vlm2vla_sim.rotations import euler_XYZ_to_rotvec
 from vlm2vla_sim.types import Pose
 

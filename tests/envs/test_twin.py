@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from vlm2vla_sim.envs import frames
+from vlm2vla_sim import frames
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.mujoco import picture, starts
 from vlm2vla_sim.envs.mujoco.backend import MujocoBackend

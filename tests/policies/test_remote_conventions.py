@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm2vla_sim.envs import frames
+from vlm2vla_sim import frames
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.errors import ServerError, SettingError, UnknownNameError
 from vlm2vla_sim.policies import check_policy

@@ -15,8 +15,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs.frames import FINGER_CLOSED, FINGER_OPEN
 from vlm2vla_sim.errors import missing_extra
+from vlm2vla_sim.frames import FINGER_CLOSED, FINGER_OPEN
 from vlm2vla_sim.rotations import euler_sxyz_to_matrix, matrix_to_quaternion
 
 MESHES = "xacro/trossen_descriptions/meshes/meshes_wx250s"

@@ -73,7 +73,7 @@ def write_deltas(deltas: np.ndarray, convention: Convention) -> np.ndarray:
 def delta_to(row: np.ndarray, convention: Convention, robot: RobotState) -> np.ndarray:
     """One absolute row -> the (7,) change that takes the controller's target to that pose, as the arm is now.
 
-    The inverse of `envs.frames.advance_target`, whose rotation is about the *measured* position.
+    The inverse of `frames.advance_target`, whose rotation is about the *measured* position.
     """
     wanted = _read_row(row, convention)
     orientation = rotvec_to_matrix(wanted[3:6])
@@ -133,7 +133,7 @@ def picture(image: np.ndarray, convention: Convention) -> np.ndarray:
 
 
 def write_proprio(agent_pos: np.ndarray, convention: Convention) -> np.ndarray:
-    """(7,) as `envs.frames.agent_pos` -> (7,) or (8,) float32 as the convention's `proprio` says."""
+    """(7,) as `frames.agent_pos` -> (7,) or (8,) float32 as the convention's `proprio` says."""
     if convention.proprio == "bridge7":
         return np.asarray(agent_pos, np.float32)
     if convention.proprio == "bridge8":
