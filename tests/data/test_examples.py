@@ -126,7 +126,7 @@ def test_translated_instructions_are_asked_too_and_the_answer_stays_the_same():
 
 def test_every_task_is_translated_into_every_language_in_its_own_script():
     assert set(TRANSLATIONS) == {task.instruction for task in TASKS.values()}
-    scripts = {"es": r"[a-z]", "zh": "[一-鿿]", "hi": "[ऀ-ॿ]"}  # noqa: RUF001
+    scripts = {"es": r"[a-z]", "zh": "[一-鿿]", "hi": "[ऀ-ॿ]"}
     for translations in TRANSLATIONS.values():
         assert set(translations) | {"en"} == set(LANGUAGES)
         for language, translation in translations.items():

@@ -6,20 +6,22 @@ trajectories it could do none of these. And the digest of `rows.jsonl` names the
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vlm2vla_sim.data.episode import Example
 from vlm2vla_sim.errors import RunFolderError
 
-ROWS, PICTURES = "rows.jsonl", "pictures"
+ROWS, ABOUT, PICTURES = "rows.jsonl", "about.json", "pictures"
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,12 @@ def read_picture(path: Path) -> np.ndarray:
         raise RunFolderError(f"The picture {path} cannot be read ({type(error).__name__}: {error}).") from error
 
 
-def write_examples(examples: Iterable[Example], folder: Path) -> Written:
-    """Write them to `folder`, which must not be there yet; it appears when it is complete."""
+def write_examples(examples: Iterable[Example], folder: Path, about: Mapping[str, object] | None = None) -> Written:
+    """Write them to `folder`, which must not be there yet; it appears when it is complete.
+
+    about: plain values that go into `about.json` together with the counts: what the rows were made with. It is looked
+    at when all rows are written, so that it may count while they are made.
+    """
     if folder.exists():
         raise RunFolderError(f"{folder} is there already; choose another folder.")
     draft = folder.with_name(f"{folder.name}.new")
@@ -90,8 +96,21 @@ def write_examples(examples: Iterable[Example], folder: Path) -> Written:
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             stages[example.stage] += 1
+    written = Written(sum(stages.values()), dict(stages), dict(skipped))
+    _write_json(draft / ABOUT, {**(about or {}), "written": dataclasses.asdict(written)})
     draft.replace(folder)
-    return Written(sum(stages.values()), dict(stages), dict(skipped))
+    return written
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What `about.json` says; empty where rows were written by hand, without one."""
+    path = folder / ABOUT
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunFolderError(f"{path} cannot be read ({error}).") from error
 
 
 def read_rows(folder: Path) -> Iterator[dict[str, object]]:
@@ -116,6 +135,10 @@ def data_hash(folder: Path) -> str:
     """SHA-256 (hexadecimal) of the rows, which name their pictures by content."""
     with (folder / ROWS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, values: object) -> None:
+    path.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def _problem(example: Example) -> str:

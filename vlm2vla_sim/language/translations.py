@@ -27,7 +27,7 @@ class Translation:
 
 
 CHECKED = {
-    "es": "Written by a language model and read back word for word (`Translation.back`); no native speaker's check yet.",
+    "es": "Written by a language model and read back word for word (`Translation.back`); no native speaker yet.",
     "zh": "As people who write Chinese put SIMPLER's four tasks in two public notes on CogACT and VideoVLA; read back.",
     "hi": (
         "Written by a language model and read back word for word; 'पीली टोकरी में रखें' (put in the yellow basket) is said "
