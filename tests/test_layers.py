@@ -43,6 +43,7 @@ HEAVY = {
     "peft": (*MODELS, "training"),
     "llguidance": MODELS,
     "trl": ("training",),
+    "datasets": ("training",),
     "zmq": ("envs.bridge", "policies.remote"),
     "lz4": ("envs.bridge",),
     "cv2": ("envs.bridge",),

@@ -24,6 +24,8 @@ COMMANDS = {
     "assets": ("vlm2vla_sim.commands.assets:assets", "SIMPLER's meshes and photos: status, download, link DIR"),
     "robot": ("vlm2vla_sim.commands.robot:robot", "a real WidowX: sessions, a stand-in, a link that breaks, sleep"),
     "watch": ("vlm2vla_sim.commands.watch:watch", "a session live in the browser, with the operator's buttons"),
+    "train": ("vlm2vla_sim.commands.train:train", "a LoRA adapter, or a whole model, from relabelled trajectories"),
+    "vqa": ("vlm2vla_sim.commands.vqa:vqa", "what an adapter forgot: questions, base beside tuned, with intervals"),
     "logprob": ("vlm2vla_sim.commands.logprob:logprob", "how likely a base model finds each way to write a motion"),
     "serve-model": ("vlm2vla_sim.commands.serve_model:serve_model", "offer a model to others, in the way of OpenAI"),
     "doctor": ("vlm2vla_sim.commands.doctor:doctor", "what is installed, what works, what to do about the rest"),

@@ -31,6 +31,7 @@ from vlm2vla_sim.training.settings import TrainSettings, changes
 try:
     import torch
     from peft import LoraConfig
+    from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 except ModuleNotFoundError as error:
     raise missing_extra("Training", error.name or "trl", "train") from error
@@ -91,7 +92,7 @@ def train(
     start = last_complete(work) if resume else None
     progress = Progress(work, main=main)
     progress.began(0 if start is None else int(start.name.rpartition("-")[2]))
-    trainer.add_callback(progress.callback())
+    trainer.add_callback(progress.callback(tell))
     began = time.time()
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     final = float(trainer.evaluate(rows.select(range(min(FINAL_ROWS, len(rows)))))["eval_loss"])
@@ -171,8 +172,8 @@ def _make_trainer(
         optim="adamw_torch",
         weight_decay=0.0,
         bf16=settings.dtype == "bfloat16",
-        gradient_checkpointing=settings.checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=settings.checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         completion_only_loss=True,
         max_length=None,  # rows that are too long were left out; cutting them would cut images or actions
         remove_unused_columns=False,
@@ -185,9 +186,8 @@ def _make_trainer(
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    trainer = SFTTrainer(
-        model=model, args=arguments, train_dataset=rows, processing_class=processor, peft_config=peft
-    )
+    trainer = SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=processor, peft_config=peft)
+    trainer.remove_callback(PrinterCallback)  # standard output is the command's
     return trainer, base
 
 

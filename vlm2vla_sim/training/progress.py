@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+LINES = 20
 STEPS, RESUMED, COMPLETE = "steps.jsonl", "resumed.jsonl", "complete"
 
 
@@ -45,8 +47,8 @@ class Progress:
             path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
             _append(self._work / RESUMED, {"step": step})
 
-    def callback(self) -> Any:
-        """What the trainer calls."""
+    def callback(self, tell: Callable[[str], None]) -> Any:
+        """What the trainer calls. tell: is given about twenty lines for people in the course of a training."""
         from transformers import TrainerCallback
 
         work, main = self._work, self._main
@@ -57,6 +59,8 @@ class Progress:
                 if main and "loss" in logs:
                     line = {"step": state.global_step, "loss": float(logs["loss"])}
                     _append(work / STEPS, {**line, "learning_rate": float(logs["learning_rate"])})
+                    if state.global_step % max(1, state.max_steps // LINES) == 0:
+                        tell(f"step {state.global_step} of {state.max_steps}, loss {line['loss']:.4f}")
 
             def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 if main:
