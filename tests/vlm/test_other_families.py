@@ -19,7 +19,6 @@ def llava(tmp_path_factory) -> HfModel:
     return HfModel(HfSettings(str(make_llava(tmp_path_factory.mktemp("llava"))), dtype="float32"))
 
 
-
 def test_it_answers_readably_under_the_grammar_and_the_same_in_a_batch(llava, pictures):
     assert llava.decoder is None
     action_format = get_format("vlm2vla")

@@ -6,6 +6,7 @@ bring is the exact list, so that two people who "ran the VQA benchmarks" ran the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -42,14 +43,33 @@ PAPER = (
 base, never with these numbers."""
 
 
+NEEDS_VLLM = ("mmmu_val",)
+"""Its questions have pictures between the words; our own server takes pictures first, then words, as our prompts are."""
+NEEDS_JUDGE = ("mmbench_en_dev", "mmbench_cn_dev")
+"""Answers that name no choice are read by a judge at OpenAI (OPENAI_API_KEY); without one they count as wrong."""
+
+
 def commands(model: str, adapter: str, *, port: int = 8000) -> list[str]:
-    """The shell commands that ask base and adapter: our server in one terminal, lmms-eval in another."""
-    tasks = ",".join(benchmark.task for benchmark in PAPER)
-    served = f"vlm2vla serve-model --model {model}" + (f" --adapter {adapter}" if adapter else "")
-    ask = (
-        "OPENAI_API_KEY=none lmms-eval eval --model async_openai "
-        f"--model_args model_version={{name}},base_url=http://127.0.0.1:{port}/v1 "
-        f"--tasks {tasks} --batch_size 1 --output_path runs/lmms-{{name}}"
-    )
+    """The shell commands that ask base and adapter: a server in one terminal, lmms-eval in another."""
+    ours = [benchmark.task for benchmark in PAPER if benchmark.task not in NEEDS_VLLM]
+    serve = f"vlm2vla serve-model --model {model}" + (f" --adapter {adapter}" if adapter else "")
+    large = f"vllm serve {model} --served-model-name base"
+    large += f" --enable-lora --lora-modules adapter={adapter}" if adapter else ""
     names = ["base", *(["adapter"] if adapter else [])]
-    return ["pip install 'lmms-eval==0.7.3'", f"{served} --port {port}", *(ask.format(name=name) for name in names)]
+    return [
+        "pip install 'lmms-eval==0.7.3'",
+        f"# {', '.join(NEEDS_JUDGE)}: what names no choice is read by a judge; give its OPENAI_API_KEY in place of none",
+        f"{serve} --port {port}",
+        *(_ask(name, ours, port) for name in names),
+        f"# {', '.join(NEEDS_VLLM)}: pictures between the words, so through vLLM in place of our server",
+        f"{large} --port {port}",
+        *(_ask(name, NEEDS_VLLM, port) for name in names),
+    ]
+
+
+def _ask(name: str, tasks: Sequence[str], port: int) -> str:
+    return (
+        "OPENAI_API_KEY=none lmms-eval eval --model async_openai "
+        f"--model_args model_version={name},base_url=http://127.0.0.1:{port}/v1 "
+        f"--tasks {','.join(tasks)} --batch_size 1 --output_path runs/lmms-{name}"
+    )

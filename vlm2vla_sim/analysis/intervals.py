@@ -39,7 +39,9 @@ class Interval:
         return f"{value} ({low} to {high})"
 
 
-def grouped_ratio(above: Sequence[float], below: Sequence[float], groups: Sequence[object], *, seed: int = 0) -> Interval:
+def grouped_ratio(
+    above: Sequence[float], below: Sequence[float], groups: Sequence[object], *, seed: int = 0
+) -> Interval:
     """sum(above) / sum(below), with the percentile bootstrap's interval over whole groups.
 
     Draws whose `below` sums to 0 have no ratio and are left out; ValueError when the sum itself is 0. A mean is the

@@ -49,9 +49,7 @@ class Retention:
     """tuned / base, both drawn together; None where the base model knew nothing that could be forgotten."""
 
 
-def answer_all(
-    model: TextModel, questions: Sequence[VqaQuestion], *, adapter: bool, max_tokens: int = 48
-) -> list[str]:
+def answer_all(model: TextModel, questions: Sequence[VqaQuestion], *, adapter: bool, max_tokens: int = 48) -> list[str]:
     """What `model` says to each, always the likeliest words."""
     how = Sampling(max_tokens=max_tokens)
     said: list[str] = []

@@ -147,7 +147,11 @@ def _make_trainer(
 ) -> tuple[Any, dict[str, object]]:
     dtype = "float32" if settings.method == "full" else settings.dtype
     model = load_weights(HfSettings(settings.model, dtype=dtype))
-    base = {"name": settings.model, "commit": getattr(model.config, "_commit_hash", None), "fingerprint": fingerprint(model)}
+    base = {
+        "name": settings.model,
+        "commit": getattr(model.config, "_commit_hash", None),
+        "fingerprint": fingerprint(model),
+    }
     model.config.use_cache = False
     peft = None
     if settings.method == "lora":

@@ -19,9 +19,7 @@ STEPS, RESUMED, COMPLETE = "steps.jsonl", "resumed.jsonl", "complete"
 
 def last_complete(work: Path) -> Path | None:
     """The newest trusted checkpoint; None when there is none."""
-    return max(
-        (path for path in work.glob("checkpoint-*") if (path / COMPLETE).is_file()), key=_step_of, default=None
-    )
+    return max((path for path in work.glob("checkpoint-*") if (path / COMPLETE).is_file()), key=_step_of, default=None)
 
 
 class Progress:
