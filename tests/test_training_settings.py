@@ -36,7 +36,7 @@ def test_a_preset_is_the_recipe_with_what_was_changed():
         "rank was 16 and is now 8",
         "batch was 8 and is now 16",
     ]
-    with pytest.raises(ValueError, match="No preset named 'papers'. Did you mean 'paper'"):
+    with pytest.raises(ValueError, match=r"No preset named 'papers'\. Did you mean 'paper'"):
         preset("papers", "m")
 
 

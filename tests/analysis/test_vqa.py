@@ -104,7 +104,7 @@ def test_questions_on_disk_are_read_back_and_a_function_may_yield_them_too(tmp_p
 
 
 def test_questions_that_cannot_be_read_are_told_with_their_line(tmp_path):
-    with pytest.raises(SettingError, match="package.module:function"):
+    with pytest.raises(SettingError, match=r"package\.module:function"):
         open_questions(str(tmp_path / "nothing"))
     with pytest.raises(SettingError, match="cannot be found"):
         open_questions("vlm2vla_sim.analysis.questions:held_out")

@@ -1,4 +1,4 @@
-"""The paper's twelve benchmarks by their names in lmms-eval, with the paper's own numbers, and the commands to run them.
+"""The paper's twelve benchmarks by their names in lmms-eval, with the paper's own numbers and the commands to run them.
 
 They need data sets of many gigabytes and, for some, a judge's key: nothing that a package could bring. What it can
 bring is the exact list, so that two people who "ran the VQA benchmarks" ran the same ones.
@@ -44,7 +44,7 @@ base, never with these numbers."""
 
 
 NEEDS_VLLM = ("mmmu_val",)
-"""Its questions have pictures between the words; our own server takes pictures first, then words, as our prompts are."""
+"""Its questions have pictures between words; our own server takes pictures first, then words, as our prompts do."""
 NEEDS_JUDGE = ("mmbench_en_dev", "mmbench_cn_dev")
 """Answers that name no choice are read by a judge at OpenAI (OPENAI_API_KEY); without one they count as wrong."""
 
@@ -58,7 +58,7 @@ def commands(model: str, adapter: str, *, port: int = 8000) -> list[str]:
     names = ["base", *(["adapter"] if adapter else [])]
     return [
         "pip install 'lmms-eval==0.7.3'",
-        f"# {', '.join(NEEDS_JUDGE)}: what names no choice is read by a judge; give its OPENAI_API_KEY in place of none",
+        f"# {', '.join(NEEDS_JUDGE)}: what names no choice is read by a judge: give its OPENAI_API_KEY for none",
         f"{serve} --port {port}",
         *(_ask(name, ours, port) for name in names),
         f"# {', '.join(NEEDS_VLLM)}: pictures between the words, so through vLLM in place of our server",

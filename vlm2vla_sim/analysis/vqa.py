@@ -87,12 +87,12 @@ def retentions(asked: Sequence[Asked], *, seed: int = 0) -> list[Retention]:
 
 
 def is_right(said: str, answers: Sequence[str]) -> bool:
-    """Whether `said` is one of `answers`, but for capitals, accents' spelling, punctuation and a leading article.
+    r"""Whether `said` is one of `answers`, but for capitals, accents' spelling, punctuation and a leading article.
 
     The whole answer must be it, or its first line, or what stands before the first full stop: a model that adds an
     explanation is right, one that lists everything there is is not.
 
-    >>> is_right("A carrot.", ["carrot"]), is_right("Red\\nBecause it is.", ["red"]), is_right("red, blue", ["red"])
+    >>> is_right("A carrot.", ["carrot"]), is_right("Red\nBecause it is.", ["red"]), is_right("red, blue", ["red"])
     (True, True, False)
     """
     right = {_plain(answer) for answer in answers}
@@ -107,7 +107,7 @@ def to_json(found: Sequence[Retention]) -> list[dict[str, object]]:
 
 
 def _retention(category: str, asked: list[Asked], seed: int) -> Retention:
-    base, tuned = ([float(right) for right in side] for side in zip(*((a.base_right, a.tuned_right) for a in asked)))  # noqa: B905
+    base, tuned = [float(one.base_right) for one in asked], [float(one.tuned_right) for one in asked]
     ratio = grouped_ratio(tuned, base, range(len(asked)), seed=seed) if sum(base) else None
     return Retention(category, len(asked), _share(base), _share(tuned), ratio)
 

@@ -28,7 +28,7 @@ def vqa(
     """Ask the base model and the tuned one the same questions; per category both accuracies and what was retained.
 
     Base and adapter are one set of weights in this process, with the adapter off and on. A model that was tuned as a
-    whole (--tuned) is loaded after the base model has answered. Answers must match word for word; both are kept (--out).
+    whole (--tuned) is loaded after the base model has answered. Answers must match word for word; --out keeps them.
 
     Args:
         model: The base model: a folder, or a name on the hub.
