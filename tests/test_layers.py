@@ -44,6 +44,7 @@ HEAVY = {
     "llguidance": MODELS,
     "trl": ("training",),
     "datasets": ("training",),
+    "accelerate": ("training",),
     "zmq": ("envs.bridge", "policies.remote"),
     "lz4": ("envs.bridge",),
     "cv2": ("envs.bridge",),

@@ -30,6 +30,7 @@ from vlm2vla_sim.training.settings import TrainSettings, changes
 
 try:
     import torch
+    from accelerate import PartialState
     from peft import LoraConfig
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
@@ -84,6 +85,7 @@ def train(
     work = out.with_name(f"{out.name}.work")
     if main:
         _open_work(work, settings, data, resume=resume)
+    PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()  # else another process makes the folder
     processor = load_processor(settings.model)
     rows, skipped = open_rows(data, processor, max_tokens=settings.max_tokens, cache=work / "cache")
     if main:
