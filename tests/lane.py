@@ -18,8 +18,8 @@ def cannot_run(lane: str, reason: str, *, module: bool = False) -> None:
     pytest.skip(reason, allow_module_level=module)
 
 
-def need(lane: str, *packages: str) -> None:
-    """Call it at the top of a test module, before it imports anything of `packages`, of the extra `lane`."""
+def need(lane: str, *packages: str, extra: str = "") -> None:
+    """Call it at the top of a test module, before it imports anything of `packages`; `extra` has them, or `lane`."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        cannot_run(lane, f"needs {', '.join(missing)}: pip install 'vlm2vla_sim[{lane}]'", module=True)
+        cannot_run(lane, f"needs {', '.join(missing)}: pip install 'vlm2vla_sim[{extra or lane}]'", module=True)
