@@ -5,7 +5,7 @@
 #   make check         what CI runs before the tests: format, lint, types, spelling
 #   make test-simpler  the tests of the true SIMPLER scenes (installs ManiSkill 3; needs the assets, see README)
 #   make test-robot    the tests of the real robot's backend (installs pyzmq, lz4, OpenCV; the live view needs Chromium)
-#   make test-vlm      the tests of language models as policies (installs torch, transformers, peft)
+#   make test-vlm      the tests of language models as policies and of training (installs torch, transformers, trl)
 #   make env           only make .venv and install
 #
 # PYTHON     the interpreter .venv is made with
@@ -49,7 +49,7 @@ $(VENV)/.robot: $(VENV)/.dev
 	touch $@
 
 $(VENV)/.vlm: $(VENV)/.torch
-	$(PIP) --editable '.[vlm]'
+	$(PIP) --editable '.[vlm,train]'
 	touch $@
 
 $(VENV)/.simpler: $(VENV)/.torch
@@ -79,7 +79,7 @@ test-robot: $(VENV)/.robot
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ROBOT_TESTS)
 
 test-vlm: $(VENV)/.vlm
-	$(BIN)/python -m pytest tests/vlm tests/policies tests/test_model_needs.py
+	$(BIN)/python -m pytest tests/vlm tests/policies tests/analysis tests/test_model_needs.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml
