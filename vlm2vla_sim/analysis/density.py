@@ -34,7 +34,7 @@ def density(values: Sequence[float], at: np.ndarray) -> np.ndarray:
 
 
 def draw_densities(groups: Mapping[str, Sequence[float]], path: Path, *, title: str, axis: str) -> Path:
-    """A curve for each of `groups`, each as high as its own peak, which its label names: they differ tenfold."""
+    """A curve for each of `groups`, each as high as its own peak, because peaks differ tenfold."""
     image = Image.new("RGB", SIZE, "white")
     pen = ImageDraw.Draw(image)
     everything = np.concatenate([np.asarray(values, float) for values in groups.values()])
@@ -42,16 +42,13 @@ def draw_densities(groups: Mapping[str, Sequence[float]], path: Path, *, title: 
     margin = 0.06 * (high - low or 1.0)
     at = np.linspace(low - margin, high + margin, 700)
     left, top, right, bottom = FRAME
-    for colour, (name, values) in zip(COLOURS * 9, groups.items(), strict=False):
+    for place, (colour, (name, values)) in enumerate(zip(COLOURS * 9, groups.items(), strict=False)):
         curve = density(values, at)
         xs = left + (at - at[0]) / (at[-1] - at[0]) * (right - left)
         ys = bottom - curve / curve.max() * (bottom - top - 30)
         points = list(zip(xs.tolist(), ys.tolist(), strict=True))
         pen.line(points, fill=colour, width=3)
-        peak = int(curve.argmax())
-        label = f"{name} (mean {np.mean(values):.2f})"
-        wide = pen.textlength(label, font=_font(14))
-        pen.text((min(max(xs[peak] - wide / 2, left), right - wide), ys[peak] - 20), label, colour, _font(14))
+        pen.text((left + 12, top + 10 + 20 * place), f"{name} (mean {np.mean(values):.2f})", colour, _font(14))
     pen.rectangle(FRAME, outline=INK)
     for number in _ticks(at[0], at[-1]):
         x = left + (number - at[0]) / (at[-1] - at[0]) * (right - left)

@@ -124,7 +124,7 @@ def relabel(
             resume=resume,
             workers=workers,
             check=not no_check,
-            on_done=lambda _: bar.update() and None,
+            on_done=lambda _: _advance(bar),
         )
     return Answer(_report(summary, out), {"folder": str(out), **dataclasses.asdict(summary)}, json)
 
@@ -167,3 +167,7 @@ def _report(summary: LabelSummary, out: Path) -> str:
         f"Words  {out / 'labels.jsonl'}",
     ]
     return "\n".join(lines)
+
+
+def _advance(bar: tqdm) -> None:
+    bar.update()

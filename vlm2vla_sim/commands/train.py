@@ -109,9 +109,9 @@ def train(
 
 def read_labelled(path: Path) -> Iterator[Labelled]:
     """The relabelled trajectories in `path`."""
-    from vlm2vla_sim.data.relabel import read_labelled as read
+    from vlm2vla_sim.data.labels import read_labels
 
-    return iter(read(path))
+    return read_labels(path)
 
 
 def _rows(
