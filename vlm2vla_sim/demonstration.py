@@ -70,14 +70,14 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
         inner = widowx(self.env)
         target = inner.status.robot.target.position
         sent, _ = motion.limit(action, target=target, workspace=inner.spec_task.scene.workspace)
-        after = self.env.step(action)
-        if "fault" not in after[4]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if "fault" not in info:
             assert self._film is not None
             self._film.add(self._before["pixels"]["primary"])
             self._states.append(np.array(self._before["agent_pos"], np.float32))
             self._actions.append(sent.astype(np.float32))
-        self._before = after[0]
-        return after
+        self._before = observation
+        return observation, float(reward), terminated, truncated, info
 
     def keep(self, result: EpisodeResult) -> None:
         """Finish the files, or drop them when the episode was not run to its end."""
