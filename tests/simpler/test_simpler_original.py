@@ -77,6 +77,12 @@ def test_the_fingers_aim_at_their_limits_and_not_beyond(env: WidowXEnv) -> None:
     env.step(np.array([0, 0, 0, 0, 0, 0, 0], np.float32))
     fingers = scene(env).agent.robot.get_qpos()[0, -2:].numpy()
     assert fingers == pytest.approx([0.02313, 0.02313], abs=2e-4)  # in SAPIEN 2.2.2, measured
+    for _ in range(5):
+        env.step(np.array([0, 0, 0, 0, 0, 0, 0], np.float32))
+    env.step(HOLD)
+    # Opening mirrors closing: as far from the shut as those were from the open. Beyond the limit it is 0.6 mm more.
+    fingers = scene(env).agent.robot.get_qpos()[0, -2:].numpy()
+    assert fingers == pytest.approx([0.02893, 0.02893], abs=2e-4)
 
 
 def angle_between(first: Pose, second: Pose) -> float:
@@ -332,6 +338,14 @@ def test_a_lifted_cube_is_grasped_held_and_touches_nothing(make_env: MakeEnv) ->
     assert env.scene_state().touching == frozenset()
     assert info["grasped"]
     assert info["consecutive_grasp"]
+
+
+def test_a_grasp_is_judged_by_the_originals_rule_and_not_by_maniskills(
+    env: WidowXEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(scene(env).agent), "is_grasping", lambda self, *args, **more: True)
+    env.step(HOLD)
+    assert not env.scene_state().grasped
 
 
 # ManiSkill as it is shipped, for comparison.
