@@ -68,7 +68,7 @@ def bridge_orig(tmp_path_factory) -> Path:
             name="bridge_orig",
             version="1.0.0",
             features=features,
-            split_datasets={"train": [{"steps": list(steps(False))}, {"steps": list(steps(True))}]},
+            split_datasets={"train": [(0, {"steps": list(steps(False))}), (1, {"steps": list(steps(True))})]},
             data_dir=root,
             disable_shuffling=True,
         )
