@@ -6,6 +6,7 @@
 #   make test-simpler  the tests of the true SIMPLER scenes (installs ManiSkill 3; needs the assets, see README)
 #   make test-robot    the tests of the real robot's backend (installs pyzmq, lz4, OpenCV; the live view needs Chromium)
 #   make test-vlm      the tests of language models as policies (installs torch, transformers, peft)
+#   make test-data     the tests of recorded data, RLDS too (installs tensorflow, tensorflow-datasets)
 #   make env           only make .venv and install
 #
 # PYTHON     the interpreter .venv is made with
@@ -23,7 +24,7 @@ DEV := codespell hypothesis llguidance "pyright[nodejs]" pytest pytest-cov pytes
 PACKAGE := vlm2vla_sim tests benchmarks
 ROBOT_TESTS := $(wildcard tests/test_bridge_*.py tests/test_robot_*.py) tests/test_session.py tests/test_watch.py
 
-.PHONY: env demo test check format test-simpler test-robot test-vlm clean
+.PHONY: env demo test check format test-simpler test-robot test-vlm test-data clean
 
 env: $(VENV)/.base
 
@@ -37,7 +38,7 @@ $(VENV)/.base: $(VENV)/.made pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(PIP) $(DEV)
+	$(PIP) --editable '.[data]' $(DEV)
 	touch $@
 
 $(VENV)/.torch: $(VENV)/.dev
@@ -50,6 +51,10 @@ $(VENV)/.robot: $(VENV)/.dev
 
 $(VENV)/.vlm: $(VENV)/.torch
 	$(PIP) --editable '.[vlm]'
+	touch $@
+
+$(VENV)/.rlds: $(VENV)/.dev
+	$(PIP) --editable '.[rlds]'
 	touch $@
 
 $(VENV)/.simpler: $(VENV)/.torch
@@ -80,6 +85,9 @@ test-robot: $(VENV)/.robot
 
 test-vlm: $(VENV)/.vlm
 	$(BIN)/python -m pytest tests/vlm tests/policies tests/test_model_needs.py
+
+test-data: $(VENV)/.rlds
+	VLM2VLA_REQUIRE=rlds $(BIN)/python -m pytest tests/data tests/test_record.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml

@@ -19,6 +19,8 @@ HERE = (
 )
 if not HERE and "rlds" in os.environ.get("VLM2VLA_REQUIRE", ""):
     raise AssertionError("VLM2VLA_REQUIRE asks for the extra 'rlds', which is not installed")
+# TensorFlow's own imports warn about TensorFlow's own imports.
+pytestmark = pytest.mark.filterwarnings("default")
 needs_tfds = pytest.mark.skipif(not HERE, reason="needs tensorflow-datasets: pip install 'vlm2vla_sim[rlds]'")
 
 

@@ -124,9 +124,13 @@ def relabel(
             resume=resume,
             workers=workers,
             check=not no_check,
-            on_done=lambda _: bar.update() and None,
+            on_done=lambda _: _advance(bar),
         )
     return Answer(_report(summary, out), {"folder": str(out), **dataclasses.asdict(summary)}, json)
+
+
+def _advance(bar: tqdm) -> None:
+    bar.update()
 
 
 def _labeler(
