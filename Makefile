@@ -19,6 +19,7 @@ TORCH ?= torch==2.13.0
 CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
+RLDS := $(VENV)/rlds
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 DEV := codespell hypothesis llguidance "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff
 PACKAGE := vlm2vla_sim tests benchmarks
@@ -53,8 +54,10 @@ $(VENV)/.vlm: $(VENV)/.torch
 	$(PIP) --editable '.[vlm]'
 	touch $@
 
-$(VENV)/.rlds: $(VENV)/.dev
-	$(PIP) --editable '.[rlds]'
+# TensorFlow needs an older h5py than the scenes' packages: an environment of its own, without the constraints.
+$(RLDS)/.made: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m venv $(RLDS)
+	$(RLDS)/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[data,rlds]' pytest hypothesis
 	touch $@
 
 $(VENV)/.simpler: $(VENV)/.torch
@@ -86,8 +89,8 @@ test-robot: $(VENV)/.robot
 test-vlm: $(VENV)/.vlm
 	$(BIN)/python -m pytest tests/vlm tests/policies tests/test_model_needs.py
 
-test-data: $(VENV)/.rlds
-	VLM2VLA_REQUIRE=rlds $(BIN)/python -m pytest tests/data tests/test_record.py
+test-data: $(RLDS)/.made
+	VLM2VLA_REQUIRE=rlds $(RLDS)/bin/python -m pytest tests/data tests/test_record.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml
