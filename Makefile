@@ -8,6 +8,7 @@
 #   make test-vlm      the tests of language models as policies and of training (installs torch, transformers, trl)
 #   make test-remote   the tests of policies on servers, against openpi-client, vla-eval and json-numpy as published (in an
 #                      environment of their own, for which PYTHON must be 3.11 or 3.12: openpi-client wants NumPy 1)
+#   make test-data     the tests of recorded data, RLDS too (installs tensorflow, tensorflow-datasets)
 #   make env           only make .venv and install
 #
 # PYTHON     the interpreter .venv is made with
@@ -20,6 +21,7 @@ TORCH ?= torch==2.13.0
 CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
+RLDS := $(VENV)/rlds
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 DEV := codespell hypothesis llguidance msgpack pyarrow "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff websockets
 PEERS := $(VENV)/peers
@@ -28,7 +30,7 @@ REMOTE_TESTS := tests/remote $(wildcard tests/policies/test_remote_*.py) tests/p
 	tests/test_serving_session.py
 ROBOT_TESTS := $(wildcard tests/test_bridge_*.py tests/test_robot_*.py) tests/test_session.py tests/test_watch.py
 
-.PHONY: env demo test check format test-simpler test-robot test-remote test-vlm clean
+.PHONY: env demo test check format test-simpler test-robot test-remote test-vlm test-data clean
 
 env: $(VENV)/.base
 
@@ -42,7 +44,7 @@ $(VENV)/.base: $(VENV)/.made pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(PIP) $(DEV)
+	$(PIP) --editable '.[data]' $(DEV)
 	touch $@
 
 $(VENV)/.torch: $(VENV)/.dev
@@ -64,6 +66,12 @@ $(PEERS)/.made: tests/remote/peers.txt $(VENV)/.made
 
 $(VENV)/.vlm: $(VENV)/.torch
 	$(PIP) --editable '.[vlm,train]'
+	touch $@
+
+# TensorFlow needs an older h5py than the scenes' packages: an environment of its own, without the constraints.
+$(RLDS)/.made: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m venv $(RLDS)
+	$(RLDS)/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[data,rlds]' pytest hypothesis
 	touch $@
 
 $(VENV)/.simpler: $(VENV)/.torch
@@ -97,6 +105,9 @@ test-remote: $(VENV)/.remote $(PEERS)/.made
 
 test-vlm: $(VENV)/.vlm
 	$(BIN)/python -m pytest tests/vlm tests/policies tests/analysis tests/test_model_needs.py
+
+test-data: $(RLDS)/.made
+	VLM2VLA_REQUIRE=rlds $(RLDS)/bin/python -m pytest tests/data tests/test_record.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml

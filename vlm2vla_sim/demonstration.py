@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -65,7 +65,7 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
         self._actions: list[np.ndarray] = []
         return self._before, info
 
-    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:  # type: ignore[override]
+    def step(self, action: np.ndarray) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """See `WidowXEnv.step`; the step is kept as the arm is given it, with what was seen before it."""
         inner = widowx(self.env)
         target = inner.status.robot.target.position

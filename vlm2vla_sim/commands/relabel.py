@@ -129,6 +129,10 @@ def relabel(
     return Answer(_report(summary, out), {"folder": str(out), **dataclasses.asdict(summary)}, json)
 
 
+def _advance(bar: tqdm) -> None:
+    bar.update()
+
+
 def _labeler(
     source: Source, rules: Rules, flags: ModelFlags, out: Path, limit: int
 ) -> tuple[Callable[[Trajectory], Labelled], dict[str, object]]:

@@ -121,7 +121,7 @@ def _numbers(values: Any, name: str) -> np.ndarray:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} holds something else than rows of numbers ({error}).") from error
-    if array.ndim != 2:
+    if array.ndim != 2 or array.shape[1] != 7:
         raise DataError(f"{name} holds numbers of shape {array.shape}; expected (T, 7).")
     return array
 

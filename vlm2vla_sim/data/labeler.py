@@ -75,7 +75,7 @@ class Labeler:
     """Puts trajectories into words by asking a model."""
 
     def __init__(self, ask: Ask, settings: LabelerSettings, rules: Rules, cache: Path) -> None:
-        """cache: a folder in which every answer is kept."""
+        """cache: a folder in which every answer is kept, useless ones too; without it everything is asked again."""
         self._ask, self._settings, self._rules, self._cache = ask, settings, rules, cache
 
     def __call__(self, trajectory: Trajectory) -> Labelled:
@@ -88,7 +88,7 @@ class Labeler:
         shown = _evenly(len(trajectory), self._settings.pictures)
         pictures = [trajectory.pictures[index] for index in shown]
         why = ""
-        for _ in range(self._settings.retries + 1):
+        for attempt in range(self._settings.retries + 1):
             prompt = label_prompt(
                 trajectory.instruction,
                 trajectory.states,
@@ -98,13 +98,14 @@ class Labeler:
                 why=why,
             )
             try:
-                return read_spans(self._answer(prompt, pictures), len(trajectory))
+                return read_spans(self._answer(prompt, pictures, attempt), len(trajectory))
             except AnswerError as error:
                 why = str(error)
         raise DataError(f"The model was asked {self._settings.retries + 1} times; the last answer is no use: {why}")
 
-    def _answer(self, prompt: str, pictures: Sequence[np.ndarray]) -> str:
-        question = hashlib.sha256(f"{self._settings.model}\0{prompt}\0".encode())
+    def _answer(self, prompt: str, pictures: Sequence[np.ndarray], attempt: int) -> str:
+        # With the attempt: asked again with the same complaint, the model is to think again.
+        question = hashlib.sha256(f"{self._settings.model}\0{prompt}\0{attempt}\0".encode())
         for picture in pictures:
             question.update(f"{picture.shape}".encode())
             question.update(np.ascontiguousarray(picture).tobytes())

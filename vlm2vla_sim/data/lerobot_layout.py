@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.data.conventions import ACTION_NAMES, STATE_NAMES
-from vlm2vla_sim.errors import missing_extra
+from vlm2vla_sim.errors import DataError, missing_extra
 
 VERSION = "v3.0"
 CHUNK = 1000
@@ -71,14 +71,20 @@ def read_words(root: Path) -> list[EpisodeWords]:
     path = root / WORDS
     if not path.exists():
         return []
-    total = json.loads((root / INFO).read_text(encoding="utf-8"))["total_episodes"]
-    lines = path.read_text(encoding="utf-8").split("\n")[:total]
-    episodes = []
-    for line in lines:
-        values = json.loads(line)
-        said = tuple(Said(**said) for said in values.pop("said"))
-        episodes.append(EpisodeWords(**values, said=said))
-    return episodes
+    try:
+        total = json.loads((root / INFO).read_text(encoding="utf-8"))["total_episodes"]
+        lines = path.read_text(encoding="utf-8").split("\n")[:total]
+        return [_episode_words(json.loads(line)) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} cannot be read ({type(error).__name__}: {error}). Without it a data set is complete as well: put "
+            "it aside."
+        ) from error
+
+
+def _episode_words(values: dict[str, Any]) -> EpisodeWords:
+    said = tuple(Said(**said) for said in values.pop("said"))
+    return EpisodeWords(**values, said=said)
 
 
 def part(index: int) -> dict[str, int]:

@@ -18,6 +18,8 @@ from vlm2vla_sim.frames import euler_sxyz_to_matrix, matrix_to_rotvec, rotvec_to
 
 LARGEST_TURN = np.radians(120)
 """[rad] in one row; beyond half a turn nobody could tell which way it went."""
+SLACK = 1e-6
+"""[m, rad] by which a threshold may be missed: states are float32."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,9 @@ def _is_enough(move: np.ndarray, extremes: np.ndarray, turn: np.ndarray, cuts: C
     steady = (extremes[0] > -0.002) | (extremes[1] < 0.002)
     along = np.abs(move[steady]).max(initial=0.0)
     return bool(
-        along >= cuts.axis_cm / 100 - 1e-9
-        or np.linalg.norm(move) >= cuts.total_cm / 100 - 1e-9
-        or np.linalg.norm(turn) >= np.radians(cuts.turn_degrees) - 1e-9
+        along >= cuts.axis_cm / 100 - SLACK
+        or np.linalg.norm(move) >= cuts.total_cm / 100 - SLACK
+        or np.linalg.norm(turn) >= np.radians(cuts.turn_degrees) - SLACK
     )
 
 

@@ -1,0 +1,159 @@
+"""A model's labels are used when they add up, asked for again when not, and never paid for twice."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from trajectory_fakes import PICK_AND_PLACE, trajectory
+
+from vlm2vla_sim.data.labeler import Labeler, LabelerSettings, Prices, estimate
+from vlm2vla_sim.data.relabel import Rules, relabel
+from vlm2vla_sim.data.source import Skipped
+from vlm2vla_sim.errors import AnswerError, DataError, SettingError
+from vlm2vla_sim.language.label_prompt import read_spans
+
+FRAMES = sum(steps for steps, *_ in PICK_AND_PLACE)
+
+
+def answer(*phases: tuple[int, int, str, str]) -> str:
+    keys = ("start", "stop", "subtask", "plan")
+    return json.dumps([dict(zip(keys, phase, strict=True)) for phase in phases])
+
+
+GOOD = answer(
+    (0, 6, "reach the carrot", "move forward and left, turning clockwise"),
+    (6, 15, "take the carrot", "move down, then close the gripper"),
+    (15, 31, "bring it to the plate", "move up, right and down, then open the gripper"),
+    (31, FRAMES, "retreat", "move up"),
+)
+
+
+class Model:
+    """Says what it is given, in turn."""
+
+    def __init__(self, *answers: str) -> None:
+        self._answers = list(answers)
+        self.prompts: list[str] = []
+        self.pictures: list[int] = []
+
+    def __call__(self, prompt, pictures):
+        self.prompts.append(prompt)
+        self.pictures.append(len(pictures))
+        return self._answers[min(len(self.prompts), len(self._answers)) - 1]
+
+
+def labeler(model, tmp_path, **changes) -> Labeler:
+    return Labeler(model, LabelerSettings("gemini", **changes), Rules(), tmp_path / "answers")
+
+
+def test_words_come_from_the_model_and_numbers_from_the_motion(tmp_path):
+    model = Model("Here it is:\n```json\n" + GOOD + "\n```")
+    labelled = labeler(model, tmp_path)(trajectory())
+    assert labelled.subtasks == ("reach the carrot", "take the carrot", "bring it to the plate", "retreat")
+    assert [(phase.start, phase.stop, phase.chunk.text) for phase in labelled.phases] == [
+        (0, 6, "[[0, 0, 0, 0, 0, -70, 1], [12, 6, 0, 0, 0, 0, 1]]"),
+        (6, 15, "[[0, 0, -10, 1], [0, 0, 0, 1], [0, 0, 0, 0]]"),
+        (15, 31, "[[0, 0, 8, 0], [0, -12, 0, 0], [0, 0, -6, 0], [0, 0, 0, 1]]"),
+        (31, FRAMES, "[[0, 0, 8, 1]]"),
+    ]
+    assert model.pictures == [6]
+
+
+def test_the_model_gets_every_step_in_numbers_the_axes_and_which_pictures_it_sees(tmp_path):
+    model = Model(GOOD)
+    labeler(model, tmp_path)(trajectory())
+    (prompt,) = model.prompts
+    assert "\n0: 30.0 0.0 15.0 | 0 0 0 | 1.00 -> 1\n" in prompt
+    assert "\n6: 42.0 6.0 15.0 | 0 0 -69 | 1.00 -> 1\n" in prompt
+    assert f"\n{FRAMES - 1}: " in prompt
+    assert prompt.count(" | ") == 2 * FRAMES
+    assert "x is forward (away from the robot), y is left and z is up" in prompt
+    assert "at the steps 0, 8, 16, 23, 31, 39" in prompt
+    assert "put carrot on plate" in prompt
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("I cannot see a robot.", "no JSON list"),
+        ("[{]", "cannot be read"),
+        ("[]", "lists 0 phases"),
+        ("[1]", "Phase 1 is no JSON object"),
+        (answer((1, FRAMES, "a", "b")), "Phase 1 goes from 1 to .* expected it to start at 0"),
+        (answer((0, 9, "a", "b"), (11, FRAMES, "a", "b")), "Phase 2 goes from 11 .*start at 9"),
+        (answer((0, 9, "a", "b"), (8, FRAMES, "a", "b")), "Phase 2 goes from 8 .*start at 9"),
+        (answer((0, 9, "a", "b")), f"stops at 9; expected {FRAMES}"),
+        (answer((0, FRAMES, "a", "")), "plan of 0 characters"),
+        (answer((0, FRAMES, "a", "move 3 cm up")), "has numbers in it"),
+        (json.dumps([{"start": "0", "stop": FRAMES, "subtask": "a", "plan": "b"}]), "expected whole numbers"),
+        (
+            answer(*((k, k + 1, f"s{k}", "b") for k in range(9)), (9, FRAMES, "a", "b")),
+            "more than 8 different subtasks",
+        ),
+    ],
+)
+def test_phases_that_do_not_add_up_are_asked_for_again_with_the_reason(tmp_path, said, why):
+    with pytest.raises(AnswerError, match=why) as refused:
+        read_spans(said, FRAMES)
+    model = Model(said, GOOD)
+    assert len(labeler(model, tmp_path)(trajectory()).phases) == 4
+    assert len(model.prompts) == 2
+    assert model.prompts[1].endswith(f"could not be used: {refused.value} Answer again, with the JSON list only.")
+
+
+def test_a_model_that_never_adds_up_is_given_up_with_a_reason(tmp_path):
+    model = Model("no")
+    with pytest.raises(DataError, match="asked 3 times; the last answer is no use: There is no JSON list"):
+        labeler(model, tmp_path)(trajectory())
+    assert len(model.prompts) == 3
+
+
+def test_an_answer_is_not_paid_for_twice(tmp_path):
+    first, second = Model("no", GOOD), Model("never asked")
+    made = labeler(first, tmp_path)(trajectory())
+    again = labeler(second, tmp_path)(trajectory(name="the same under another name"))
+    assert second.prompts == []
+    assert [phase.chunk.text for phase in again.phases] == [phase.chunk.text for phase in made.phases]
+    labeler(second, tmp_path, pictures=3)  # other pictures are another question
+    with pytest.raises(DataError):
+        labeler(second, tmp_path, pictures=3)(trajectory())
+    assert second.pictures == [3, 3, 3]
+
+
+def test_nothing_is_sent_about_what_cannot_be_labelled(tmp_path):
+    model = Model(GOOD)
+    with pytest.raises(DataError, match="the model was not asked"):
+        labeler(model, tmp_path)(trajectory(instruction=""))
+    assert model.prompts == []
+
+
+def test_a_border_in_the_middle_of_a_grasp_loses_no_motion(tmp_path):
+    """A model may say that a phase begins while the gripper closes."""
+    model = Model(answer((0, 13, "a", "b"), (13, FRAMES, "c", "d")))
+    labelled = labeler(model, tmp_path)(trajectory())
+    said = sum(phase.chunk.deltas[:, :3].sum(axis=0) for phase in labelled.phases)
+    rules = sum(phase.chunk.deltas[:, :3].sum(axis=0) for phase in relabel(trajectory()).phases)
+    assert said == pytest.approx(rules, abs=1e-6)
+    assert [phase.chunk.deltas[-1, 6] for phase in labelled.phases] == [0, 1]
+
+
+class Listed(list):
+    kind = "listed"
+
+
+def test_the_cost_is_told_before_anything_is_sent():
+    source = Listed([Skipped("x", "broken"), *(trajectory(name=str(n)) for n in range(9))])
+    told = estimate(source, LabelerSettings("m"), Prices(read=2.0, written=10.0))
+    assert told.trajectories == 10
+    # Ten prompts of some 3,000 characters and six pictures of 258 tokens each.
+    assert 15_000 + 10_000 < told.tokens_read < 15_000 + 25_000
+    assert told.cost == pytest.approx((2 * told.tokens_read + 10 * told.tokens_written) / 1e6)
+    assert estimate(source, LabelerSettings("m"), Prices(), limit=4).trajectories == 4
+    with pytest.raises(DataError, match="nothing was sent"):
+        estimate(Listed([Skipped("x", "broken")]), LabelerSettings("m"), Prices())
+
+
+def test_settings_that_make_no_sense_are_refused():
+    with pytest.raises(SettingError, match="pictures is 0"):
+        LabelerSettings("m", pictures=0)
