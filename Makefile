@@ -5,7 +5,9 @@
 #   make check         what CI runs before the tests: format, lint, types, spelling
 #   make test-simpler  the tests of the true SIMPLER scenes (installs ManiSkill 3; needs the assets, see README)
 #   make test-robot    the tests of the real robot's backend (installs pyzmq, lz4, OpenCV; the live view needs Chromium)
-#   make test-vlm      the tests of language models as policies (installs torch, transformers, peft)
+#   make test-vlm      the tests of language models as policies and of training (installs torch, transformers, trl)
+#   make test-remote   the tests of policies on servers, against openpi-client, vla-eval and json-numpy as published (in an
+#                      environment of their own, for which PYTHON must be 3.11 or 3.12: openpi-client wants NumPy 1)
 #   make env           only make .venv and install
 #
 # PYTHON     the interpreter .venv is made with
@@ -19,11 +21,14 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
-DEV := codespell hypothesis llguidance "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff
+DEV := codespell hypothesis llguidance msgpack pyarrow "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff websockets
+PEERS := $(VENV)/peers
 PACKAGE := vlm2vla_sim tests benchmarks
+REMOTE_TESTS := tests/remote $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
+	tests/test_serving_session.py
 ROBOT_TESTS := $(wildcard tests/test_bridge_*.py tests/test_robot_*.py) tests/test_session.py tests/test_watch.py
 
-.PHONY: env demo test check format test-simpler test-robot test-vlm clean
+.PHONY: env demo test check format test-simpler test-robot test-remote test-vlm clean
 
 env: $(VENV)/.base
 
@@ -48,8 +53,17 @@ $(VENV)/.robot: $(VENV)/.dev
 	$(PIP) --editable '.[robot]'
 	touch $@
 
+$(VENV)/.remote: $(VENV)/.dev
+	$(PIP) --editable '.[remote]'
+	touch $@
+
+$(PEERS)/.made: tests/remote/peers.txt $(VENV)/.made
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement tests/remote/peers.txt
+	touch $@
+
 $(VENV)/.vlm: $(VENV)/.torch
-	$(PIP) --editable '.[vlm]'
+	$(PIP) --editable '.[vlm,train]'
 	touch $@
 
 $(VENV)/.simpler: $(VENV)/.torch
@@ -78,8 +92,11 @@ test-simpler: $(VENV)/.simpler
 test-robot: $(VENV)/.robot
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ROBOT_TESTS)
 
+test-remote: $(VENV)/.remote $(PEERS)/.made
+	VLM2VLA_PEERS=$(PEERS)/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile $(REMOTE_TESTS)
+
 test-vlm: $(VENV)/.vlm
-	$(BIN)/python -m pytest tests/vlm tests/policies tests/test_model_needs.py
+	$(BIN)/python -m pytest tests/vlm tests/policies tests/analysis tests/test_model_needs.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml

@@ -13,15 +13,16 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
-from robot_extra import require
+from lane import need
 
-require("zmq", "lz4", "cv2")
+need("robot", "zmq", "lz4", "cv2")
 
 from fault_scenarios import make_scenarios, play_all  # noqa: E402
 from robot_bench import CARROT, QUICK, Bench, Fault, bench, in_thread  # noqa: E402
 
 import vlm2vla_sim  # noqa: E402
-from vlm2vla_sim.envs import frames, motion  # noqa: E402
+from vlm2vla_sim import frames  # noqa: E402
+from vlm2vla_sim.envs import motion  # noqa: E402
 from vlm2vla_sim.envs.bridge import wire  # noqa: E402
 from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
 from vlm2vla_sim.envs.bridge.client import BridgeClient, Link  # noqa: E402

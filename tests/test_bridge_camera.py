@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from robot_extra import require
+from lane import need
 
-require("cv2", "zmq", "lz4")
+need("robot", "cv2", "zmq", "lz4")
 import cv2  # noqa: E402
 from robot_bench import bench  # noqa: E402
 

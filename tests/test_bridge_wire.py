@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robot_extra import require
+from lane import need
 
 import vlm2vla_sim
-from vlm2vla_sim.envs.bridge import wire, wire_reader, wire_writer
+from vlm2vla_sim import pickle_reader
+from vlm2vla_sim.envs.bridge import wire, wire_writer
 from vlm2vla_sim.errors import WireError
 
-require("lz4")
+need("robot", "lz4")
 import lz4.frame  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "data" / "bridge_wire_golden"
@@ -120,13 +121,13 @@ def test_a_bomb_costs_no_more_memory_than_the_limit_says():
 )
 def test_a_program_that_is_not_plain_data_is_refused(program, words):
     with pytest.raises(WireError, match=words):
-        wire_reader.read(program)
+        pickle_reader.read(program)
 
 
 def test_a_value_shared_billions_of_times_is_refused_quickly():
     laughs = b"\x80\x04]\x94" + b"".join(b"](h%bh%be\x94" % (bytes([n]), bytes([n])) for n in range(30)) + b"0" * 0
     with pytest.raises(WireError):
-        wire_reader.read(laughs + b".")
+        pickle_reader.read(laughs + b".")
 
 
 def test_the_array_written_again_and_again_does_not_copy_without_end():
@@ -134,7 +135,7 @@ def test_the_array_written_again_and_again_does_not_copy_without_end():
     encode = b"c_codecs\nencode\n"
     program = b"\x80\x04(" + text + b"\x94" + (encode + b"h\x00\x8c\x06latin1\x86R") * 1000 + b"t."
     with pytest.raises(WireError, match="MiB"):
-        wire_reader.read(program)
+        pickle_reader.read(program)
 
 
 # What we write.
@@ -305,6 +306,6 @@ def test_thirty_thousand_mutated_messages_run_nothing_and_raise_nothing_but_wire
 @settings(max_examples=500, deadline=None)
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_are_read_or_refused(data):
-    for reader in (wire.decode, wire_reader.read, lambda raw: wire_reader.read(b"\x80\x04" + raw)):
+    for reader in (wire.decode, pickle_reader.read, lambda raw: pickle_reader.read(b"\x80\x04" + raw)):
         with contextlib.suppress(WireError):  # and nothing else
             reader(data)

@@ -1,6 +1,7 @@
 """Imports point down, heavy packages stay where they belong, and none of it is left to good intentions.
 
-4 cli, commands · 3 rollout, suite, video, … · 2 envs, policies, data (never one another) · 1 language · 0 types, errors
+4 cli, commands · 3 rollout, suite, video, … · 2 envs, policies, data (never one another) · 1 language ·
+0 types, errors, rotations, frames
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ ROOT = Path(vlm2vla_sim.__file__).parent
 PACKAGE = "vlm2vla_sim"
 
 LAYERS = {
-    0: ("types", "errors"),
+    0: ("types", "errors", "rotations", "frames", "pickle_names", "pickle_reader"),
     1: ("language",),
     2: ("envs", "policies", "data"),
     3: (
-        *("analysis", "caption", "doctor", "episodes", "live", "model_needs", "operator", "report", "results"),
-        *("rollout", "run_folder", "session", "subject", "suite", "testing", "training", "trials", "versions"),
-        *("video", "watch", "workers"),
+        *("analysis", "caption", "demonstration", "doctor", "episodes", "live", "model_needs", "operator", "record"),
+        *("report", "results", "rollout", "run_folder", "serving", "session", "subject", "suite", "testing"),
+        *("training", "trials"),
+        *("versions", "video", "watch", "workers"),
     ),
     4: ("cli", "commands"),
 }
@@ -43,13 +45,23 @@ HEAVY = {
     "peft": (*MODELS, "training"),
     "llguidance": MODELS,
     "trl": ("training",),
-    "zmq": ("envs.bridge", "policies.remote"),
+    "datasets": ("training",),
+    "accelerate": ("training",),
+    "websockets": ("policies.remote", "serving"),
+    "msgpack": ("policies.remote",),
+    "zmq": ("envs.bridge",),
     "lz4": ("envs.bridge",),
     "cv2": ("envs.bridge",),
-    "PIL": (*PICTURES, "policies.chat_api", "policies.hf_prompt", "policies.model_server"),
+    "pyarrow": ("data",),
+    "tensorflow": ("data.rlds",),
+    "tensorflow_datasets": ("data.rlds",),
+    "PIL": (
+        *(*PICTURES, "analysis.density", "data", "training.rows", "policies.chat_api", "policies.hf_prompt"),
+        *("policies.model_server", "policies.remote"),
+    ),
     "imageio": ("video",),
-    "imageio_ffmpeg": ("video",),
-    "tqdm": ("suite", "commands", "envs.simpler", "training"),
+    "imageio_ffmpeg": ("video", "data.mp4"),
+    "tqdm": ("suite", "record", "commands", "envs.simpler", "training"),
     "tyro": ("cli", "commands"),
 }
 """Package from elsewhere -> the only places that may import it, at the top of a module or in a function."""
@@ -126,7 +138,7 @@ def test_every_import_was_looked_at():
     [
         ("errors.py", "from vlm2vla_sim.types import Pose", None),
         ("types.py", "\nimport vlm2vla_sim.language.formats", "types.py:2: types (layer 0) imports language (layer 1)"),
-        ("language/rows.py", "from vlm2vla_sim.envs import frames", "rows.py:1: language.rows (layer 1) imports envs"),
+        ("language/rows.py", "from vlm2vla_sim.envs import motion", "rows.py:1: language.rows (layer 1) imports envs"),
         (
             "envs/base.py",
             "def f():\n  from vlm2vla_sim import rollout",
@@ -135,14 +147,14 @@ def test_every_import_was_looked_at():
         ("envs/base.py", "from vlm2vla_sim.policies.base import Policy", "envs.base imports its sibling policies"),
         ("policies/mine.py", "from vlm2vla_sim.envs.base import WidowXEnv", "policies.mine imports its sibling envs"),
         ("rollout.py", "from vlm2vla_sim.cli import main", "rollout.py:1: rollout (layer 3) imports cli (layer 4)"),
-        ("envs/base.py", "from . import frames", "relative import; write the module's full name"),
+        ("envs/base.py", "from . import motion", "relative import; write the module's full name"),
         ("envs/base.py", "from vlm2vla_sim import make_vec", "imports the package's door"),
         ("novel.py", "import json", "novel is in no layer"),
     ],
 )
 def test_an_import_that_points_the_wrong_way_is_found_with_file_and_line(tmp_path, file, code, complaint):
     root = tmp_path / PACKAGE
-    for existing in ("rollout.py", "envs/frames.py", file):
+    for existing in ("rollout.py", "envs/motion.py", file):
         (root / existing).parent.mkdir(parents=True, exist_ok=True)
         (root / existing).write_text("")
     (root / file).write_text(code)

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from robot_extra import require
+from lane import need
 
 from vlm2vla_sim.cli import main
 from vlm2vla_sim.errors import SettingError
 
-require("zmq", "lz4", "cv2")
+need("robot", "zmq", "lz4", "cv2")
 
 from vlm2vla_sim.envs.bridge.faults import KINDS, Fault, random_faults, read_script  # noqa: E402
 

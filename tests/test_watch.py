@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lane import cannot_run
 from PIL import Image
 from test_session import BLINDFOLDED, settings
 
@@ -196,10 +197,7 @@ class Browser:
 @pytest.fixture
 def browser(tmp_path) -> Iterator[Browser]:
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        reason = "needs Chromium and its driver: apt-get install chromium chromium-driver"
-        if "robot" in os.environ.get("VLM2VLA_REQUIRE", ""):
-            raise AssertionError(f"VLM2VLA_REQUIRE asks for 'robot', but this test {reason}")
-        pytest.skip(reason)
+        cannot_run("robot", "needs Chromium and its driver: apt-get install chromium chromium-driver")
     made = Browser(tmp_path / "profile")
     yield made
     made.close()

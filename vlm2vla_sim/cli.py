@@ -18,13 +18,20 @@ from vlm2vla_sim.errors import Vlm2VlaError, unknown_name
 COMMANDS = {
     "rollout": ("vlm2vla_sim.commands.rollout:rollout", "one episode: what the policy says, and a video"),
     "evaluate": ("vlm2vla_sim.commands.evaluate:evaluate", "tasks x episodes: success rates, videos, resumable"),
+    "record": ("vlm2vla_sim.commands.record:record", "demonstrations from any policy, as a LeRobot folder"),
+    "relabel": ("vlm2vla_sim.commands.relabel:relabel", "put recorded motion into words: subtasks, plans, actions"),
+    "inspect": ("vlm2vla_sim.commands.inspect:inspect", "a page with a data set's pictures, words and paths"),
     "trace": ("vlm2vla_sim.commands.trace:trace", "an episode of a run, read as a dialogue"),
     "tasks": ("vlm2vla_sim.commands.tasks:tasks", "the tasks, their instructions and lengths"),
     "formats": ("vlm2vla_sim.commands.formats:formats", "what a sentence means, and how every format would write it"),
     "assets": ("vlm2vla_sim.commands.assets:assets", "SIMPLER's meshes and photos: status, download, link DIR"),
     "robot": ("vlm2vla_sim.commands.robot:robot", "a real WidowX: sessions, a stand-in, a link that breaks, sleep"),
     "watch": ("vlm2vla_sim.commands.watch:watch", "a session live in the browser, with the operator's buttons"),
+    "train": ("vlm2vla_sim.commands.train:train", "a LoRA adapter, or a whole model, from relabelled trajectories"),
+    "vqa": ("vlm2vla_sim.commands.vqa:vqa", "what an adapter forgot: questions, base beside tuned, with intervals"),
+    "logprob": ("vlm2vla_sim.commands.logprob:logprob", "how likely a base model finds each way to write a motion"),
     "serve-model": ("vlm2vla_sim.commands.serve_model:serve_model", "offer a model to others, in the way of OpenAI"),
+    "serve": ("vlm2vla_sim.commands.serve:serve", "offer a policy to others, over openpi's wire or vla-eval's"),
     "doctor": ("vlm2vla_sim.commands.doctor:doctor", "what is installed, what works, what to do about the rest"),
 }
 """Name -> "module:function" and one line of help."""

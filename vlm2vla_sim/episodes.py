@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from vlm2vla_sim.demonstration import DemonstrationRecorder, stem
 from vlm2vla_sim.envs.base import REAL_BACKENDS, find_task
 from vlm2vla_sim.errors import BackendFaultError
 from vlm2vla_sim.operator import Operator, StreamAnswers
+from vlm2vla_sim.policies.base import close_policy
 from vlm2vla_sim.rollout import run_episode
 from vlm2vla_sim.run_folder import RunSettings
 from vlm2vla_sim.session import attended
@@ -43,6 +45,8 @@ class Job:
     """Folder for the videos; None for none."""
     logs: Path
     """Folder for tracebacks."""
+    demonstrations: Path | None = None
+    """Folder in which every episode leaves its pictures, states and steps; None for none."""
 
     def subject(self) -> Subject:
         """Whom the results are about."""
@@ -105,9 +109,26 @@ class EpisodeRunner:
         )
 
     def _run_once(self, item: Item) -> EpisodeResult:
-        settings = self._job.settings
         env, policy = self._prepare(item.task)
-        result = run_episode(
+        recorder = None
+        if self._job.demonstrations is not None:
+            recorder = DemonstrationRecorder(env, self._job.demonstrations, stem(item.task, item.episode_id))
+        try:
+            result = self._run(recorder or env, policy, item)
+        except BaseException:
+            if recorder is not None:
+                recorder.drop()
+            raise
+        if recorder is not None:
+            recorder.keep(result)
+        if result.outcome is Outcome.ERROR:
+            # What broke once may be broken for good: the next episode gets a new simulator and a new policy.
+            self.close()
+        return result
+
+    def _run(self, env: gym.Env[Any, Any], policy: Policy, item: Item) -> EpisodeResult:
+        settings = self._job.settings
+        return run_episode(
             env,
             policy,
             episode_id=item.episode_id,
@@ -117,14 +138,13 @@ class EpisodeRunner:
             videos=self._job.videos,
             log=self._job.logs / f"ep{item.episode_id:04d}_{item.task}.txt",
         )
-        if result.outcome is Outcome.ERROR:
-            # What broke once may be broken for good: the next episode gets a new simulator and a new policy.
-            self.close()
-        return result
 
     def close(self) -> None:
-        """Release the environment. May be called twice; a fault on the way out costs nothing that was measured."""
-        env, self._env, self._policy, self._task = self._env, None, None, None
+        """Release environment and policy. May be called twice; a fault on the way out costs nothing measured."""
+        env, policy = self._env, self._policy
+        self._env, self._policy, self._task = None, None, None
+        if policy is not None:
+            close_policy(policy)
         if env is None:
             return
         try:

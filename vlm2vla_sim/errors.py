@@ -52,7 +52,7 @@ class BackendFaultError(Vlm2VlaError):
 
 
 class WireError(BackendFaultError):
-    """A frame of the Bridge robot's wire that is not read: cut off, too large, or asking for something to be run."""
+    """A message of a wire that is not read: cut off, too large, or asking for something to be run."""
 
 
 class LinkLostError(BackendFaultError):
@@ -70,6 +70,10 @@ class SettingError(Vlm2VlaError, ValueError):
 
 class ServerError(Vlm2VlaError):
     """A server that was asked did not answer as agreed, however often it was asked: never the policy's failure."""
+
+
+class DataError(Vlm2VlaError, ValueError):
+    """A data set, or one trajectory in it, cannot be used: what it lacks, and where."""
 
 
 class RendererError(Vlm2VlaError):

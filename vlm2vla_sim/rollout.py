@@ -246,7 +246,8 @@ class _Run:
         words = describe(decision.chunk)
         for number, row in enumerate(decision.chunk.deltas):
             which = f"row {number + 1} of {len(words)}: " if len(words) > 1 else ""
-            for step in motion.split(row[None], gripper=self._gripper, limits=self._limits):
+            split = motion.split(row[None], gripper=self._gripper, limits=self._limits)
+            for step in [row] if decision.chunk.stepwise else split:
                 yield which + words[number], step
             self._gripper = float(row[6])
 

@@ -63,6 +63,7 @@ def run_suite(
     workers: int = 1,
     isolate: bool | None = None,
     episode_timeout: float = EPISODE_TIMEOUT,
+    demonstrations: Path | None = None,
     on_result: Callable[[EpisodeResult], None] | None = None,
 ) -> SuiteRun:
     """Run `settings.episodes` episodes of every task and leave results, summary and videos in a folder.
@@ -75,6 +76,7 @@ def run_suite(
         workers: processes that run episodes at the same time.
         isolate: run episodes in worker processes even if there is only one; by default where the backend needs it.
         episode_timeout: seconds after which an episode in a worker process is given up (and tried once more).
+        demonstrations: folder in which every episode leaves its pictures, states and steps (see `record`).
         on_result: called with every new result.
 
     A worker that dies or hangs costs its episode one repetition, then the episode is an error, and the run goes on.
@@ -93,7 +95,7 @@ def run_suite(
         raise SettingError("There is one robot and one person beside it: run with one worker, not isolated.")
     folder = RunFolder(default_folder(settings) if out is None else Path(out), settings, resume=resume)
     with closing(folder):
-        job = Job(settings, folder.videos if video else None, folder.logs)
+        job = Job(settings, folder.videos if video else None, folder.logs, demonstrations)
         done = {(result.task, result.episode_id) for result in folder.earlier}
         items = [Item(task, k) for task in settings.tasks for k in range(settings.episodes)]
         todo = [i for i in items if (find_task(i.task, settings.backend).name, i.episode_id) not in done]

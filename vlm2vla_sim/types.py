@@ -106,6 +106,8 @@ class ActionChunk:
     """(T >= 1, 7) float32: dx, dy, dz [m], rotation vector [rad], gripper [0 closed .. 1 open]; base frame.
     A row may be larger than one control step: `envs.motion` splits it."""
     text: str
+    stepwise: bool = False
+    """Every row is one control step and goes to the arm as it is: how policies that do not speak were trained."""
 
     def __post_init__(self) -> None:
         deltas = np.array(self.deltas, dtype=np.float32)
@@ -125,7 +127,7 @@ class Stage:
     """One answer of a language model: which question it was, the words, what they cost."""
 
     name: str
-    """"subtasks", "plan", "action" or "verify"."""
+    """"subtasks", "plan", "action" or "verify"; "remote" for a server that answers in numbers."""
     text: str
     tokens: int = 0
     """Written by the model, those that a grammar forced included."""
@@ -143,7 +145,8 @@ class Decision:
     subtask: str
     plan: str
     action: str
-    """The action text exactly as the policy wrote it."""
+    """The action text exactly as the policy wrote it. One that answers in numbers has its motion here in our words,
+    which say that they are ours."""
     chunk: ActionChunk | None
     """The motion read from `action`; None when it could not be read, which counts as a parse failure."""
     stages: tuple[Stage, ...] = ()

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm2vla_sim.envs import frames
-from vlm2vla_sim.envs.frames import BaseFrame
+from vlm2vla_sim import frames
 from vlm2vla_sim.envs.tasks import SINK, TABLE
+from vlm2vla_sim.frames import BaseFrame
+from vlm2vla_sim.rotations import euler_XYZ_to_rotvec
 from vlm2vla_sim.types import Pose
 
 HALF = np.sqrt(0.5)
@@ -168,6 +169,7 @@ def test_a_rotation_given_to_bridge_or_to_maniskill_is_the_same_rotation_there(r
     np.testing.assert_allclose(turn("z", yaw) @ turn("y", pitch) @ turn("x", roll), expected, atol=1e-6)
     a, b, c = frames.rotvec_to_euler_XYZ(rotvec)
     np.testing.assert_allclose(turn("x", a) @ turn("y", b) @ turn("z", c), expected, atol=1e-6)
+    np.testing.assert_allclose(rodrigues(euler_XYZ_to_rotvec(np.array([a, b, c]))), expected, atol=1e-6)
 
 
 # Base frames.

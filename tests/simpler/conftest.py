@@ -1,16 +1,12 @@
-"""The true SIMPLER scenes for the tests of this folder, or the reason why they cannot run here.
-
-Where VLM2VLA_REQUIRE holds the word "simpler" a missing package, asset or driver fails the tests instead of skipping
-them: CI must not report green for what it did not run.
-"""
+"""The true SIMPLER scenes for the tests of this folder, or the reason why they cannot run here."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from lane import cannot_run
 
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.simpler import assets, renderer
@@ -30,10 +26,8 @@ def why_not() -> str:
 def true_scenes() -> None:
     """Ask for this in whatever makes an environment, so that it is not tried in vain."""
     reason = why_not()
-    if reason and "simpler" in os.environ.get("VLM2VLA_REQUIRE", "").replace(",", " ").split():
-        pytest.fail(f"VLM2VLA_REQUIRE asks for the true SIMPLER scenes, and they cannot run: {reason}")
     if reason:
-        pytest.skip(reason)
+        cannot_run("simpler", reason)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlm2vla_sim.envs import frames
+from vlm2vla_sim import frames
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.types import Pose
@@ -71,6 +71,12 @@ def test_the_controller_turns_by_a_rotation_vector_about_the_measured_gripper(
     assert angle_between(reached, expected) < 1e-4
     about_target = robot.target.position + delta[:3]
     assert np.linalg.norm(reached.position - about_target) > 1e-3
+
+
+def test_the_fingers_aim_at_their_limits_and_not_beyond(env: WidowXEnv) -> None:
+    env.step(np.array([0, 0, 0, 0, 0, 0, 0], np.float32))
+    fingers = scene(env).agent.robot.get_qpos()[0, -2:].numpy()
+    assert fingers == pytest.approx([0.02313, 0.02313], abs=2e-4)  # in SAPIEN 2.2.2, measured
 
 
 def angle_between(first: Pose, second: Pose) -> float:

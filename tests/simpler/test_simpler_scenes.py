@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlm2vla_sim.envs import frames, motion
+from vlm2vla_sim import frames
+from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import UnknownNameError

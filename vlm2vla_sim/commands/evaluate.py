@@ -59,7 +59,7 @@ def evaluate(
         workers=workers,
         isolate=isolate or None,
         episode_timeout=episode_timeout,
-        on_result=_tell_trouble,
+        on_result=tell_trouble,
     )
     overall = made.summary.overall
     broke = overall.n == 0 and overall.n_error > 0
@@ -67,7 +67,8 @@ def evaluate(
     return Answer(f"{format_table(made.summary)}\n\n{_paths(made)}", values, json, code=BROKE if broke else 0)
 
 
-def _tell_trouble(result: EpisodeResult) -> None:
+def tell_trouble(result: EpisodeResult) -> None:
+    """Say at once, on standard error, what broke or was stopped."""
     if result.outcome in (Outcome.ERROR, Outcome.ABORTED):
         line = f"{result.task} episode {result.episode_id}: {result.outcome.value}: {result.reason}"
         tqdm.write(line, file=sys.stderr)

@@ -28,6 +28,10 @@ class RunFlags:
     """With the policy vlm, the model: a folder, or a name such as google/gemma-3-12b-it."""
     adapter: str = ""
     """With the policy vlm, its LoRA adapter: a folder or a name."""
+    server: str = ""
+    """With the policies openpi, openvla and vla-eval, the server's address; with vlm, of an OpenAI-style server."""
+    convention: str = ""
+    """With openpi, openvla and vla-eval, what the server's numbers mean, such as pi0-bridge, octo or simpler."""
     policy_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """What else only this policy takes, for example verifier=truth sampling=greedy with vlm."""
     format: str = "vlm2vla"
@@ -63,7 +67,8 @@ class RunFlags:
         )
 
     def _policy_options(self) -> dict[str, Option]:
-        named = {name: text for name, text in (("model", self.model), ("adapter", self.adapter)) if text}
+        flags = {name: getattr(self, name) for name in ("model", "adapter", "server", "convention")}
+        named = {name: text for name, text in flags.items() if text}
         return {**read_options(self.policy_options, of="policy", example="verifier=truth"), **named}
 
 

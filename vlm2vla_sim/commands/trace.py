@@ -63,7 +63,8 @@ def _dialogue(result: EpisodeResult) -> list[str]:
 
 
 def _stage(stage: dict[str, Any]) -> list[str]:
-    cost = f"{stage['tokens']} tokens, {stage['seconds']:.2f} s" if stage.get("tokens") else ""
+    spent = [f"{stage['tokens']} tokens"] if stage.get("tokens") else []
+    cost = ", ".join([*spent, f"{stage['seconds']:.2f} s"] if spent or stage.get("seconds") else [])
     tried = f", asked {stage['retries'] + 1} times" if stage.get("retries") else ""
     first, *more = stage["text"].splitlines() or [""]
     lines = [f"  {stage['name'].upper():<8}  {first}" + (f"   ({cost}{tried})" if cost and not more else "")]

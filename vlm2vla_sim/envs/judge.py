@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm2vla_sim.envs.frames import quaternion_to_matrix
 from vlm2vla_sim.envs.tasks import Task
+from vlm2vla_sim.rotations import quaternion_to_matrix
 from vlm2vla_sim.types import SceneState
 
 XY_SLACK = 0.003

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import json
 import re
+from collections.abc import Sequence
 
 from vlm2vla_sim.errors import AnswerError
 from vlm2vla_sim.language.prompts import ADVANCE, MAX_SUBTASKS, RETRY
@@ -58,6 +59,15 @@ def read_subtasks(text: str) -> tuple[str, ...]:
                 f"A subtask has {len(subtask)} characters, at most {MAX_LINE} are read: {subtask[:80]!r}…"
             )
     return tuple(subtasks)
+
+
+def write_subtasks(subtasks: Sequence[str]) -> str:
+    r"""A list that `read_subtasks` reads as these subtasks: what a model is taught to answer.
+
+    >>> write_subtasks(["Grasp the carrot", "Move it over the plate"])
+    '1. Grasp the carrot\n2. Move it over the plate'
+    """
+    return "\n".join(f"{number}. {' '.join(subtask.split())}" for number, subtask in enumerate(subtasks, 1))
 
 
 def read_plan(text: str) -> str:

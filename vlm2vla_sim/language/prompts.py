@@ -16,6 +16,7 @@ import numpy as np
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
 from vlm2vla_sim.language.grid import COLUMNS, MAX_ROWS
+from vlm2vla_sim.language.words import WORDS
 
 MAX_SUBTASKS = 8
 """A model that lists more has not understood; the longest of our tasks needs four."""
@@ -69,6 +70,16 @@ _VERIFY = (
 )
 
 
+_DIRECTION = (
+    "The first picture shows a robot arm, the second the same arm a moment later.\n"
+    "Did the gripper move to the left or to the right, as the robot sees it? Answer with one word: {left}, {right}, or "
+    "{none} if it did neither."
+)
+
+NO_DIRECTION = "none"
+"""The answer for a gripper that went neither left nor right."""
+
+
 def subtasks_prompt(instruction: str) -> str:
     """Stage 1, asked once, with the first image: what the task consists of."""
     return _SUBTASKS.format(instruction=_one_line(instruction, "instruction"), most=MAX_SUBTASKS)
@@ -120,6 +131,16 @@ def verify_prompt(current: str, following: str) -> str:
     return _VERIFY.format(current=_one_line(current, "current subtask"), following=after, advance=ADVANCE, retry=RETRY)
 
 
+def axes() -> str:
+    """The axis convention in words, for prompts that are made elsewhere."""
+    return _AXES
+
+
+def direction_prompt() -> str:
+    """The question about two images, before and after: left, right or neither. It is asked in training only."""
+    return _DIRECTION.format(left=WORDS[1].plus, right=WORDS[1].minus, none=NO_DIRECTION)
+
+
 def prompts_hash() -> str:
     """SHA-256 (hexadecimal) of every prompt as it is sent, with placeholders for what a task or a model fills in.
 
@@ -134,6 +155,7 @@ def prompts_hash() -> str:
         *(action_prompt("<subtask>", plan, action_format) for action_format in formats for plan in ("<plan>", "")),
         action_prompt("<subtask>", "<plan>", formats[0], state=state),
         *(verify_prompt("<current>", following) for following in ("<next>", "")),
+        direction_prompt(),
     ]
     return hashlib.sha256("\0".join(sent).encode()).hexdigest()
 

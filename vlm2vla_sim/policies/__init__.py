@@ -28,13 +28,21 @@ POLICIES = {
     "random": "vlm2vla_sim.policies.baselines:make_random",
     "oracle": "vlm2vla_sim.policies.oracle_model:make",
     "vlm": "vlm2vla_sim.policies.vlm:make",
+    "openpi": "vlm2vla_sim.policies.remote.policy:make_openpi",
+    "openvla": "vlm2vla_sim.policies.remote.policy:make_openvla",
+    "vla-eval": "vlm2vla_sim.policies.remote.policy:make_vla_eval",
 }
 """Name -> "module:factory". The module is imported when the policy is asked for, not before."""
 
 TAKES_NOISE = frozenset({"scripted"})
 """Policies of the table that can be made worse on purpose; the others refuse a noise other than 0."""
 
-TAKES_OPTIONS = {"vlm": "vlm2vla_sim.policies.vlm:VlmOptions"}
+TAKES_OPTIONS = {
+    "vlm": "vlm2vla_sim.policies.vlm:VlmOptions",
+    "openpi": "vlm2vla_sim.policies.remote.policy:OpenpiOptions",
+    "openvla": "vlm2vla_sim.policies.remote.policy:OpenvlaOptions",
+    "vla-eval": "vlm2vla_sim.policies.remote.policy:VlaEvalOptions",
+}
 """Policies of the table that take options of their own -> "module:class", whose fields the options are."""
 
 PolicyOptions = Mapping[str, str | int | float | bool]

@@ -17,7 +17,8 @@ from vlm2vla_sim.types import Decision, Stage
 class Policy(Protocol):
     """Decides, from what the camera shows, what to do next.
 
-    One that stops before the episode is over may say why in an attribute `ended`, which goes into the result.
+    One that stops before the episode is over may say why in an attribute `ended`, which goes into the result. One that
+    holds something beyond memory, such as a connection, may have a `close()`.
     """
 
     def reset(self, instruction: str, seed: int = 0) -> None:
@@ -30,6 +31,13 @@ class Policy(Protocol):
         Called again once the chunk of the last decision has been carried out.
         """
         ...
+
+
+def close_policy(policy: Policy) -> None:
+    """Let a policy that has a `close()` release what it holds."""
+    close = getattr(policy, "close", None)
+    if callable(close):
+        close()
 
 
 @dataclass(frozen=True)

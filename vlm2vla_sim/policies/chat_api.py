@@ -11,7 +11,6 @@ import concurrent.futures
 import dataclasses
 import http.client
 import io
-import ipaddress
 import json
 import math
 import os
@@ -26,10 +25,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vlm2vla_sim.errors import ServerError, SettingError, unknown_name
+from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, subtasks_prompt
 from vlm2vla_sim.policies.base import Question, Sampling
+from vlm2vla_sim.policies.http_client import TryAgainError, opener_for, persist, read_bounded
 from vlm2vla_sim.types import Stage
 
 CONSTRAINTS = ("regex", "grammar", "off")
@@ -81,10 +81,7 @@ class ChatModel:
         self.settings = settings
         self._sleep = sleep
         self._key = os.environ.get(settings.key_variable, "")
-        host = urllib.parse.urlsplit(settings.url).hostname or ""
-        # A proxy cannot reach this machine's own loopback.
-        handlers = [urllib.request.ProxyHandler({})] if _is_loopback(host) else []
-        self._opener = urllib.request.build_opener(*handlers)
+        self._opener = opener_for(settings.url)
         self._check_names()
         if settings.adapter:
             self._check_adapter()
@@ -123,18 +120,12 @@ class ChatModel:
 
     def _ask(self, path: str, request: dict[str, Any] | None, read: Callable[[Any], Any]) -> tuple[Any, int]:
         """What `read` makes of the server's answer, and how many retries it took."""
-        wait, reason = self.settings.backoff, ""
-        for tried in range(self.settings.retries + 1):
-            if tried:
-                self._sleep(wait)
-                wait *= 2
-            try:
-                return read(self._fetch(path, request)), tried
-            except _TryAgainError as trouble:
-                reason = str(trouble)
-        raise ServerError(
-            f"The server at {self.settings.url} was asked {self.settings.retries + 1} times. The last time: {reason} "
-            "Is it running, and is this its address?"
+        return persist(
+            self.settings.url,
+            lambda: read(self._fetch(path, request)),
+            retries=self.settings.retries,
+            backoff=self.settings.backoff,
+            sleep=self._sleep,
         )
 
     def _fetch(self, path: str, request: dict[str, Any] | None) -> Any:
@@ -145,36 +136,24 @@ class ChatModel:
         sent = urllib.request.Request(f"{self.settings.url.rstrip('/')}/{path}", data=body, headers=headers)
         try:
             with self._opener.open(sent, timeout=self.settings.timeout) as response:
-                return json.loads(self._read_all(response))
+                return json.loads(read_bounded(response, most=MAX_ANSWER_BYTES, seconds=self.settings.timeout))
         except urllib.error.HTTPError as refusal:
             raise self._refusal(refusal, request) from refusal
         except json.JSONDecodeError as broken:
-            raise _TryAgainError(f"it sent broken JSON ({broken}).") from broken
+            raise TryAgainError(f"it sent broken JSON ({broken}).") from broken
         except TimeoutError as slow:
-            raise _TryAgainError(f"it took longer than {self.settings.timeout:g} s.") from slow
+            raise TryAgainError(f"it took longer than {self.settings.timeout:g} s.") from slow
         except (OSError, urllib.error.URLError, EOFError) as failed:
             if isinstance(getattr(failed, "reason", None), TimeoutError):
-                raise _TryAgainError(f"it took longer than {self.settings.timeout:g} s.") from failed
-            raise _TryAgainError(f"{type(failed).__name__}: {getattr(failed, 'reason', failed)}.") from failed
+                raise TryAgainError(f"it took longer than {self.settings.timeout:g} s.") from failed
+            raise TryAgainError(f"{type(failed).__name__}: {getattr(failed, 'reason', failed)}.") from failed
         except http.client.HTTPException as failed:  # no status line, or a body that ends early
-            raise _TryAgainError(f"it broke off ({type(failed).__name__}).") from failed
-
-    def _read_all(self, response: Any) -> bytes:
-        deadline = time.monotonic() + self.settings.timeout
-        parts, size = [], 0
-        while part := response.read(65536):
-            parts.append(part)
-            size += len(part)
-            if size > MAX_ANSWER_BYTES:
-                raise _TryAgainError(f"its answer is longer than {MAX_ANSWER_BYTES:,} bytes.")
-            if time.monotonic() > deadline:
-                raise _TryAgainError(f"it took longer than {self.settings.timeout:g} s.")
-        return b"".join(parts)
+            raise TryAgainError(f"it broke off ({type(failed).__name__}).") from failed
 
     def _refusal(self, refusal: urllib.error.HTTPError, request: dict[str, Any] | None) -> Exception:
         said = _message(refusal)
         if refusal.code in WORTH_ANOTHER_TRY:
-            return _TryAgainError(f"status {refusal.code}: {said}")
+            return TryAgainError(f"status {refusal.code}: {said}")
         if refusal.code in (401, 403):
             return SettingError(
                 f"The server at {self.settings.url} refuses us (status {refusal.code}): {said} Put its API key into "
@@ -211,10 +190,6 @@ class ChatModel:
             )
 
 
-class _TryAgainError(Exception):
-    """What may be gone the next time."""
-
-
 def data_url(image: np.ndarray) -> str:
     """`image`, (H, W, 3) uint8 RGB, as a PNG in a data URL: nothing is lost on the way."""
     file = io.BytesIO()
@@ -227,9 +202,9 @@ def _read_choice(answer: Any) -> Stage:
         text = answer["choices"][0]["message"]["content"]
         tokens = int((answer.get("usage") or {}).get("completion_tokens") or 0)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as missing:
-        raise _TryAgainError(f"its answer has no choice with a message: {json.dumps(answer)[:200]}") from missing
+        raise TryAgainError(f"its answer has no choice with a message: {json.dumps(answer)[:200]}") from missing
     if not isinstance(text, str):
-        raise _TryAgainError(f"the message of its answer is {text!r}, not text.")
+        raise TryAgainError(f"the message of its answer is {text!r}, not text.")
     return Stage("", text, tokens)
 
 
@@ -237,7 +212,7 @@ def _read_models(answer: Any) -> list[str]:
     try:
         return [str(model["id"]) for model in answer["data"]]
     except (KeyError, TypeError) as missing:
-        raise _TryAgainError(f"its list of models is none: {json.dumps(answer)[:200]}") from missing
+        raise TryAgainError(f"its list of models is none: {json.dumps(answer)[:200]}") from missing
 
 
 def _message(refusal: urllib.error.HTTPError) -> str:
@@ -252,12 +227,3 @@ def _message(refusal: urllib.error.HTTPError) -> str:
         return str(said["message"] if isinstance(said, dict) else said)
     except (json.JSONDecodeError, KeyError, AttributeError):
         return text.strip()[:300] or str(refusal.reason)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

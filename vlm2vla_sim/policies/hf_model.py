@@ -76,11 +76,8 @@ class HfModel:
     def __init__(self, settings: HfSettings) -> None:
         """Load it; SettingError when that cannot be done, or when the adapter changes nothing."""
         self.settings = settings
-        self.processor = _load(transformers.AutoProcessor.from_pretrained, settings.model)
-        self.processor.tokenizer.padding_side = "left"
-        loaded = _load(
-            transformers.AutoModelForImageTextToText.from_pretrained, settings.model, **loading_arguments(settings)
-        )
+        self.processor = load_processor(settings.model)
+        loaded = load_weights(settings)
         self.model: Any = loaded.to(_default_device()) if not settings.device_map else loaded
         self.has_adapter = bool(settings.adapter)
         if self.has_adapter:
@@ -134,8 +131,13 @@ class HfModel:
     def first_scores(self, question: Question) -> np.ndarray:
         """Log-probabilities, (V,) float64, of the first token of the answer to `question`."""
         with self._lock, self._adapter(on=question.adapter and self.has_adapter), torch.inference_mode():
-            scores = self.model(**self._inputs([question]), logits_to_keep=1).logits[0, -1]
+            scores = self.model(**self.inputs([question]), logits_to_keep=1).logits[0, -1]
             return scores.double().log_softmax(0).cpu().numpy()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's part for words."""
+        return self.processor.tokenizer
 
     def new_decoder(self) -> Decoder:
         """A decoder that remembers nothing yet; for Gemma 3 only."""
@@ -167,7 +169,7 @@ class HfModel:
         """With `generate`: together when all are greedy and have the same limit, else one by one."""
         if len(questions) > 1 and (len({q.sampling for q in questions}) > 1 or questions[0].sampling.temperature):
             return [self._generate([question])[0] for question in questions]
-        sampling, inputs = questions[0].sampling, self._inputs(questions)
+        sampling, inputs = questions[0].sampling, self.inputs(questions)
         length = inputs["input_ids"].shape[1]
         states = [self._start(question) for question in questions]
         how: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
@@ -189,7 +191,7 @@ class HfModel:
 
     # Parts.
 
-    def _inputs(self, questions: list[Question]) -> Any:
+    def inputs(self, questions: list[Question]) -> Any:
         """What transformers' own processor makes of them, padded on the left."""
         return self.processor.apply_chat_template(
             [self.prompts.messages(question) for question in questions],
@@ -245,6 +247,20 @@ class HfModel:
 def load_model(settings: HfSettings) -> HfModel:
     """The model for `settings`, loaded once in a process."""
     return HfModel(settings)
+
+
+def load_processor(model: str) -> Any:
+    """What turns words and pictures into numbers for `model`: the same in evaluation and in training."""
+    processor = _load(transformers.AutoProcessor.from_pretrained, model)
+    processor.tokenizer.padding_side = "left"
+    return processor
+
+
+def load_weights(settings: HfSettings) -> Any:
+    """The model without its adapter, where transformers puts it."""
+    return _load(
+        transformers.AutoModelForImageTextToText.from_pretrained, settings.model, **loading_arguments(settings)
+    )
 
 
 def loading_arguments(settings: HfSettings) -> dict[str, Any]:

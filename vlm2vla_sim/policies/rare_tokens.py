@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,12 +20,28 @@ from vlm2vla_sim.policies.base import Question
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vlm2vla_sim.policies.hf_model import HfModel
-
 FILE = "action_symbols.json"
 
 
-def find_symbols(model: HfModel, questions: Sequence[Question] | None = None) -> tuple[str, ...]:
+class Ranker(Protocol):
+    """A model that says how likely each token is to begin its answer."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's own, of transformers."""
+        ...
+
+    @property
+    def image_token(self) -> int | None:
+        """The token that stands for a piece of an image; None for a model without eyes."""
+        ...
+
+    def first_scores(self, question: Question) -> np.ndarray:
+        """Log-probabilities, (V,) float64, of the first token of the answer to `question`."""
+        ...
+
+
+def find_symbols(model: Ranker, questions: Sequence[Question] | None = None) -> tuple[str, ...]:
     """The texts of the ten tokens least likely to begin the base model's answer, on average over `questions`.
 
     By default the questions are action prompts about a grey picture. Only tokens count that stand for themselves: they
@@ -33,7 +49,7 @@ def find_symbols(model: HfModel, questions: Sequence[Question] | None = None) ->
     letter of the format or blank is part of.
     """
     scores = np.mean([model.first_scores(question) for question in questions or _default_questions()], axis=0)
-    tokenizer = model.processor.tokenizer
+    tokenizer = model.tokenizer
     special = set(tokenizer.all_special_ids) | {model.image_token}
     found: list[str] = []
     for token in np.argsort(scores, kind="stable"):

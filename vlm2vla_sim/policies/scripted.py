@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.language import plan_words
 from vlm2vla_sim.policies import PolicyContext
 from vlm2vla_sim.types import Body, Decision, RobotState, SceneState, Stage
 
@@ -28,6 +29,8 @@ TIP_GAP = 0.004
 """[m] the fingertips stay above the surface: touching it, high-friction tips stick and the gripper does not close."""
 RELEASE_GAP = 0.006
 """[m] between the object and what it is put on when the gripper opens."""
+REACH = 0.5
+"""[m] the longest move it asks for. A squeezed object may be shot off the table, metres away: it goes on trying."""
 APPROACHES = ((0.0, 0.0), (np.pi / 6, 0.25), (np.pi / 6, -0.25), (-np.pi / 6, 0.25), (-np.pi / 6, -0.25))
 """How each further attempt to grasp differs, since a wall may be in the way of one: [rad] turned away from straight
 across the object, and shifted along it, as a part of its length."""
@@ -99,7 +102,7 @@ class ScriptedPolicy:
         elif self._is_placed(view):
             if self._is_clear(view):
                 return None
-            step = ("move up, away from the object", [self._up_to(view, self._travel_height(view), OPEN)])
+            step = (plan_words.leave(), [self._up_to(view, self._travel_height(view), OPEN)])
             subtask = self._subtasks[1]
         else:
             step = self._fetch(view)
@@ -139,24 +142,24 @@ class ScriptedPolicy:
 
     def _fetch(self, view: _View) -> tuple[str, list[np.ndarray]]:
         """Go above the object, turned across it; once there, go down and close."""
-        name = view.source.name.replace("_", " ")
+        name = f"the {view.source.name.replace('_', ' ')}"
         shift, turn = self._to_hover(view)
         if np.abs(shift[:2]).max() > 0.75 * self._step or abs(turn) > 0.75 * self._turn:
             rows = [self._up_to(view, self._travel_height(view), OPEN)] if self._is_low(view) else []
             drop = self._travel_height(view) - view.arm.target.position[2] if not rows else 0.0
             rows.append(_row(shift[0], shift[1], drop, OPEN, turn=turn))
-            return f"move {_directions(rows[-1])} above the {name}, with the gripper open", rows
+            return plan_words.approach(plan_words.horizontal(rows[-1]), name), rows
         down = self._grasp_height(view) - view.arm.target.position[2]
         down = np.ceil(down / self._step - 1e-6) * self._step
         self._attempts += 1
         self._misjudge()
         rows = [_row(0, 0, down, OPEN), _row(0, 0, 0, OPEN), _row(0, 0, 0, CLOSED)]
-        return f"move down to the {name}, then close the gripper", rows
+        return plan_words.descend(name), rows
 
     def _carry(self, view: _View) -> tuple[str, list[np.ndarray]]:
         """Lift; go over the target; go down and open."""
         scene = self._see()
-        name, goal = scene.source.name.replace("_", " "), scene.target.name.replace("_", " ")
+        name, goal = (f"the {body.name.replace('_', ' ')}" for body in (scene.source, scene.target))
         shift = view.target_at[:2] - view.source_at[:2] - (view.arm.target.position - view.arm.tcp.position)[:2]
         height = self._travel_height(view)
         if np.abs(shift).max() <= 0.75 * self._step:
@@ -164,11 +167,11 @@ class ScriptedPolicy:
             down = view.target_top + RELEASE_GAP - bottom - view.arm.target.position[2]
             down = min(0.0, np.ceil(down / self._step - 1e-6) * self._step)
             rows = [_row(0, 0, down, CLOSED), _row(0, 0, 0, CLOSED), _row(0, 0, 0, OPEN)]
-            return f"lower the {name} to the {goal}, then open the gripper", rows
+            return plan_words.lower(name, goal), rows
         if self._is_low(view):
-            return f"lift the {name}", [self._up_to(view, height, CLOSED)]
+            return plan_words.lift(name), [self._up_to(view, height, CLOSED)]
         row = _row(shift[0], shift[1], 0, CLOSED)
-        return f"carry the {name} {_directions(row)} over the {goal}", [row, _row(0, 0, 0, CLOSED)]
+        return plan_words.carry(name, plan_words.horizontal(row), goal), [row, _row(0, 0, 0, CLOSED)]
 
     # Geometry.
 
@@ -222,8 +225,8 @@ class ScriptedPolicy:
 
 
 def _row(dx: float, dy: float, dz: float, gripper: float, *, turn: float = 0.0) -> np.ndarray:
-    """(7,) as in `types.ACTION_SIZE`; `turn` [rad] about +z."""
-    return np.array([dx, dy, dz, 0.0, 0.0, turn, gripper])
+    """(7,) as in `types.ACTION_SIZE`, no further than `REACH`; `turn` [rad] about +z."""
+    return np.array([*np.clip([dx, dy, dz], -REACH, REACH), 0.0, 0.0, turn, gripper])
 
 
 def _heading(quaternion: np.ndarray, *, axis: int) -> float:
@@ -232,15 +235,3 @@ def _heading(quaternion: np.ndarray, *, axis: int) -> float:
     if axis == 0:
         return float(np.arctan2(2 * (x * y + w * z), 1 - 2 * (y * y + z * z)))
     return float(np.arctan2(1 - 2 * (x * x + z * z), 2 * (x * y - w * z)))
-
-
-def _directions(row: np.ndarray) -> str:
-    """The larger horizontal parts of a move in words: "forward and left"."""
-    names = [("forward", "backward"), ("left", "right")]
-    parts = [
-        (abs(value), positive if value > 0 else negative)
-        for value, (positive, negative) in zip(row[:2], names, strict=True)
-        if abs(value) >= 0.01
-    ]
-    parts.sort(reverse=True)
-    return " and ".join(word for _, word in parts) or "a little"

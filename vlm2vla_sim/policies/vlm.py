@@ -6,13 +6,13 @@ those values become objects.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.policies import PolicyContext
 from vlm2vla_sim.policies.base import Policy, TextModel, Verifier
 from vlm2vla_sim.policies.language_action import PAPER, LanguageActionPolicy, LoopSettings, StageSampling
+from vlm2vla_sim.policies.options import check_types
 from vlm2vla_sim.policies.verifier import ModelVerifier, OperatorVerifier, TruthVerifier
 
 SAMPLINGS = ("paper", "paper-ood", "greedy")
@@ -59,12 +59,7 @@ class VlmOptions:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, kind = getattr(self, field.name), type(field.default)
-            if kind is float and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
-            elif type(value) is not kind:
-                raise SettingError(f"The option {field.name} is {value!r}; expected a {kind.__name__}.")
+        check_types(self)
         if not self.model:
             raise SettingError(
                 "The policy 'vlm' needs a model: --model google/gemma-3-4b-it, or a folder. To see the loop without "

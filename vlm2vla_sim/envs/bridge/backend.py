@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.envs import frames, motion
+from vlm2vla_sim import frames
+from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.envs.bridge.client import ROBOT_FAULT, BridgeClient, Link, RawObservation
 from vlm2vla_sim.envs.bridge.freshness import FrameClock

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs import frames
+from vlm2vla_sim import frames
 from vlm2vla_sim.envs.mujoco import arm, scene
 from vlm2vla_sim.envs.mujoco.backend import MujocoBackend
 from vlm2vla_sim.envs.mujoco.picture import Picture

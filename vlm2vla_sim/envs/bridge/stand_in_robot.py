@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vlm2vla_sim.envs import frames
+from vlm2vla_sim import frames
 from vlm2vla_sim.envs.bridge.protocol import MAX_STEP, MAX_TURN, ServerStatus
 from vlm2vla_sim.envs.bridge.servo_twin import NEUTRAL, ServoTwin
 from vlm2vla_sim.errors import SettingError, missing_extra

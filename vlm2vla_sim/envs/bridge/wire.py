@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlm2vla_sim.envs.bridge import wire_reader, wire_writer
+from vlm2vla_sim import pickle_reader
+from vlm2vla_sim.envs.bridge import wire_writer
 from vlm2vla_sim.errors import WireError, missing_extra
 
 MAX_MESSAGE = 64 * 2**20
@@ -37,7 +38,7 @@ def decode(frame: bytes) -> Any:
     """
     if len(frame) > MAX_FRAME:
         raise WireError(f"The frame has {len(frame)} bytes; expected at most {MAX_FRAME}.")
-    return wire_reader.read(_decompress(bytes(frame)))
+    return pickle_reader.read(_decompress(bytes(frame)))
 
 
 def _decompress(frame: bytes) -> bytes:

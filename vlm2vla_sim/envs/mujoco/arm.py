@@ -15,8 +15,9 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs.frames import FINGER_CLOSED, FINGER_OPEN, euler_sxyz_to_matrix, matrix_to_quaternion
 from vlm2vla_sim.errors import missing_extra
+from vlm2vla_sim.frames import FINGER_CLOSED, FINGER_OPEN
+from vlm2vla_sim.rotations import euler_sxyz_to_matrix, matrix_to_quaternion
 
 MESHES = "xacro/trossen_descriptions/meshes/meshes_wx250s"
 QUARTER = np.pi / 2
@@ -107,15 +108,19 @@ and the arm would swing, so there is no bound here."""
 
 FINGER_STIFFNESS, FINGER_DAMPING = 1000.0, 200.0
 """[N/m], [N s/m] per finger."""
-FINGER_TARGET_CLOSED, FINGER_TARGET_OPEN = FINGER_CLOSED - 0.001, FINGER_OPEN + 0.001
-"""[m] SIMPLER aims a millimetre beyond the limits, so that a closed gripper presses. defaults.py:77-82"""
+FINGER_TARGET_CLOSED, FINGER_TARGET_OPEN = FINGER_CLOSED, FINGER_OPEN
+"""[m] SIMPLER asks for a millimetre beyond the limits (defaults.py:77-82), and SAPIEN 2 stops the target at them."""
 
-FINGER_BOXES = (
-    ((-0.0121, -0.009, -0.0145), (0.016, 0.005, 0.0145)),
-    ((0.016, -0.009, -0.0130), (0.0432, 0.0005, 0.0130)),
-)
-"""Low and high corners [m] of the left finger's two collision boxes, in its link frame: the broad root, and the tip
-that tapers on the outside. Measured on the finger mesh; the inner face is flat at y = -9 mm."""
+FINGER_BOXES = {
+    "root": ((-0.0121, -0.009, -0.0145), (0.016, 0.005, 0.0145)),
+    "back": ((0.016, -0.009, -0.0130), (0.0382, 0.0, 0.0130)),
+    "tip": ((0.016, -0.009, -0.0125), (0.0432, -0.006, 0.0125)),
+}
+"""Low and high corners [m] of the left finger's collision boxes, in its link frame. Measured on the finger mesh; the
+inner face is flat at y = -9 mm, and the end is 3 mm thick."""
+FINGER_BEVEL = ((0.0432, -0.006), (0.0382, 0.0), 0.004, 0.0115)
+"""The bevel behind the end, without which a finger would come to stand on what it slides off in SIMPLER: x, y [m] of
+its edges, how deep the box under it reaches, half its width."""
 BAR_BOX = ((-0.012, -0.0517, -0.014), (0.028, 0.0517, 0.014))
 PALM_BOX = ((-0.012, -0.020, -0.020), (0.043, 0.020, 0.030))
 
@@ -185,13 +190,33 @@ def _add_link(parent: mujoco.MjsBody, link: Link) -> mujoco.MjsBody:
 
 
 def _add_boxes(bodies: dict[str, mujoco.MjsBody]) -> None:
-    """Collision shapes: two boxes a finger, one for the bar that carries them, one for the palm."""
+    """Collision shapes: four boxes a finger, one for the bar that carries them, one for the palm."""
     for sign, name in zip((1, -1), FINGERS, strict=True):
-        for part, (low, high) in zip(("root", "tip"), FINGER_BOXES, strict=True):
+        for part, (low, high) in FINGER_BOXES.items():
             mirrored = sorted((sign * low[1], sign * high[1]))
             _add_box(bodies[name], f"{name}_{part}", (low[0], mirrored[0], low[2]), (high[0], mirrored[1], high[2]))
+        _add_bevel(bodies[name], f"{name}_bevel", sign)
     _add_box(bodies["gripper_bar_link"], "gripper_bar", *BAR_BOX)
     _add_box(bodies["gripper_link"], "palm", *PALM_BOX)
+
+
+def _add_bevel(body: mujoco.MjsBody, name: str, sign: int) -> None:
+    """The box under `FINGER_BEVEL`; sign: 1 for the left finger, -1 for the right one, its mirror image."""
+    end, back, depth, half_width = np.array(FINGER_BEVEL[0]), np.array(FINGER_BEVEL[1]), *FINGER_BEVEL[2:]
+    along = back - end
+    length = float(np.hypot(*along))
+    outward = np.array([along[1], -along[0]]) / length
+    middle = (end + back - outward * depth) / 2
+    turn = sign * float(np.arctan2(outward[1], outward[0]))
+    body.add_geom(
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=[middle[0], sign * middle[1], 0],
+        quat=[np.cos(turn / 2), 0, 0, np.sin(turn / 2)],
+        size=[depth / 2, length / 2, half_width],
+        mass=0.0,
+        group=COLLISION,
+    )
 
 
 def _add_box(body: mujoco.MjsBody, name: str, low: tuple[float, ...], high: tuple[float, ...]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs import frames
+from vlm2vla_sim import frames
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.envs.mujoco import arm, scene, starts
 from vlm2vla_sim.envs.mujoco.backdrop import read_backdrop

@@ -27,20 +27,20 @@ class _Solid:
     mass: float
     """[kg] as SIMPLER reports it: density times the volume of the convex parts as PhysX cooks them."""
     com: tuple[float, float, float]
-    """Centre of mass in the model frame [m], of the collision mesh filled evenly."""
+    """Centre of mass in the model frame [m], of the same parts."""
     inertia: tuple[float, float, float, float, float, float]
     """Per kilogram, about the centre of mass [m^2]: xx, yy, zz, xy, xz, yz."""
 
 
 # fmt: off
 _SOLIDS = {
-    "carrot": _Solid(0.0547, (0.0067, -0.0003, 0.0005), (1.531e-4, 7.863e-4, 7.662e-4, 7.7e-6, -9.42e-5, 1.9e-6)),
-    "plate": _Solid(0.0392, (0, 0, 0.0035), (5.869e-4, 5.869e-4, 1.1684e-3, 0, 0, 0)),
-    "spoon": _Solid(0.0431, (0.0130, 0.0002, 0.0007), (6.83e-5, 1.3107e-3, 1.3139e-3, -5.8e-6, -1.07e-5, 2e-7)),
-    "towel": _Solid(0.0267, (0.0005, -0.0019, -0.0005), (8.618e-4, 7.947e-4, 1.6435e-3, 1e-7, -3.4e-6, 7.2e-6)),
+    "carrot": _Solid(0.0547, (0.0067, -0.0003, 0.0005), (1.526e-4, 7.852e-4, 7.651e-4, 6.7e-6, -9.35e-5, 1.6e-6)),
+    "plate": _Solid(0.0392, (0, 0, 0.0035), (5.804e-4, 5.681e-4, 1.1430e-3, 0, 0, 0)),
+    "spoon": _Solid(0.0431, (0.0087, 0.0001, 0.0007), (6.29e-5, 1.4420e-3, 1.4470e-3, -6.0e-6, -9.0e-6, 1e-7)),
+    "towel": _Solid(0.0267, (0.0007, -0.0017, -0.0005), (8.428e-4, 7.845e-4, 1.6150e-3, 2.3e-6, -3.4e-6, 7.1e-6)),
     "green_cube": _Solid(0.0270, (0, 0, 0), (1.5e-4, 1.5e-4, 1.5e-4, 0, 0, 0)),
     "yellow_cube": _Solid(0.0270, (0, 0, 0), (1.5e-4, 1.5e-4, 1.5e-4, 0, 0, 0)),
-    "eggplant": _Solid(0.0209, (0.0002, 0, -0.0001), (1.414e-4, 3.710e-4, 3.626e-4, 5.9e-6, 3.34e-5, -1.1e-6)),
+    "eggplant": _Solid(0.0209, (0.0002, 0.0001, -0.0001), (1.384e-4, 3.670e-4, 3.584e-4, 5.9e-6, 3.38e-5, -1.1e-6)),
 }
 # fmt: on
 
@@ -213,7 +213,7 @@ def _eggplant(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
     add_ball(body, "eggplant_neck", centre=(-0.0165, 0, 0.0014), radius=0.0150)
     add_ball(body, "eggplant_stem", centre=(-0.0360, 0.0005, 0.0085), radius=0.0065)
     # SIMPLER's hull has flat facets, which keep the eggplant from rolling and give the fingers a line to hold.
-    add_box(body, "eggplant_sides", centre=(0.0095, 0, -0.0014), half=(0.0085, 0.0186, 0.0050))
+    add_box(body, "eggplant_sides", centre=(0.0095, 0, -0.0014), half=(0.0085, 0.0186, 0.0035))
     add_box(body, "eggplant_keel", centre=(-0.0030, 0, -0.0018), half=(0.0140, 0.0050, 0.0152), pitch=_EGGPLANT_PITCH)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm2vla_sim.envs.frames import quaternion_to_matrix
 from vlm2vla_sim.envs.mujoco.shapes import Mesh, sheet
 from vlm2vla_sim.envs.tasks import SINK, TABLE, Scene
+from vlm2vla_sim.rotations import quaternion_to_matrix
 
 FOCAL, CENTRE, SIZE = 623.588, (319.501, 239.545), (640, 480)
 """[pixels] focal length, optical axis and size (columns, rows).

@@ -32,6 +32,10 @@ ROBOT, OBJECT, STAGE, GRIP_ONLY = (1, 0), (2, 3), (0, 3), (0, 1)
 FINGER_FRICTION, STAGE_FRICTION, OBJECT_FRICTION = 1.25, 0.75, 0.5
 ROLLING_FRICTION = 0.003
 """[m] On the sink's floor only: SIMPLER's eggplant has facets and lies still, ours is made of balls and would roll."""
+IMPEDANCE = (0.9, 0.995, 0.0005, 0.5, 1)
+"""MuJoCo's solimp: contacts soft enough to grasp surely, and nearly rigid half a millimetre deep. With less, the arm
+presses a fingertip so deep into an object that the contact turns sideways and shoves the object away; in SIMPLER the
+finger stays on top of it. As hard at the surface, objects slip out of the gripper."""
 GRIPS = ("eggplant_sides", "eggplant_keel")
 """Flats that give the fingers a line to hold and must not lift the object off the floor."""
 
@@ -85,6 +89,7 @@ def _set_contacts(spec: mujoco.MjSpec, task: Task) -> None:
                 geom.contype, geom.conaffinity = GRIP_ONLY
         geom.friction = [friction, 0.005, rolling]
         geom.solref = [2 * TIMESTEP, 1]  # as hard as the time step allows: pressed objects must not sink into the table
+        geom.solimp = IMPEDANCE
 
 
 def _is_robot(body: mujoco.MjsBody) -> bool:

@@ -20,7 +20,7 @@ from mani_skill.agents.robots.widowx.widowx import WidowX250S
 from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval import base_env, put_on_in_scene
 from sapien.physx import PhysxMaterial, PhysxRigidDynamicComponent
 
-from vlm2vla_sim.envs import frames
+from vlm2vla_sim import frames
 from vlm2vla_sim.envs.simpler import parts
 from vlm2vla_sim.envs.simpler.assets import VISUALS
 from vlm2vla_sim.envs.tasks import SINK, Layout, Task
@@ -97,6 +97,18 @@ class OriginalRobot(WidowX250S):
 
     urdf_config = ORIGINAL_FINGERS
     load_multiple_collisions = True
+
+    @property
+    def _controller_configs(self) -> dict[str, Any]:
+        """With finger targets at the joints' limits.
+
+        Both aim 1 mm beyond them, but SAPIEN 2 stops a target at the limit and SAPIEN 3 does not, and grips harder.
+        Measured with sapien 2.2.2 and 3.0.3: the first fifth of a second of closing ends at 23.1 mm and at 22.5 mm.
+        """
+        configs = super()._controller_configs
+        for config in configs.values():
+            config["gripper"].lower, config["gripper"].upper = frames.FINGER_CLOSED, frames.FINGER_OPEN
+        return configs
 
 
 class Original(base_env.BaseBridgeEnv):

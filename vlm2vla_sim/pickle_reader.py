@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.envs.bridge.wire_names import MEANINGS, NAMES, Name, Unfinished, as_key, finish
 from vlm2vla_sim.errors import WireError
+from vlm2vla_sim.pickle_names import MEANINGS, NAMES, Name, Unfinished, as_key, finish
 
 PROTOCOLS = range(2, 6)
 MAX_OPERATIONS = 200_000

@@ -1,0 +1,115 @@
+"""How quickly a data set is put into words by rules, and how much memory that takes.
+
+    python benchmarks/relabel_speed.py              # 1,000 episodes, pictures of 640 x 480, two workers
+
+The set is made of a few demonstrations on the twin, each repeated under a new name, with its own files. The relabelling
+runs in a process of its own, whose largest memory the operating system tells; every picture is decoded once, to find
+broken videos, which is most of the time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_module
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from vlm2vla_sim.data.episode import Trajectory
+from vlm2vla_sim.data.labels import LabelSettings
+from vlm2vla_sim.data.lerobot_layout import PICTURE, VIDEO, part, read_words
+from vlm2vla_sim.data.lerobot_write import LeRobotWriter
+from vlm2vla_sim.data.relabel import relabel
+from vlm2vla_sim.data.relabel_run import label_source
+from vlm2vla_sim.data.trajectories import SourceOptions, open_source, read_trajectories
+from vlm2vla_sim.envs.base import CONTROL_HZ
+from vlm2vla_sim.record import record
+from vlm2vla_sim.run_folder import RunSettings
+
+
+def make(folder: Path, *, episodes: int, size: tuple[int, int]) -> int:
+    """Write the data set; how many pictures it has."""
+    seeds = folder.with_name("seeds")
+    record(RunSettings(tasks=("carrot_on_plate", "stack_cube"), episodes=4, image_size=size), seeds, workers=2)
+    originals: list[Trajectory] = list(read_trajectories(open_source(seeds)))
+    words = read_words(seeds)
+    writer = LeRobotWriter(folder, size=size, fps=CONTROL_HZ)
+    folder.mkdir(parents=True)
+    for number in range(episodes):
+        index = number % len(originals)
+        film = seeds / VIDEO.format(video_key=PICTURE, **part(index))
+        copy = folder / "copy.mp4"
+        shutil.copyfile(film, copy)
+        named = dataclasses.replace(words[index], name=f"{words[index].task}/{number:05d}")
+        writer.add_filmed(copy, originals[index].states, originals[index].actions, named)
+    return sum(len(originals[number % len(originals)]) for number in range(episodes))
+
+
+def measure(folder: Path, out: Path, *, workers: int, check: bool) -> dict[str, float]:
+    """Relabel in this process; seconds, and the largest memory [MiB] of this process and of one decoder."""
+    settings = LabelSettings(str(folder), SourceOptions(), "rules", {})
+    start = time.perf_counter()
+    summary = label_source(open_source(folder), relabel, settings, out, workers=workers, check=check)
+    seconds = time.perf_counter() - start
+    here, decoder = (
+        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return {"labelled": summary.labelled, "seconds": seconds, "here_mib": here, "decoder_mib": decoder}
+
+
+def main(
+    *,
+    episodes: int = 1000,
+    image_size: Annotated[tuple[int, int], tyro.conf.arg(metavar="HEIGHT WIDTH")] = (480, 640),
+    workers: int = 2,
+    measured: tuple[Path, ...] = (),
+    unchecked: bool = False,
+    json: bool = False,
+) -> None:
+    """Print the table.
+
+    Args:
+        episodes: in the data set.
+        image_size: of its pictures.
+        workers: trajectories worked on at the same time.
+        measured: relabel this data set into that folder, in this process, and print the figures (for internal use).
+        unchecked: with --measured, do not decode the pictures.
+        json: print one JSON object as the last line.
+    """
+    if measured:
+        print(json_module.dumps(measure(*measured, workers=workers, check=not unchecked)))
+        return
+    report = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "data"
+        start = time.perf_counter()
+        pictures = make(folder, episodes=episodes, size=image_size)
+        print(f"{episodes} episodes, {pictures} pictures, written in {time.perf_counter() - start:.0f} s", flush=True)
+        print(f"cores: {os.cpu_count()}, workers: {workers}", flush=True)
+        for name, flags in (("every picture decoded", []), ("pictures not looked at", ["--unchecked"])):
+            out = Path(scratch) / f"labels{len(report)}"
+            command = [sys.executable, __file__, "--measured", str(folder), str(out), "--workers", str(workers), *flags]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found = json_module.loads(done.stdout.splitlines()[-1])
+            found["episodes_per_minute"] = 60 * found["labelled"] / found["seconds"]
+            found["peak_mib"] = found["here_mib"] + workers * found["decoder_mib"]
+            report[name] = found
+            print(
+                f"{name:24} {found['labelled']:.0f} in words, {found['episodes_per_minute']:.0f} episodes/min, at most "
+                f"{found['here_mib']:.0f} MiB and {workers} x {found['decoder_mib']:.0f} MiB in decoders",
+                flush=True,
+            )
+    if json:
+        print(json_module.dumps(report))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

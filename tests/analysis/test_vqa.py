@@ -1,0 +1,149 @@
+"""Base and tuned model are asked the same questions, marked alike, and compared in pairs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from vlm2vla_sim.analysis.benchmarks import NEEDS_VLLM, PAPER, commands
+from vlm2vla_sim.analysis.intervals import grouped_ratio
+from vlm2vla_sim.analysis.questions import QUESTIONS, VqaQuestion, open_questions, write_questions
+from vlm2vla_sim.analysis.vqa import ALL, answer_all, compare, is_right, retentions
+from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.types import Stage
+
+
+def ask(category: str, count: int) -> list[VqaQuestion]:
+    picture = np.full((6, 8, 3), len(category), np.uint8)
+    return [VqaQuestion(category, f"{category} {k}?", ("yes", "yeah"), (picture,)) for k in range(count)]
+
+
+class Forgetful:
+    """Knows every answer; with its adapter on, not those of the categories it forgot."""
+
+    def __init__(self, *forgot: str) -> None:
+        self.forgot, self.asked = forgot, []
+
+    def answer(self, questions):
+        self.asked += questions
+        return [Stage(q.stage, "no" if q.adapter and q.prompt.split()[0] in self.forgot else "Yes.") for q in questions]
+
+
+def test_what_an_adapter_forgot_is_told_by_category_and_over_all():
+    questions = [*ask("colour", 30), *ask("count", 10)]
+    model = Forgetful("count")
+    base = answer_all(model, questions, adapter=False)
+    tuned = answer_all(model, questions, adapter=True)
+    colour, count, everything = retentions(compare(questions, base, tuned))
+    assert (colour.category, count.category, everything.category) == ("colour", "count", ALL)
+    assert (colour.retention.value, count.retention.value, everything.retention.value) == (1.0, 0.0, 0.75)
+    assert everything.retention.low < 0.75 < everything.retention.high
+    assert everything.retention.low == pytest.approx(0.61, abs=0.03), "as for 30 of 40"
+    assert (everything.base.value, everything.tuned.value) == (1.0, 0.75)
+    pairs = zip(model.asked[:40], model.asked[40:], strict=True)
+    assert all(a.prompt == b.prompt and a.images[0] is b.images[0] and a.adapter is not b.adapter for a, b in pairs)
+
+
+def test_where_the_base_knew_nothing_there_is_no_retention():
+    questions = ask("colour", 4)
+    (colour, _) = retentions(compare(questions, ["no"] * 4, ["yes"] * 4))
+    assert colour.retention is None
+    with pytest.raises(SettingError, match="no question"):
+        retentions([])
+
+
+def test_pairing_makes_the_interval_narrower_than_two_separate_ones():
+    """Both wrong on the same half: the ratio is 1 whatever is drawn."""
+    questions = ask("colour", 40)
+    same = ["yes", "no"] * 20
+    assert retentions(compare(questions, same, same))[0].retention.low == 1.0
+    other = retentions(compare(questions, same, ["no", "yes"] * 20))[0].retention
+    assert other.low < 0.7 < 1.4 < other.high
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("carrot", True),
+        ("The Carrot.", True),
+        ("carrot\nIt is orange.", True),
+        ("Carrot. It is orange.", True),
+        ("carrot, spoon", False),
+        ("not a carrot", False),
+        ("carrots", False),
+        ("", False),
+        ("गाजर", True),
+        ("गज", False),
+        ("-3", True),
+        ("3", False),
+        ("12, 5", True),
+        ("12 5", True),
+        ("125", False),
+    ],
+)
+def test_an_answer_is_right_when_it_says_that_and_nothing_else(said, right):
+    assert is_right(said, ("carrot", "गाजर", "-3", "12, 5")) is right
+
+
+def test_questions_on_disk_are_read_back_and_a_function_may_yield_them_too(tmp_path, monkeypatch):
+    questions = [*ask("colour", 3), VqaQuestion("sum", "2 + 2?", ("4",))]
+    assert write_questions(questions, tmp_path / "q") == 4
+    read = list(open_questions(str(tmp_path / "q")))
+    assert [(q.category, q.question, q.answers) for q in read] == [
+        (q.category, q.question, q.answers) for q in questions
+    ]
+    assert np.array_equal(read[0].images[0], questions[0].images[0])
+    (tmp_path / "mine.py").write_text(
+        "from vlm2vla_sim.analysis.questions import VqaQuestion\n"
+        "def held_out():\n    yield VqaQuestion('sum', '1 + 1?', ('2',))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert next(open_questions("mine:held_out")).answers == ("2",)
+
+
+def test_questions_that_cannot_be_read_are_told_with_their_line(tmp_path):
+    with pytest.raises(SettingError, match=r"package\.module:function"):
+        open_questions(str(tmp_path / "nothing"))
+    with pytest.raises(SettingError, match="cannot be found"):
+        open_questions("vlm2vla_sim.analysis.questions:held_out")
+    (tmp_path / QUESTIONS).write_text('{"category": "a", "question": "b?", "answers": ["c"], "images": []}\n{"a": 1}\n')
+    with pytest.raises(RunFolderError, match=r"line 2.*category"):
+        list(open_questions(str(tmp_path)))
+    with pytest.raises(SettingError, match="no answer"):
+        VqaQuestion("a", "b?", ())
+
+
+def test_an_interval_over_groups_is_wider_where_a_groups_members_agree():
+    rng = np.random.default_rng(0)
+    values = np.repeat(rng.normal(size=12), 30)
+    ones = np.ones_like(values)
+    alone = grouped_ratio(values, ones, range(len(values)))
+    grouped = grouped_ratio(values, ones, np.repeat(np.arange(12), 30))
+    assert grouped.value == pytest.approx(alone.value)
+    assert (grouped.high - grouped.low) > 4 * (alone.high - alone.low)
+    expected = 1.96 * np.repeat(values[::30], 1).std() / np.sqrt(12)
+    assert grouped.high - grouped.value == pytest.approx(expected, rel=0.25)
+    with pytest.raises(ValueError, match="sum of 0"):
+        grouped_ratio([1.0], [0.0], [0])
+
+
+def test_the_papers_twelve_benchmarks_are_named_with_its_least_retention():
+    """ "Over 85 %" is OCRBench, the least of the twelve."""
+    assert len(PAPER) == len({benchmark.task for benchmark in PAPER}) == 12
+    kept = {benchmark.name: benchmark.vlm2vla / benchmark.base for benchmark in PAPER}
+    assert min(kept, key=kept.__getitem__) == "OCRBench"
+    assert kept["OCRBench"] == pytest.approx(0.852, abs=5e-4)
+    text = "\n".join(commands("m", "a"))
+    assert all(text.count(benchmark.task) >= 2 for benchmark in PAPER), "base and adapter"
+    assert NEEDS_VLLM[0] not in text.split("# mmmu_val")[0].split("serve-model")[1]
+
+
+def test_the_command_prints_what_cannot_run_here_as_commands(capsys):
+    from vlm2vla_sim.cli import main
+
+    assert main(["vqa", "--model", "google/gemma-3-12b-it", "--adapter", "runs/a", "--lmms-eval", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["tasks"]) == 12
+    assert main(["vqa", "--model", "m"]) == 1
+    assert "--adapter" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""Takes an instruction apart: which object, where it is to go, and the two subtasks that follow from it.
+
+Labels that are made by rules need the names of things, and pictures do not give them without a model. Without one
+reading of "put carrot on plate", the demonstrations and the labels would call the same subtask by different names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ARTICLE = r"(?:(?:the|a|an)\s+)?"
+_PUT = re.compile(
+    rf"(?:please\s+)?(?:put|place|move|stack|set|drop|transfer|pick\s+up|take|bring)\s+{_ARTICLE}(?P<object>.+?)"
+    rf"(?:\s+and\s+(?:put|place|move|stack|set|drop)\s+it)?"
+    rf"\s+(?P<place>on\s+top\s+of|on\s+to|onto|on|inside\s+of|inside|into|in\s+to|in|to|over)\s+{_ARTICLE}(?P<goal>.+)",
+    re.IGNORECASE,
+)
+_TAKE = re.compile(
+    rf"(?:please\s+)?(?:pick\s+up|pick|grasp|grab|lift|take|get|move|push|pull)\s+{_ARTICLE}(?P<object>.+?)"
+    rf"(?:\s+(?:from|off|out\s+of|up|and|to)\b.*)?",
+    re.IGNORECASE,
+)
+_INTO = frozenset({"in", "into", "in to", "inside", "inside of"})
+_LONGEST = 60
+"""Characters of a name at most: a longer one is a sentence that was taken for a name."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What an instruction asks for. A name that it does not say is empty."""
+
+    instruction: str
+    thing: str = ""
+    """Without an article: "carrot"."""
+    goal: str = ""
+    preposition: str = "on"
+    """"on" or "into"."""
+
+    @property
+    def the_thing(self) -> str:
+        """As it is called in a plan.
+
+        >>> read_errand("put carrot on plate").the_thing, read_errand("sweep").the_thing
+        ('the carrot', 'the object')
+        """
+        return f"the {self.thing or 'object'}"
+
+    @property
+    def grasp(self) -> str:
+        """The subtask that ends when the gripper has closed."""
+        return f"grasp {self.the_thing}"
+
+    @property
+    def put(self) -> str:
+        """The subtask that ends when the gripper has opened again."""
+        if not self.goal:
+            return f"move {self.the_thing} and let it go"
+        return f"put {self.the_thing} {self.preposition} the {self.goal}"
+
+
+def read_errand(instruction: str) -> Errand:
+    """What `instruction` asks for, as far as it says so in one of the usual forms.
+
+    >>> errand = read_errand("Put the eggplant into yellow basket.")
+    >>> errand.grasp, errand.put
+    ('grasp the eggplant', 'put the eggplant into the yellow basket')
+    >>> read_errand("stack the green block on the yellow block").goal
+    'yellow block'
+    >>> read_errand("wipe the table").thing
+    ''
+    """
+    words = " ".join(instruction.split()).rstrip(" .!")
+    if found := _PUT.fullmatch(words):
+        thing, goal = found["object"].strip(), found["goal"].strip()
+        if max(len(thing), len(goal)) <= _LONGEST:
+            place = " ".join(found["place"].lower().split())
+            return Errand(instruction, thing, goal, "into" if place in _INTO else "on")
+    if (found := _TAKE.fullmatch(words)) and len(found["object"]) <= _LONGEST:
+        return Errand(instruction, found["object"].strip())
+    return Errand(instruction)

@@ -1,0 +1,128 @@
+"""The question to a model that is to label recorded motion, and the reading of its answer.
+
+What goes wrong is known from those who tried (a replication of the paper's labelling on CALVIN): with small pictures
+and numbers at a few steps only, subtasks and the borders between them are made up. So the log is whole, the axes are
+explained, and an answer whose phases leave a gap is not mended but asked for again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlm2vla_sim.errors import AnswerError
+from vlm2vla_sim.language.prompts import MAX_SUBTASKS, axes
+
+MOST_PHASES = 24
+LONGEST = 300
+"""Characters of a subtask or a plan."""
+
+_PROMPT = (
+    "The {pictures} pictures show a robot arm doing a task, in order; they were taken at the steps {shown}.\n"
+    "Its task: {instruction}\n"
+    "{axes} One step takes {seconds:.3g} seconds. The log has a line for every step: its number; where the gripper is "
+    "(x, y, z in cm); how it is turned (roll, pitch, yaw in degrees, 0 when it points down); how far it is open (0 "
+    "closed, 1 open); and whether it is then told to be open (1) or closed (0).\n"
+    "{log}\n"
+    "Divide the whole of it into phases, from step 0 to step {last}, each a stretch with one purpose and direction of "
+    "motion: every phase starts where the one before stops. A change of the gripper ends a phase. Take where a phase "
+    "begins from the log, not from the pictures.\n"
+    "Answer with a JSON list and nothing else. For every phase: start, its first step; stop, the first step after it; "
+    "subtask, what it is part of, in a few words, the same words for all phases of a subtask, and at most {subtasks} "
+    "different ones; plan, one sentence that says in which directions (forward, backward, left, right, up, down, tilt, "
+    "rotate) the gripper moves and what it does (open or close), without numbers.\n"
+    'Example: [{{"start": 0, "stop": 9, "subtask": "grasp the carrot", "plan": "move forward and left above the '
+    'carrot, with the gripper open"}}, …]'
+)
+
+_AGAIN = "\n\nYour last answer could not be used: {why} Answer again, with the JSON list only."
+
+
+@dataclass(frozen=True)
+class Span:
+    """A phase as the model gave it."""
+
+    start: int
+    stop: int
+    subtask: str
+    plan: str
+
+
+def label_prompt(
+    instruction: str, states: np.ndarray, told: np.ndarray, *, fps: float, shown: Sequence[int], why: str = ""
+) -> str:
+    """The question about one trajectory.
+
+    states: (T, 7) as `agent_pos`. told: (T,) the commanded opening. fps: [Hz]. shown: the steps of the pictures that go
+    with it. why: what was wrong with the answer before, when it is asked again.
+    """
+    asked = _PROMPT.format(
+        pictures=len(shown),
+        shown=", ".join(map(str, shown)),
+        instruction=" ".join(instruction.split()),
+        axes=axes(),
+        seconds=1 / fps,
+        log=log(states, told),
+        last=len(states),
+        subtasks=MAX_SUBTASKS,
+    )
+    return asked + (_AGAIN.format(why=why) if why else "")
+
+
+def log(states: np.ndarray, told: np.ndarray) -> str:
+    """Every step as a line of numbers.
+
+    >>> print(log(np.array([[0.3, -0.05, 0.12, 0, 0, np.pi / 2, 1.0]]), np.array([0.0])))
+    0: 30.0 -5.0 12.0 | 0 0 90 | 1.00 -> 0
+    """
+    lines = []
+    for step, (state, opening) in enumerate(zip(states, told, strict=True)):
+        place = " ".join(f"{100 * value + 0.0:.1f}" for value in state[:3])
+        turn = " ".join(f"{round(float(np.degrees(value))):d}" for value in state[3:6])
+        lines.append(f"{step}: {place} | {turn} | {state[6]:.2f} -> {int(opening > 0.5)}")
+    return "\n".join(lines)
+
+
+def read_spans(text: str, steps: int) -> tuple[Span, ...]:
+    """The phases in an answer about `steps` steps; AnswerError, with what is wrong, for phases that cannot be used."""
+    start, end = text.find("["), text.rfind("]")
+    if start < 0 or end < start:
+        raise AnswerError("There is no JSON list in it.")
+    try:
+        items = json.loads(text[start : end + 1])
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise AnswerError(f"Its JSON list cannot be read: {error}.") from error
+    if not isinstance(items, list) or not 1 <= len(items) <= MOST_PHASES:
+        raise AnswerError(f"It lists {len(items)} phases; expected 1 to {MOST_PHASES}.")
+    spans = tuple(_span(item, number) for number, item in enumerate(items, start=1))
+    at = 0
+    for number, span in enumerate(spans, start=1):
+        if span.start != at or span.stop <= span.start:
+            raise AnswerError(f"Phase {number} goes from {span.start} to {span.stop}; expected it to start at {at}.")
+        at = span.stop
+    if at != steps:
+        raise AnswerError(f"The last phase stops at {at}; expected {steps}.")
+    if len({span.subtask for span in spans}) > MAX_SUBTASKS:
+        raise AnswerError(f"It has more than {MAX_SUBTASKS} different subtasks.")
+    return spans
+
+
+def _span(item: object, number: int) -> Span:
+    if not isinstance(item, dict):
+        raise AnswerError(f"Phase {number} is no JSON object.")
+    whole = [item.get(key) for key in ("start", "stop")]
+    if not all(type(value) is int for value in whole):
+        raise AnswerError(f"Phase {number} has start {whole[0]!r} and stop {whole[1]!r}; expected whole numbers.")
+    words = []
+    for key in ("subtask", "plan"):
+        line = " ".join(str(item.get(key) or "").split()).rstrip(".")
+        if not line or len(line) > LONGEST:
+            raise AnswerError(f"Phase {number} has a {key} of {len(line)} characters; expected 1 to {LONGEST}.")
+        words.append(line)
+    if re.search(r"\d", words[1]):
+        raise AnswerError(f"The plan of phase {number} has numbers in it; expected directions in words.")
+    return Span(item["start"], item["stop"], *words)

@@ -1,0 +1,179 @@
+"""Arrays inside msgpack and JSON, in the three dialects of the wires; nothing that could run, nothing of any size.
+
+Both formats are harmless until somebody packs arrays in them: a dtype of objects, a shape that asks for terabytes, or a
+pickle handed on as bytes. Here an array is numbers of a named kind, and exactly as many bytes as its shape says; all
+else is refused before any memory is asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from vlm2vla_sim.errors import WireError, missing_extra
+
+PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
+"""The dtypes that are read and written: truth values, whole numbers, floating-point numbers."""
+MOST_DIMENSIONS = 8
+MOST_PIXELS = 4096 * 4096
+MOST_ITEMS = 100_000
+"""Of one list or map in a message."""
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+def unpack(message: bytes) -> Any:
+    """A msgpack message with arrays as openpi or as vla-eval packs them; WireError for anything else."""
+    msgpack = _msgpack()
+    try:
+        return msgpack.unpackb(
+            message,
+            object_hook=_read_map,
+            ext_hook=_refuse_extension,
+            max_array_len=MOST_ITEMS,
+            max_map_len=MOST_ITEMS,
+        )
+    except WireError:
+        raise
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as broken:
+        raise WireError(f"A message of {len(message):,} bytes is no msgpack: {broken or type(broken).__name__}.") from (
+            broken
+        )
+
+
+def from_json(text: bytes | str) -> Any:
+    """A JSON text with arrays as json-numpy writes them; WireError for anything else."""
+    try:
+        return json.loads(text, object_hook=_read_map, parse_constant=float)
+    except (ValueError, RecursionError) as broken:
+        raise WireError(f"An answer of {len(text):,} bytes is no JSON: {broken}.") from broken
+
+
+def _read_map(found: dict[Any, Any]) -> Any:
+    """A map, or the array or number that it stands for. openpi's markers are bytes, those of the others are text."""
+    for kind in (b"", ""):
+        if _key(kind, "__ndarray__") in found:
+            return _array(found, kind, found.get(_key(kind, "data")))
+        if _key(kind, "__npgeneric__") in found:
+            return _scalar(found.get(_key(kind, "data")))
+    if "__numpy__" in found:
+        return _array(found, "", _from_base64(found["__numpy__"]))
+    if "__image__" in found:
+        return _image(found)
+    return found
+
+
+def _array(found: dict[Any, Any], kind: bytes | str, data: Any) -> np.ndarray:
+    dtype, shape = _text(found.get(_key(kind, "dtype"))), found.get(_key(kind, "shape"))
+    if not PLAIN.fullmatch(dtype):
+        raise WireError(f"An array of dtype {dtype[:40]!r} is not read: expected plain numbers, such as '<f4'.")
+    if (
+        not isinstance(shape, (list, tuple))
+        or len(shape) > MOST_DIMENSIONS
+        or not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape)
+    ):
+        raise WireError(f"An array's shape is {str(shape)[:80]}; expected up to {MOST_DIMENSIONS} whole numbers.")
+    wanted = math.prod(shape) * np.dtype(dtype).itemsize
+    if not isinstance(data, bytes) or len(data) != wanted:
+        have = f"{len(data):,} bytes" if isinstance(data, bytes) else f"{type(data).__name__}"
+        raise WireError(f"An array of shape {tuple(shape)} and dtype {dtype} needs {wanted:,} bytes, but has {have}.")
+    return np.frombuffer(data, dtype).reshape(shape).copy()
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, (bool, int, float)):
+        raise WireError(f"A number is a {type(value).__name__}; expected a plain number.")
+    return value
+
+
+def _image(found: dict[str, Any]) -> np.ndarray:
+    """vla-eval's pictures: raw, PNG or JPEG."""
+    if found.get("format") == "raw":
+        return _array(found, "", found.get("data"))
+    from PIL import Image, UnidentifiedImageError
+
+    data = found.get("data")
+    if found.get("format") not in ("png", "jpeg") or not isinstance(data, bytes):
+        raise WireError(f"A picture's format is {str(found.get('format'))[:40]!r}; expected raw, png or jpeg.")
+    try:
+        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+        if image.width * image.height > MOST_PIXELS:
+            raise WireError(f"A picture has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} in all.")
+        return np.asarray(image)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as broken:
+        raise WireError(f"A picture cannot be read: {broken}.") from broken
+
+
+def _refuse_extension(code: int, data: bytes) -> Any:
+    raise WireError(f"A message holds the msgpack extension {code}, which is not read.")
+
+
+def _from_base64(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError) as broken:
+        raise WireError(f"An array's data is no base64: {broken}.") from broken
+
+
+def _text(value: Any) -> str:
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _key(kind: bytes | str, name: str) -> bytes | str:
+    return name.encode() if isinstance(kind, bytes) else name
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+def pack_openpi(value: Any) -> bytes:
+    """`value` in msgpack with arrays as openpi packs them: markers in bytes."""
+    return _msgpack().packb(value, default=_write_openpi)
+
+
+def pack_vla_eval(value: Any) -> bytes:
+    """`value` in msgpack with arrays as vla-eval packs them: markers in text. Pictures go raw, which is quickest."""
+    return _msgpack().packb(value, default=_write_vla_eval)
+
+
+def to_json(value: Any) -> bytes:
+    """`value` in JSON with arrays as json-numpy writes them."""
+    return json.dumps(value, default=_write_json).encode()
+
+
+def _write_openpi(value: Any) -> Any:
+    array = _plain(value)
+    return {b"__ndarray__": True, b"data": array.tobytes(), b"dtype": array.dtype.str, b"shape": array.shape}
+
+
+def _write_vla_eval(value: Any) -> Any:
+    array = _plain(value)
+    return {"__ndarray__": True, "data": array.tobytes(), "dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def _write_json(value: Any) -> Any:
+    array = _plain(value)
+    data = base64.b64encode(array.tobytes()).decode()
+    return {"__numpy__": data, "dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def _plain(value: Any) -> np.ndarray:
+    if isinstance(value, (np.ndarray, np.generic)) and PLAIN.fullmatch(value.dtype.str):
+        return np.asarray(value)
+    kind = value.dtype if isinstance(value, (np.ndarray, np.generic)) else type(value).__name__
+    raise WireError(f"A value of type {kind} cannot be sent: expected numbers, text, lists and maps.")
+
+
+def _msgpack() -> Any:
+    try:
+        import msgpack
+    except ModuleNotFoundError as error:
+        raise missing_extra("The wire of openpi and vla-eval", "msgpack", "remote") from error
+    return msgpack

@@ -1,0 +1,226 @@
+"""What the numbers of other people's models mean, one frozen record each, with the source of every number.
+
+Two models on the same wire can disagree on the order of Euler angles, on which end of the range closes the gripper and
+on the picture they were trained with. None of that can be seen in the numbers themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from vlm2vla_sim.errors import SettingError, unknown_name
+
+ROTATIONS = ("rotvec", "euler sxyz", "euler XYZ", "none")
+RESIZES = ("area", "lanczos", "pad")
+PROPRIOS = ("", "bridge7", "bridge8", "quaternion8")
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a model is asked and how its rows of numbers are read. Axes are those of the robot's base, as ours."""
+
+    about: str
+    """Which models, in a few words."""
+    source: str
+    """Where the numbers below come from."""
+    rotation: str
+    """"rotvec"; "euler sxyz" (about fixed axes, R = Rz Ry Rx); "euler XYZ" (R = Rx Ry Rz); "none": rows are dx, dy, dz,
+    gripper."""
+    gripper_closed: float = 0.0
+    """The gripper number that means closed; the gripper is always absolute."""
+    gripper_open: float = 1.0
+    gripper_threshold: float | None = 0.5
+    """Opening (0 closed .. 1 open, once converted) above which it counts as open; None leaves it continuous."""
+    absolute: bool = False
+    """True: a row is the gripper's next target pose; False: the change of it, as ours."""
+    upright: str = "base"
+    """For absolute rows, the gripper orientation that they call no rotation: "base" (the base's own axes) or "down"
+    (Bridge's, pointing down)."""
+    metre: float = 1.0
+    """[m] one unit of their lengths."""
+    radian: float = 1.0
+    """[rad] one unit of their angles."""
+    image_key: str = "observation/image"
+    image_size: tuple[int, int] | None = None
+    """(height, width) that is sent; None sends the camera's own."""
+    resize: str = "area"
+    """"area" (mean of the pixels covered), "lanczos", "pad" (bilinear, keeping the shape, black bars)."""
+    instruction_key: str = "prompt"
+    proprio_key: str = ""
+    proprio: str = ""
+    """"" sends none; "bridge7": x, y, z, roll, pitch, yaw relative to gripper-down, opening; "bridge8": the same with
+    a 0 before the opening; "quaternion8": x, y, z, w, x, y, z in the base's axes, opening."""
+    extras: tuple[tuple[str, str], ...] = ()
+    """Further keys and values of every question."""
+    execute: int = 0
+    """Rows of an answer that are carried out before the next question; 0 for all of them."""
+    declares: tuple[tuple[str, str], ...] = ()
+    """What a vla-eval server of this kind declares of its actions ("rotation" or "gripper", format), right or wrong;
+    another word than this or the true one is a contradiction."""
+
+    def __post_init__(self) -> None:
+        for what, value, known in (
+            ("rotation", self.rotation, ROTATIONS),
+            ("way to resize", self.resize, RESIZES),
+            ("proprioception", self.proprio, PROPRIOS),
+            ("upright orientation", self.upright, ("base", "down")),
+        ):
+            if value not in known:
+                raise unknown_name(f"{what} of a convention", value, known)
+        if self.gripper_closed == self.gripper_open or self.metre <= 0 or self.radian <= 0 or self.execute < 0:
+            raise SettingError(
+                f"The convention ({self.about}) has gripper {self.gripper_closed} .. {self.gripper_open}, metre "
+                f"{self.metre}, radian {self.radian}, execute {self.execute}; expected two different ends, units above "
+                "0, and 0 or more rows."
+            )
+        if bool(self.proprio) != bool(self.proprio_key):
+            raise SettingError(f"The convention ({self.about}) needs both proprio and proprio_key, or neither.")
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return 4 if self.rotation == "none" else 7
+
+
+OURS = "our own numbers: metres, rotation vector, gripper 0 closed .. 1 open"
+
+_OPENPI = {
+    "vlm2vla": Convention(
+        about=OURS,
+        source="types.ACTION_SIZE; frames.agent_pos",
+        rotation="rotvec",
+        gripper_threshold=None,
+        proprio_key="observation/state",
+        proprio="bridge7",
+    ),
+    "pi0-bridge": Convention(
+        about="pi0, pi0-FAST and pi0.5 fine-tuned on Bridge, as SimplerEnv asks them",
+        source="simpler-env/SimplerEnv@5f12328 simpler_env/policies/openpi/pi0_or_fast.py: __init__ (4 rows of an "
+        "answer, 224 x 224), preprocess_widowx_proprio (state), step (keys, euler2axangle, gripper), _resize_image",
+        rotation="euler sxyz",
+        image_key="observation/primary_image",
+        image_size=(224, 224),
+        proprio_key="observation/state",
+        proprio="bridge8",
+        execute=4,
+    ),
+    "widowx": Convention(
+        about="openpi models for a real WidowX, as inspect-robots asks them",
+        source="inspect-robots-widowx 0.1.0 policy.py:89-91, 212-242; config.py:40-46, 194-197; its rows go unchanged "
+        "to the Bridge robot, whose rotation is rail-berkeley/bridge_data_robot@a902e5b transformation_utils.py:142",
+        rotation="euler sxyz",
+        gripper_threshold=None,
+        image_size=(224, 224),
+        resize="pad",
+        execute=5,
+    ),
+}
+
+_OPENVLA = {
+    "openvla": Convention(
+        about="OpenVLA and MiniVLA on BridgeData, behind vla-scripts/deploy.py",
+        source="openvla/openvla@c8f03f4 vla-scripts/deploy.py (keys, error); simpler-env/SimplerEnv@04fb4a2 "
+        "simpler_env/policies/openvla/openvla_model.py: __init__ (224 x 224, unnorm_key), step (euler2axangle, "
+        "gripper), _resize_image (area)",
+        rotation="euler sxyz",
+        image_key="image",
+        image_size=(224, 224),
+        instruction_key="instruction",
+        extras=(("unnorm_key", "bridge_orig"),),
+        execute=1,
+    ),
+    "ecot": Convention(
+        about="ECoT (embodied chain of thought) on BridgeData, served by OpenVLA's deploy.py",
+        source="sombit888/SimplerEnv@28289be simpler_env/policies/ecot/ecot_model.py (224 x 224, unnorm_key, "
+        "euler2axangle, gripper as OpenVLA's); the wire is OpenVLA's, of whose class the checkpoints are",
+        rotation="euler sxyz",
+        image_key="image",
+        image_size=(224, 224),
+        instruction_key="instruction",
+        extras=(("unnorm_key", "bridge_orig"),),
+        execute=1,
+    ),
+    "octo": Convention(
+        about="Octo behind AutoEval's octo_server.py, which un-normalises with Bridge's statistics",
+        source="zhouzypaul/auto_eval@a5012f0 auto_eval/policy_server/octo_server.py (keys, /reset, ensembling on the "
+        "server); simpler-env/SimplerEnv@34d9ccf simpler_env/policies/octo/octo_model.py: __init__ (256 x 256), "
+        "_resize_image (lanczos3), step (euler2axangle, gripper)",
+        rotation="euler sxyz",
+        image_key="image",
+        image_size=(256, 256),
+        resize="lanczos",
+        instruction_key="instruction",
+        execute=1,
+    ),
+}
+
+_VLA_EVAL = {
+    "vlm2vla": Convention(
+        about=OURS,
+        source="types.ACTION_SIZE; frames.agent_pos",
+        rotation="rotvec",
+        gripper_threshold=None,
+        image_key="primary",
+        instruction_key="task_description",
+        proprio_key="states",
+        proprio="bridge7",
+        declares=(("rotation", "axis_angle"), ("gripper", "continuous_01")),
+    ),
+    "simpler": Convention(
+        about="what vla-eval's SimplerEnv benchmark takes: rotations go to the controller as they are",
+        source="vla-eval 0.8.0 benchmarks/simpler/benchmark.py:275-299 (controller takes rotation vectors; above 0.5 "
+        "opens), 337-341 (keys), 356-379 (states)",
+        rotation="rotvec",
+        image_key="primary",
+        instruction_key="task_description",
+        proprio_key="states",
+        proprio="quaternion8",
+    ),
+    "openvla": Convention(
+        about="vla-eval's OpenVLA server: Euler angles as the model gives them, -1 open, +1 closed",
+        source="vla-eval 0.8.0 model_servers/openvla.py:78-79 (what it declares), 131-134 (gripper); rotation: "
+        "simpler-env/SimplerEnv@04fb4a2 simpler_env/policies/openvla/openvla_model.py step, because the server passes "
+        "on what the model says",
+        rotation="euler sxyz",
+        gripper_closed=1.0,
+        gripper_open=-1.0,
+        image_key="primary",
+        instruction_key="task_description",
+        execute=1,
+        declares=(("rotation", "axis_angle"), ("gripper", "binary_close_positive")),
+    ),
+    "cogact": Convention(
+        about="vla-eval's CogACT server with unnorm_key=bridge_orig: rows as the model gives them",
+        source="vla-eval 0.8.0 model_servers/cogact.py:96-97 (declares nothing), 115-122; "
+        "simpler-env/SimplerEnv@982db4b simpler_env/policies/sim_cogact/cogact_policy.py step (euler2axangle, gripper)",
+        rotation="euler sxyz",
+        image_key="primary",
+        instruction_key="task_description",
+        execute=1,
+    ),
+}
+
+CONVENTIONS = MappingProxyType({"openpi": _OPENPI, "openvla": _OPENVLA, "vla-eval": _VLA_EVAL})
+"""Wire -> name -> convention."""
+
+
+def find_convention(wire: str, name: str) -> Convention:
+    """The convention `name` of `wire`, or your own as "package.module:NAME"; UnknownNameError lists those there are."""
+    known = CONVENTIONS[wire]
+    if name in known:
+        return known[name]
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute):
+        raise unknown_name(f"convention of the wire {wire!r}", name, [*known, "package.module:NAME"])
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ModuleNotFoundError as error:
+        # A missing package *inside* the module is another matter, with its own message.
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise unknown_name(f"convention of the wire {wire!r}", name, [*known, "package.module:NAME"]) from error
+    if not isinstance(found, Convention):
+        raise SettingError(f"{name} is {found!r}; expected a Convention of vlm2vla_sim.policies.remote.conventions.")
+    return found

@@ -1,0 +1,116 @@
+"""A policy of ours on vla-eval's wire; `policies/remote/vla_eval.py` says where that wire is written down."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.policies.remote.arrays import pack_vla_eval, unpack
+from vlm2vla_sim.policies.remote.conventions import Convention
+from vlm2vla_sim.policies.remote.vla_eval import PROTOCOL, SPOKEN_BY, action_spec
+from vlm2vla_sim.policies.remote.wire import WORDS
+from vlm2vla_sim.serving.server import Desk, sentence
+from vlm2vla_sim.serving.session import Session
+
+UNREADABLE = 1007
+"""Websocket close code for a message that cannot be read."""
+
+
+def talk(connection: Any, desk: Desk) -> None:
+    """See `server.Talk`."""
+    session = desk.open()
+    try:
+        _Conversation(connection, desk, session).go()
+    finally:
+        session.close()
+
+
+class _Conversation:
+    def __init__(self, connection: Any, desk: Desk, session: Session) -> None:
+        self._connection, self._desk, self._session = connection, desk, session
+        self._begun = False
+        self._seed: Any = 0
+
+    def go(self) -> None:
+        """Until the client has gone."""
+        while True:
+            raw = self._connection.recv(timeout=self._desk.limits.idle)
+            try:
+                kind, payload, number = _read(raw)
+            except Exception as error:  # the border: whatever was sent
+                self._send("error", {"error": sentence(error)}, 0)
+                self._connection.close(UNREADABLE, "The previous message says why.")
+                return
+            try:
+                answer = self._receive(kind, payload)
+            except Exception as error:  # the border: the client gets a sentence, and may go on
+                answer = ("error", {"error": sentence(error)})
+            if answer is not None:
+                self._send(*answer, number)
+
+    def _receive(self, kind: str, payload: dict[Any, Any]) -> tuple[str, dict[str, Any]] | None:
+        """Type and payload of the answer, where the message asks for one."""
+        if kind == "hello":
+            return "hello", self._hello()
+        if kind == "observation":
+            return "action", self._act(payload)
+        if kind == "episode_start":
+            task = payload.get("task")
+            self._seed = task.get("seed") if isinstance(task, dict) else None
+            self._begun = False
+        elif kind not in ("episode_end", "error"):
+            raise SettingError(f"A message of type {kind!r} came; expected hello, episode_start, observation, ….")
+        return None
+
+    def _hello(self) -> dict[str, Any]:
+        return {
+            "harness_version": SPOKEN_BY,
+            "protocol_version": PROTOCOL,
+            "model_server": "vlm2vla_sim",
+            "capabilities": {},
+            "action_spec": action_spec(self._desk.convention),
+            "observation_spec": {
+                self._desk.convention.image_key: {"name": "image", "dims": 0, "format": "rgb_hwc_uint8"},
+                "language": {"name": "language", "dims": 0, "format": "language"},
+            },
+        }
+
+    def _act(self, payload: dict[Any, Any]) -> dict[str, Any]:
+        convention = self._desk.convention
+        image = _choose(payload.get("images"), convention)
+        if not self._begun:
+            self._desk.start(self._session, payload.get(convention.instruction_key), self._seed)
+            self._begun = True
+        state = payload.get(convention.proprio_key)
+        actions, move = self._desk.answer(self._session, image, state)
+        # One step goes as (7,): vla-eval's benchmarks take it as it is.
+        return {"actions": actions[0] if self._desk.limits.rows == 1 else actions, WORDS: move.words}
+
+    def _send(self, kind: str, payload: dict[str, Any], number: int) -> None:
+        message = {"type": kind, "payload": payload, "seq": number, "timestamp": time.time()}
+        self._connection.send(pack_vla_eval(message))
+
+
+def _choose(images: Any, convention: Convention) -> Any:
+    """The picture of the camera we look through; of a single camera, whatever its name."""
+    if not isinstance(images, dict) or not images:
+        raise SettingError("The observation has no images; expected a map from camera to picture.")
+    if convention.image_key in images:
+        return images[convention.image_key]
+    if len(images) == 1:
+        return next(iter(images.values()))
+    cameras = ", ".join(map(str, images))
+    raise SettingError(f"The observation has the cameras {cameras}; expected {convention.image_key!r} among them.")
+
+
+def _read(raw: bytes | str) -> tuple[str, dict[Any, Any], int]:
+    if isinstance(raw, str):
+        raise SettingError("The message is a text; expected msgpack.")
+    message = unpack(raw)
+    kind = message.get("type") if isinstance(message, dict) else None
+    payload = message.get("payload") if isinstance(message, dict) else None
+    number = message.get("seq") if isinstance(message, dict) else None
+    if not isinstance(kind, str) or not isinstance(payload, dict) or not isinstance(number, int):
+        raise SettingError("The message is none of vla-eval's; expected a map with type, payload and seq.")
+    return kind, payload, number

@@ -1,0 +1,236 @@
+"""Trains a LoRA adapter, or every weight, by TRL's SFTTrainer: resumable, on one device or many.
+
+The trainer itself would start over where a kill left half a checkpoint, and would leave a folder that looks like an
+adapter before it is one. Here a checkpoint counts once it is marked complete, and the adapter's folder appears at once,
+whole, with everything needed to make it again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlm2vla_sim.data.example_folder import data_hash, read_about
+from vlm2vla_sim.errors import RunFolderError, SettingError, missing_extra
+from vlm2vla_sim.model_needs import LORA_TARGETS, find_memory
+from vlm2vla_sim.policies.hf_model import HfSettings, load_processor, load_weights
+from vlm2vla_sim.policies.rare_tokens import save_symbols
+from vlm2vla_sim.training import memory
+from vlm2vla_sim.training.progress import STEPS, Progress, last_complete
+from vlm2vla_sim.training.record import RECORD, fingerprint, make_record
+from vlm2vla_sim.training.rows import open_rows
+from vlm2vla_sim.training.settings import TrainSettings, changes
+
+try:
+    import torch
+    from accelerate import PartialState
+    from peft import LoraConfig
+    from transformers import PrinterCallback
+    from trl import SFTConfig, SFTTrainer
+except ModuleNotFoundError as error:
+    raise missing_extra("Training", error.name or "trl", "train") from error
+
+SETTINGS, LOSSES = "settings.json", "losses.jsonl"
+FINAL_ROWS = 32
+"""Rows, from the first on, whose loss is the final loss."""
+LEFT_BY_TRL = ("training_args.bin", "README.md")
+"""A pickle of ours, and a form that nobody filled in."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to."""
+
+    folder: Path
+    steps: int
+    rows: int
+    skipped: dict[str, int]
+    final_loss: float
+    """Mean over `FINAL_ROWS` rows of the training data, after the last step; nats per token of the answers."""
+    resumed: tuple[int, ...]
+    """The steps from which it went on after it had been stopped."""
+
+
+def train(
+    settings: TrainSettings,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Trained:
+    """Train on the rows in `data` (see `data.example_folder`) and leave the result in `out`, which must not exist yet.
+
+    Until the end everything is in a folder of the same name with ".work" after it; with `resume` a training that was
+    stopped goes on from there. force: start although the memory will not do. tell: is given lines for people.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    main = int(os.environ.get("RANK", "0")) == 0
+    settings.accumulation(processes)
+    if out.exists():
+        raise RunFolderError(f"{out} is there already; choose another folder (--out DIR).")
+    needs = memory.estimate(settings)
+    if main:
+        tell(needs.text())
+    if not force and processes == 1:
+        memory.check(needs, find_memory(), on_gpu=torch.cuda.is_available())
+    work = out.with_name(f"{out.name}.work")
+    if main:
+        _open_work(work, settings, data, resume=resume)
+    PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()  # else another process makes the folder
+    processor = load_processor(settings.model)
+    rows, skipped = open_rows(data, processor, max_tokens=settings.max_tokens, cache=work / "cache")
+    if main:
+        tell(f"{len(rows)} rows" + "".join(f"; left out, {why}: {count}" for why, count in skipped.items()))
+    trainer, base = _make_trainer(settings, processor, rows, work, processes)
+    start = last_complete(work) if resume else None
+    progress = Progress(work, main=main)
+    progress.began(0 if start is None else int(start.name.rpartition("-")[2]))
+    trainer.add_callback(progress.callback(tell))
+    began = time.time()
+    trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    final = float(trainer.evaluate(rows.select(range(min(FINAL_ROWS, len(rows)))))["eval_loss"])
+    record = make_record(
+        settings,
+        data,
+        base=base,
+        skipped=skipped,
+        rows=len(rows),
+        result={
+            "steps": trainer.state.global_step,
+            "final_loss": final,
+            "seconds_since_resumed": round(time.time() - began, 1),
+            "resumed": list(progress.resumed),
+            "processes": processes,
+        },
+    )
+    _write_result(trainer, processor, settings, record, data, work, out, main=main)
+    return Trained(out, trainer.state.global_step, len(rows), skipped, final, progress.resumed)
+
+
+def _open_work(work: Path, settings: TrainSettings, data: Path, *, resume: bool) -> None:
+    """Make the work folder, or check that the one that is there is of the same training."""
+    saved = {"settings": dataclasses.asdict(settings), "data": data_hash(data)}
+    path = work / SETTINGS
+    if not work.exists():
+        work.mkdir(parents=True)
+        path.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
+        return
+    if not resume:
+        raise RunFolderError(
+            f"{work} holds a training that was stopped. Go on with it (--resume), or choose another folder (--out DIR)."
+        )
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        known = {field.name for field in dataclasses.fields(TrainSettings)}
+        earlier = TrainSettings(**{key: value for key, value in before["settings"].items() if key in known})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{path} cannot be read ({error}), so the training in {work} cannot go on.") from error
+    different = changes(earlier, settings)
+    if before["data"] != saved["data"]:
+        different.append("the data is another")
+    if different:
+        raise SettingError(
+            f"The training in {work} can only go on with its own settings: {'; '.join(different)}. Choose another "
+            "folder for others (--out DIR)."
+        )
+
+
+def _make_trainer(
+    settings: TrainSettings, processor: Any, rows: Any, work: Path, processes: int
+) -> tuple[Any, dict[str, object]]:
+    dtype = "float32" if settings.method == "full" else settings.dtype
+    model = load_weights(HfSettings(settings.model, dtype=dtype))
+    base = {
+        "name": settings.model,
+        "commit": getattr(model.config, "_commit_hash", None),
+        "fingerprint": fingerprint(model),
+    }
+    model.config.use_cache = False
+    peft = None
+    if settings.method == "lora":
+        layers = memory.language_layers(model)
+        by_name = LORA_TARGETS if any("language_model" in name for name in layers) else sorted(layers)
+        peft = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=by_name,
+            task_type="CAUSAL_LM",
+        )
+    arguments = SFTConfig(
+        output_dir=str(work),
+        per_device_train_batch_size=settings.per_device,
+        per_device_eval_batch_size=settings.per_device,
+        gradient_accumulation_steps=settings.accumulation(processes),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=settings.warmup,
+        optim="adamw_torch",
+        weight_decay=0.0,
+        bf16=settings.dtype == "bfloat16",
+        activation_checkpointing=settings.checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        completion_only_loss=True,
+        max_length=None,  # rows that are too long were left out; cutting them would cut images or actions
+        remove_unused_columns=False,
+        save_steps=settings.save_every,
+        save_total_limit=2,  # the one before stays until the next is marked complete
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+        seed=settings.seed,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    trainer = SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=processor, peft_config=peft)
+    trainer.remove_callback(PrinterCallback)  # standard output is the command's
+    return trainer, base
+
+
+def _write_result(
+    trainer: Any,
+    processor: Any,
+    settings: TrainSettings,
+    record: dict[str, object],
+    data: Path,
+    work: Path,
+    out: Path,
+    *,
+    main: bool,
+) -> None:
+    """Everything into a folder beside `out`, which then takes its name."""
+    draft = work / "result"
+    if main and draft.exists():
+        shutil.rmtree(draft)
+    trainer.accelerator.wait_for_everyone()
+    trainer.save_model(str(draft))  # every process takes part where the weights are shared among them
+    trainer.accelerator.wait_for_everyone()
+    if not main:
+        return
+    for name in LEFT_BY_TRL:
+        (draft / name).unlink(missing_ok=True)
+    if settings.method == "full":
+        processor.save_pretrained(draft)
+    else:
+        keep = {"adapter_config.json", "adapter_model.safetensors"}
+        for path in draft.iterdir():
+            if path.name not in keep:
+                path.unlink()
+    symbols = read_about(data).get("symbols")
+    if symbols:
+        save_symbols(symbols, draft)
+    text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
+    (draft / RECORD).write_text(text, encoding="utf-8")
+    (work / STEPS).replace(draft / LOSSES)
+    draft.replace(out)
+    shutil.rmtree(work)

@@ -1,0 +1,51 @@
+"""`training.json`: what a result was made of and how, so that it can be made again and told apart from another.
+
+An adapter without it is a file of numbers: nobody can say which data, which prompts or which base model it fits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from vlm2vla_sim.data.example_folder import data_hash, read_about
+from vlm2vla_sim.language.prompts import prompts_hash
+from vlm2vla_sim.training.settings import TrainSettings
+from vlm2vla_sim.versions import collect_versions, distribution_version
+
+RECORD = "training.json"
+STACK = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "safetensors")
+SAMPLE = 1024
+"""Numbers of each weight that its fingerprint is taken from."""
+
+
+def make_record(
+    settings: TrainSettings,
+    data: Path,
+    *,
+    base: dict[str, object],
+    skipped: dict[str, int],
+    rows: int,
+    result: dict[str, object],
+) -> dict[str, object]:
+    """Everything, as plain values."""
+    stack = {name: distribution_version(name) or "unknown" for name in STACK}
+    return {
+        "settings": dataclasses.asdict(settings),
+        "base": base,
+        "data": {"sha256": data_hash(data), "rows": rows, "skipped": skipped, "about": read_about(data)},
+        "prompts_sha256": prompts_hash(),
+        "versions": {**collect_versions(), **stack},
+        "result": result,
+    }
+
+
+def fingerprint(model: Any) -> str:
+    """SHA-256 (hexadecimal) over the name, shape and first numbers of every weight: other weights, another one."""
+    found = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        found.update(f"{name} {tuple(weight.shape)}".encode())
+        found.update(weight.flatten()[:SAMPLE].float().cpu().numpy().tobytes())
+    return found.hexdigest()
