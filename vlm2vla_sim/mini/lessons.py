@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm2vla_sim.envs import frames
 from vlm2vla_sim.language.formats import ActionFormat
 from vlm2vla_sim.language.prompts import (
     ADVANCE,
@@ -22,7 +21,7 @@ from vlm2vla_sim.language.prompts import (
     subtasks_prompt,
     verify_prompt,
 )
-from vlm2vla_sim.mini.facts import GRIPPER, Facts, Thing, to_cm, to_degrees
+from vlm2vla_sim.mini.facts import GRIPPER, Facts, Thing, to_cm
 from vlm2vla_sim.mini.questions import VISIBLE, place, spoken
 
 SOURCES = ("carrot", "spoon", "green cube", "yellow cube", "eggplant")

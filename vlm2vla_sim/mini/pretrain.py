@@ -110,8 +110,8 @@ class Lessons:
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Batch, torch.Tensor, torch.Tensor]]:
         while True:
             numbers = [number for number in album.numbers(self._folder) if number < album.HELD_OUT]
-            for start in range(0, len(numbers), 8):
-                chosen = self._rng.permutation(numbers)[: 8]
+            for _ in range(0, len(numbers), 8):
+                chosen = self._rng.permutation(numbers)[:8]
                 shards = [album.read(self._folder, int(number)) for number in chosen]
                 places = [(s, i) for s, shard in enumerate(shards) for i in range(len(shard.facts))]
                 order = self._rng.permutation(len(places))

@@ -29,7 +29,7 @@ PUT = ("put the {} on the {}", "pon {} sobre {}", "把{}放在{}上", "{} को
 
 
 def say(language: int, source: str, target: str) -> str:
-    """ "Put `source` on `target`" in a language; both are English names of THINGS."""
+    """Say in a language to put `source` on `target`; both are English names of THINGS."""
     if language == 0:
         return PUT[0].format(source, target)
     return PUT[language].format(THINGS[source][language - 1], THINGS[target][language - 1])

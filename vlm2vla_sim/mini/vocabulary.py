@@ -19,7 +19,7 @@ _WORDS = (
     "Grasp the carrot. Put it on, into, over, onto. Pick up, grab, take, lift, place, lay, stack, set, move, drop",
     "the carrot is at 31, -7, 2, turned 45: move forward, backward, left, right, above, a little, down, up, then",
     "close the gripper, open the gripper, raise, lower, carry, back, away, object, item, thing, block, cube, next to",
-    "behind, in front of, near, far, nearest, farthest, other, every, each, beside, between, under, from, with, without",
+    "behind, in front of, near, far, nearest, farthest, other, every, each, beside, between, under, from, with",
     "circle square triangle star shape shapes big small bigger smaller picture drawing robot arm first second last",
     "Which language is this: What does this mean: English Spanish Mandarin Hindi",
 )

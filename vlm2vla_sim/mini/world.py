@@ -4,16 +4,18 @@ Demonstrations alone would show the arm only where a perfect policy takes it. A 
 grasp does not know what to say about one; here every state is as likely as the sampler makes it.
 """
 
+# pyright: reportAttributeAccessIssue=false - MuJoCo's bindings are compiled and bring no stubs
+
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs import frames, tasks
+from vlm2vla_sim import frames
+from vlm2vla_sim.envs import tasks
 from vlm2vla_sim.envs.mujoco import arm, scene
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
 from vlm2vla_sim.envs.mujoco.picture import Picture
@@ -95,10 +97,6 @@ class World:
             if placed is not None and (arranged := self._arrange(placed, rng)) is not None:
                 return self._show(*arranged, rng)
 
-    def show(self, placed: Sequence[_Placed], tcp: Pose, opening: float, rng: np.random.Generator | None) -> View:
-        """The scene as given; with `rng` in random looks."""
-        return self._show(list(placed), tcp, opening, rng)
-
     def close(self) -> None:
         """Free the renderer."""
         self._picture.close()
@@ -132,7 +130,7 @@ class World:
         rests = self._rests[spec.name]
         rest = rests[int(rng.integers(len(rests)))]
         if self._task.target is tasks.BASKET:
-            position = rest.position + [rng.uniform(-0.008, 0.008), rng.uniform(-0.008, 0.008), 0.0]
+            position = rest.position + np.append(rng.uniform(-0.008, 0.008, 2), 0.0)
             return _Placed(spec, Pose(position, rest.quaternion), TABLE)
         low, high = (-0.275, -0.115), (-0.045, 0.115)
         x, y = rng.uniform(low, high)
@@ -151,7 +149,7 @@ class World:
         index = loose[int(rng.integers(len(loose)))]
         one = placed[index]
         if roll < 0.50:  # near an object, as after a grasp that missed
-            spot = one.pose.position + [*rng.normal(0, 0.03, 2), 0]
+            spot = one.pose.position + np.append(rng.normal(0, 0.03, 2), 0.0)
             height = self._height(rng, low=0.05)
             tcp = self._tcp(np.array([spot[0], spot[1], height]), rng.uniform(-1.6, 1.6))
             return self._if_reached(placed, tcp, float(rng.choice([0.0, 1.0])))
@@ -250,7 +248,9 @@ class World:
         ]
         if self._task.target is tasks.BASKET:
             spot = scene.BASKET_POSE.position
-            things.append(Thing("basket", "basket", (float(spot[0]), float(spot[1]), float(spot[2])), 0.0, TABLE, 9999, "yellow"))
+            things.append(
+                Thing("basket", "basket", (float(spot[0]), float(spot[1]), float(spot[2])), 0.0, TABLE, 9999, "yellow")
+            )
         turn = float(np.degrees(frames.agent_pos(tcp, opening)[5]))
         at = tuple(map(float, tcp.position))
         facts = Facts(self._task.scene.name, tuple(things), at, turn, opening)  # type: ignore[arg-type]
@@ -313,7 +313,9 @@ class World:
     def _classes(self) -> np.ndarray:
         """(bodies,) uint8: the class of each body of the model."""
         names = [self._model.body(index).name for index in range(self._model.nbody)]
-        table = [0 if name == "world" else CLASSES.index(_words(name)) if _words(name) in CLASSES else 1 for name in names]
+        table = [
+            0 if name == "world" else CLASSES.index(_words(name)) if _words(name) in CLASSES else 1 for name in names
+        ]
         return np.array(table, np.uint8)
 
 
@@ -366,8 +368,3 @@ def _long_side(one: _Placed) -> float:
     period = 90.0 if abs(one.spec.extents[0] - one.spec.extents[1]) < 0.003 else 180.0
     angle = np.degrees(_heading(one.pose)) % period
     return float(angle - period if angle > period / 2 else angle)
-
-
-def with_facts(view: View, **changes: object) -> View:
-    """The view with some of its facts replaced."""
-    return dataclasses.replace(view, facts=dataclasses.replace(view.facts, **changes))  # type: ignore[arg-type]
