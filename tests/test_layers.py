@@ -22,10 +22,9 @@ LAYERS = {
     1: ("language",),
     2: ("envs", "policies", "data"),
     3: (
-        *("analysis", "caption", "demonstration", "doctor", "episodes", "live", "model_needs", "operator", "record"),
-        *("report", "results", "rollout", "run_folder", "serving", "session", "subject", "suite", "testing"),
-        *("training", "trials"),
-        *("versions", "video", "watch", "workers"),
+        *("analysis", "caption", "demonstration", "doctor", "episodes", "live", "mini", "model_needs", "operator"),
+        *("record", "report", "results", "rollout", "run_folder", "serving", "session", "subject", "suite", "testing"),
+        *("training", "trials", "versions", "video", "watch", "workers"),
     ),
     4: ("cli", "commands"),
 }
@@ -34,14 +33,15 @@ STRANGERS = LAYERS[2]
 """Siblings that must not know each other."""
 FOR_ALL = ("numpy", "gymnasium")
 MODELS = ("policies.hf_decode", "policies.hf_grammar", "policies.hf_model", "policies.hf_prompt", "policies.hf_random")
+MINI = ("mini.model", "mini.packing", "mini.pretrain")
 PICTURES = ("envs.bridge", "envs.mujoco", "envs.simpler", "caption", "live", "video")
 HEAVY = {
-    "mujoco": ("envs.mujoco", "envs.bridge.servo_twin"),
+    "mujoco": ("envs.mujoco", "envs.bridge.servo_twin", "mini.world"),
     "OpenGL": ("envs.mujoco",),
     "mani_skill": ("envs.simpler",),
     "sapien": ("envs.simpler",),
-    "torch": ("envs.simpler", *MODELS, "training", "analysis"),
-    "transformers": (*MODELS, "training", "analysis"),
+    "torch": ("envs.simpler", *MODELS, *MINI, "training", "analysis"),
+    "transformers": (*MODELS, *MINI, "training", "analysis"),
     "peft": (*MODELS, "training"),
     "llguidance": MODELS,
     "trl": ("training",),
@@ -56,8 +56,8 @@ HEAVY = {
     "tensorflow": ("data.rlds",),
     "tensorflow_datasets": ("data.rlds",),
     "PIL": (
-        *(*PICTURES, "analysis.density", "data", "training.rows", "policies.chat_api", "policies.hf_prompt"),
-        *("policies.model_server", "policies.remote"),
+        *(*PICTURES, "analysis.density", "data", "mini.album", "training.rows", "policies.chat_api"),
+        *("policies.hf_prompt", "policies.model_server", "policies.remote"),
     ),
     "imageio": ("video",),
     "imageio_ffmpeg": ("video", "data.mp4"),

@@ -9,6 +9,9 @@ each is given, and the axis convention in words (Hancock et al., "Actions as Lan
 from __future__ import annotations
 
 import hashlib
+import math
+
+import numpy as np
 
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
@@ -33,12 +36,24 @@ _SUBTASKS = (
 
 _PLAN = (
     "The picture shows a robot arm. Its subtask: {subtask}\n"
+    "{state}"
     "How does the gripper have to move now? Answer with one sentence that names directions (forward, backward, left, "
     "right, up, down, tilt, rotate) and what the gripper does (open or close), without numbers."
 )
 
+_LOCATED_PLAN = (
+    "The picture shows a robot arm. Its subtask: {subtask}\n"
+    "{state}"
+    "{state}"
+    "Where does the gripper have to go, and how? First say where the thing is that it goes to: x, y, z in cm and how "
+    "many degrees it is turned. Then name directions and what the gripper does."
+)
+
+_STATE = "The gripper is at {x}, {y}, {z} cm, turned {turn} degrees, and {opening} percent open.\n"
+
 _ACTION = (
     "The picture shows a robot arm. Its subtask: {subtask}\n"
+    "{state}"
     "{plan}"
     "Write the motion of the gripper that does this. {axes} Steps are carried out one after the other; in each, the "
     "gripper first moves, then opens or closes. A step moves at most {most_cm} cm along each axis and turns at most "
@@ -70,18 +85,26 @@ def subtasks_prompt(instruction: str) -> str:
     return _SUBTASKS.format(instruction=_one_line(instruction, "instruction"), most=MAX_SUBTASKS)
 
 
-def plan_prompt(subtask: str) -> str:
-    """Stage 2, with the present image: the motion in words without numbers."""
-    return _PLAN.format(subtask=_one_line(subtask, "subtask"))
+def plan_prompt(subtask: str, *, state: str = "", located: bool = False) -> str:
+    """Stage 2, with the present image: the motion in words, as in the paper without numbers.
+
+    Ours, for models too small to measure and reckon at once: `state` (see `describe_state`) says where the gripper is,
+    and a `located` plan begins with where it has to go.
+    """
+    subtask = _one_line(subtask, "subtask")
+    if located:
+        return _LOCATED_PLAN.format(subtask=subtask, state=state)
+    return _PLAN.format(subtask=subtask, state=state)
 
 
-def action_prompt(subtask: str, plan: str, action_format: ActionFormat) -> str:
-    """Stage 3, with the present image: the motion in `action_format`. An empty `plan` is left out.
+def action_prompt(subtask: str, plan: str, action_format: ActionFormat, *, state: str = "") -> str:
+    """Stage 3, with the present image: the motion in `action_format`. An empty `plan` or `state` is left out.
 
     Without reasoning (the paper's variant VLM2VLA-NR), `subtask` is the instruction and `plan` is empty.
     """
     return _ACTION.format(
         subtask=_one_line(subtask, "subtask"),
+        state=state,
         plan=f"Its motion plan: {_one_line(plan, 'plan')}\n" if plan else "",
         axes=_AXES,
         most_cm=COLUMNS[0].limit,
@@ -90,6 +113,16 @@ def action_prompt(subtask: str, plan: str, action_format: ActionFormat) -> str:
         rules=action_format.rules,
         example=action_format.example,
     )
+
+
+def describe_state(state: np.ndarray) -> str:
+    """Where the gripper is, in a line for a prompt. state: (7,) as an observation's `agent_pos`.
+
+    Whole cm, 5 degrees, tenths of the opening; the real arm knows them as well as the simulated one.
+    """
+    x, y, z = (round(100 * float(value)) for value in state[:3])
+    turn = 5 * round(math.degrees(float(state[5])) / 5)
+    return _STATE.format(x=x, y=y, z=z, turn=turn, opening=10 * round(10 * float(state[6])))
 
 
 def verify_prompt(current: str, following: str) -> str:
@@ -114,10 +147,13 @@ def prompts_hash() -> str:
     It covers every format at its default resolution; a run's resolution is a setting of its own.
     """
     formats = [get_format(name, symbols="abcdefghij" if name == "tokens" else None) for name in FORMATS]
+    state = describe_state(np.arange(7) / 10)
     sent = [
         subtasks_prompt("<instruction>"),
         plan_prompt("<subtask>"),
+        plan_prompt("<subtask>", state=state, located=True),
         *(action_prompt("<subtask>", plan, action_format) for action_format in formats for plan in ("<plan>", "")),
+        action_prompt("<subtask>", "<plan>", formats[0], state=state),
         *(verify_prompt("<current>", following) for following in ("<next>", "")),
         direction_prompt(),
     ]

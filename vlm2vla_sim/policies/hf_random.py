@@ -122,7 +122,7 @@ def make_tokenizer() -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(), trainer)
-    tokenizer = _add_bytes(tokenizer)
+    tokenizer = add_bytes(tokenizer)
     tokenizer.add_tokens(["\n\n", "\n\n\n", "\n\n\n\n"])
     special = {name.strip("<>") + "_token": name for name in SPECIAL[:4]}
     return PreTrainedTokenizerFast(
@@ -130,7 +130,7 @@ def make_tokenizer() -> Any:
     )
 
 
-def _add_bytes(tokenizer: Any) -> Any:
+def add_bytes(tokenizer: Any) -> Any:
     """The same tokenizer, with a plain token for each byte: registered as special ones, decoding would drop them."""
     description = json.loads(tokenizer.to_str())
     vocabulary = description["model"]["vocab"]

@@ -17,7 +17,7 @@ import numpy as np
 from vlm2vla_sim.errors import ActionTextError, AnswerError, SettingError
 from vlm2vla_sim.language.answers import read_plan, read_subtasks
 from vlm2vla_sim.language.formats import ActionFormat
-from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, subtasks_prompt
+from vlm2vla_sim.language.prompts import action_prompt, describe_state, plan_prompt, subtasks_prompt
 from vlm2vla_sim.policies.base import Question, Sampling, TextModel, Verifier
 from vlm2vla_sim.types import ActionChunk, Decision, Stage
 
@@ -60,6 +60,10 @@ class LoopSettings:
 
     reasoning: bool = True
     """False: from the instruction straight to the action, the paper's ablation VLM2VLA-NR. It asks no verifier."""
+    state: bool = False
+    """Tell the model where the gripper is (`prompts.describe_state`). The paper's model is not told."""
+    located: bool = False
+    """Ask for plans that begin with where the gripper has to go; see `prompts.plan_prompt`."""
     max_attempts: int = 10
     """Cycles spent on one subtask before the policy gives up. The paper states no number."""
     max_rows: int | None = None
@@ -125,7 +129,8 @@ class LanguageActionPolicy:
             self.ended = f"gave up on {self._subtask!r} after {self._attempts} attempts"
             return None
         self._attempts += 1
-        return self._decide(picture, stages)
+        state = describe_state(np.asarray(observation["agent_pos"])) if self.settings.state else ""
+        return self._decide(picture, state, stages)
 
     # Parts.
 
@@ -149,7 +154,7 @@ class LanguageActionPolicy:
         self._attempts = 0
         return True
 
-    def _decide(self, picture: np.ndarray, stages: list[Stage]) -> Decision:
+    def _decide(self, picture: np.ndarray, state: str, stages: list[Stage]) -> Decision:
         how = self.settings.sampling
         plan, action, failures = "", "", 0
         try:
@@ -157,9 +162,11 @@ class LanguageActionPolicy:
                 question = self._question("subtasks", subtasks_prompt(self._instruction), picture, how.subtasks)
                 self._subtasks = self._ask(question, read_subtasks, stages)
             if self.settings.reasoning:
-                question = self._question("plan", plan_prompt(self._subtask), picture, how.plan)
+                prompt = plan_prompt(self._subtask, state=state, located=self.settings.located)
+                question = self._question("plan", prompt, picture, how.plan)
                 plan = self._ask(question, read_plan, stages)
-            question = self._question("action", action_prompt(self._subtask, plan, self._format), picture, how.action)
+            prompt = action_prompt(self._subtask, plan, self._format, state=state)
+            question = self._question("action", prompt, picture, how.action)
             if self.settings.constrained:
                 question = dataclasses.replace(question, grammar=self._format.grammar())
             else:

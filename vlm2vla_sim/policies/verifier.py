@@ -84,7 +84,7 @@ class TruthVerifier:
         offset = scene.source.pose.position - scene.target.pose.position
         over = bool(np.linalg.norm(offset[:2]) < OVER_TARGET and offset[2] > 0)
         if _RELEASE.search(subtask):
-            return over and not scene.grasped and not scene.touching
+            return over and not scene.grasped and not scene.touching - {scene.target.name}
         if _CARRY.search(subtask):
             return over
         return scene.grasped or not _GRASP.search(subtask)

@@ -41,6 +41,10 @@ class VlmOptions:
     """The server and model that judge, with verifier=server."""
     reasoning: bool = True
     """false: from the instruction straight to the action (VLM2VLA-NR)."""
+    state: bool = False
+    """true: tell the model where the gripper is."""
+    located: bool = False
+    """true: ask for plans that begin with where the gripper has to go."""
     max_attempts: int = LoopSettings.max_attempts
     max_rows: int = 0
     """Rows that are carried out before the model is asked again; 0 for all of them."""
@@ -72,6 +76,8 @@ class VlmOptions:
         """The loop's settings."""
         return LoopSettings(
             reasoning=self.reasoning,
+            state=self.state,
+            located=self.located,
             max_attempts=self.max_attempts,
             max_rows=self.max_rows or None,
             resample=self.resample,

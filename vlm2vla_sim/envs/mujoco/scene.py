@@ -6,12 +6,14 @@ when one of them changes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mujoco
 import numpy as np
 
 from vlm2vla_sim.envs.mujoco import objects, scenery
 from vlm2vla_sim.envs.mujoco.arm import COLLISION, add_arm
-from vlm2vla_sim.envs.tasks import BASKET, SINK, Task
+from vlm2vla_sim.envs.tasks import BASKET, SINK, ObjectSpec, Task
 from vlm2vla_sim.types import Pose
 
 TIMESTEP = 0.002
@@ -38,8 +40,10 @@ GRIPS = ("eggplant_sides", "eggplant_keel")
 """Flats that give the fingers a line to hold and must not lift the object off the floor."""
 
 
-def build_model(task: Task, *, quality: str, image_size: tuple[int, int] | None) -> mujoco.MjModel:
-    """The compiled scene of `task`. Frames: the world is the robot's base frame."""
+def build_model(
+    task: Task, *, quality: str, image_size: tuple[int, int] | None, extras: Sequence[ObjectSpec] = ()
+) -> mujoco.MjModel:
+    """The compiled scene of `task`, with the objects `extras` besides its own. The world is the robot's base frame."""
     spec = mujoco.MjSpec()
     spec.modelname = task.name
     spec.compiler.degree = False
@@ -50,6 +54,8 @@ def build_model(task: Task, *, quality: str, image_size: tuple[int, int] | None)
     objects.add_object(spec, task.source)
     if task.target is not BASKET:
         objects.add_object(spec, task.target)
+    for extra in extras:
+        objects.add_object(spec, extra)
     _set_contacts(spec, task)
     _set_picture(spec, quality=quality, image_size=image_size)
     return spec.compile()

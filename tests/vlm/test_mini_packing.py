@@ -1,0 +1,86 @@
+"""Packed questions score as separate conversations do, and a few updates on a tiny album bring the loss down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from vlm_lane import need_vlm
+
+need_vlm()
+
+import pytest  # noqa: E402 - torch and transformers are needed below
+import torch  # noqa: E402
+
+from vlm2vla_sim.mini import album  # noqa: E402
+from vlm2vla_sim.mini.model import MiniSize, make_model, make_processor, make_tokenizer, number_tokens  # noqa: E402
+from vlm2vla_sim.mini.packing import Packer, Turn  # noqa: E402
+from vlm2vla_sim.mini.pretrain import Recipe, forward, pretrain  # noqa: E402
+from vlm2vla_sim.mini.vocabulary import texts  # noqa: E402
+
+SMALL = MiniSize(hidden=64, layers=2, heads=2, feed_forward=128, vision_hidden=64, vision_layers=1)
+TURNS = (
+    Turn("Where is the carrot?", "31, -7, 2, turned 45", measured=True),
+    Turn("What is 31 minus 40?", "-9", sees=False),
+    Turn("What colour is the plate?", "yellow"),
+)
+
+
+@pytest.fixture(scope="module")
+def processor() -> object:
+    return make_processor(make_tokenizer(texts()), SMALL)
+
+
+def test_whole_numbers_are_one_token_wherever_they_stand(processor: object) -> None:
+    tokenizer = processor.tokenizer  # type: ignore[attr-defined]
+    numbers = number_tokens(tokenizer)
+    for text in ("[[3, 0, -8, 0, 0, 45, 1]]", "at 31, -7, 2, turned 45", "-180 and 180"):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert tokenizer.decode(ids) == text
+        written = [
+            int(word) for word in text.replace("[", "").replace("]", "").replace(",", "").split() if word[-1:].isdigit()
+        ]
+        known = {token: number for number, token in numbers.items()}
+        assert [known[token] for token in ids if token in known] == written
+
+
+def test_packed_answers_have_the_scores_of_separate_conversations(processor: object) -> None:
+    model = make_model(processor.tokenizer, SMALL).eval()  # type: ignore[attr-defined]
+    picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    packer = Packer(processor)
+    with torch.inference_mode():
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+        packed = packer.pack([TURNS])
+        scores = torch.log_softmax(forward(model, pixels, packed)[0], -1)
+        start = 0
+        for turn in TURNS:
+            content = [{"type": "text", "text": turn.question}]
+            if turn.sees:
+                content.insert(0, {"type": "image", "image": picture})
+            messages = [{"role": "user", "content": content}]
+            plain = processor.apply_chat_template(  # type: ignore[attr-defined]
+                messages, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+            )
+            said = processor.tokenizer(f"{turn.answer}<end_of_turn>", add_special_tokens=False)["input_ids"]  # type: ignore[attr-defined]
+            length = plain["input_ids"].shape[1]
+            ids = torch.cat([plain["input_ids"], torch.tensor([said])], dim=1)
+            kinds = torch.cat([plain["token_type_ids"], torch.zeros(1, len(said), dtype=torch.long)], dim=1)
+            given = {"pixel_values": plain["pixel_values"]} if turn.sees else {}
+            logits = model(input_ids=ids, token_type_ids=kinds, attention_mask=torch.ones_like(ids), **given).logits
+            expected = torch.log_softmax(logits[0, length - 1 : -1], -1)
+            torch.testing.assert_close(scores[start : start + len(said)], expected, atol=2e-4, rtol=0)
+            start += len(said)
+        assert start == len(packed.targets)
+
+
+def test_a_few_updates_bring_the_loss_down_and_leave_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(album, "SHARD", 12)
+    album.fill(tmp_path / "album", first=0, count=2)
+    assert list(album.numbers(tmp_path / "album")) == [0, 1]
+    lines: list[str] = []
+    recipe = Recipe(updates=12, pictures=4, questions=3, warmup=2)
+    pretrain(tmp_path / "album", tmp_path / "base", texts=list(texts()), recipe=recipe, size=SMALL, report=lines.append)
+    first, last = (float(line.split()[2]) for line in (lines[0], lines[-1]))
+    assert last < first - 1.0
+    assert (tmp_path / "base" / "model.safetensors").is_file()
+    assert (tmp_path / "base" / "recipe.json").is_file()

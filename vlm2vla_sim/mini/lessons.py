@@ -1,0 +1,181 @@
+"""What the adapter learns: for any scene, the words a good robot would say, stage by stage, mistakes included.
+
+Demonstrations of a perfect policy never show a dropped object. Here the right words follow from the facts of a scene,
+whatever led to it, so a missed grasp is answered with another grasp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlm2vla_sim.language.formats import ActionFormat
+from vlm2vla_sim.language.prompts import (
+    ADVANCE,
+    RETRY,
+    action_prompt,
+    describe_state,
+    plan_prompt,
+    subtasks_prompt,
+    verify_prompt,
+)
+from vlm2vla_sim.mini.facts import GRIPPER, Facts, Thing, to_cm
+from vlm2vla_sim.mini.questions import VISIBLE, place, spoken
+
+SOURCES = ("carrot", "spoon", "green cube", "yellow cube", "eggplant")
+TARGETS = ("plate", "towel", "yellow cube", "green cube", "basket")
+TRAVEL = {"table": 9, "sink": 20}
+"""[cm] height of the TCP at which the gripper travels and looks."""
+GRASP = {"table": 3, "sink": 10}
+"""[cm] height of the TCP that closes on an object lying on the stage. The arm waits at 13.5 cm over the table and at
+22.8 over the sink and moves by whole centimetres, so 3 is 2.5 and 10 is 9.8 in truth: the tips 1 cm above what the
+object lies on."""
+RELEASE = {"plate": 4, "towel": 4, "yellow cube": 7, "green cube": 7, "basket": 13}
+"""[cm] height of the TCP that lets go of an object held in the middle, over each thing."""
+LYING = {"carrot": 0.0175, "spoon": 0.0108, "green cube": 0.0145, "yellow cube": 0.0145, "eggplant": 0.0170}
+"""[m] height of the centre of mass of each thing that lies on the table, measured on the twin."""
+CLEAR = 3
+"""[cm] by which the gripper rises after it let go."""
+INSTRUCTIONS = (
+    "put the {source} on the {target}",
+    "put {source} on {target}",
+    "place the {source} on the {target}",
+    "move the {source} onto the {target}",
+    "stack the {source} on the {target}",
+    "put {source} into {target}",
+    "put the {source} into the {target}",
+    "put {source} into yellow {target}",
+)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A stage's prompt with the right answer."""
+
+    stage: str
+    prompt: str
+    answer: str
+
+
+def subtask_lines(source: str, target: str) -> tuple[str, str]:
+    """The two subtasks, in words; `source` and `target` as they are spoken of."""
+    return f"Grasp the {source}", f"Put the {source} {'into' if target == 'basket' else 'on'} the {target}"
+
+
+class Teacher:
+    """Says what is right in a scene."""
+
+    def __init__(self, action_format: ActionFormat, *, reasoning: bool = True) -> None:
+        self._format, self._reasoning = action_format, reasoning
+
+    def pair(self, facts: Facts, rng: np.random.Generator) -> tuple[Thing, Thing] | None:
+        """A thing to move and one to put it on; None when the scene has no such two in sight."""
+        seen = [thing for thing in facts.things if thing.pixels >= VISIBLE]
+        pairs = [
+            (source, target)
+            for source in seen
+            for target in seen
+            if source.kind in SOURCES and target.kind in TARGETS and source is not target and target.on != GRIPPER
+        ]
+        held = [pair for pair in pairs if pair[0].on == GRIPPER]
+        pairs = held if held and rng.random() < 0.8 else [pair for pair in pairs if target_is_free(facts, pair)]
+        return pairs[int(rng.integers(len(pairs)))] if pairs else None
+
+    def teach(self, facts: Facts, rng: np.random.Generator) -> Iterator[Lesson]:
+        """The lessons of one picture, all but the verifier's."""
+        pair = self.pair(facts, rng)
+        if pair is None:
+            return
+        source, target = pair
+        names = spoken(source), spoken(target)
+        state = state_line(facts)
+        grasp, put = subtask_lines(*names)
+        template = INSTRUCTIONS[int(rng.integers(len(INSTRUCTIONS)))]
+        instruction = template.format(source=names[0], target=names[1])
+        if not self._reasoning:
+            _, rows = self.decide(facts, source, target, putting=True)
+            yield Lesson("action", action_prompt(instruction, "", self._format, state=state), self._write(rows))
+            return
+        if rng.random() < 0.25:
+            yield Lesson("subtasks", subtasks_prompt(instruction), f"1. {grasp}\n2. {put}")
+        putting = source.on == GRIPPER or rng.random() < 0.15
+        if source.on == GRIPPER and rng.random() < 0.1:
+            putting = False
+        subtask = put if putting else grasp
+        plan, rows = self.decide(facts, source, target, putting=putting)
+        yield Lesson("plan", plan_prompt(subtask, state=state, located=True), plan)
+        yield Lesson("action", action_prompt(subtask, plan, self._format, state=state), self._write(rows))
+
+    def verify(self, before: Facts, after: Facts, rng: np.random.Generator) -> Lesson | None:
+        """Whether a subtask is done in `after`."""
+        pair = self.pair(after, rng)
+        if pair is None:
+            return None
+        source, target = pair
+        grasp, put = subtask_lines(spoken(source), spoken(target))
+        if rng.random() < 0.5:
+            done = source.on == GRIPPER
+            return Lesson("verify", verify_prompt(grasp, put), ADVANCE if done else RETRY)
+        done = source.on == target.kind
+        return Lesson("verify", verify_prompt(put, ""), ADVANCE if done else RETRY)
+
+    def decide(self, facts: Facts, source: Thing, target: Thing, *, putting: bool) -> tuple[str, list[list[int]]]:
+        """The plan, and the rows dx, dy, dz [cm], turn [degrees], gripper 0 or 1."""
+        held, travel = source.on == GRIPPER, TRAVEL[facts.stage]
+        x, y, z = map(to_cm, facts.gripper)
+        if held and not putting:
+            return f"the {spoken(source)} is in the gripper; move up a little", [[0, 0, 1, 0, 0]]
+        if putting and source.on == target.kind:
+            return f"the {spoken(source)} is on the {spoken(target)}; move up a little", [[0, 0, 1, 0, 1]]
+        goal = target if held else source
+        goal_x, goal_y = to_cm(goal.position[0]), to_cm(goal.position[1])
+        low = RELEASE[target.kind] if held else GRASP[facts.stage] + raised(facts, source)
+        way = directions(goal_x - x, goal_y - y)
+        over = [goal_x - x, goal_y - y, travel - z]
+        if held:
+            plan = f"the {spoken(goal)} is at {goal_x}, {goal_y}, {low}; move {way} above it, down, open the gripper"
+            return plan, [[*over, 0, 0], [0, 0, low - travel, 0, 0], [0, 0, 0, 0, 1], [0, 0, CLEAR, 0, 1]]
+        turn = int(place(goal).rsplit(" ", 1)[1])
+        turn = -90 if turn == 90 else turn  # the same grasp; the wrist cannot turn as far to the left
+        where = f"the {spoken(goal)} is at {goal_x}, {goal_y}, {low}, turned {turn}"
+        first = [*over, turn - whole_turn(facts), 1]
+        rows = [first, [0, 0, low - travel, 0, 1], [0, 0, 0, 0, 0], [0, 0, travel - low, 0, 0]]
+        return f"{where}; move {way} above it, down, close the gripper, up", rows
+
+    def _write(self, rows: list[list[int]]) -> str:
+        deltas = np.zeros((len(rows), 7), np.float32)
+        for delta, (dx, dy, dz, turn, gripper) in zip(deltas, rows, strict=True):
+            delta[:3] = np.array([dx, dy, dz]) / 100
+            delta[5] = np.radians(turn)
+            delta[6] = gripper
+        return self._format.write(deltas)
+
+
+def target_is_free(facts: Facts, pair: tuple[Thing, Thing]) -> bool:
+    """Whether nothing but the source lies on the target, and nothing on the source."""
+    source, target = pair
+    return all(other is source or other.on not in (target.kind, source.kind) for other in facts.things)
+
+
+def raised(facts: Facts, source: Thing) -> int:
+    """[cm] how much higher than on the stage itself a thing lies."""
+    return 0 if facts.stage == "sink" else max(0, to_cm(source.position[2] - LYING[source.kind]))
+
+
+def state_line(facts: Facts) -> str:
+    """The prompt's line about the gripper."""
+    euler = (0.0, 0.0, np.radians(facts.turn))
+    return describe_state(np.array([*facts.gripper, *euler, facts.opening]))
+
+
+def whole_turn(facts: Facts) -> int:
+    """[degrees] the gripper's turn as the prompt's line says it."""
+    return 5 * round(facts.turn / 5)
+
+
+def directions(dx: int, dy: int) -> str:
+    """The horizontal parts of a move in words, the larger first."""
+    parts = [(abs(dx), "forward" if dx > 0 else "backward"), (abs(dy), "left" if dy > 0 else "right")]
+    return " and ".join(word for size, word in sorted(parts, reverse=True) if size) or "a little"
