@@ -42,12 +42,6 @@ def test_what_is_done_already_needs_no_more_than_a_little_room() -> None:
     assert TEACHER.decide(scene, on_plate, PLATE, putting=True)[1] == [[0, 0, 1, 0, 1]]
 
 
-def test_the_wrist_turns_a_quarter_to_the_right_and_not_to_the_left() -> None:
-    across = dataclasses.replace(CARROT, yaw=89.0)
-    scene = dataclasses.replace(SCENE, things=(across, PLATE))
-    assert TEACHER.decide(scene, across, PLATE, putting=False)[1][0][3] == -90
-
-
 def test_the_state_is_said_in_whole_centimetres_and_five_degrees() -> None:
     assert state_line(dataclasses.replace(SCENE, turn=-43.0, opening=0.68)) == (
         "The gripper is at 29, -1, 14 cm, turned -45 degrees, and 70 percent open.\n"

@@ -171,7 +171,3 @@ def _report(summary: LabelSummary, out: Path) -> str:
         f"Words  {out / 'labels.jsonl'}",
     ]
     return "\n".join(lines)
-
-
-def _advance(bar: tqdm) -> None:
-    bar.update()

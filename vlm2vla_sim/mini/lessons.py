@@ -138,7 +138,6 @@ class Teacher:
             plan = f"the {spoken(goal)} is at {goal_x}, {goal_y}, {low}; move {way} above it, down, open the gripper"
             return plan, [[*over, 0, 0], [0, 0, low - travel, 0, 0], [0, 0, 0, 0, 1], [0, 0, CLEAR, 0, 1]]
         turn = int(place(goal).rsplit(" ", 1)[1])
-        turn = -90 if turn == 90 else turn  # the same grasp; the wrist cannot turn as far to the left
         where = f"the {spoken(goal)} is at {goal_x}, {goal_y}, {low}, turned {turn}"
         first = [*over, turn - whole_turn(facts), 1]
         rows = [first, [0, 0, low - travel, 0, 1], [0, 0, 0, 0, 0], [0, 0, travel - low, 0, 0]]

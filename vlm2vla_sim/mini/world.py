@@ -4,7 +4,8 @@ Demonstrations alone would show the arm only where a perfect policy takes it. A 
 grasp does not know what to say about one; here every state is as likely as the sampler makes it.
 """
 
-# pyright: reportAttributeAccessIssue=false - MuJoCo's bindings are compiled and bring no stubs
+# MuJoCo's bindings are compiled and bring no stubs.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
