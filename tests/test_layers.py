@@ -53,7 +53,7 @@ HEAVY = {
     "PIL": (*PICTURES, "data", "policies.chat_api", "policies.hf_prompt", "policies.model_server"),
     "imageio": ("video",),
     "imageio_ffmpeg": ("video", "data.mp4"),
-    "tqdm": ("suite", "record", "commands", "envs.simpler", "training"),
+    "tqdm": ("suite", "commands", "envs.simpler", "training"),
     "tyro": ("cli", "commands"),
 }
 """Package from elsewhere -> the only places that may import it, at the top of a module or in a function."""
