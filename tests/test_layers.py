@@ -61,7 +61,7 @@ HEAVY = {
     ),
     "imageio": ("video",),
     "imageio_ffmpeg": ("video", "data.mp4"),
-    "tqdm": ("suite", "record", "commands", "envs.simpler", "training"),
+    "tqdm": ("suite", "commands", "envs.simpler", "training"),
     "tyro": ("cli", "commands"),
 }
 """Package from elsewhere -> the only places that may import it, at the top of a module or in a function."""

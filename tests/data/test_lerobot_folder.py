@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 from trajectory_fakes import PICK_AND_PLACE, SIZE, Shades, motion, trajectory, words, write_folder
 
+from vlm2vla_sim.data import lerobot_write
 from vlm2vla_sim.data.conventions import ACTION_NAMES, STATE_NAMES, convert
 from vlm2vla_sim.data.lerobot_layout import ACTION, PICTURE, STATE, combine_stats, number_stats, read_words
 from vlm2vla_sim.data.lerobot_read import Columns, LeRobotFolder
@@ -164,6 +165,27 @@ def test_an_episode_that_a_crash_interrupts_is_not_there_and_its_place_is_taken(
     assert len(read_words(folder)) == 5
     for one in found:
         check_pictures(one)
+
+
+def test_statistics_do_not_count_an_episode_that_a_crash_kept_out(folder, monkeypatch):
+    """The crash comes after the statistics were written and before the episode was counted."""
+    whole = write_folder(folder.parent / "whole", 4)
+    write = lerobot_write._write_whole
+
+    def crash(path, text):
+        if path.name == "info.json":
+            raise KeyboardInterrupt
+        write(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vlm2vla_sim.data.lerobot_write._write_whole", crash)
+        with pytest.raises(KeyboardInterrupt):
+            write_folder(folder, 1)
+    write_folder(folder, 1)
+    expected, found = (json.loads((root / "meta/stats.json").read_text()) for root in (whole.root, folder))
+    for key in expected:
+        for name in ("min", "max", "mean", "std", "count"):
+            assert np.allclose(found[key][name], expected[key][name]), (key, name)
 
 
 def test_a_picture_of_another_size_leaves_nothing_behind(folder):

@@ -55,8 +55,7 @@ class LeRobotWriter:
         self.names = {episode.name for episode in words}
         """Of the episodes that are in the folder."""
         self._tasks = self._read_tasks()
-        stats = root / layout.STATS
-        self._stats: layout.Stats = json.loads(stats.read_text()) if self._info["total_episodes"] else {}
+        self._stats = self._read_stats()
 
     def __len__(self) -> int:
         return self._info["total_episodes"]
@@ -133,6 +132,25 @@ class LeRobotWriter:
             return {}
         rows = self._pq.read_table(self.root / layout.TASKS).to_pylist()
         return {row["task"]: row["task_index"] for row in rows if row["task_index"] < self._info["total_tasks"]}
+
+    def _read_stats(self) -> layout.Stats:
+        """The statistics so far; put together again where a crash came between them and `info.json`."""
+        total = self._info["total_episodes"]
+        if not total:
+            return {}
+        stats = json.loads((self.root / layout.STATS).read_text(encoding="utf-8"))
+        if stats[layout.ACTION]["count"][0] == self._info["total_frames"]:
+            return stats
+        stats = {}
+        for index in range(total):
+            (row,) = self._pq.read_table(self.root / layout.EPISODES.format(**layout.part(index))).to_pylist()
+            found: layout.Stats = {}
+            for column, value in row.items():
+                if column.startswith("stats/"):
+                    key, _, name = column.removeprefix("stats/").rpartition("/")
+                    found.setdefault(key, {})[name] = value
+            stats = layout.combine_stats(stats, found)
+        return stats
 
     # Tables.
 

@@ -47,7 +47,7 @@ class Mp4Writer:
             *(_ffmpeg(), "-hide_banner", "-loglevel", "error", "-y"),
             *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[1]}x{size[0]}", "-r", f"{fps:g}", "-i", "-"),
             # A key frame every second frame, and none out of order, as LeRobot writes them: any frame is found quickly.
-            *("-c:v", "libx264", "-threads", "1", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"),
+            *("-c:v", "libx264", "-threads", "1", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p"),
             *("-g", "2", "-bf", "0", "-movflags", "+faststart", str(path)),
         ]
         self._encoder = subprocess.Popen(
@@ -146,7 +146,8 @@ class Mp4Pictures:
         frame = self._first + start
         # Half a frame early: what begins at or after that moment is the frame that is meant.
         seek = ["-ss", f"{(frame - 0.5) / self._fps:.6f}"] if frame else []
-        return [_ffmpeg(), "-hide_banner", "-loglevel", "level+info", *seek, "-i", str(self.path)]
+        # One thread each: whoever reads many files has other work for the other cores.
+        return [_ffmpeg(), "-hide_banner", "-loglevel", "level+info", "-threads", "1", *seek, "-i", str(self.path)]
 
 
 _RAW_RGB = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-fps_mode", "passthrough", "-")
