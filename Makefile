@@ -1,6 +1,7 @@
 # Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
 #
-#   make demo          make .venv, install, run one episode of every task on the MuJoCo twin, print results and videos
+#   make demo          make .venv, install, let the embedded model `mini` run one episode of every task on the MuJoCo
+#                      twin, print results and videos
 #   make test          the tests that need nothing but the base package
 #   make check         what CI runs before the tests: format, lint, types, spelling
 #   make test-simpler  the tests of the true SIMPLER scenes (installs ManiSkill 3; needs the assets, see README)
@@ -9,6 +10,7 @@
 #   make test-remote   the tests of policies on servers, against openpi-client, vla-eval and json-numpy as published (in an
 #                      environment of their own, for which PYTHON must be 3.11 or 3.12: openpi-client wants NumPy 1)
 #   make test-data     the tests of recorded data, RLDS too (installs tensorflow, tensorflow-datasets)
+#   make mini          make the embedded model again: draw its scenes, train its base and its adapter (hours)
 #   make env           only make .venv and install
 #
 # PYTHON     the interpreter .venv is made with
@@ -25,12 +27,15 @@ RLDS := $(VENV)/rlds
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 DEV := codespell hypothesis llguidance msgpack pyarrow "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff websockets
 PEERS := $(VENV)/peers
+MADE := build/mini
+ONE_THREAD := OMP_NUM_THREADS=1
+MINI := $(ONE_THREAD) $(BIN)/python -m vlm2vla_sim.mini
 PACKAGE := vlm2vla_sim tests benchmarks
 REMOTE_TESTS := tests/remote $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
 	tests/test_serving_session.py
 ROBOT_TESTS := $(wildcard tests/test_bridge_*.py tests/test_robot_*.py) tests/test_session.py tests/test_watch.py
 
-.PHONY: env demo test check format test-simpler test-robot test-remote test-vlm test-data clean
+.PHONY: env demo mini test check format test-simpler test-robot test-remote test-vlm test-data clean
 
 env: $(VENV)/.base
 
@@ -47,7 +52,7 @@ $(VENV)/.dev: $(VENV)/.base
 	$(PIP) --editable '.[data]' $(DEV)
 	touch $@
 
-$(VENV)/.torch: $(VENV)/.dev
+$(VENV)/.torch: $(VENV)/.base
 	$(PIP) $(TORCH)
 	touch $@
 
@@ -64,7 +69,11 @@ $(PEERS)/.made: tests/remote/peers.txt $(VENV)/.made
 	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement tests/remote/peers.txt
 	touch $@
 
-$(VENV)/.vlm: $(VENV)/.torch
+$(VENV)/.speak: $(VENV)/.torch
+	$(PIP) --editable '.[vlm]'
+	touch $@
+
+$(VENV)/.vlm: $(VENV)/.speak $(VENV)/.dev
 	$(PIP) --editable '.[vlm,train]'
 	touch $@
 
@@ -74,12 +83,20 @@ $(RLDS)/.made: $(VENV)/.made pyproject.toml
 	$(RLDS)/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[data,rlds]' pytest hypothesis
 	touch $@
 
-$(VENV)/.simpler: $(VENV)/.torch
+$(VENV)/.simpler: $(VENV)/.torch $(VENV)/.dev
 	$(PIP) --editable '.[simpler]'
 	touch $@
 
-demo: $(VENV)/.base
-	$(BIN)/vlm2vla evaluate --policy scripted --tasks all --episodes 1
+demo: $(VENV)/.speak
+	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1
+
+# One thread each: two take longer on a machine with other work. A step that was stopped goes on where it was.
+mini: $(VENV)/.vlm
+	$(MINI) album $(MADE)/album
+	$(MINI) album $(MADE)/album --first 900000 --shards 1
+	$(MINI) base $(MADE)/album --out $(MADE)/base
+	test -e $(MADE)/lessons || $(MINI) lessons $(MADE)/album --out $(MADE)/lessons
+	$(ONE_THREAD) $(BIN)/vlm2vla train $(MADE)/lessons --model $(MADE)/base --preset small --resume --out $(MADE)/adapter
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

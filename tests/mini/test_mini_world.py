@@ -9,7 +9,8 @@ import pytest
 
 from vlm2vla_sim.mini import album, questions, tongues
 from vlm2vla_sim.mini.facts import GRIPPER
-from vlm2vla_sim.mini.world import CLASSES, UNSEEN, View, World, open_worlds
+from vlm2vla_sim.mini.names import CLASSES, UNSEEN
+from vlm2vla_sim.mini.world import View, World, open_worlds
 
 
 @pytest.fixture(scope="module")

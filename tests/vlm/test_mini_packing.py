@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,12 @@ import torch  # noqa: E402
 from vlm2vla_sim.mini import album  # noqa: E402
 from vlm2vla_sim.mini.model import MiniSize, make_model, make_processor, make_tokenizer, number_tokens  # noqa: E402
 from vlm2vla_sim.mini.packing import Packer, Turn  # noqa: E402
-from vlm2vla_sim.mini.pretrain import Recipe, forward, pretrain  # noqa: E402
+from vlm2vla_sim.mini.pretrain import Recipe, answers, pretrain  # noqa: E402
 from vlm2vla_sim.mini.vocabulary import texts  # noqa: E402
 
 SMALL = MiniSize(hidden=64, layers=2, heads=2, feed_forward=128, vision_hidden=64, vision_layers=1)
 TURNS = (
-    Turn("Where is the carrot?", "31, -7, 2, turned 45", measured=True),
+    Turn("Where is the carrot?", "31, -7, 2, turned 45", period=180),
     Turn("What is 31 minus 40?", "-9", sees=False),
     Turn("What colour is the plate?", "yellow"),
 )
@@ -51,7 +52,7 @@ def test_packed_answers_have_the_scores_of_separate_conversations(processor: obj
     with torch.inference_mode():
         pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
         packed = packer.pack([TURNS])
-        scores = torch.log_softmax(forward(model, pixels, packed)[0], -1)
+        scores = torch.log_softmax(answers(model, model.model.get_image_features(pixels, return_dict=True), packed), -1)
         start = 0
         for turn in TURNS:
             content = [{"type": "text", "text": turn.question}]
@@ -78,9 +79,11 @@ def test_a_few_updates_bring_the_loss_down_and_leave_a_model(tmp_path: Path, mon
     album.fill(tmp_path / "album", first=0, count=2)
     assert list(album.numbers(tmp_path / "album")) == [0, 1]
     lines: list[str] = []
-    recipe = Recipe(updates=12, pictures=4, questions=3, warmup=2)
+    recipe = Recipe(looks=4, updates=12, pictures=4, questions=3, warmup=2)
     pretrain(tmp_path / "album", tmp_path / "base", texts=list(texts()), recipe=recipe, size=SMALL, report=lines.append)
-    first, last = (float(line.split()[2]) for line in (lines[0], lines[-1]))
-    assert last < first - 1.0
+    looked, spoke, last = ([float(line.split()[at]) for at in (2, 4)] for line in lines)
+    assert math.isnan(looked[0]), "at first nothing is said"
+    assert last[0] < spoke[0] - 1.0
+    assert last[1] < looked[1] - 1.0
     assert (tmp_path / "base" / "model.safetensors").is_file()
     assert (tmp_path / "base" / "recipe.json").is_file()

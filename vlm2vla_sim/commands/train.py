@@ -16,6 +16,7 @@ from vlm2vla_sim.data.examples import ExampleMaker, ExampleSettings
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import prompts_hash
+from vlm2vla_sim.policies.rare_tokens import symbols_of
 from vlm2vla_sim.training.launch import in_many_processes, launch
 from vlm2vla_sim.training.settings import TrainSettings, preset
 
@@ -146,12 +147,7 @@ def make_rows(
     data: Path, rows: Path, settings: TrainSettings, *, format: str, reasoning: bool, languages: tuple[str, ...]
 ) -> Written:
     """Write the rows of a relabelled data set to the folder `rows`."""
-    symbols: tuple[str, ...] | None = None
-    if format == "tokens":
-        from vlm2vla_sim.policies.hf_model import HfModel, HfSettings
-        from vlm2vla_sim.policies.rare_tokens import find_symbols
-
-        symbols = find_symbols(HfModel(HfSettings(settings.model, dtype=settings.dtype)))
+    symbols = symbols_of(settings.model, settings.dtype) if format == "tokens" else None
     maker = ExampleMaker(
         ExampleSettings(get_format(format, symbols=symbols), reasoning=reasoning, languages=tuple(languages))
     )

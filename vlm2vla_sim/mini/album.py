@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from vlm2vla_sim.mini.facts import Facts, Thing
-from vlm2vla_sim.mini.world import CLASSES, View, open_worlds
+from vlm2vla_sim.mini.names import CLASSES
+from vlm2vla_sim.mini.world import View, open_worlds
 
 SIDE = 224
 """[pixels] of a picture, as the model takes it."""

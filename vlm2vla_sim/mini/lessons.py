@@ -6,11 +6,13 @@ whatever led to it, so a missed grasp is answered with another grasp.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from vlm2vla_sim.data.episode import Example
 from vlm2vla_sim.language.formats import ActionFormat
 from vlm2vla_sim.language.prompts import (
     ADVANCE,
@@ -21,6 +23,7 @@ from vlm2vla_sim.language.prompts import (
     subtasks_prompt,
     verify_prompt,
 )
+from vlm2vla_sim.mini import album
 from vlm2vla_sim.mini.facts import GRIPPER, Facts, Thing, to_cm
 from vlm2vla_sim.mini.questions import VISIBLE, place, spoken
 
@@ -36,6 +39,8 @@ RELEASE = {"plate": 4, "towel": 4, "yellow cube": 7, "green cube": 7, "basket": 
 """[cm] height of the TCP that lets go of an object held in the middle, over each thing."""
 LYING = {"carrot": 0.0175, "spoon": 0.0108, "green cube": 0.0145, "yellow cube": 0.0145, "eggplant": 0.0170}
 """[m] height of the centre of mass of each thing that lies on the table, measured on the twin."""
+VERIFIED = 0.4
+"""Share of the pictures after which the verifier is asked: two pictures a question cost most."""
 CLEAR = 3
 """[cm] by which the gripper rises after it let go."""
 INSTRUCTIONS = (
@@ -108,9 +113,9 @@ class Teacher:
         yield Lesson("plan", plan_prompt(subtask, state=state, located=True), plan)
         yield Lesson("action", action_prompt(subtask, plan, self._format, state=state), self._write(rows))
 
-    def verify(self, before: Facts, after: Facts, rng: np.random.Generator) -> Lesson | None:
-        """Whether a subtask is done in `after`."""
-        pair = self.pair(after, rng)
+    def verify(self, facts: Facts, rng: np.random.Generator) -> Lesson | None:
+        """Whether a subtask is done."""
+        pair = self.pair(facts, rng)
         if pair is None:
             return None
         source, target = pair
@@ -150,6 +155,25 @@ class Teacher:
             delta[5] = np.radians(turn)
             delta[6] = gripper
         return self._format.write(deltas)
+
+
+def examples(
+    folder: Path, numbers: Iterable[int], action_format: ActionFormat, *, reasoning: bool = True, seed: int = 0
+) -> Iterator[Example]:
+    """Rows to train on, from the shards `numbers` of the album in `folder`."""
+    teacher, rng = Teacher(action_format, reasoning=reasoning), np.random.default_rng(seed)
+    for number in numbers:
+        shard = album.read(folder, number)
+        earlier: dict[str, int] = {}
+        for index, facts in enumerate(shard.facts):
+            picture = np.asarray(shard.pictures[index])
+            for lesson in teacher.teach(facts, rng):
+                yield Example(lesson.stage, (picture,), lesson.prompt, lesson.answer)
+            asked = reasoning and facts.stage in earlier and rng.random() < VERIFIED
+            if asked and (lesson := teacher.verify(facts, rng)) is not None:
+                before = np.asarray(shard.pictures[earlier[facts.stage]])
+                yield Example(lesson.stage, (before, picture), lesson.prompt, lesson.answer)
+            earlier[facts.stage] = index
 
 
 def target_is_free(facts: Facts, pair: tuple[Thing, Thing]) -> bool:

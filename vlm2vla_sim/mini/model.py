@@ -2,7 +2,7 @@
 
 It is transformers' own `Gemma3ForConditionalGeneration`, small: what loads, adapts, decodes and serves a 12B Gemma does
 the same with this one. Only what a model without an internet needs is ours: whole numbers are single tokens whose
-embeddings start as waves, so that neighbours in value are neighbours in direction.
+embeddings start as waves, so that neighbours in value are neighbours in direction, and so do the places of a picture.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ def make_model(tokenizer: Any, size: MiniSize | None = None, *, seed: int = 0) -
             # transformers leaves the projector at zero for weights that are to be loaded.
             if "mm_input_projection" in name:
                 weight.normal_(0.0, weight.shape[0] ** -0.5)
+            if "position_embedding" in name:
+                weight.copy_(_place_waves(math.isqrt(weight.shape[0]), weight.shape[1]))
         _number_waves(model.get_input_embeddings().weight, tokenizer)
     ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<end_of_turn>")]
     model.generation_config.eos_token_id = ends
@@ -144,3 +146,13 @@ def _number_waves(embedding: Any, tokenizer: Any) -> None:
         phase = 2 * math.pi * number / periods
         waves = torch.cat([torch.sin(phase), torch.cos(phase)])
         embedding[token, : 2 * count] = waves * (width**-0.5)
+
+
+def _place_waves(side: int, width: int) -> Any:
+    """(side^2, width) sines and cosines of each patch's column and row."""
+    import torch
+
+    rates = torch.exp(torch.linspace(math.log(0.1), math.log(2.0), width // 4))
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    phases = [values.flatten()[:, None] * rates for values in (columns, rows)]
+    return 0.3 * torch.cat([wave(phase) for phase in phases for wave in (torch.sin, torch.cos)], dim=1)

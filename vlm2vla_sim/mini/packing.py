@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from vlm2vla_sim.mini.facts import to_degrees
 from vlm2vla_sim.mini.model import NUMBERS, number_tokens
 
 NEAR = ((0, 0.56), (-1, 0.20), (1, 0.20), (-2, 0.02), (2, 0.02))
 """How a measured centimetre is shared with its neighbours: nobody sees the difference between 31.4 and 31.6."""
 TURNED = ((0, 0.80), (-15, 0.10), (15, 0.10), (0, 0.0), (0, 0.0))
+"""The same for a turn in steps of 15 degrees, around its period."""
 EXACT = ((0, 1.0), (0, 0.0), (0, 0.0), (0, 0.0), (0, 0.0))
 
 
@@ -29,8 +31,9 @@ class Turn:
     answer: str
     sees: bool = True
     """False for a question that is asked without the picture."""
-    measured: bool = False
-    """The numbers of the answer were measured: neighbours are nearly right."""
+    period: int = 0
+    """[degrees] after which a thing looks the same again, where the answer's numbers were measured and neighbours are
+    nearly right; 0 for answers that are right or wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,11 +111,15 @@ class Packer:
 
     def _target(self, token: int, turn: Turn, *, last: bool) -> tuple[list[int], list[float]]:
         value = self._values.get(token)
-        if value is None or not turn.measured:
-            pattern, near = EXACT, [token] * 5
+        if value is None or not turn.period:
+            pattern, values = EXACT, [value] * 5
+        elif last and "turned" in turn.answer:
+            pattern = TURNED
+            values = [to_degrees(value + step, period=turn.period) for step, _ in pattern]
         else:
-            pattern = TURNED if last and "turned" in turn.answer else NEAR
-            near = [self._numbers[max(NUMBERS[0], min(NUMBERS[-1], value + step))] for step, _ in pattern]
+            pattern = NEAR
+            values = [max(NUMBERS[0], min(NUMBERS[-1], value + step)) for step, _ in pattern]
+        near = [token if number is None else self._numbers[number] for number in values]
         return near, [share for _, share in pattern]
 
     def _encode(self, text: str) -> list[int]:

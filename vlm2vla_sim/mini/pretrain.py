@@ -1,7 +1,7 @@
-"""Teaches the base model to see and to answer, from random weights, on an album of scenes.
+"""Teaches the base model to see and then to answer, from random weights, on an album of scenes and drawings.
 
-Beside the answers it learns what each image token shows and where that is: a loss at every place of the picture gives
-a small model in minutes what answers alone would take hours to. The heads for it are thrown away.
+It looks before it speaks: at first the vision tower alone learns what each place of a picture shows (`mini.dense`),
+which is cheap, then answers are learnt on top while it goes on. The dense heads are thrown away.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,130 +20,119 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from vlm2vla_sim.mini import album, questions, tongues
+from vlm2vla_sim.mini import album, drawings, questions, tongues
+from vlm2vla_sim.mini.album import SIDE
+from vlm2vla_sim.mini.dense import DenseHeads, Targets, dense_targets
 from vlm2vla_sim.mini.facts import Facts
-from vlm2vla_sim.mini.model import MiniSize, make_model, make_processor, make_tokenizer
+from vlm2vla_sim.mini.model import PATCH, MiniSize, make_model, make_processor, make_tokenizer
 from vlm2vla_sim.mini.packing import Batch, Packer, Turn
-from vlm2vla_sim.mini.world import CLASSES
-
-BINS = {"x": (5, 50), "y": (-35, 35), "z": (-2, 38), "turn": (-6, 6)}
-"""What the dense heads tell: centimetres, and the turn in steps of 15 degrees; lowest and highest bin."""
-MEASURED = frozenset({"where", "where gripper"})
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How the base is trained."""
 
-    updates: int = 2200
-    pictures: int = 24
+    looks: int = 7000
+    """Updates of the vision tower alone, at the full rate."""
+    updates: int = 2600
+    """Updates of all, with answers."""
+    pictures: int = 16
     """Per update."""
+    drawings: float = 0.15
+    """Share of the pictures that are drawings, once it speaks."""
     questions: int = 5
     sums: int = 2
     words: int = 1
     rate: float = 2e-3
     warmup: int = 100
-    flat: float = 0.45
-    """Share of the updates at the full rate; then a half cosine to zero."""
+    flat: float = 0.3
+    """Share of the updates with answers at the full rate; then a half cosine to zero."""
     dense: float = 0.5
-    """Weight of the dense loss."""
+    """Weight of the dense loss beside the answers'."""
     decay: float = 0.02
     seed: int = 0
 
     def rate_at(self, update: int) -> float:
-        """The learning rate."""
+        """The learning rate; updates are counted from the first look."""
         if update < self.warmup:
             return self.rate * (update + 1) / self.warmup
-        done = (update / self.updates - self.flat) / (1 - self.flat)
+        done = ((update - self.looks) / self.updates - self.flat) / (1 - self.flat)
         return self.rate * (1.0 if done < 0 else 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-class DenseHeads(torch.nn.Module):
-    """Read from an image token what it shows and where that is."""
+@dataclass(frozen=True, eq=False)
+class View:
+    """A picture and what can be asked about it."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.kind = torch.nn.Linear(width, len(CLASSES))
-        self.places = torch.nn.ModuleDict(
-            {name: torch.nn.Linear(width, high - low + 1) for name, (low, high) in BINS.items()}
-        )
-
-    def loss(self, tokens: torch.Tensor, kinds: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """tokens: (B, T, width); kinds: (B, T) classes; places: (B, T, 4, 2) bin below and share of the next one."""
-        tokens = functional.layer_norm(tokens.float(), tokens.shape[-1:])
-        loss = functional.cross_entropy(self.kind(tokens).flatten(0, 1), kinds.flatten())
-        chosen = kinds > 0
-        if not bool(chosen.any()):
-            return loss
-        for index, name in enumerate(BINS):
-            scores = functional.log_softmax(self.places[name](tokens[chosen]), dim=-1)
-            bins = torch.arange(scores.shape[1])[None]
-            wanted = torch.exp(-0.5 * ((bins - places[chosen][:, index : index + 1]) / 0.6) ** 2)
-            wanted = wanted / wanted.sum(-1, keepdim=True).clamp_min(1e-6)
-            loss = loss - 0.25 * (wanted * scores).sum(-1).mean()
-        return loss
+    picture: np.ndarray
+    """(SIDE, SIDE, 3) uint8 RGB."""
+    ask: Callable[..., list[questions.Exchange]]
+    """(rng, count=) -> questions with their answers."""
+    shown: tuple[np.ndarray, Facts] | None
+    """Map of classes and facts of a scene; None for a drawing."""
 
 
-def dense_targets(seen: np.ndarray, facts: Facts, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """(side^2,) class of each image token, and (side^2, 4) float: bins of x, y, z, turn of the thing that it shows."""
-    cell = seen.shape[0] // side
-    blocks = seen.reshape(side, cell, side, cell).transpose(0, 2, 1, 3).reshape(side * side, cell * cell)
-    counts = np.stack([(blocks == kind).sum(1) for kind in range(len(CLASSES))], axis=1)
-    counts[:, 0] = 0
-    counts[:, 1] = np.where(counts[:, 2:].max(1) >= 4, 0, counts[:, 1])
-    kinds = np.where(counts.max(1) >= 4, counts.argmax(1), 0)
-    table = np.zeros((len(CLASSES), 4))
-    for thing in facts.things:
-        table[CLASSES.index(thing.kind)] = [*(100 * p for p in thing.position), thing.yaw / 15]
-    table[1] = [*(100 * p for p in facts.gripper), facts.turn / 15]
-    low = np.array([bounds[0] for bounds in BINS.values()])
-    high = np.array([bounds[1] for bounds in BINS.values()])
-    return kinds, np.clip(table[kinds], low, high) - low
+class Material:
+    """Pictures without end, in a random order, and what is to be learnt from them."""
 
-
-class Lessons:
-    """Batches without end: pictures of an album, questions about them, sums."""
-
-    def __init__(self, folder: Path, recipe: Recipe, packer: Packer, *, side: int) -> None:
-        self._folder, self._recipe, self._packer, self._side = folder, recipe, packer, side
+    def __init__(self, folder: Path, recipe: Recipe, packer: Packer, *, sides: tuple[int, ...]) -> None:
+        """folder: the album; sides: into how many cells a side the pictures are cut for the dense losses."""
+        self._folder, self._recipe, self._packer, self._sides = folder, recipe, packer, sides
         self._rng = np.random.default_rng(recipe.seed)
+        self.shards: set[int] = set()
+        """Numbers of the album's shards that were read."""
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, Batch, torch.Tensor, torch.Tensor]]:
+    def scenes(self) -> Iterator[list[View]]:
+        """Batches from the album. Shards that come to it while it is read are taken up."""
+        size = self._recipe.pictures
         while True:
             numbers = [number for number in album.numbers(self._folder) if number < album.HELD_OUT]
-            for _ in range(0, len(numbers), 8):
-                chosen = self._rng.permutation(numbers)[:8]
-                shards = [album.read(self._folder, int(number)) for number in chosen]
-                places = [(s, i) for s, shard in enumerate(shards) for i in range(len(shard.facts))]
-                order = self._rng.permutation(len(places))
-                size = self._recipe.pictures
-                for begin in range(0, len(order) - size + 1, size):
-                    yield self._batch([(shards[places[k][0]], places[k][1]) for k in order[begin : begin + size]])
+            chosen = self._rng.permutation(numbers)[:8]
+            shards = [album.read(self._folder, int(number)) for number in chosen]
+            self.shards.update(int(number) for number in chosen)
+            places = [(shard, index) for shard in shards for index in range(len(shard.facts))]
+            order = self._rng.permutation(len(places))
+            for begin in range(0, len(order) - size + 1, size):
+                yield [_scene(*places[k]) for k in order[begin : begin + size]]
 
-    def _batch(self, views: list[tuple[album.Shard, int]]) -> tuple[torch.Tensor, Batch, torch.Tensor, torch.Tensor]:
-        pictures = torch.from_numpy(np.stack([shard.pictures[index] for shard, index in views]))
-        rows, kinds, places = [], [], []
-        for shard, index in views:
-            facts = shard.facts[index]
-            asked = questions.ask(facts, self._rng, count=self._recipe.questions)
-            turns = [Turn(one.question, one.answer, measured=one.category in MEASURED) for one in asked]
-            turns += [
-                Turn(one.question, one.answer, sees=False)
-                for one in (
-                    *questions.sums(self._rng, count=self._recipe.sums),
-                    *tongues.ask(self._rng, count=self._recipe.words),
-                )
-            ]
-            rows.append(turns)
-            kind, place = dense_targets(shard.seen[index], facts, self._side)
-            kinds.append(kind)
-            places.append(place)
-        return (
-            augment(pictures, self._rng),
-            self._packer.pack(rows),
-            torch.from_numpy(np.stack(kinds)),
-            torch.from_numpy(np.stack(places)).float(),
-        )
+    def with_drawings(self, views: list[View]) -> list[View]:
+        """`views`, a share of them replaced by drawings."""
+        return [_drawing(self._rng) if self._rng.random() < self._recipe.drawings else view for view in views]
+
+    def pixels(self, views: list[View]) -> torch.Tensor:
+        """(B, 3, H, W) as the model takes them, their looks varied."""
+        return augment(torch.from_numpy(np.stack([view.picture for view in views])), self._rng)
+
+    def targets(self, views: list[View]) -> list[Targets]:
+        """What the cells show, for each of `sides`."""
+        made = []
+        for side in self._sides:
+            parts = zip(*(dense_targets(view.shown, side) for view in views), strict=True)
+            made.append(Targets(*(torch.from_numpy(np.stack(part)) for part in parts)))
+        return made
+
+    def batch(self, views: list[View]) -> Batch:
+        """Questions and answers about them."""
+        return self._packer.pack([self._turns(view) for view in views])
+
+    def _turns(self, view: View) -> list[Turn]:
+        asked = view.ask(self._rng, count=self._recipe.questions)
+        blind = [
+            *questions.sums(self._rng, count=self._recipe.sums),
+            *tongues.ask(self._rng, count=self._recipe.words),
+        ]
+        turns = [Turn(one.question, one.answer, period=one.period) for one in asked]
+        return turns + [Turn(one.question, one.answer, sees=False) for one in blind]
+
+
+def _scene(shard: album.Shard, index: int) -> View:
+    facts = shard.facts[index]
+    return View(shard.pictures[index], partial(questions.ask, facts), (shard.seen[index], facts))
+
+
+def _drawing(rng: np.random.Generator) -> View:
+    drawing = drawings.draw(rng)
+    return View(drawing.picture(), partial(drawings.ask, drawing), None)
 
 
 def augment(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -161,56 +151,87 @@ def answer_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     return -(scores.gather(1, batch.targets) * batch.shares).sum(1).mean()
 
 
-def forward(model: Any, pixels: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (N, vocabulary) where answers are predicted, and the image tokens (B, T, width)."""
-    tokens = model.model.get_image_features(pixels, return_dict=True)
+def answers(model: Any, image: Any, batch: Batch) -> torch.Tensor:
+    """Logits (N, vocabulary) where answers are predicted; image: what `get_image_features` gave."""
     mask = {"full_attention": batch.mask, "sliding_attention": batch.mask}
     hidden = model.model(
         input_ids=batch.ids,
         attention_mask=mask,
         position_ids=batch.positions,
-        mm_encoder_outputs={"image": tokens},
+        mm_encoder_outputs={"image": image},
         use_cache=False,
     ).last_hidden_state
-    chosen = hidden[batch.rows[:, 0], batch.rows[:, 1]]
-    return model.lm_head(chosen), tokens.pooler_output
+    return model.lm_head(hidden[batch.rows[:, 0], batch.rows[:, 1]])
 
 
 def pretrain(folder: Path, out: Path, *, texts: list[str], recipe: Recipe, size: MiniSize, report: Any = print) -> None:
-    """Train on the album in `folder` and write the model to `out`."""
+    """Train on the album in `folder` and write the model to `out`; a run that was stopped goes on."""
     processor = make_processor(make_tokenizer(texts), size)
     model = make_model(processor.tokenizer, size, seed=recipe.seed)
-    heads = DenseHeads(size.hidden)
-    side = math.isqrt(size.image_tokens)
+    heads = torch.nn.ModuleList([DenseHeads(size.vision_hidden), DenseHeads(size.hidden)])
     weights = [*model.parameters(), *heads.parameters()]
-    matrices = [weight for weight in weights if weight.ndim >= 2]
-    others = [weight for weight in weights if weight.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98))
-    lessons = iter(Lessons(folder, recipe, Packer(processor), side=side))
-    started, seen = time.process_time(), 0.0
+    optimizers = _optimizers(model, heads, recipe)
+    material = Material(folder, recipe, Packer(processor), sides=(SIDE // PATCH, math.isqrt(size.image_tokens)))
+    started = time.process_time()
     out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.json").write_text(json.dumps({**dataclasses.asdict(recipe), **dataclasses.asdict(size)}, indent=1))
-    for update in range(recipe.updates):
-        for group in optimizer.param_groups:
+    first, shards = _resume(out, model, heads, *optimizers)
+    material.shards.update(shards)
+    last = recipe.looks + recipe.updates - 1
+    for update, views in zip(range(first, last + 1), material.scenes(), strict=False):
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = recipe.rate_at(update)
-        pixels, batch, kinds, places = next(lessons)
+        speaks = update >= recipe.looks
+        views = material.with_drawings(views) if speaks else views
+        said = torch.tensor(math.nan)
         with torch.autocast("cpu", torch.bfloat16):
-            logits, tokens = forward(model, pixels, batch)
-        answers, dense = answer_loss(logits, batch), heads.loss(tokens, kinds, places)
-        (answers + recipe.dense * dense).backward()
+            image = model.model.get_image_features(material.pixels(views), return_dict=True)
+            if speaks:
+                batch = material.batch(views)
+                said = answer_loss(answers(model, image, batch), batch)
+        levels = zip(heads, (image.last_hidden_state, image.pooler_output), material.targets(views), strict=True)
+        dense = torch.stack([head.loss(tokens, targets) for head, tokens, targets in levels]).sum()
+        (said + recipe.dense * dense if speaks else dense).backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seen += len(pixels)
-        if update % 20 == 0 or update == recipe.updates - 1:
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if update % 20 == 0 or update in (recipe.looks, last):
             spent = time.process_time() - started
-            report(f"{update} answers {answers.item():.3f} dense {dense.item():.3f} pictures/CPU-s {seen / spent:.1f}")
-        if update % 200 == 199:
-            _save(model, processor, out)
-    _save(model, processor, out)
-
-
-def _save(model: Any, processor: Any, out: Path) -> None:
+            report(f"{update} answers {said.item():.3f} dense {dense.item():.3f} CPU-s {spent:.0f}")
+        if update % 500 == 499:
+            model.save_pretrained(out)
+            parts = [part.state_dict() for part in (model, heads, *optimizers)]
+            torch.save(
+                {"update": update + 1, "parts": parts, "shards": sorted(material.shards)}, out / "unfinished.part"
+            )
+            (out / "unfinished.part").rename(out / "unfinished.pt")
     model.save_pretrained(out)
     processor.save_pretrained(out)
+    made_of = {**dataclasses.asdict(recipe), **dataclasses.asdict(size), "shards": sorted(material.shards)}
+    (out / "recipe.json").write_text(json.dumps({**made_of, "cpu_seconds": round(time.process_time() - started)}))
+    (out / "unfinished.pt").unlink(missing_ok=True)
+
+
+def _optimizers(model: Any, heads: torch.nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the model, AdamW for the rest (K. Jordan et al., "Muon", 2024; torch's own)."""
+    inner = [w for name, w in model.named_parameters() if w.ndim == 2 and "embed" not in name and "lm_head" not in name]
+    known = {id(weight) for weight in inner}
+    others = [weight for weight in (*model.parameters(), *heads.parameters()) if id(weight) not in known]
+    return [
+        torch.optim.Muon(inner, lr=recipe.rate, weight_decay=recipe.decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay),
+    ]
+
+
+def _resume(out: Path, *parts: Any) -> tuple[int, list[int]]:
+    """The update to begin with, 0 or where a run into the same folder was stopped, and the shards read until then.
+
+    `parts` become what they were then.
+    """
+    path = out / "unfinished.pt"
+    if not path.exists():
+        return 0, []
+    state = torch.load(path, weights_only=True)
+    for part, values in zip(parts, state["parts"], strict=True):
+        part.load_state_dict(values)
+    return state["update"], state["shards"]

@@ -25,6 +25,8 @@ class Exchange:
     category: str
     question: str
     answer: str
+    period: int = 0
+    """[degrees] after which the thing looks the same again, where the answer's numbers were measured; else 0."""
 
 
 def spoken(thing: Thing) -> str:
@@ -35,9 +37,12 @@ def spoken(thing: Thing) -> str:
 def place(thing: Thing) -> str:
     """Where a thing is: whole centimetres of its centre in the robot's axes, and how its long side is turned."""
     x, y, z = map(to_cm, thing.position)
-    period = 90.0 if thing.kind.endswith("cube") else 180.0
-    turn = to_degrees(thing.yaw, period=period)
-    return f"{x}, {y}, {z}, turned {turn}"
+    return f"{x}, {y}, {z}, turned {to_degrees(thing.yaw, period=period(thing))}"
+
+
+def period(thing: Thing) -> int:
+    """[degrees] of a turn after which the thing looks the same again."""
+    return 90 if thing.kind.endswith("cube") else 180
 
 
 def ask(facts: Facts, rng: np.random.Generator, *, count: int) -> list[Exchange]:
@@ -77,7 +82,7 @@ def _where(facts: Facts, rng: np.random.Generator) -> Exchange:
         absent = [name for name in NAMES if name not in there]
         return Exchange("where", f"Where is the {rng.choice(absent)}?", "nowhere")
     thing = _pick(things, rng)
-    return Exchange("where", f"Where is the {spoken(thing)}?", place(thing))
+    return Exchange("where", f"Where is the {spoken(thing)}?", place(thing), period(thing))
 
 
 def _what_at(facts: Facts, rng: np.random.Generator) -> Exchange | None:
@@ -141,7 +146,8 @@ def _gripper(facts: Facts, rng: np.random.Generator) -> Exchange | None:
 
 def _gripper_where(facts: Facts, rng: np.random.Generator) -> Exchange | None:
     x, y, z = map(to_cm, facts.gripper)
-    return Exchange("where gripper", "Where is the gripper?", f"{x}, {y}, {z}, turned {to_degrees(facts.turn)}")
+    answer = f"{x}, {y}, {z}, turned {to_degrees(facts.turn)}"
+    return Exchange("where gripper", "Where is the gripper?", answer, period=180)
 
 
 _Maker = Callable[[Facts, np.random.Generator], "Exchange | None"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vlm2vla_sim.language.formats import FORMATS, get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, subtasks_prompt, verify_prompt
 from vlm2vla_sim.mini import questions, tongues
-from vlm2vla_sim.mini.world import COLOURS, OWN_COLOUR, UNSEEN
+from vlm2vla_sim.mini.names import COLOURS, OWN_COLOUR, UNSEEN
 
 _WORDS = (
     "What is 3 minus 5? Where is the gripper? nowhere 31, -7, 2, turned 45",
@@ -21,6 +21,8 @@ _WORDS = (
     "close the gripper, open the gripper, raise, lower, carry, back, away, object, item, thing, block, cube, next to",
     "behind, in front of, near, far, nearest, farthest, other, every, each, beside, between, under, from, with",
     "circle square triangle star shape shapes big small bigger smaller picture drawing robot arm first second last",
+    "What colour is the circle? Which shape is red? How many shapes are there?",
+    "Which is bigger, the circle or the star?",
     "Which language is this: What does this mean: English Spanish Mandarin Hindi",
 )
 

@@ -28,6 +28,7 @@ POLICIES = {
     "random": "vlm2vla_sim.policies.baselines:make_random",
     "oracle": "vlm2vla_sim.policies.oracle_model:make",
     "vlm": "vlm2vla_sim.policies.vlm:make",
+    "mini": "vlm2vla_sim.policies.mini:make",
     "openpi": "vlm2vla_sim.policies.remote.policy:make_openpi",
     "openvla": "vlm2vla_sim.policies.remote.policy:make_openvla",
     "vla-eval": "vlm2vla_sim.policies.remote.policy:make_vla_eval",
@@ -39,6 +40,7 @@ TAKES_NOISE = frozenset({"scripted"})
 
 TAKES_OPTIONS = {
     "vlm": "vlm2vla_sim.policies.vlm:VlmOptions",
+    "mini": "vlm2vla_sim.policies.mini:MiniOptions",
     "openpi": "vlm2vla_sim.policies.remote.policy:OpenpiOptions",
     "openvla": "vlm2vla_sim.policies.remote.policy:OpenvlaOptions",
     "vla-eval": "vlm2vla_sim.policies.remote.policy:VlaEvalOptions",

@@ -41,6 +41,13 @@ class Ranker(Protocol):
         ...
 
 
+def symbols_of(model: str, dtype: str = "auto") -> tuple[str, ...]:
+    """`find_symbols` of the model in a folder or of a name, loaded for it."""
+    from vlm2vla_sim.policies.hf_model import HfModel, HfSettings
+
+    return find_symbols(HfModel(HfSettings(model, dtype=dtype)))
+
+
 def find_symbols(model: Ranker, questions: Sequence[Question] | None = None) -> tuple[str, ...]:
     """The texts of the ten tokens least likely to begin the base model's answer, on average over `questions`.
 

@@ -94,7 +94,11 @@ class VlmOptions:
 
 def make(context: PolicyContext) -> Policy:
     """The factory behind "vlm" in `policies.POLICIES`."""
-    options = VlmOptions(**context.options)  # type: ignore[arg-type]  # checked by VlmOptions itself
+    return assemble(VlmOptions(**context.options), context)  # type: ignore[arg-type]  # checked by VlmOptions itself
+
+
+def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
+    """The closed loop that `options` ask for."""
     model = _make_model(options)
     verifier = _make_verifier(options, model, context) if options.reasoning else None
     return LanguageActionPolicy(model, context.action_format, verifier, settings=options.loop())

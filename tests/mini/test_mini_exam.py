@@ -1,0 +1,48 @@
+"""The exam: only pictures that training never saw, the same questions every time, and what counts as right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vlm2vla_sim.analysis.questions import open_questions
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.mini import album
+from vlm2vla_sim.mini.exam import write_exam
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("album")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(album, "SHARD", 12)
+        album.fill(made, first=album.HELD_OUT, count=1)
+    return made
+
+
+def test_questions_are_the_same_every_time_and_of_every_kind(folder: Path, tmp_path: Path) -> None:
+    count = write_exam(folder, tmp_path / "one", shard=album.HELD_OUT, views=12, drawn=12)
+    assert write_exam(folder, tmp_path / "two", shard=album.HELD_OUT, views=12, drawn=12) == count
+    one, two = (list(open_questions(str(tmp_path / name))) for name in ("one", "two"))
+    assert [(q.question, q.answers) for q in one] == [(q.question, q.answers) for q in two]
+    kinds = {question.category for question in one}
+    assert kinds >= {"where", "sum", "meaning"}
+    assert any(kind.startswith("drawn") for kind in kinds)
+
+
+def test_a_place_counts_within_a_centimetre_and_a_step_of_the_turn(folder: Path, tmp_path: Path) -> None:
+    write_exam(folder, tmp_path / "exam", shard=album.HELD_OUT, views=12, drawn=1)
+    places = [q for q in open_questions(str(tmp_path / "exam")) if q.category == "where" and "," in q.answers[0]]
+    assert places
+    for question in places:
+        place, turn = question.answers[0].split(", turned ")
+        x, y, z = map(int, place.split(", "))
+        assert f"{x + 1}, {y - 1}, {z}, turned {turn}" in question.answers
+        assert f"{x + 2}, {y}, {z}, turned {turn}" not in question.answers
+        assert len(question.answers) == 81
+
+
+def test_a_shard_that_may_have_been_trained_on_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="may have been trained on"):
+        write_exam(folder, tmp_path / "exam", shard=3, views=1, drawn=1)

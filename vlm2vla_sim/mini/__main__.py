@@ -1,0 +1,100 @@
+"""`python -m vlm2vla_sim.mini`: the steps by which the embedded model is made, each one command.
+
+album      draw random scenes
+base       teach the base model to see and to answer
+lessons    write what the adapter learns, as rows for `vlm2vla train`
+questions  write held-out questions, for `vlm2vla vqa`
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+Folder = Annotated[Path, tyro.conf.Positional]
+
+
+def album(folder: Folder, *, first: int = 0, shards: int = 80) -> None:
+    """Draw the shards FIRST .. FIRST + SHARDS - 1 of 1,000 scenes each; those that are there stay.
+
+    Args:
+        folder: The album.
+        first: Number of the first shard; those from 900,000 on are for testing.
+        shards: How many.
+    """
+    from vlm2vla_sim.mini.album import fill
+
+    fill(folder, first=first, count=shards)
+
+
+def base(folder: Folder, *, out: Path, looks: int | None = None, updates: int | None = None) -> None:
+    """Train the base model on an album; a run that was stopped goes on.
+
+    Args:
+        folder: The album.
+        out: Folder for the model.
+        looks: Updates of the vision tower alone; the recipe's number where none is given.
+        updates: Updates with answers; the recipe's number where none is given.
+    """
+    from vlm2vla_sim.mini.model import MiniSize
+    from vlm2vla_sim.mini.pretrain import Recipe, pretrain
+    from vlm2vla_sim.mini.vocabulary import texts
+
+    given = {name: value for name, value in (("looks", looks), ("updates", updates)) if value is not None}
+    pretrain(folder, out, texts=list(texts()), recipe=Recipe(**given), size=MiniSize())
+
+
+def lessons(
+    folder: Folder,
+    *,
+    out: Path,
+    shards: int = 4,
+    format: str = "vlm2vla",
+    reasoning: bool = True,
+    model: str = "",
+) -> None:
+    """Write rows for `vlm2vla train`.
+
+    Args:
+        folder: The album.
+        out: Folder for the rows.
+        shards: How many shards of the album to make rows of, from the first on.
+        format: How actions are written.
+        reasoning: With --no-reasoning, from the instruction straight to the action.
+        model: The base model, whose least likely tokens the format "tokens" writes with.
+    """
+    from vlm2vla_sim.data.example_folder import write_examples
+    from vlm2vla_sim.language.formats import get_format
+    from vlm2vla_sim.mini.lessons import examples
+    from vlm2vla_sim.policies.rare_tokens import symbols_of
+
+    symbols = symbols_of(model) if format == "tokens" else None
+    action_format = get_format(format, symbols=symbols)
+    about = {"shards": list(range(shards)), "format": format, "symbols": symbols, "reasoning": reasoning}
+    _tell(write_examples(examples(folder, range(shards), action_format, reasoning=reasoning), out, about))
+
+
+def questions(folder: Folder, *, out: Path, shard: int = 900_000, views: int = 400, drawings: int = 200) -> None:
+    """Write questions about scenes and drawings that training never saw.
+
+    Args:
+        folder: The album.
+        out: Folder for the questions.
+        shard: The album's shard, from 900,000 on.
+        views: Scenes to ask about.
+        drawings: Drawings to ask about.
+    """
+    from vlm2vla_sim.mini.exam import write_exam
+
+    _tell(write_exam(folder, out, shard=shard, views=views, drawn=drawings))
+
+
+def _tell(what: object) -> None:
+    sys.stdout.write(f"{what}\n")
+
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict({"album": album, "base": base, "lessons": lessons, "questions": questions})
