@@ -33,7 +33,7 @@ STRANGERS = LAYERS[2]
 """Siblings that must not know each other."""
 FOR_ALL = ("numpy", "gymnasium")
 MODELS = ("policies.hf_decode", "policies.hf_grammar", "policies.hf_model", "policies.hf_prompt", "policies.hf_random")
-MINI = ("mini.model", "mini.packing", "mini.pretrain")
+MINI = ("mini.dense", "mini.model", "mini.packing", "mini.pretrain")
 PICTURES = ("envs.bridge", "envs.mujoco", "envs.simpler", "caption", "live", "video")
 HEAVY = {
     "mujoco": ("envs.mujoco", "envs.bridge.servo_twin", "mini.world"),
@@ -56,13 +56,13 @@ HEAVY = {
     "tensorflow": ("data.rlds",),
     "tensorflow_datasets": ("data.rlds",),
     "PIL": (
-        *(*PICTURES, "analysis.density", "data", "mini.album", "training.rows", "policies.chat_api"),
+        *(*PICTURES, "analysis.density", "data", "mini.album", "mini.drawings", "training.rows", "policies.chat_api"),
         *("policies.hf_prompt", "policies.model_server", "policies.remote"),
     ),
     "imageio": ("video",),
     "imageio_ffmpeg": ("video", "data.mp4"),
     "tqdm": ("suite", "commands", "envs.simpler", "training"),
-    "tyro": ("cli", "commands"),
+    "tyro": ("cli", "commands", "mini.__main__"),
 }
 """Package from elsewhere -> the only places that may import it, at the top of a module or in a function."""
 

@@ -65,7 +65,7 @@ class Job:
             policy=settings.policy,
             action_format=settings.action_format,
             layouts=settings.layouts,
-            instruction=find_task(item.task, settings.backend).instruction,
+            instruction=settings.said(find_task(item.task, settings.backend).instruction),
             outcome=Outcome.ERROR,
             noise_cm=settings.noise_cm,
             reason=reason,
@@ -79,7 +79,7 @@ def make_env(settings: RunSettings, task: str) -> gym.Env[Any, Any]:
         "quality": settings.quality,
     } | settings.backend_options
     found = find_task(task, settings.backend)
-    own = {"task": task} if found.own else {}
+    own = {"task": task} if found.own else {"instruction": settings.said(found.instruction)}
     return gym.make(found.env_id, backend=settings.backend, **own, **options)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.language.translations import ENGLISH, translate
 from vlm2vla_sim.results import RunSummary, read_results, split_torn
 from vlm2vla_sim.types import EpisodeResult
 from vlm2vla_sim.versions import collect_versions
@@ -40,6 +41,10 @@ class RunSettings:
     layouts: str = "grid"
     """"grid" for SIMPLER's 24 episodes, "random" for layouts drawn from the seed."""
     seed: int = 0
+    language: str = "en"
+    """What the instruction is said in, of `language.translations`."""
+    instruction: str = ""
+    """What is said in place of a task's own instruction; only with a single task."""
     noise_cm: float = 0.0
     image_size: tuple[int, int] | None = (480, 640)
     """(height, width) [px]; None draws nothing, for policies that do not look."""
@@ -60,10 +65,19 @@ class RunSettings:
             raise SettingError("No task was asked for; name at least one.")
         if len(set(self.tasks)) != len(self.tasks):
             raise SettingError(f"A task was asked for twice: {', '.join(self.tasks)}.")
+        if self.instruction and (len(self.tasks) > 1 or self.language != ENGLISH):
+            raise SettingError(
+                "An instruction of your own is for one task, in the language you say it in: name one task with it, and "
+                "leave the language out."
+            )
         if self.seed < 0:
             raise SettingError(f"The seed is {self.seed}; expected a whole number from 0 up.")
         if not (math.isfinite(self.noise_cm) and self.noise_cm >= 0):
             raise SettingError(f"The noise is {self.noise_cm} cm; expected 0 or more.")
+
+    def said(self, instruction: str) -> str:
+        """What the policy is told for a task with this `instruction`."""
+        return self.instruction or translate(instruction, self.language)
 
     def with_tasks(self, tasks: Iterable[str]) -> RunSettings:
         """The same settings for other tasks."""

@@ -115,6 +115,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
     if settings.layouts not in ("grid", "random"):
         raise SettingError(f"layouts is {settings.layouts!r}; expected 'grid' or 'random'.")
     for task in tasks:
+        settings.said(task.instruction)
         if settings.layouts == "grid" and settings.episodes > len(task.layouts) and not task.own:
             raise EpisodeError(
                 f"{settings.episodes} episodes of {task.name} were asked for, but SIMPLER's grid has "

@@ -21,6 +21,7 @@ from vlm2vla_sim.policies.language_action import LanguageActionPolicy, LoopSetti
 from vlm2vla_sim.policies.verifier import ModelVerifier
 from vlm2vla_sim.types import ActionChunk, Stage
 
+LOOP = ("subtasks", "plan", "action", "verify")
 RARE = tuple("ΔΘΛΞΠΣΦΨΩЖ")
 
 
@@ -56,15 +57,18 @@ def rows_of(labelled: Labelled, name: str = "vlm2vla", **settings) -> list[Examp
     return list(ExampleMaker(ExampleSettings(format_called(name), **settings)).make([labelled]))
 
 
+@pytest.mark.parametrize("state", [False, True])
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_loop_that_follows_a_trajectory_asks_the_very_rows_it_was_taught_with(name):
+def test_the_loop_that_follows_a_trajectory_asks_the_very_rows_it_was_taught_with(name, state):
     labelled = make_labelled()
-    rows = rows_of(labelled, name)
+    rows = rows_of(labelled, name, stages=LOOP, state=state)
     teacher = Teacher(rows)
-    policy = LanguageActionPolicy(teacher, format_called(name), ModelVerifier(teacher))
+    settings = LoopSettings(state=state)
+    policy = LanguageActionPolicy(teacher, format_called(name), ModelVerifier(teacher), settings=settings)
     policy.reset(labelled.trajectory.instruction)
     for phase in labelled.phases:
-        decision = policy.act({"pixels": {"primary": labelled.trajectory.pictures[phase.start]}})
+        now = {"primary": labelled.trajectory.pictures[phase.start]}
+        decision = policy.act({"pixels": now, "agent_pos": labelled.trajectory.states[phase.start]})
         expected = format_called(name).read(format_called(name).write(phase.chunk.deltas))
         np.testing.assert_array_equal(decision.chunk.deltas, expected.deltas)
     assert policy.act({"pixels": {"primary": labelled.trajectory.pictures[-1]}}) is None

@@ -36,6 +36,10 @@ class RunFlags:
     """What else only this policy takes, for example verifier=truth sampling=greedy with vlm."""
     format: str = "vlm2vla"
     """How the policy writes its actions: vlm2vla, prose, integers, ..."""
+    language: str = "en"
+    """What the instruction is said in: en, es, zh, hi."""
+    instruction: str = ""
+    """Say this to the policy in place of the task's own instruction; with one task."""
     layouts: str = "grid"
     """"grid" for SIMPLER's episodes, "random" for layouts drawn from the seed."""
     seed: int = 0
@@ -57,6 +61,8 @@ class RunFlags:
                 backend=self.backend,
                 action_format=self.format,
                 layouts=self.layouts,
+                language=self.language,
+                instruction=self.instruction,
                 seed=self.seed,
                 noise_cm=self.noise,
                 image_size=self.image_size,

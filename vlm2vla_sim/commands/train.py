@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -41,6 +41,7 @@ def train(
     format: str = "vlm2vla",
     reasoning: bool = True,
     languages: tuple[str, ...] = ("en",),
+    state: bool = False,
     estimate: bool = False,
     resume: bool = False,
     force: bool = False,
@@ -53,8 +54,8 @@ def train(
     What is None comes from the preset. A training that was stopped goes on with the same words and --resume.
 
     Args:
-        data: A relabelled data set, or a folder of rows (rows.jsonl and pictures), for which --format, --no-reasoning
-            and --languages are settled already.
+        data: A relabelled data set, or a folder of rows (rows.jsonl and pictures), for which --format, --no-reasoning,
+            --languages and --state are settled already.
         model: The base model: a folder, or a name on the hub such as google/gemma-3-12b-it.
         out: Folder for the adapter; it appears when it is complete.
         preset_name: paper (rank 16, alpha 32, 5e-5 falling linearly, batch 8, 1 epoch, bfloat16), or small.
@@ -72,6 +73,7 @@ def train(
         format: How actions are written; "tokens" (VLM2VLA-AT) finds the model's ten least likely tokens first.
         reasoning: With --no-reasoning, from the instruction straight to the action (VLM2VLA-NR).
         languages: What instructions are said in: en, es, zh, hi.
+        state: Tell the model where the gripper is, for a policy with the option state=true.
         estimate: Only say what memory it would need.
         resume: Go on with a training that was stopped.
         force: Start although the memory will not do.
@@ -91,7 +93,8 @@ def train(
 
         needs = estimate_memory(settings)
         return Answer(needs.text(), {"bytes": needs.total, "trained": needs.trained}, json)
-    rows = _rows(data, out, settings, format=format, reasoning=reasoning, languages=languages, tell=not json)
+    how = {"format": format, "reasoning": reasoning, "languages": languages, "state": state}
+    rows = _rows(data, out, settings, how, tell=not json)
     if launch_with:
         words = words_for(rows, out, preset_name, model, given=given)
         launch(launch_with, processes, [*words, *(["--resume"] if resume else []), *(["--force"] if force else [])])
@@ -115,16 +118,7 @@ def read_labelled(path: Path) -> Iterator[Labelled]:
     return read_labels(path)
 
 
-def _rows(
-    data: Path,
-    out: Path,
-    settings: TrainSettings,
-    *,
-    format: str,
-    reasoning: bool,
-    languages: tuple[str, ...],
-    tell: bool,
-) -> Path:
+def _rows(data: Path, out: Path, settings: TrainSettings, how: Mapping[str, Any], *, tell: bool) -> Path:
     """The folder of rows: `data` itself, or made of it beside `out`, once."""
     if (data / ROWS).is_file():
         return data
@@ -137,19 +131,28 @@ def _rows(
         )
     rows = out.with_name(f"{out.name}.rows")
     if not rows.exists():
-        written = make_rows(data, rows, settings, format=format, reasoning=reasoning, languages=languages)
+        written = make_rows(data, rows, settings, **how)
         if tell:
             _to_stderr(f"{written.rows} rows in {rows}: {written.stages}; left out: {written.skipped or 'none'}")
     return rows
 
 
 def make_rows(
-    data: Path, rows: Path, settings: TrainSettings, *, format: str, reasoning: bool, languages: tuple[str, ...]
+    data: Path,
+    rows: Path,
+    settings: TrainSettings,
+    *,
+    format: str,
+    reasoning: bool,
+    languages: tuple[str, ...],
+    state: bool,
 ) -> Written:
     """Write the rows of a relabelled data set to the folder `rows`."""
     symbols = symbols_of(settings.model, settings.dtype) if format == "tokens" else None
     maker = ExampleMaker(
-        ExampleSettings(get_format(format, symbols=symbols), reasoning=reasoning, languages=tuple(languages))
+        ExampleSettings(
+            get_format(format, symbols=symbols), reasoning=reasoning, languages=tuple(languages), state=state
+        )
     )
     about = {
         "data": str(data),
@@ -157,6 +160,7 @@ def make_rows(
         "symbols": symbols,
         "reasoning": reasoning,
         "languages": languages,
+        "state": state,
         "prompts_sha256": prompts_hash(),
         "skipped": maker.skipped,
     }

@@ -14,14 +14,24 @@ from typing import Any
 
 import numpy as np
 
+from vlm2vla_sim.data.auxiliary import direction_examples
 from vlm2vla_sim.data.episode import Example, Labelled, Phase
 from vlm2vla_sim.errors import ActionError, AnswerError, SettingError, unknown_name
 from vlm2vla_sim.language.answers import read_plan, read_subtasks, write_subtasks
 from vlm2vla_sim.language.formats import ActionFormat
-from vlm2vla_sim.language.prompts import ADVANCE, RETRY, action_prompt, plan_prompt, subtasks_prompt, verify_prompt
+from vlm2vla_sim.language.prompts import (
+    ADVANCE,
+    RETRY,
+    action_prompt,
+    describe_state,
+    plan_prompt,
+    subtasks_prompt,
+    verify_prompt,
+)
 from vlm2vla_sim.language.translations import ENGLISH, TRANSLATIONS, translate
 
-STAGES = ("subtasks", "plan", "action", "verify")
+STAGES = ("subtasks", "plan", "action", "verify", "direction")
+"""The loop's stages in its order, the verifier's, and the auxiliary question of `data.auxiliary`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class ExampleSettings:
     stages: tuple[str, ...] = STAGES
     languages: tuple[str, ...] = (ENGLISH,)
     """What a task's instruction is said in; one row for each. The paper trains on English alone."""
+    state: bool = False
+    """Tell where the gripper is, as the loop does with its setting `state`."""
 
     def __post_init__(self) -> None:
         for stage in self.stages:
@@ -83,6 +95,8 @@ class ExampleMaker:
         for number, phase in enumerate(labelled.phases):
             yield from self._plan_and_action(labelled, phase, names[phase.subtask])
             yield from self._verify(labelled, number, names)
+        if "direction" in self.settings.stages:
+            yield from direction_examples(labelled)
 
     # The stages, in the order in which the loop asks them.
 
@@ -101,7 +115,7 @@ class ExampleMaker:
             return
         if "plan" in self.settings.stages:
             picture = labelled.trajectory.pictures[phase.start]
-            yield Example("plan", (picture,), plan_prompt(subtask), phase.plan)
+            yield Example("plan", (picture,), plan_prompt(subtask, state=self._state(labelled, phase)), phase.plan)
         if "action" in self.settings.stages:
             yield from self._action(labelled, phase, subtask, plan)
 
@@ -113,7 +127,11 @@ class ExampleMaker:
             self.skipped["motion that the format cannot write"] += 1
             return
         picture = labelled.trajectory.pictures[phase.start]
-        yield Example("action", (picture,), action_prompt(subtask, plan, how), written)
+        prompt = action_prompt(subtask, plan, how, state=self._state(labelled, phase))
+        yield Example("action", (picture,), prompt, written)
+
+    def _state(self, labelled: Labelled, phase: Phase) -> str:
+        return describe_state(labelled.trajectory.states[phase.start]) if self.settings.state else ""
 
     def _verify(self, labelled: Labelled, number: int, names: dict[str, str]) -> Iterator[Example]:
         """Done after the last phase of a subtask; not done after an earlier one, nor half-way through any."""

@@ -87,6 +87,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         quality: str = "fast",
         layouts: str = "grid",
         terminate_on_success: bool = False,
+        instruction: str = "",
         render_mode: str | None = None,
         **backend_options: Any,
     ) -> None:
@@ -96,7 +97,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         `BACKENDS`. image_size: (height, width); None draws no pictures, for policies that do not look: the observation
         then has "agent_pos" only.
         quality: "fast", or "high" with cast shadows and smooth edges. layouts: what `reset` draws when it is not told,
-        "grid" (one of SIMPLER's episodes) or "random" (anywhere in the task's region).
+        "grid" (one of SIMPLER's episodes) or "random" (anywhere in the task's region). instruction: what is said in
+        place of the task's own words, in any language; what counts as success stays the task's.
         backend_options: handed to the backend.
         """
         if layouts not in ("grid", "random"):
@@ -108,6 +110,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self.render_mode = render_mode
         self.layouts = layouts
         self._terminate_on_success = terminate_on_success
+        self._instruction = instruction or self.spec_task.instruction
         image_size = None if image_size is None else check_image_size(image_size)
         check_options(backend, backend_options)
         self._backend = load_backend(backend)(self.spec_task, image_size=image_size, quality=quality, **backend_options)
@@ -132,7 +135,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
     @property
     def task_description(self) -> str:
         """The instruction in words."""
-        return self.spec_task.instruction
+        return self._instruction
 
     @property
     def _max_episode_steps(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from vlm2vla_sim.analysis.questions import VqaQuestion, write_questions
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.mini import album, drawings, questions, tongues
+from vlm2vla_sim.mini import album, drawings, questions, reading, tongues
 from vlm2vla_sim.mini.facts import to_degrees
 
 PER_VIEW = 2
@@ -41,7 +41,7 @@ def exam(folder: Path, *, shard: int, views: int, drawn: int) -> Iterator[VqaQue
     for _ in range(drawn):
         drawing = drawings.draw(rng)
         yield from _about(drawing.picture(), drawings.ask(drawing, rng, count=PER_VIEW))
-    blind = [*questions.sums(rng, count=views // 4), *tongues.ask(rng, count=views // 4)]
+    blind = [part for kind in (questions.sums, tongues.ask, reading.ask) for part in kind(rng, count=views // 4)]
     unlike = {one.question: one for one in blind}
     for one in unlike.values():
         yield VqaQuestion(one.category, one.question, (one.answer,))

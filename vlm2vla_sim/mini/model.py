@@ -8,6 +8,7 @@ embeddings start as waves, so that neighbours in value are neighbours in directi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,11 @@ def make_tokenizer(texts: Iterable[str]) -> Any:
         initial_alphabet=[chr(c) for c in range(33, 127)] + ["▁", "\n"],
         show_progress=False,
     )
-    tokenizer.train_from_iterator([*texts, *(f"{number}, " for number in NUMBERS)], trainer)
+    read = list(texts)
+    words = sorted({word for text in read for word in re.findall(r"[^\W\d_]+", text) if word.isascii()})
+    # Twice, and inside a sentence too: what is read once is not merged into one token.
+    known = [f"{word} {word} {word}" for word in words]
+    tokenizer.train_from_iterator([*read, *known, *known, *(f"{number}, " for number in NUMBERS)], trainer)
     tokenizer = add_bytes(tokenizer)
     special = {name.strip("<>") + "_token": name for name in SPECIAL[:4]}
     return PreTrainedTokenizerFast(

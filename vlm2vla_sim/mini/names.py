@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-COLOURS = {
-    "red": (0.80, 0.10, 0.10), "blue": (0.12, 0.22, 0.75), "white": (0.92, 0.92, 0.92), "black": (0.06, 0.06, 0.06),
-    "pink": (0.95, 0.50, 0.65), "brown": (0.38, 0.22, 0.10), "gray": (0.50, 0.50, 0.50), "cyan": (0.20, 0.80, 0.85),
-}  # fmt: skip
-"""What objects may be painted; RGB 0..1."""
-UNSEEN = {"magenta": (0.85, 0.10, 0.75), "lime": (0.55, 0.95, 0.15), "navy": (0.05, 0.08, 0.32)}
+from vlm2vla_sim.envs import colours
+
+UNSEEN = ("magenta", "lime", "navy")
 """Colours that are kept for the test of generalisation and never drawn in training."""
+COLOURS = {name: colour for name, colour in colours.COLOURS.items() if name not in UNSEEN}
+"""What objects may be painted in training; RGB 0..1."""
 OWN_COLOUR = {
     "carrot": "orange", "plate": "yellow", "spoon": "green", "towel": "cyan", "green_cube": "green",
     "yellow_cube": "yellow", "eggplant": "purple", "basket": "yellow",

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from vlm2vla_sim.mini import album, drawings, questions, tongues
+from vlm2vla_sim.mini import album, drawings, questions, reading, tongues
 from vlm2vla_sim.mini.album import SIDE
 from vlm2vla_sim.mini.dense import DenseHeads, Targets, dense_targets
 from vlm2vla_sim.mini.facts import Facts
@@ -41,7 +41,8 @@ class Recipe:
     drawings: float = 0.15
     """Share of the pictures that are drawings, once it speaks."""
     questions: int = 5
-    sums: int = 2
+    sums: int = 1
+    readings: int = 2
     words: int = 1
     rate: float = 2e-3
     warmup: int = 100
@@ -119,6 +120,7 @@ class Material:
         asked = view.ask(self._rng, count=self._recipe.questions)
         blind = [
             *questions.sums(self._rng, count=self._recipe.sums),
+            *reading.ask(self._rng, count=self._recipe.readings),
             *tongues.ask(self._rng, count=self._recipe.words),
         ]
         turns = [Turn(one.question, one.answer, period=one.period) for one in asked]

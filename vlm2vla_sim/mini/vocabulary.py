@@ -22,6 +22,7 @@ _WORDS = (
     "behind, in front of, near, far, nearest, farthest, other, every, each, beside, between, under, from, with",
     "circle square triangle star shape shapes big small bigger smaller picture drawing robot arm first second last",
     "What colour is the circle? Which shape is red? How many shapes are there?",
+    "Repeat this: one. two; three? four: Number these: What is [3, -7, 2] minus [1, 4, 5]? 1. one\n2. two\n3. three",
     "Which is bigger, the circle or the star?",
     "Which language is this: What does this mean: English Spanish Mandarin Hindi",
 )

@@ -17,7 +17,7 @@ import numpy as np
 
 from vlm2vla_sim import frames
 from vlm2vla_sim.envs import tasks
-from vlm2vla_sim.envs.mujoco import arm, scene
+from vlm2vla_sim.envs.mujoco import arm, scene, variations
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
 from vlm2vla_sim.envs.mujoco.picture import Picture
 from vlm2vla_sim.envs.tasks import ObjectSpec, Task
@@ -134,18 +134,8 @@ class World:
             if rng.random() < 0.12:
                 free = [colour for colour in COLOURS if colour not in named.values()]
                 named[one.spec.name] = name = str(rng.choice(free))
-                self.recolour(one.spec, COLOURS[name])
+                variations.paint(self._model, one.spec.name, COLOURS[name])
         return named
-
-    def recolour(self, spec: ObjectSpec, colour: tuple[float, float, float]) -> None:
-        """Paint every part of an object in one colour, RGB 0..1, until the next picture in its own looks."""
-        body = self._model.body(spec.name).id
-        for geom in np.flatnonzero(self._model.geom_bodyid == body):
-            material = int(self._model.geom_matid[geom])
-            if material >= 0:
-                self._model.mat_texid[material] = -1
-                share = 1.0 / (1.0 + self._model.mat_emission[material])
-                self._model.mat_rgba[material, :3] = share * np.array(colour)
 
     def _put(self, spec: ObjectSpec, pose: Pose) -> None:
         offset = frames.quaternion_to_matrix(pose.quaternion) @ self._model.body(spec.name).ipos

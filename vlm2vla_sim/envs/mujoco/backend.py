@@ -10,13 +10,13 @@ import numpy as np
 
 from vlm2vla_sim import frames
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
-from vlm2vla_sim.envs.mujoco import arm, scene, starts
+from vlm2vla_sim.envs.mujoco import arm, scene, starts, variations
 from vlm2vla_sim.envs.mujoco.backdrop import read_backdrop
 from vlm2vla_sim.envs.mujoco.contacts import ContactReader
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
 from vlm2vla_sim.envs.mujoco.picture import Picture
 from vlm2vla_sim.envs.tasks import BASKET, EGGPLANT, Layout, Task
-from vlm2vla_sim.errors import EpisodeError, unknown_name
+from vlm2vla_sim.errors import EpisodeError, SettingError, unknown_name
 from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status
 
 QUALITIES = ("fast", "high")
@@ -38,9 +38,15 @@ class MujocoBackend:
         image_size: tuple[int, int] | None = (480, 640),
         quality: str = "fast",
         backdrop: str = "stage",
+        source_colour: str = "",
+        target_colour: str = "",
+        distractors: int = 0,
     ) -> None:
         """Compile the scene.
 
+        source_colour, target_colour: paint the object that is to be moved, or what it goes to, in a colour of
+        `envs.colours`; empty for their own looks. distractors: how many things besides lie on the table, placed anew,
+        by the environment's seed, at every reset.
         backdrop: "stage" draws table and sink; "photo" lays SIMPLER's own photo behind robot and objects, as SIMPLER
         does, and needs SIMPLER's assets (`vlm2vla assets`).
         """
@@ -51,7 +57,11 @@ class MujocoBackend:
         self._task = task
         self._image_size = image_size
         self._photo = read_backdrop(task, image_size) if backdrop == "photo" and image_size else None
-        self._model = scene.build_model(task, quality=quality, image_size=image_size)
+        self._others = variations.choose_others(task, distractors)
+        self._model = scene.build_model(task, quality=quality, image_size=image_size, extras=self._others)
+        for name, colour in ((task.source.name, source_colour), (task.target.name, target_colour)):
+            if colour:
+                self._paint(name, variations.find_colour(colour))
         self._data = mujoco.MjData(self._model)
         self._substeps = round(1.0 / (CONTROL_HZ * self._model.opt.timestep))
         self._solver = ArmSolver(self._model)
@@ -67,7 +77,7 @@ class MujocoBackend:
         self._picture: Picture | None = None
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
-        """Place the objects, let them come to rest, arm at home with the gripper open. Nothing here is random."""
+        """Place the objects, let them come to rest, arm at home with the gripper open. Only distractors are random."""
         mujoco.mj_resetData(self._model, self._data)
         home = np.array(self._task.scene.home)
         self._data.qpos[self._arm_qpos] = home
@@ -80,6 +90,9 @@ class MujocoBackend:
             self._place(self._task.source.name, layout.source_xy, layout.source_yaw)
         if self._task.target is not BASKET:
             self._place(self._task.target.name, layout.target_xy, layout.target_yaw)
+        places = variations.place_others(self._task, self._others, layout, rng)
+        for other, (xy, yaw) in zip(self._others, places, strict=True):
+            self._place(other.name, xy, yaw)
         mujoco.mj_step(self._model, self._data, nstep=round(SETTLE_SECONDS / self._model.opt.timestep))
         mujoco.mj_forward(self._model, self._data)
         self._target = self._tcp()
@@ -138,6 +151,11 @@ class MujocoBackend:
         if self._picture is not None:
             self._picture.close()
             self._picture = None
+
+    def _paint(self, name: str, colour: tuple[float, float, float]) -> None:
+        if name == BASKET.name:
+            raise SettingError("The basket is part of the sink and cannot be painted; leave its colour out.")
+        variations.paint(self._model, name, colour)
 
     def _place(self, name: str, xy: tuple[float, float], yaw: float) -> None:
         stage = self._task.scene

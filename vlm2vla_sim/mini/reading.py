@@ -1,0 +1,72 @@
+"""Small tasks with text alone: repeating it, numbering it, reckoning with lists of numbers.
+
+A model from the internet has written every word, bracket and list long before it is adapted. One that was only ever
+asked where the carrot is has learnt never to write "move": an adapter of rank 16 cannot undo that (docs/log.md).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import numpy as np
+
+from vlm2vla_sim.mini.questions import Exchange
+
+_WORD = re.compile(r"[^\W\d_]+")
+_MARKS = (",", ";", ".", ":", "?")
+
+
+def ask(rng: np.random.Generator, *, count: int) -> list[Exchange]:
+    """`count` tasks."""
+    kinds = (_repeat, _repeat, _repeat_list, _minus, _minus, _number)
+    return [kinds[int(rng.integers(len(kinds)))](rng) for _ in range(count)]
+
+
+@functools.cache
+def _words() -> tuple[str, ...]:
+    from vlm2vla_sim.mini.vocabulary import texts
+
+    return tuple(sorted({word for text in texts() for word in _WORD.findall(text) if word.isascii()}))
+
+
+def _some(rng: np.random.Generator, low: int, high: int) -> list[str]:
+    return [str(word) for word in rng.choice(_words(), size=int(rng.integers(low, high)))]
+
+
+def _row(rng: np.random.Generator, width: int) -> list[int]:
+    """Numbers as moves have them: small ones, and many that are zero."""
+    row = rng.integers(-25, 26, size=width) * (rng.random(width) < 0.6)
+    if width > 4:
+        row[3:6] = 5 * (rng.integers(-18, 19, size=3) * (rng.random(3) < 0.4))
+    return [int(value) for value in row]
+
+
+def _repeat(rng: np.random.Generator) -> Exchange:
+    words = _some(rng, 3, 9)
+    for index in range(len(words)):
+        roll = rng.random()
+        if roll < 0.2:
+            words[index] += str(rng.choice(_MARKS))
+        elif roll < 0.35:
+            words[index] = f"{int(rng.integers(-40, 61))},"
+    text = " ".join(words)
+    return Exchange("repeat", f"Repeat this: {text}", text)
+
+
+def _repeat_list(rng: np.random.Generator) -> Exchange:
+    width = 4 if rng.random() < 0.5 else 7
+    text = str([_row(rng, width) for _ in range(int(rng.integers(1, 4)))])
+    return Exchange("repeat", f"Repeat this: {text}", text)
+
+
+def _minus(rng: np.random.Generator) -> Exchange:
+    left, right = (rng.integers(-40, 61, size=3).tolist() for _ in range(2))
+    answer = [a - b for a, b in zip(left, right, strict=True)]
+    return Exchange("list sum", f"What is {left} minus {right}?", str(answer))
+
+
+def _number(rng: np.random.Generator) -> Exchange:
+    lines = [" ".join(_some(rng, 1, 4)) for _ in range(int(rng.integers(2, 4)))]
+    answer = "\n".join(f"{index}. {line}" for index, line in enumerate(lines, start=1))
+    return Exchange("numbered", f"Number these: {'; '.join(lines)}", answer)
