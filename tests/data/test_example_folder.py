@@ -24,7 +24,7 @@ def test_what_was_written_is_read_back_pixel_for_pixel_and_each_picture_is_there
     written = write_examples(rows, tmp_path / "data")
     read = list(read_examples(tmp_path / "data"))
     assert written.rows == len(rows) == len(read)
-    assert written.stages == {"subtasks": 1, "plan": 4, "action": 4, "verify": 8}
+    assert written.stages == {"subtasks": 1, "plan": 4, "action": 4, "verify": 8, "direction": 4}
     for before, after in zip(rows, read, strict=True):
         assert (before.stage, before.prompt, before.completion) == (after.stage, after.prompt, after.completion)
         assert all(np.array_equal(a, b) for a, b in zip(before.images, after.images, strict=True))
