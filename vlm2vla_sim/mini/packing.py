@@ -6,6 +6,7 @@ the answers' scores are those of five separate conversations (tested).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ NEAR = ((0, 0.56), (-1, 0.20), (1, 0.20), (-2, 0.02), (2, 0.02))
 """How a measured centimetre is shared with its neighbours: nobody sees the difference between 31.4 and 31.6."""
 TURNED = ((0, 0.80), (-15, 0.10), (15, 0.10), (0, 0.0), (0, 0.0))
 """The same for a turn in steps of 15 degrees, around its period."""
+STEP = 32
+"""Lengths of batches are multiples of it: each new shape costs the matrix library a kernel of its own."""
 EXACT = ((0, 1.0), (0, 0.0), (0, 0.0), (0, 0.0), (0, 0.0))
 
 
@@ -70,7 +73,7 @@ class Packer:
     def pack(self, rows: Sequence[Sequence[Turn]]) -> Batch:
         """One row for each picture."""
         made = [self._row(turns) for turns in rows]
-        length = max(len(ids) for ids, *_ in made)
+        length = STEP * math.ceil(max(len(ids) for ids, *_ in made) / STEP)
         ids = np.zeros((len(made), length), np.int64)
         positions = np.zeros((len(made), length), np.int64)
         owner = np.full((len(made), length), -9, np.int64)
