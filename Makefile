@@ -1,7 +1,6 @@
 # Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
 #
-#   make demo          make .venv, install, let the embedded model `mini` run one episode of every task on the MuJoCo
-#                      twin, print results and videos
+#   make demo          make .venv, install, run one episode of every task on the MuJoCo twin, print results and videos
 #   make test          the tests that need nothing but the base package
 #   make check         what CI runs before the tests: format, lint, types, spelling
 #   make test-simpler  the tests of the true SIMPLER scenes (installs ManiSkill 3; needs the assets, see README)
@@ -10,7 +9,7 @@
 #   make test-remote   the tests of policies on servers, against openpi-client, vla-eval and json-numpy as published (in an
 #                      environment of their own, for which PYTHON must be 3.11 or 3.12: openpi-client wants NumPy 1)
 #   make test-data     the tests of recorded data, RLDS too (installs tensorflow, tensorflow-datasets)
-#   make mini          make the embedded model again: draw its scenes, train its base and its adapter (hours)
+#   make mini          make the embedded model: draw its scenes, train its base and its adapter (hours; docs/mini.md)
 #   make env           only make .venv and install
 #
 # PYTHON     the interpreter .venv is made with
@@ -87,8 +86,8 @@ $(VENV)/.simpler: $(VENV)/.torch $(VENV)/.dev
 	$(PIP) --editable '.[simpler]'
 	touch $@
 
-demo: $(VENV)/.speak
-	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1
+demo: $(VENV)/.base
+	$(BIN)/vlm2vla evaluate --policy scripted --tasks all --episodes 1
 
 # One thread each: two take longer on a machine with other work. A step that was stopped goes on where it was.
 mini: $(VENV)/.vlm

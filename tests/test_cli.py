@@ -194,7 +194,8 @@ def test_an_evaluation_in_json_is_the_summary_on_one_line(vlm2vla, tmp_path):
 
 def test_every_flag_reaches_the_settings(vlm2vla, tmp_path):
     flags = "--policy scripted --tasks carrot_on_plate --episodes 1 --format prose --layouts random"
-    flags += " --language es --seed 7 --noise 1.5 --image-size 64 80 --quality high --out run --no-video --workers 2 --isolate"
+    flags += " --language es --seed 7 --noise 1.5 --image-size 64 80 --quality high"
+    flags += " --out run --no-video --workers 2 --isolate"
     flags += " --backend fakes:TunableBackend --backend-options host=here port=5 slow=false gain=0.5 name=007"
     status, _, _ = vlm2vla("evaluate", *flags.split(), "--episode-timeout", "60")
     assert status == 0

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from vlm2vla_sim.analysis.questions import open_questions
+from vlm2vla_sim.data.example_folder import write_examples
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.mini import album
 from vlm2vla_sim.mini.exam import write_exam
+from vlm2vla_sim.mini.lessons import examples
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +49,15 @@ def test_a_place_counts_within_a_centimetre_and_a_step_of_the_turn(folder: Path,
 def test_a_shard_that_may_have_been_trained_on_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="may have been trained on"):
         write_exam(folder, tmp_path / "exam", shard=3, views=1, drawn=1)
+
+
+def test_lessons_of_an_album_are_rows_that_training_reads(folder: Path, tmp_path: Path) -> None:
+    rows = list(examples(folder, [album.HELD_OUT], get_format("vlm2vla")))
+    assert {row.stage for row in rows} >= {"plan", "action", "verify"}
+    assert all(len(row.images) == (2 if row.stage == "verify" else 1) for row in rows)
+    written = write_examples(rows, tmp_path / "rows")
+    assert written.rows == len(rows)
+    assert not written.skipped
+    direct = list(examples(folder, [album.HELD_OUT], get_format("vlm2vla"), reasoning=False))
+    assert {row.stage for row in direct} == {"action"}
+    assert all("motion plan" not in row.prompt for row in direct)
