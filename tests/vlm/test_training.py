@@ -34,12 +34,13 @@ from vlm2vla_sim.training.progress import COMPLETE, STEPS  # noqa: E402
 from vlm2vla_sim.training.rows import TokenCounter, open_rows  # noqa: E402
 from vlm2vla_sim.training.settings import TrainSettings, preset  # noqa: E402
 
-SETTINGS = ExampleSettings(get_format("vlm2vla"))
+LOOP = ("subtasks", "plan", "action", "verify")
+SETTINGS = ExampleSettings(get_format("vlm2vla"), stages=LOOP)
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory) -> Path:
-    """42 rows of training text, on disk."""
+    """34 rows of training text, on disk."""
     folder = tmp_path_factory.mktemp("train") / "rows"
     write_examples(ExampleMaker(SETTINGS).make(make_labelled(k) for k in range(2)), folder)
     return folder
@@ -134,7 +135,7 @@ def test_a_trained_adapter_is_one_that_evaluation_loads_and_it_says_what_it_is_m
     }
     assert not out.with_name("adapter.work").exists()
     record = json.loads((out / "training.json").read_text())
-    assert record["data"]["rows"] == done.rows == 42
+    assert record["data"]["rows"] == done.rows == 34
     assert record["settings"]["rank"] == 16
     assert {"torch", "transformers", "peft", "trl", "vlm2vla_sim"} <= record["versions"].keys()
     assert len(record["prompts_sha256"]) == len(record["data"]["sha256"]) == len(record["base"]["fingerprint"]) == 64
@@ -190,7 +191,7 @@ def test_rows_that_cannot_be_trained_on_are_left_out_each_with_its_reason(tiny_f
     ]
     (folder / ROWS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     drawn, skipped = open_rows(folder, load_processor(str(tiny_folder)), max_tokens=1024, cache=tmp_path / "cache")
-    assert len(drawn) == 42
+    assert len(drawn) == 34
     assert skipped == {
         "a missing picture": 1,
         "a broken picture": 1,
@@ -200,7 +201,7 @@ def test_rows_that_cannot_be_trained_on_are_left_out_each_with_its_reason(tiny_f
         "a field is missing": 1,
     }
     assert np.array_equal(np.asarray(drawn[33]["images"][0]), list(read_examples(rows))[33].images[0])
-    with pytest.raises(SettingError, match=r"No row of .*longer than 5 tokens: 42"):
+    with pytest.raises(SettingError, match=r"No row of .*longer than 5 tokens: 34"):
         open_rows(rows, load_processor(str(tiny_folder)), max_tokens=5, cache=tmp_path / "cache")
 
 
