@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw
 
 from vlm2vla_sim.mini.names import COLOURS
 from vlm2vla_sim.mini.questions import Exchange
+from vlm2vla_sim.mini.reading import SHAPES
 
 SIDE = 224
-SHAPES = ("circle", "square", "triangle", "star")
 COUNTS = ("one", "two", "three", "four")
 _CORNERS = {"square": 4, "triangle": 3, "star": 5}
 

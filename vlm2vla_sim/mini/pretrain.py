@@ -41,8 +41,8 @@ class Recipe:
     drawings: float = 0.15
     """Share of the pictures that are drawings, once it speaks."""
     questions: int = 5
-    sums: int = 1
-    readings: int = 2
+    sums: int = 2
+    readings: int = 3
     words: int = 1
     rate: float = 2e-3
     warmup: int = 100

@@ -13,13 +13,14 @@ import numpy as np
 
 from vlm2vla_sim.mini.questions import Exchange
 
+SHAPES = ("circle", "square", "triangle", "star")
 _WORD = re.compile(r"[^\W\d_]+")
 _MARKS = (",", ";", ".", ":", "?")
 
 
 def ask(rng: np.random.Generator, *, count: int) -> list[Exchange]:
     """`count` tasks."""
-    kinds = (_repeat, _repeat, _repeat_list, _minus, _minus, _number)
+    kinds = (_repeat, _repeat, _repeat_list, _minus, _between, _between, _number)
     return [kinds[int(rng.integers(len(kinds)))](rng) for _ in range(count)]
 
 
@@ -64,6 +65,17 @@ def _minus(rng: np.random.Generator) -> Exchange:
     left, right = (rng.integers(-40, 61, size=3).tolist() for _ in range(2))
     answer = [a - b for a, b in zip(left, right, strict=True)]
     return Exchange("list sum", f"What is {left} minus {right}?", str(answer))
+
+
+def _between(rng: np.random.Generator) -> Exchange:
+    """The difference of two places that a text tells, whichever comes first."""
+    names = [str(name) for name in rng.choice(SHAPES, size=2, replace=False)]
+    width = int(rng.integers(1, 4))
+    places = dict(zip(names, rng.integers((-5, -35, -2)[:width], (51, 36, 39)[:width], size=(2, width)), strict=True))
+    told = " ".join(f"The {name} is at {', '.join(map(str, places[name]))}." for name in names)
+    first, second = names if rng.random() < 0.5 else names[::-1]
+    answer = (places[first] - places[second]).tolist()
+    return Exchange("between", f"{told} What is {first} minus {second}?", str(answer))
 
 
 def _number(rng: np.random.Generator) -> Exchange:

@@ -1,0 +1,35 @@
+"""Tasks of text alone have the answer that follows from their words."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+
+import numpy as np
+
+from vlm2vla_sim.mini import reading
+
+
+def answer_to(question: str) -> str:
+    """What is right, read from the question alone."""
+    if question.startswith("Repeat this: "):
+        return question.removeprefix("Repeat this: ")
+    if question.startswith("Number these: "):
+        lines = question.removeprefix("Number these: ").split("; ")
+        return "\n".join(f"{index}. {line}" for index, line in enumerate(lines, start=1))
+    if question.startswith("What is "):
+        left, right = (ast.literal_eval(part) for part in re.findall(r"\[.*?\]", question))
+    else:
+        told = {
+            name: list(map(int, at.split(", "))) for name, at in re.findall(r"The (\w+) is at ([-\d, ]+)\.", question)
+        }
+        left, right = (told[name] for name in re.findall(r"What is (\w+) minus (\w+)\?", question)[0])
+    return str([a - b for a, b in zip(left, right, strict=True)])
+
+
+def test_every_answer_is_right_and_every_kind_is_asked() -> None:
+    asked = reading.ask(np.random.default_rng(0), count=300)
+    for one in asked:
+        assert one.answer == answer_to(one.question), one.question
+    assert set(Counter(one.category for one in asked)) == {"repeat", "list sum", "between", "numbered"}
