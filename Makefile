@@ -93,9 +93,9 @@ demo: $(VENV)/.base
 mini: $(VENV)/.vlm
 	$(MINI) album $(MADE)/album
 	$(MINI) album $(MADE)/album --first 900000 --shards 1
-	$(MINI) base $(MADE)/album --out $(MADE)/base
+	test -e $(MADE)/base/recipe.json || $(MINI) base $(MADE)/album --out $(MADE)/base
 	test -e $(MADE)/lessons || $(MINI) lessons $(MADE)/album --out $(MADE)/lessons
-	$(ONE_THREAD) $(BIN)/vlm2vla train $(MADE)/lessons --model $(MADE)/base --preset small --resume --out $(MADE)/adapter
+	test -e $(MADE)/adapter || $(ONE_THREAD) $(BIN)/vlm2vla train $(MADE)/lessons --model $(MADE)/base --preset small --resume --out $(MADE)/adapter
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

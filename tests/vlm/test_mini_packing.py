@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ need_vlm()
 import pytest  # noqa: E402 - torch and transformers are needed below
 import torch  # noqa: E402
 
+from vlm2vla_sim.errors import RunFolderError  # noqa: E402
 from vlm2vla_sim.mini import album  # noqa: E402
+from vlm2vla_sim.mini.checkpoint import Progress, keep, resume  # noqa: E402
 from vlm2vla_sim.mini.model import MiniSize, make_model, make_processor, make_tokenizer, number_tokens  # noqa: E402
 from vlm2vla_sim.mini.packing import Packer, Turn  # noqa: E402
 from vlm2vla_sim.mini.pretrain import Recipe, answers, pretrain  # noqa: E402
@@ -87,3 +91,58 @@ def test_a_few_updates_bring_the_loss_down_and_leave_a_model(tmp_path: Path, mon
     assert last[1] < looked[1] - 1.0
     assert (tmp_path / "base" / "model.safetensors").is_file()
     assert (tmp_path / "base" / "recipe.json").is_file()
+
+
+def test_a_stopped_run_goes_on_with_every_weight_and_moment_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(album, "SHARD", 12)
+    album.fill(tmp_path / "album", first=0, count=1)
+    recipe = Recipe(looks=5, updates=4, pictures=4, questions=2, warmup=2, keep_every=4)
+
+    def train(tell: Callable[[str], None]) -> None:
+        pretrain(tmp_path / "album", tmp_path / "base", texts=list(texts()), recipe=recipe, size=SMALL, report=tell)
+
+    def stop_at_five(line: str) -> None:
+        if line.startswith("5 "):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stop_at_five)
+    assert not (tmp_path / "base" / "recipe.json").exists()
+    lines: list[str] = []
+    train(lines.append)
+    assert [int(line.split()[0]) for line in lines] == [5, 8], "it did not begin again"
+    recorded = json.loads((tmp_path / "base" / "recipe.json").read_text())
+    assert recorded["shards"] == [0]
+    assert recorded["cpu_seconds"] >= float(lines[-1].split()[-1]) - 1
+    assert not (tmp_path / "base" / "unfinished.safetensors").exists()
+    with pytest.raises(RunFolderError, match="finished base"):
+        train(lines.append)
+
+
+def test_what_is_kept_is_what_is_resumed(tmp_path: Path) -> None:
+    def make(seed: int) -> tuple[torch.nn.Module, list[torch.optim.Optimizer]]:
+        torch.manual_seed(seed)
+        modules = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Linear(6, 6))
+        matrices = [weight for weight in modules.parameters() if weight.ndim == 2]
+        others = [weight for weight in modules.parameters() if weight.ndim == 1]
+        return modules, [torch.optim.Muon(matrices, lr=0.01), torch.optim.AdamW(others, lr=0.01)]
+
+    def step(modules: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> None:
+        modules(torch.ones(2, 6)).square().sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    one, other = make(0), make(1)
+    for _ in range(3):
+        step(*one)
+    keep(tmp_path, Progress(3, 1.5, [0, 7]), *one)
+    assert resume(tmp_path, *other) == Progress(3, 1.5, [0, 7])
+    for _ in range(2):
+        step(*one)
+        step(*other)
+    for left, right in zip(one[0].parameters(), other[0].parameters(), strict=True):
+        assert torch.equal(left, right)
+    assert resume(tmp_path / "elsewhere", *other) == Progress()

@@ -13,6 +13,7 @@ import numpy as np
 from vlm2vla_sim import frames
 from vlm2vla_sim.envs import tasks
 from vlm2vla_sim.envs.mujoco.scene import BASKET_POSE
+from vlm2vla_sim.envs.mujoco.variations import HIGH, LOW
 from vlm2vla_sim.envs.tasks import ObjectSpec, Task
 from vlm2vla_sim.mini.facts import GRIPPER, TABLE
 from vlm2vla_sim.mini.names import words
@@ -89,8 +90,7 @@ class Arranger:
         if self._task.target is tasks.BASKET:
             position = rest.position + np.append(rng.uniform(-0.008, 0.008, 2), 0.0)
             return Placed(spec, Pose(position, rest.quaternion), TABLE)
-        low, high = (-0.275, -0.115), (-0.045, 0.115)
-        x, y = rng.uniform(low, high)
+        x, y = rng.uniform(LOW, HIGH)
         flat = spec.extents[2] < 0.011
         yaw = rng.normal(0.0, 0.1) if flat else rng.uniform(-np.pi, np.pi)
         ground = self._task.scene.base.from_world(np.array([x, y, self._task.scene.support_height]))

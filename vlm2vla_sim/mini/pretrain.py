@@ -20,12 +20,16 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.mini import album, drawings, questions, reading, tongues
 from vlm2vla_sim.mini.album import SIDE
+from vlm2vla_sim.mini.checkpoint import UNFINISHED, Progress, keep, resume
 from vlm2vla_sim.mini.dense import DenseHeads, Targets, dense_targets
 from vlm2vla_sim.mini.facts import Facts
 from vlm2vla_sim.mini.model import PATCH, MiniSize, make_model, make_processor, make_tokenizer
 from vlm2vla_sim.mini.packing import Batch, Packer, Turn
+
+RECIPE = "recipe.json"
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Recipe:
     """Weight of the dense loss beside the answers'."""
     decay: float = 0.02
     seed: int = 0
+    keep_every: int = 500
+    """Updates between two points from which a run that was stopped goes on."""
 
     def rate_at(self, update: int) -> float:
         """The learning rate; updates are counted from the first look."""
@@ -167,19 +173,24 @@ def answers(model: Any, image: Any, batch: Batch) -> torch.Tensor:
 
 
 def pretrain(folder: Path, out: Path, *, texts: list[str], recipe: Recipe, size: MiniSize, report: Any = print) -> None:
-    """Train on the album in `folder` and write the model to `out`; a run that was stopped goes on."""
+    """Train on the album in `folder` and write the model to `out`; a run that was stopped goes on.
+
+    RunFolderError when `out` holds a finished model already.
+    """
+    if (out / RECIPE).exists():
+        raise RunFolderError(f"{out} holds a finished base already; choose another folder.")
     processor = make_processor(make_tokenizer(texts), size)
     model = make_model(processor.tokenizer, size, seed=recipe.seed)
     heads = torch.nn.ModuleList([DenseHeads(size.vision_hidden), DenseHeads(size.hidden)])
     weights = [*model.parameters(), *heads.parameters()]
     optimizers = _optimizers(model, heads, recipe)
     material = Material(folder, recipe, Packer(processor), sides=(SIDE // PATCH, math.isqrt(size.image_tokens)))
-    started = time.process_time()
+    modules, started = torch.nn.ModuleDict({"model": model, "heads": heads}), time.process_time()
     out.mkdir(parents=True, exist_ok=True)
-    first, shards = _resume(out, model, heads, *optimizers)
-    material.shards.update(shards)
-    last = recipe.looks + recipe.updates - 1
-    for update, views in zip(range(first, last + 1), material.scenes(), strict=False):
+    done = resume(out, modules, optimizers)
+    earlier, last = done.cpu_seconds, recipe.looks + recipe.updates - 1
+    material.shards.update(done.shards)
+    for update, views in zip(range(done.updates, last + 1), material.scenes(), strict=False):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = recipe.rate_at(update)
         speaks = update >= recipe.looks
@@ -198,20 +209,17 @@ def pretrain(folder: Path, out: Path, *, texts: list[str], recipe: Recipe, size:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if update % 20 == 0 or update in (recipe.looks, last):
-            spent = time.process_time() - started
+            spent = earlier + time.process_time() - started
             report(f"{update} answers {said.item():.3f} dense {dense.item():.3f} CPU-s {spent:.0f}")
-        if update % 500 == 499:
-            model.save_pretrained(out)
-            parts = [part.state_dict() for part in (model, heads, *optimizers)]
-            torch.save(
-                {"update": update + 1, "parts": parts, "shards": sorted(material.shards)}, out / "unfinished.part"
-            )
-            (out / "unfinished.part").rename(out / "unfinished.pt")
+        if (update + 1) % recipe.keep_every == 0:
+            state = Progress(update + 1, earlier + time.process_time() - started, sorted(material.shards))
+            keep(out, state, modules, optimizers)
     model.save_pretrained(out)
     processor.save_pretrained(out)
     made_of = {**dataclasses.asdict(recipe), **dataclasses.asdict(size), "shards": sorted(material.shards)}
-    (out / "recipe.json").write_text(json.dumps({**made_of, "cpu_seconds": round(time.process_time() - started)}))
-    (out / "unfinished.pt").unlink(missing_ok=True)
+    spent = round(earlier + time.process_time() - started)
+    (out / RECIPE).write_text(json.dumps({**made_of, "cpu_seconds": spent}))
+    (out / UNFINISHED).unlink(missing_ok=True)
 
 
 def _optimizers(model: Any, heads: torch.nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -223,17 +231,3 @@ def _optimizers(model: Any, heads: torch.nn.Module, recipe: Recipe) -> list[torc
         torch.optim.Muon(inner, lr=recipe.rate, weight_decay=recipe.decay, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay),
     ]
-
-
-def _resume(out: Path, *parts: Any) -> tuple[int, list[int]]:
-    """The update to begin with, 0 or where a run into the same folder was stopped, and the shards read until then.
-
-    `parts` become what they were then.
-    """
-    path = out / "unfinished.pt"
-    if not path.exists():
-        return 0, []
-    state = torch.load(path, weights_only=True)
-    for part, values in zip(parts, state["parts"], strict=True):
-        part.load_state_dict(values)
-    return state["update"], state["shards"]
