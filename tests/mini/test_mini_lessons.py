@@ -18,22 +18,22 @@ TEACHER = Teacher(get_format("vlm2vla"))
 
 def test_to_grasp_it_goes_above_turns_along_closes_and_lifts() -> None:
     plan, rows = TEACHER.decide(SCENE, CARROT, PLATE, putting=False)
-    assert plan.startswith("the carrot is at 35, 8, 3, turned 45; move left and forward above it")
-    assert rows == [[6, 9, -5, 45, 1], [0, 0, -6, 0, 1], [0, 0, 0, 0, 0], [0, 0, 6, 0, 0]]
+    assert plan.startswith("the carrot is at 35, 8, 3, turned 45; turn, move forward and left above it")
+    assert rows == [[0, 0, 0, 45, 1], [6, 9, -5, 0, 1], [0, 0, -6, 0, 1], [0, 0, 0, 0, 0], [0, 0, 6, 0, 0]]
 
 
 def test_to_put_it_down_it_carries_lowers_and_opens() -> None:
     held = dataclasses.replace(CARROT, on=GRIPPER, position=(0.35, 0.08, 0.08))
     scene = dataclasses.replace(SCENE, things=(held, PLATE), gripper=(0.35, 0.08, 0.09), opening=0.7)
     plan, rows = TEACHER.decide(scene, held, PLATE, putting=True)
-    assert plan.startswith("the plate is at 25, -6, 4; move right and backward above it")
+    assert plan.startswith("the plate is at 25, -6, 4; move backward and right above it")
     assert rows == [[-10, -14, 0, 0, 0], [0, 0, -5, 0, 0], [0, 0, 0, 0, 1], [0, 0, 3, 0, 1]]
 
 
 def test_when_the_carrot_was_lost_on_the_way_it_fetches_it_again() -> None:
     plan, rows = TEACHER.decide(SCENE, CARROT, PLATE, putting=True)
     assert plan.startswith("the carrot is at 35, 8, 3")
-    assert rows[2][-1] == 0  # closes
+    assert rows[3][-1] == 0  # closes
 
 
 def test_what_is_done_already_needs_no_more_than_a_little_room() -> None:

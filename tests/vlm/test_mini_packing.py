@@ -20,7 +20,8 @@ from vlm2vla_sim.mini import album  # noqa: E402
 from vlm2vla_sim.mini.checkpoint import Progress, keep, resume  # noqa: E402
 from vlm2vla_sim.mini.model import MiniSize, make_model, make_processor, make_tokenizer, number_tokens  # noqa: E402
 from vlm2vla_sim.mini.packing import Packer, Turn  # noqa: E402
-from vlm2vla_sim.mini.pretrain import Recipe, answers, pretrain  # noqa: E402
+from vlm2vla_sim.mini.pretrain import answers, pretrain  # noqa: E402
+from vlm2vla_sim.mini.recipe import Recipe  # noqa: E402
 from vlm2vla_sim.mini.vocabulary import texts  # noqa: E402
 
 SMALL = MiniSize(hidden=64, layers=2, heads=2, feed_forward=128, vision_hidden=64, vision_layers=1)
@@ -83,7 +84,7 @@ def test_a_few_updates_bring_the_loss_down_and_leave_a_model(tmp_path: Path, mon
     album.fill(tmp_path / "album", first=0, count=2)
     assert list(album.numbers(tmp_path / "album")) == [0, 1]
     lines: list[str] = []
-    recipe = Recipe(looks=4, updates=12, pictures=4, questions=3, warmup=2)
+    recipe = Recipe(looks=4, updates=12, settles=3, pages=2, pictures=4, questions=3, warmup=2)
     pretrain(tmp_path / "album", tmp_path / "base", texts=list(texts()), recipe=recipe, size=SMALL, report=lines.append)
     looked, spoke, last = ([float(line.split()[at]) for at in (2, 4)] for line in lines)
     assert math.isnan(looked[0]), "at first nothing is said"
@@ -98,7 +99,7 @@ def test_a_stopped_run_goes_on_with_every_weight_and_moment_as_it_was(
 ) -> None:
     monkeypatch.setattr(album, "SHARD", 12)
     album.fill(tmp_path / "album", first=0, count=1)
-    recipe = Recipe(looks=5, updates=4, pictures=4, questions=2, warmup=2, keep_every=4)
+    recipe = Recipe(looks=5, updates=2, settles=2, pages=2, pictures=4, questions=2, warmup=2, keep_every=4)
 
     def train(tell: Callable[[str], None]) -> None:
         pretrain(tmp_path / "album", tmp_path / "base", texts=list(texts()), recipe=recipe, size=SMALL, report=tell)

@@ -44,7 +44,6 @@ _PLAN = (
 _LOCATED_PLAN = (
     "The picture shows a robot arm. Its subtask: {subtask}\n"
     "{state}"
-    "{state}"
     "Where does the gripper have to go, and how? First say where the thing is that it goes to: x, y, z in cm and how "
     "many degrees it is turned. Then name directions and what the gripper does."
 )

@@ -40,7 +40,8 @@ def base(folder: Folder, *, out: Path, looks: int | None = None, updates: int | 
         updates: Updates with answers; the recipe's number where none is given.
     """
     from vlm2vla_sim.mini.model import MiniSize
-    from vlm2vla_sim.mini.pretrain import Recipe, pretrain
+    from vlm2vla_sim.mini.pretrain import pretrain
+    from vlm2vla_sim.mini.recipe import Recipe
     from vlm2vla_sim.mini.vocabulary import texts
 
     given = {name: value for name, value in (("looks", looks), ("updates", updates)) if value is not None}

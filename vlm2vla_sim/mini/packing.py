@@ -70,9 +70,9 @@ class Packer:
         self._numbers = number_tokens(self._tokenizer)
         self._values = {token: number for number, token in self._numbers.items()}
 
-    def pack(self, rows: Sequence[Sequence[Turn]]) -> Batch:
-        """One row for each picture."""
-        made = [self._row(turns) for turns in rows]
+    def pack(self, rows: Sequence[Sequence[Turn]], *, pictures: bool = True) -> Batch:
+        """One row for each picture; without `pictures`, as many rows of questions that need none."""
+        made = [self._row(turns, self._image if pictures else []) for turns in rows]
         length = STEP * math.ceil(max(len(ids) for ids, *_ in made) / STEP)
         ids = np.zeros((len(made), length), np.int64)
         positions = np.zeros((len(made), length), np.int64)
@@ -93,16 +93,18 @@ class Packer:
             torch.tensor(shares, dtype=torch.float32),
         )
 
-    def _row(self, turns: Sequence[Turn]) -> tuple[list[int], list[int], list[int], list[tuple[int, list, list]]]:
+    def _row(
+        self, turns: Sequence[Turn], image: list[int]
+    ) -> tuple[list[int], list[int], list[int], list[tuple[int, list, list]]]:
         """Tokens, positions, owners (0 start, 1 picture, 2.. questions, negative without picture), answers."""
-        tokens = [*self._start, *self._image]
+        tokens = [*self._start, *image]
         at = list(range(len(tokens)))
-        of = [0] * len(self._start) + [1 if token == self._image_token else -1 for token in self._image]
+        of = [0] * len(self._start) + [1 if token == self._image_token else -1 for token in image]
         answers: list[tuple[int, list, list]] = []
         for number, turn in enumerate(turns, start=2):
             asked = self._encode(f"{turn.question}<end_of_turn>\n<start_of_turn>model\n")
             said = self._encode(f"{turn.answer}<end_of_turn>")
-            first = len(self._start) + (len(self._image) if turn.sees else 0)
+            first = len(self._start) + (len(image) if turn.sees else 0)
             begin = len(tokens)
             tokens += asked + said
             at += range(first, first + len(asked) + len(said))

@@ -1,0 +1,110 @@
+"""What the base of `mini` is trained on: pictures of scenes and drawings, questions about them, and texts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vlm2vla_sim.mini import album, drawings, questions, reading, tongues
+from vlm2vla_sim.mini.dense import Targets, dense_targets
+from vlm2vla_sim.mini.facts import Facts
+from vlm2vla_sim.mini.packing import Batch, Packer, Turn
+from vlm2vla_sim.mini.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A picture and what can be asked about it."""
+
+    picture: np.ndarray
+    """(SIDE, SIDE, 3) uint8 RGB."""
+    ask: Callable[..., list[questions.Exchange]]
+    """(rng, count=) -> questions with their answers."""
+    shown: tuple[np.ndarray, Facts] | None
+    """Map of classes and facts of a scene; None for a drawing."""
+
+
+class Material:
+    """Pictures without end, in a random order, and what is to be learnt from them."""
+
+    def __init__(self, folder: Path, recipe: Recipe, packer: Packer, *, sides: tuple[int, ...]) -> None:
+        """folder: the album; sides: into how many cells a side the pictures are cut for the dense losses."""
+        self._folder, self._recipe, self._packer, self._sides = folder, recipe, packer, sides
+        self._rng = np.random.default_rng(recipe.seed)
+        self.shards: set[int] = set()
+        """Numbers of the album's shards that were read."""
+
+    def scenes(self) -> Iterator[list[View]]:
+        """Batches from the album. Shards that come to it while it is read are taken up."""
+        size = self._recipe.pictures
+        while True:
+            numbers = [number for number in album.numbers(self._folder) if number < album.HELD_OUT]
+            chosen = self._rng.permutation(numbers)[:8]
+            shards = [album.read(self._folder, int(number)) for number in chosen]
+            self.shards.update(int(number) for number in chosen)
+            places = [(shard, index) for shard in shards for index in range(len(shard.facts))]
+            order = self._rng.permutation(len(places))
+            for begin in range(0, len(order) - size + 1, size):
+                yield [_scene(*places[k]) for k in order[begin : begin + size]]
+
+    def with_drawings(self, views: list[View]) -> list[View]:
+        """`views`, a share of them replaced by drawings."""
+        return [_drawing(self._rng) if self._rng.random() < self._recipe.drawings else view for view in views]
+
+    def pixels(self, views: list[View]) -> torch.Tensor:
+        """(B, 3, H, W) as the model takes them, their looks varied."""
+        return augment(torch.from_numpy(np.stack([view.picture for view in views])), self._rng)
+
+    def targets(self, views: list[View]) -> list[Targets]:
+        """What the cells show, for each of `sides`."""
+        made = []
+        for side in self._sides:
+            parts = zip(*(dense_targets(view.shown, side) for view in views), strict=True)
+            made.append(Targets(*(torch.from_numpy(np.stack(part)) for part in parts)))
+        return made
+
+    def batch(self, views: list[View]) -> Batch:
+        """Questions and answers about them."""
+        return self._packer.pack([self._turns(view) for view in views])
+
+    def pages(self) -> Batch:
+        """Tasks with text alone, half of them sums."""
+        return self._packer.pack([self._texts(3, 6, 1) for _ in range(self._recipe.pages)], pictures=False)
+
+    def _turns(self, view: View) -> list[Turn]:
+        asked = view.ask(self._rng, count=self._recipe.questions)
+        turns = [Turn(one.question, one.answer, period=one.period) for one in asked]
+        return turns + self._texts(self._recipe.sums, self._recipe.readings, self._recipe.words)
+
+    def _texts(self, sums: int, readings: int, words: int) -> list[Turn]:
+        tasks = [
+            *questions.sums(self._rng, count=sums),
+            *reading.ask(self._rng, count=readings),
+            *tongues.ask(self._rng, count=words),
+        ]
+        return [Turn(task.question, task.answer, sees=False) for task in tasks]
+
+
+def _scene(shard: album.Shard, index: int) -> View:
+    facts = shard.facts[index]
+    return View(shard.pictures[index], partial(questions.ask, facts), (shard.seen[index], facts))
+
+
+def _drawing(rng: np.random.Generator) -> View:
+    drawing = drawings.draw(rng)
+    return View(drawing.picture(), partial(drawings.ask, drawing), None)
+
+
+def augment(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """(B, 3, H, W) in -1..1 from (B, H, W, 3) uint8, with other light, colour balance and noise."""
+    pixels = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    count = len(pixels)
+    gain = torch.from_numpy(rng.uniform(0.85, 1.15, (count, 1, 1, 1)) * rng.uniform(0.94, 1.06, (count, 3, 1, 1)))
+    shift = torch.from_numpy(rng.uniform(-0.12, 0.12, (count, 1, 1, 1)))
+    pixels = pixels * gain.float() + shift.float()
+    return pixels.add_(torch.randn_like(pixels), alpha=0.02).clamp_(-1.0, 1.0)
