@@ -18,7 +18,12 @@ TEACHER = Teacher(get_format("vlm2vla"))
 
 def test_to_grasp_it_goes_above_turns_along_closes_and_lifts() -> None:
     plan, rows = TEACHER.decide(SCENE, CARROT, PLATE, putting=False)
-    assert plan.startswith("the carrot is at 35, 8, 3, turned 45; turn, move forward and left above it")
+    said = plan.split("; ")
+    assert said[:2] == [
+        "the carrot is at 35, 8, 3, turned 45",
+        "[35, 8, 9, 45] minus [29, -1, 14, 0] is [6, 9, -5, 45]",
+    ]
+    assert said[2] == "turn, move forward and left above it, down, close the gripper, up"
     assert rows == [[0, 0, 0, 45, 1], [6, 9, -5, 0, 1], [0, 0, -6, 0, 1], [0, 0, 0, 0, 0], [0, 0, 6, 0, 0]]
 
 
@@ -26,7 +31,9 @@ def test_to_put_it_down_it_carries_lowers_and_opens() -> None:
     held = dataclasses.replace(CARROT, on=GRIPPER, position=(0.35, 0.08, 0.08))
     scene = dataclasses.replace(SCENE, things=(held, PLATE), gripper=(0.35, 0.08, 0.09), opening=0.7)
     plan, rows = TEACHER.decide(scene, held, PLATE, putting=True)
-    assert plan.startswith("the plate is at 25, -6, 4; move backward and right above it")
+    said = plan.split("; ")
+    assert said[:2] == ["the plate is at 25, -6, 4", "[25, -6, 9] minus [35, 8, 9] is [-10, -14, 0]"]
+    assert said[2] == "move backward and right above it, down, open the gripper"
     assert rows == [[-10, -14, 0, 0, 0], [0, 0, -5, 0, 0], [0, 0, 0, 0, 1], [0, 0, 3, 0, 1]]
 
 

@@ -21,9 +21,11 @@ def answer_to(question: str) -> str:
     if question.startswith("What is "):
         left, right = (ast.literal_eval(part) for part in re.findall(r"\[.*?\]", question))
     else:
-        told = {
-            name: list(map(int, at.split(", "))) for name, at in re.findall(r"The (\w+) is at ([-\d, ]+)\.", question)
-        }
+        places = re.findall(r"The (\w+) is at ([-\d, ]+)(?:, turned )?([-\d]*)\.", question)
+        told = {name: [int(n) for n in [*at.split(", "), turned] if n] for name, at, turned in places}
+        if "How far" in question:
+            start, end = (told[name] for name in re.findall(r"from the (\w+) to the (\w+)\?", question)[0])
+            return f"{end} minus {start} is {[a - b for a, b in zip(end, start, strict=True)]}"
         left, right = (told[name] for name in re.findall(r"What is (\w+) minus (\w+)\?", question)[0])
     return str([a - b for a, b in zip(left, right, strict=True)])
 
@@ -32,4 +34,4 @@ def test_every_answer_is_right_and_every_kind_is_asked() -> None:
     asked = reading.ask(np.random.default_rng(0), count=300)
     for one in asked:
         assert one.answer == answer_to(one.question), one.question
-    assert set(Counter(one.category for one in asked)) == {"repeat", "list sum", "between", "numbered"}
+    assert set(Counter(one.category for one in asked)) == {"repeat", "list sum", "between", "way", "numbered"}

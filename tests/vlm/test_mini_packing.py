@@ -79,6 +79,19 @@ def test_packed_answers_have_the_scores_of_separate_conversations(processor: obj
         assert start == len(packed.targets)
 
 
+def test_a_text_that_needs_no_picture_scores_the_same_on_a_page_of_its_own(processor: object) -> None:
+    model = make_model(processor.tokenizer, SMALL).eval()  # type: ignore[attr-defined]
+    packer = Packer(processor)
+    blind = Turn("What is 31 minus 40?", "-9", sees=False)
+    with torch.inference_mode():
+        image = model.model.get_image_features(torch.zeros(1, 3, 224, 224), return_dict=True)
+        beside = answers(model, image, packer.pack([[TURNS[0], blind]]))[-2:]
+        page = packer.pack([[blind]], pictures=False)
+        alone = answers(model, None, page)
+    assert page.ids.shape[1] < 64
+    torch.testing.assert_close(alone, beside, atol=2e-4, rtol=0)
+
+
 def test_a_few_updates_bring_the_loss_down_and_leave_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(album, "SHARD", 12)
     album.fill(tmp_path / "album", first=0, count=2)

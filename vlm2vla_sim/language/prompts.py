@@ -45,7 +45,8 @@ _LOCATED_PLAN = (
     "The picture shows a robot arm. Its subtask: {subtask}\n"
     "{state}"
     "Where does the gripper have to go, and how? First say where the thing is that it goes to: x, y, z in cm and how "
-    "many degrees it is turned. Then name directions and what the gripper does."
+    "many degrees it is turned. Then say how far it is: the place above the thing minus that of the gripper. Then name "
+    "directions and what the gripper does."
 )
 
 _STATE = "The gripper is at {x}, {y}, {z} cm, turned {turn} degrees, and {opening} percent open.\n"
@@ -88,7 +89,8 @@ def plan_prompt(subtask: str, *, state: str = "", located: bool = False) -> str:
     """Stage 2, with the present image: the motion in words, as in the paper without numbers.
 
     Ours, for models too small to measure and reckon at once: `state` (see `describe_state`) says where the gripper is,
-    and a `located` plan begins with where it has to go.
+    and a `located` plan begins with where it has to go and
+    how far that is.
     """
     subtask = _one_line(subtask, "subtask")
     if located:

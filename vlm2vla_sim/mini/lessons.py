@@ -139,17 +139,20 @@ class Teacher:
         goal = target if held else source
         goal_x, goal_y = to_cm(goal.position[0]), to_cm(goal.position[1])
         low = RELEASE[target.kind] if held else GRASP[facts.stage] + raised(facts, source)
-        way = directions(goal_x - x, goal_y - y)
-        over = [goal_x - x, goal_y - y, travel - z]
+        above, here = [goal_x, goal_y, travel], [x, y, z]
+        way = [end - start for end, start in zip(above, here, strict=True)]
+        where = f"the {spoken(goal)} is at {goal_x}, {goal_y}, {low}"
+        moving = f"move {directions(*way[:2])} above it, down"
         if held:
-            plan = f"the {spoken(goal)} is at {goal_x}, {goal_y}, {low}; move {way} above it, down, open the gripper"
-            return plan, [[*over, 0, 0], [0, 0, low - travel, 0, 0], [0, 0, 0, 0, 1], [0, 0, CLEAR, 0, 1]]
-        turn = int(place(goal).rsplit(" ", 1)[1])
-        where = f"the {spoken(goal)} is at {goal_x}, {goal_y}, {low}, turned {turn}"
+            rows = [[*way, 0, 0], [0, 0, low - travel, 0, 0], [0, 0, 0, 0, 1], [0, 0, CLEAR, 0, 1]]
+            return f"{where}; {above} minus {here} is {way}; {moving}, open the gripper", rows
+        turn, now = int(place(goal).rsplit(" ", 1)[1]), whole_turn(facts)
         # Turned first: an arm that turns while it moves drifts aside (`frames.advance_target`), by up to 3 cm.
-        turning = [[0, 0, 0, turn - whole_turn(facts), 1]] if turn != whole_turn(facts) else []
-        rows = [*turning, [*over, 0, 1], [0, 0, low - travel, 0, 1], [0, 0, 0, 0, 0], [0, 0, travel - low, 0, 0]]
-        return f"{where}; {'turn, ' if turning else ''}move {way} above it, down, close the gripper, up", rows
+        turning = [[0, 0, 0, turn - now, 1]] if turn != now else []
+        rows = [*turning, [*way, 0, 1], [0, 0, low - travel, 0, 1], [0, 0, 0, 0, 0], [0, 0, travel - low, 0, 0]]
+        reckoned = f"{[*above, turn]} minus {[*here, now]} is {[*way, turn - now]}"
+        turning_words = "turn, " if turning else ""
+        return f"{where}, turned {turn}; {reckoned}; {turning_words}{moving}, close the gripper, up", rows
 
     def _write(self, rows: list[list[int]]) -> str:
         deltas = np.zeros((len(rows), 7), np.float32)

@@ -20,7 +20,7 @@ _MARKS = (",", ";", ".", ":", "?")
 
 def ask(rng: np.random.Generator, *, count: int) -> list[Exchange]:
     """`count` tasks."""
-    kinds = (_repeat, _repeat, _repeat_list, _minus, _between, _between, _number)
+    kinds = (_repeat, _repeat, _repeat_list, _minus, _between, _between, _way, _way, _way, _number)
     return [kinds[int(rng.integers(len(kinds)))](rng) for _ in range(count)]
 
 
@@ -76,6 +76,21 @@ def _between(rng: np.random.Generator) -> Exchange:
     first, second = names if rng.random() < 0.5 else names[::-1]
     answer = (places[first] - places[second]).tolist()
     return Exchange("between", f"{told} What is {first} minus {second}?", str(answer))
+
+
+def _way(rng: np.random.Generator) -> Exchange:
+    """The way from one told place to another, with the reckoning said aloud."""
+    names = [str(name) for name in rng.choice(SHAPES, size=2, replace=False)]
+    width = int(rng.integers(2, 5))
+    numbers = rng.integers((-5, -35, -2, -12)[:width], (51, 36, 39, 13)[:width], size=(2, width))
+    numbers[:, 3:] *= 15
+    told = []
+    for name, row in zip(names, numbers.tolist(), strict=True):
+        turned = f", turned {row[3]}" if width == 4 else ""
+        told.append(f"The {name} is at {', '.join(map(str, row[:3]))}{turned}.")
+    start, end = (0, 1) if rng.random() < 0.5 else (1, 0)
+    answer = f"{numbers[end].tolist()} minus {numbers[start].tolist()} is {(numbers[end] - numbers[start]).tolist()}"
+    return Exchange("way", f"{' '.join(told)} How far is it from the {names[start]} to the {names[end]}?", answer)
 
 
 def _number(rng: np.random.Generator) -> Exchange:

@@ -23,7 +23,7 @@ class Recipe:
     """Updates in which it settles."""
     pictures: int = 16
     """Per update."""
-    settled_pictures: int = 4
+    settled_pictures: int = 8
     """Per update while it settles."""
     pages: int = 16
     """Texts per update while it settles, each of ten small tasks."""
