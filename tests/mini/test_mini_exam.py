@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,10 @@ def test_a_place_counts_within_a_centimetre_and_a_step_of_the_turn(folder: Path,
     places = [q for q in open_questions(str(tmp_path / "exam")) if q.category == "where" and "," in q.answers[0]]
     assert places
     for question in places:
-        place, turn = question.answers[0].split(", turned ")
-        x, y, z = map(int, place.split(", "))
-        assert f"{x + 1}, {y - 1}, {z}, turned {turn}" in question.answers
-        assert f"{x + 2}, {y}, {z}, turned {turn}" not in question.answers
+        said, x, y, z, turn = re.findall(r"(.*?)(-?\d+), (-?\d+), (-?\d+), turned (-?\d+)", question.answers[0])[0]
+        assert bool(said) == question.question.startswith("Say")
+        assert f"{said}{int(x) + 1}, {int(y) - 1}, {z}, turned {turn}" in question.answers
+        assert f"{said}{int(x) + 2}, {y}, {z}, turned {turn}" not in question.answers
         assert len(question.answers) == 81
 
 

@@ -21,7 +21,7 @@ def test_to_grasp_it_goes_above_turns_along_closes_and_lifts() -> None:
     said = plan.split("; ")
     assert said[:2] == [
         "the carrot is at 35, 8, 3, turned 45",
-        "[35, 8, 9, 45] minus [29, -1, 14, 0] is [6, 9, -5, 45]",
+        "x 35 minus 29 is 6, y 8 minus -1 is 9, z 9 minus 14 is -5, turn 45 minus 0 is 45",
     ]
     assert said[2] == "turn, move forward and left above it, down, close the gripper, up"
     assert rows == [[0, 0, 0, 45, 1], [6, 9, -5, 0, 1], [0, 0, -6, 0, 1], [0, 0, 0, 0, 0], [0, 0, 6, 0, 0]]
@@ -32,7 +32,7 @@ def test_to_put_it_down_it_carries_lowers_and_opens() -> None:
     scene = dataclasses.replace(SCENE, things=(held, PLATE), gripper=(0.35, 0.08, 0.09), opening=0.7)
     plan, rows = TEACHER.decide(scene, held, PLATE, putting=True)
     said = plan.split("; ")
-    assert said[:2] == ["the plate is at 25, -6, 4", "[25, -6, 9] minus [35, 8, 9] is [-10, -14, 0]"]
+    assert said[:2] == ["the plate is at 25, -6, 4", "x 25 minus 35 is -10, y -6 minus 8 is -14, z 9 minus 9 is 0"]
     assert said[2] == "move backward and right above it, down, open the gripper"
     assert rows == [[-10, -14, 0, 0, 0], [0, 0, -5, 0, 0], [0, 0, 0, 0, 1], [0, 0, 3, 0, 1]]
 

@@ -11,6 +11,12 @@ import numpy as np
 from vlm2vla_sim.mini import reading
 
 
+def eval_minus(text: str) -> int:
+    """The difference in "x 3 minus -5"."""
+    _, left, _, right = text.split()
+    return int(left) - int(right)
+
+
 def answer_to(question: str) -> str:
     """What is right, read from the question alone."""
     if question.startswith("Repeat this: "):
@@ -18,6 +24,9 @@ def answer_to(question: str) -> str:
     if question.startswith("Number these: "):
         lines = question.removeprefix("Number these: ").split("; ")
         return "\n".join(f"{index}. {line}" for index, line in enumerate(lines, start=1))
+    if question.startswith("Write "):
+        asked = question.removeprefix("Write ").removesuffix(".").split(", ")
+        return ", ".join(f"{part} is {eval_minus(part)}" for part in asked)
     if question.startswith("What is "):
         left, right = (ast.literal_eval(part) for part in re.findall(r"\[.*?\]", question))
     else:
@@ -25,7 +34,9 @@ def answer_to(question: str) -> str:
         told = {name: [int(n) for n in [*at.split(", "), turned] if n] for name, at, turned in places}
         if "How far" in question:
             start, end = (told[name] for name in re.findall(r"from the (\w+) to the (\w+)\?", question)[0])
-            return f"{end} minus {start} is {[a - b for a, b in zip(end, start, strict=True)]}"
+            axes = ("x", "y", "z", "turn")[: len(start)]
+            parts = [f"{axis} {a} minus {b}" for axis, a, b in zip(axes, end, start, strict=True)]
+            return ", ".join(f"{part} is {eval_minus(part)}" for part in parts)
         left, right = (told[name] for name in re.findall(r"What is (\w+) minus (\w+)\?", question)[0])
     return str([a - b for a, b in zip(left, right, strict=True)])
 
@@ -34,4 +45,4 @@ def test_every_answer_is_right_and_every_kind_is_asked() -> None:
     asked = reading.ask(np.random.default_rng(0), count=300)
     for one in asked:
         assert one.answer == answer_to(one.question), one.question
-    assert set(Counter(one.category for one in asked)) == {"repeat", "list sum", "between", "way", "numbered"}
+    assert set(Counter(one.category for one in asked)) == {"repeat", "list sum", "between", "way", "aloud", "numbered"}

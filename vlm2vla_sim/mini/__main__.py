@@ -17,7 +17,7 @@ import tyro
 Folder = Annotated[Path, tyro.conf.Positional]
 
 
-def album(folder: Folder, *, first: int = 0, shards: int = 80) -> None:
+def album(folder: Folder, *, first: int = 0, shards: int = 58) -> None:
     """Draw the shards FIRST .. FIRST + SHARDS - 1 of 1,000 scenes each; those that are there stay.
 
     Args:
@@ -52,7 +52,7 @@ def lessons(
     folder: Folder,
     *,
     out: Path,
-    shards: int = 4,
+    shards: int = 5,
     format: str = "vlm2vla",
     reasoning: bool = True,
     model: str = "",

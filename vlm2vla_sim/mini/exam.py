@@ -56,7 +56,9 @@ def _right(one: questions.Exchange) -> tuple[str, ...]:
     """Every answer that counts, the exact one first."""
     if not one.period or "turned" not in one.answer:
         return (one.answer,)
-    place, turn = one.answer.split(", turned ")
+    start = one.answer.find(" at ") + len(" at ") if " at " in one.answer else 0
+    place, turn = one.answer[start:].split(", turned ")
     near = [[int(part) + off for off in (0, -1, 1)] for part in place.split(", ")]
     turns = dict.fromkeys(to_degrees(int(turn) + off, period=one.period) for off in (0, -15, 15))
-    return tuple(f"{x}, {y}, {z}, turned {t}" for x, y, z, t in itertools.product(*near, turns))
+    said = one.answer[:start]
+    return tuple(f"{said}{x}, {y}, {z}, turned {t}" for x, y, z, t in itertools.product(*near, turns))

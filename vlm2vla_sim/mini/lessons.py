@@ -26,6 +26,7 @@ from vlm2vla_sim.language.prompts import (
 from vlm2vla_sim.mini import album
 from vlm2vla_sim.mini.facts import GRIPPER, Facts, Thing, to_cm
 from vlm2vla_sim.mini.questions import VISIBLE, place, spoken
+from vlm2vla_sim.mini.reading import reckon
 
 SOURCES = ("carrot", "spoon", "green cube", "yellow cube", "eggplant")
 TARGETS = ("plate", "towel", "yellow cube", "green cube", "basket")
@@ -145,12 +146,12 @@ class Teacher:
         moving = f"move {directions(*way[:2])} above it, down"
         if held:
             rows = [[*way, 0, 0], [0, 0, low - travel, 0, 0], [0, 0, 0, 0, 1], [0, 0, CLEAR, 0, 1]]
-            return f"{where}; {above} minus {here} is {way}; {moving}, open the gripper", rows
+            return f"{where}; {reckon(above, here)}; {moving}, open the gripper", rows
         turn, now = int(place(goal).rsplit(" ", 1)[1]), whole_turn(facts)
         # Turned first: an arm that turns while it moves drifts aside (`frames.advance_target`), by up to 3 cm.
         turning = [[0, 0, 0, turn - now, 1]] if turn != now else []
         rows = [*turning, [*way, 0, 1], [0, 0, low - travel, 0, 1], [0, 0, 0, 0, 0], [0, 0, travel - low, 0, 0]]
-        reckoned = f"{[*above, turn]} minus {[*here, now]} is {[*way, turn - now]}"
+        reckoned = reckon([*above, turn], [*here, now])
         turning_words = "turn, " if turning else ""
         return f"{where}, turned {turn}; {reckoned}; {turning_words}{moving}, close the gripper, up", rows
 

@@ -73,8 +73,8 @@ class Material:
         return self._packer.pack([self._turns(view) for view in views])
 
     def pages(self) -> Batch:
-        """Tasks with text alone, half of them sums."""
-        return self._packer.pack([self._texts(3, 6, 1) for _ in range(self._recipe.pages)], pictures=False)
+        """Tasks with text alone, most of them sums."""
+        return self._packer.pack([self._texts(2, 7, 1) for _ in range(self._recipe.pages)], pictures=False)
 
     def _turns(self, view: View) -> list[Turn]:
         asked = view.ask(self._rng, count=self._recipe.questions)

@@ -80,9 +80,17 @@ def _where(facts: Facts, rng: np.random.Generator) -> Exchange:
     if not things or rng.random() < 0.08:
         there = {spoken(thing) for thing in facts.things}
         absent = [name for name in NAMES if name not in there]
-        return Exchange("where", f"Where is the {rng.choice(absent)}?", "nowhere")
+        return _where_is(str(rng.choice(absent)), "nowhere", rng)
     thing = _pick(things, rng)
-    return Exchange("where", f"Where is the {spoken(thing)}?", place(thing), period(thing))
+    return _where_is(spoken(thing), place(thing), rng, period(thing))
+
+
+def _where_is(name: str, answer: str, rng: np.random.Generator, period: int = 0) -> Exchange:
+    """Asked for a place alone or for a sentence."""
+    if rng.random() < 0.5:
+        return Exchange("where", f"Where is the {name}?", answer, period)
+    said = f"the {name} is {'at ' if period else ''}{answer}"
+    return Exchange("where", f"Say where the {name} is.", said, period)
 
 
 def _what_at(facts: Facts, rng: np.random.Generator) -> Exchange | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from vlm2vla_sim.mini.questions import Exchange
 
+AXES = ("x", "y", "z", "turn")
 SHAPES = ("circle", "square", "triangle", "star")
 _WORD = re.compile(r"[^\W\d_]+")
 _MARKS = (",", ";", ".", ":", "?")
@@ -20,7 +21,7 @@ _MARKS = (",", ";", ".", ":", "?")
 
 def ask(rng: np.random.Generator, *, count: int) -> list[Exchange]:
     """`count` tasks."""
-    kinds = (_repeat, _repeat, _repeat_list, _minus, _between, _between, _way, _way, _way, _number)
+    kinds = (_repeat, _repeat_list, _number, _minus, _between, *[_way] * 3, *[_aloud] * 4)
     return [kinds[int(rng.integers(len(kinds)))](rng) for _ in range(count)]
 
 
@@ -63,8 +64,7 @@ def _repeat_list(rng: np.random.Generator) -> Exchange:
 
 def _minus(rng: np.random.Generator) -> Exchange:
     left, right = (rng.integers(-40, 61, size=3).tolist() for _ in range(2))
-    answer = [a - b for a, b in zip(left, right, strict=True)]
-    return Exchange("list sum", f"What is {left} minus {right}?", str(answer))
+    return Exchange("list sum", f"What is {left} minus {right}?", str(_difference(left, right)))
 
 
 def _between(rng: np.random.Generator) -> Exchange:
@@ -78,19 +78,45 @@ def _between(rng: np.random.Generator) -> Exchange:
     return Exchange("between", f"{told} What is {first} minus {second}?", str(answer))
 
 
+def _aloud(rng: np.random.Generator) -> Exchange:
+    """Differences with the reckoning written in full."""
+    left, right = _two_places(rng)
+    asked = ", ".join(f"{axis} {a} minus {b}" for axis, a, b in zip(AXES, left, right, strict=False))
+    return Exchange("aloud", f"Write {asked}.", reckon(left, right))
+
+
 def _way(rng: np.random.Generator) -> Exchange:
     """The way from one told place to another, with the reckoning said aloud."""
     names = [str(name) for name in rng.choice(SHAPES, size=2, replace=False)]
-    width = int(rng.integers(2, 5))
-    numbers = rng.integers((-5, -35, -2, -12)[:width], (51, 36, 39, 13)[:width], size=(2, width))
-    numbers[:, 3:] *= 15
+    places = _two_places(rng)
     told = []
-    for name, row in zip(names, numbers.tolist(), strict=True):
-        turned = f", turned {row[3]}" if width == 4 else ""
+    for name, row in zip(names, places, strict=True):
+        turned = f", turned {row[3]}" if len(row) == 4 else ""
         told.append(f"The {name} is at {', '.join(map(str, row[:3]))}{turned}.")
     start, end = (0, 1) if rng.random() < 0.5 else (1, 0)
-    answer = f"{numbers[end].tolist()} minus {numbers[start].tolist()} is {(numbers[end] - numbers[start]).tolist()}"
-    return Exchange("way", f"{' '.join(told)} How far is it from the {names[start]} to the {names[end]}?", answer)
+    asked = f"How far is it from the {names[start]} to the {names[end]}?"
+    return Exchange("way", f"{' '.join(told)} {asked}", reckon(places[end], places[start]))
+
+
+def _two_places(rng: np.random.Generator) -> list[list[int]]:
+    """Two rows of x, y, z in cm and a turn in steps of 5 degrees, or their first two or three."""
+    width = int(rng.integers(2, 5))
+    numbers = rng.integers((-5, -35, -2, -18)[:width], (51, 36, 39, 19)[:width], size=(2, width))
+    numbers[:, 3:] *= 5
+    return numbers.tolist()
+
+
+def reckon(left: list[int], right: list[int]) -> str:
+    """`left` minus `right` in words; both x, y, z and perhaps a turn.
+
+    >>> reckon([35, 8], [29, -1])
+    'x 35 minus 29 is 6, y 8 minus -1 is 9'
+    """
+    return ", ".join(f"{axis} {a} minus {b} is {a - b}" for axis, a, b in zip(AXES, left, right, strict=False))
+
+
+def _difference(left: list[int], right: list[int]) -> list[int]:
+    return [a - b for a, b in zip(left, right, strict=True)]
 
 
 def _number(rng: np.random.Generator) -> Exchange:

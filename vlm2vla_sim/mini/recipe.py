@@ -19,11 +19,11 @@ class Recipe:
     """Updates in which it looks."""
     updates: int = 3200
     """Updates in which it speaks."""
-    settles: int = 400
+    settles: int = 1000
     """Updates in which it settles."""
     pictures: int = 16
     """Per update."""
-    settled_pictures: int = 8
+    settled_pictures: int = 4
     """Per update while it settles."""
     pages: int = 16
     """Texts per update while it settles, each of ten small tasks."""
