@@ -1,6 +1,7 @@
 # Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
 #
-#   make demo          make .venv, install, run one episode of every task on the MuJoCo twin, print results and videos
+#   make demo          make .venv, install, let the embedded model `mini` run one episode of every task on the MuJoCo
+#                      twin, print results and videos
 #   make test          the tests that need nothing but the base package
 #   make check         what CI runs before the tests: format, lint, types, spelling
 #   make test-simpler  the tests of the true SIMPLER scenes (installs ManiSkill 3; needs the assets, see README)
@@ -9,7 +10,7 @@
 #   make test-remote   the tests of policies on servers, against openpi-client, vla-eval and json-numpy as published (in an
 #                      environment of their own, for which PYTHON must be 3.11 or 3.12: openpi-client wants NumPy 1)
 #   make test-data     the tests of recorded data, RLDS too (installs tensorflow, tensorflow-datasets)
-#   make mini          make the embedded model: draw its scenes, train its base and its adapter (hours; docs/mini.md)
+#   make mini          make the embedded model again: draw its scenes, train its base and its adapter (hours; docs/mini.md)
 #   make env           only make .venv and install
 #
 # PYTHON     the interpreter .venv is made with
@@ -29,6 +30,7 @@ PEERS := $(VENV)/peers
 MADE := build/mini
 ONE_THREAD := OMP_NUM_THREADS=1
 MINI := $(ONE_THREAD) $(BIN)/python -m vlm2vla_sim.mini
+TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small --resume
 PACKAGE := vlm2vla_sim tests benchmarks
 REMOTE_TESTS := tests/remote $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
 	tests/test_serving_session.py
@@ -86,8 +88,8 @@ $(VENV)/.simpler: $(VENV)/.torch $(VENV)/.dev
 	$(PIP) --editable '.[simpler]'
 	touch $@
 
-demo: $(VENV)/.base
-	$(BIN)/vlm2vla evaluate --policy scripted --tasks all --episodes 1
+demo: $(VENV)/.speak
+	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1
 
 # One thread each: two take longer on a machine with other work. A step that was stopped goes on where it was.
 mini: $(VENV)/.vlm
@@ -95,7 +97,9 @@ mini: $(VENV)/.vlm
 	$(MINI) album $(MADE)/album --first 900000 --shards 1
 	test -e $(MADE)/base/recipe.json || $(MINI) base $(MADE)/album --out $(MADE)/base
 	test -e $(MADE)/lessons || $(MINI) lessons $(MADE)/album --out $(MADE)/lessons
-	test -e $(MADE)/adapter || $(ONE_THREAD) $(BIN)/vlm2vla train $(MADE)/lessons --model $(MADE)/base --preset small --resume --out $(MADE)/adapter
+	test -e $(MADE)/speaks || $(TRAIN) $(MADE)/lessons --out $(MADE)/speaks
+	test -e $(MADE)/verdicts || $(MINI) lessons $(MADE)/album --first 5 --shards 8 --others 0.3 --out $(MADE)/verdicts
+	test -e $(MADE)/adapter || $(TRAIN) $(MADE)/verdicts --adapter $(MADE)/speaks --out $(MADE)/adapter
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

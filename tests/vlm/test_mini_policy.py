@@ -1,7 +1,8 @@
-"""The policy "mini" is "vlm" with other defaults: it runs with any small model's folder, and says when it has none."""
+"""The embedded model as it is shipped: small, of known data, and it moves the arm by what it sees and says."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,46 @@ from vlm_lane import make_adapter, need_vlm
 need_vlm()
 
 from vlm2vla_sim.errors import SettingError  # noqa: E402 - what is below needs the extra
+from vlm2vla_sim.mini.album import HELD_OUT  # noqa: E402
 from vlm2vla_sim.mini.model import MiniSize, make_model, make_processor, make_tokenizer  # noqa: E402
 from vlm2vla_sim.mini.vocabulary import texts  # noqa: E402
-from vlm2vla_sim.policies.mini import MiniOptions  # noqa: E402
+from vlm2vla_sim.policies.hf_model import HfSettings, load_model  # noqa: E402
+from vlm2vla_sim.policies.mini import WEIGHTS, MiniOptions  # noqa: E402
+from vlm2vla_sim.results import RunSummary  # noqa: E402
 from vlm2vla_sim.run_folder import RunSettings  # noqa: E402
 from vlm2vla_sim.suite import run_suite  # noqa: E402
 
 SMALL = MiniSize(hidden=64, layers=1, heads=2, feed_forward=64, vision_hidden=64, vision_layers=1)
+
+
+def run(folder: Path, **changed) -> RunSummary:
+    tasks = ("spoon_on_towel", "eggplant_in_basket")
+    settings = RunSettings("mini", tasks, episodes=3, layouts="random", seed=HELD_OUT + 1, **changed)
+    return run_suite(settings, out=folder, video=False).summary
+
+
+def test_it_is_small_and_says_what_it_was_made_of():
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 25e6
+    model = load_model(HfSettings(str(WEIGHTS / "base"), str(WEIGHTS / "adapter"), dtype="float32"))
+    assert sum(weight.numel() for weight in model.model.parameters()) < 10e6
+    recipe = json.loads((WEIGHTS / "base" / "recipe.json").read_text())
+    record = json.loads((WEIGHTS / "adapter" / "training.json").read_text())
+    assert max(recipe["shards"]) < HELD_OUT
+    while record:
+        assert max(record["data"]["about"]["shards"]) < HELD_OUT
+        record = record["went_on_from"]
+
+
+def test_it_solves_tasks_from_pixels_and_says_the_same_again(tmp_path):
+    summary = run(tmp_path / "one")
+    # A fair coin of its measured success would have to fall wrong six times to miss this.
+    assert summary.overall.success_at_end.k >= 1
+    results, again = ([], [])
+    run(tmp_path / "two")
+    for name, kept in (("one", results), ("two", again)):
+        for line in (tmp_path / name / "results.jsonl").read_text().splitlines():
+            kept.append([decision["action"] for decision in json.loads(line)["decisions"]])
+    assert results == again
 
 
 def test_it_runs_the_loop_with_a_model_and_an_adapter_of_the_minis_kind(tmp_path):
@@ -31,6 +65,13 @@ def test_it_runs_the_loop_with_a_model_and_an_adapter_of_the_minis_kind(tmp_path
     said = [decision["action"] for decision in result.decisions]
     assert said
     assert all(text.startswith("[[") for text in said), "held to the grammar, whatever it means"
+
+
+def test_what_is_shown_decides_what_is_said(tmp_path):
+    run(tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
+    plans = {line["decisions"][0]["plan"] for line in lines if line["task"] == "spoon_on_towel"}
+    assert len(plans) == 3, "three layouts, three places"
 
 
 def test_without_its_weights_it_says_how_to_make_them(monkeypatch):

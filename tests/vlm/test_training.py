@@ -19,6 +19,7 @@ need_train()
 
 import killable  # noqa: E402
 import torch  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoModelForImageTextToText  # noqa: E402
 
 from vlm2vla_sim.commands import train as command  # noqa: E402
@@ -145,6 +146,22 @@ def test_a_trained_adapter_is_one_that_evaluation_loads_and_it_says_what_it_is_m
     HfModel(HfSettings(str(tiny_folder), str(out), dtype="float32"))  # refuses an adapter that changes nothing
     with pytest.raises(RunFolderError, match="is there already"):
         lora.train(tiny(tiny_folder), rows, out)
+
+
+def test_an_adapter_goes_on_learning_from_where_it_was(tiny_folder, rows, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    lora.train(tiny(tiny_folder), rows, first)
+    lora.train(tiny(tiny_folder, adapter=str(first), learning_rate=1e-7), rows, second)
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (first, second))
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[name], after[name], atol=1e-5, rtol=0) for name in before)
+    assert any(not torch.equal(before[name], after[name]) for name in before), "and it learnt"
+    record = json.loads((second / "training.json").read_text())
+    assert record["went_on_from"] == json.loads((first / "training.json").read_text())
+    with pytest.raises(SettingError, match="no adapter of this model"):
+        lora.train(tiny(tiny_folder, adapter=str(rows)), rows, tmp_path / "third")
+    with pytest.raises(SettingError, match="goes on learning as an adapter"):
+        tiny(tiny_folder, adapter=str(first), method="full")
 
 
 def test_full_fine_tuning_leaves_a_model_whose_every_weight_moved(tiny_folder, rows, tmp_path):

@@ -27,6 +27,7 @@ def train(
     model: str,
     out: Path,
     preset_name: Annotated[str, tyro.conf.arg(name="preset")] = "paper",
+    adapter: Path | None = None,
     method: str | None = None,
     rank: int | None = None,
     alpha: int | None = None,
@@ -59,6 +60,7 @@ def train(
         model: The base model: a folder, or a name on the hub such as google/gemma-3-12b-it.
         out: Folder for the adapter; it appears when it is complete.
         preset_name: paper (rank 16, alpha 32, 5e-5 falling linearly, batch 8, 1 epoch, bfloat16), or small.
+        adapter: Folder of an adapter of this model that goes on learning, instead of a new one.
         method: lora or full.
         rank: Of the adapter.
         alpha: The adapter's scale is alpha / rank.
@@ -82,7 +84,8 @@ def train(
         json: Print JSON.
     """
     changed = {
-        "method": method, "rank": rank, "alpha": alpha, "learning_rate": learning_rate, "batch": batch,
+        "adapter": None if adapter is None else str(adapter), "method": method,
+        "rank": rank, "alpha": alpha, "learning_rate": learning_rate, "batch": batch,
         "per_device": per_device, "epochs": epochs, "dtype": dtype, "max_tokens": max_tokens,
         "save_every": save_every, "seed": seed,
     }  # fmt: skip

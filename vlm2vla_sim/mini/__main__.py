@@ -52,7 +52,9 @@ def lessons(
     folder: Folder,
     *,
     out: Path,
+    first: int = 0,
     shards: int = 5,
+    others: float = 1.0,
     format: str = "vlm2vla",
     reasoning: bool = True,
     model: str = "",
@@ -62,7 +64,9 @@ def lessons(
     Args:
         folder: The album.
         out: Folder for the rows.
-        shards: How many shards of the album to make rows of, from the first on.
+        first: Number of the first shard of the album to make rows of.
+        shards: How many.
+        others: Share of the lessons that are kept, other than the verifier's.
         format: How actions are written.
         reasoning: With --no-reasoning, from the instruction straight to the action.
         model: The base model, whose least likely tokens the format "tokens" writes with.
@@ -74,8 +78,10 @@ def lessons(
 
     symbols = symbols_of(model) if format == "tokens" else None
     action_format = get_format(format, symbols=symbols)
-    about = {"shards": list(range(shards)), "format": format, "symbols": symbols, "reasoning": reasoning}
-    _tell(write_examples(examples(folder, range(shards), action_format, reasoning=reasoning), out, about))
+    numbers = list(range(first, first + shards))
+    about = {"shards": numbers, "format": format, "symbols": symbols, "reasoning": reasoning, "others": others}
+    rows = examples(folder, numbers, action_format, reasoning=reasoning, others=others, seed=first)
+    _tell(write_examples(rows, out, about))
 
 
 def questions(folder: Folder, *, out: Path, shard: int = 900_000, views: int = 400, drawings: int = 200) -> None:

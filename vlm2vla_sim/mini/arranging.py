@@ -25,6 +25,12 @@ _PAIRS = (("carrot", "plate"), ("spoon", "towel"), ("green_cube", "yellow_cube")
 _TARGETS = ("plate", "towel", "yellow_cube")
 
 
+HELD_OPENING = {"carrot": 0.4, "spoon": 0.2, "green cube": 0.4, "yellow cube": 0.4, "eggplant": 0.55}
+"""How far open the gripper reads when it holds each thing, measured after grasps on the twin."""
+HANGING = (-0.020, -0.008)
+"""[m] how a held thing's centre of mass lies to the TCP; after grasps on the twin 1.0 to 1.9 cm below."""
+
+
 @dataclass(frozen=True, eq=False)
 class Placed:
     """Where an object is meant to be."""
@@ -116,8 +122,8 @@ class Arranger:
         if roll < 0.82:
             tcp = self._tcp(self._anywhere(rng), rng.uniform(-1.6, 1.6))
             held = self._in_hand(one, tcp, rng)
-            opening = frames.opening_from_finger(frames.FINGER_CLOSED + min(one.spec.extents[:2]) / 2)
-            return _arrangement([*placed[:index], held, *placed[index + 1 :]], tcp, opening)
+            opening = HELD_OPENING[words(one.spec.name)] + rng.uniform(-0.06, 0.06)
+            return _arrangement([*placed[:index], held, *placed[index + 1 :]], tcp, float(opening))
         return self._put_down(placed, index, rng)
 
     def _put_down(self, placed: list[Placed], index: int, rng: np.random.Generator) -> Arrangement | None:
@@ -151,7 +157,7 @@ class Arranger:
         rests = self._rests[one.spec.name]
         rest = rests[int(rng.integers(len(rests)))]
         off = rng.normal(0, 0.25 * one.spec.extents[0] / 2) * np.array([np.cos(long_side), np.sin(long_side), 0.0])
-        drop = np.array([0.0, 0.0, rng.uniform(-0.006, 0.004)])
+        drop = np.array([0.0, 0.0, rng.uniform(*HANGING)])
         return Placed(one.spec, _turned(rest, float(long_side - heading(rest)), tcp.position + off + drop), GRIPPER)
 
     def _height(self, rng: np.random.Generator, *, low: float) -> float:

@@ -165,9 +165,18 @@ class Teacher:
 
 
 def examples(
-    folder: Path, numbers: Iterable[int], action_format: ActionFormat, *, reasoning: bool = True, seed: int = 0
+    folder: Path,
+    numbers: Iterable[int],
+    action_format: ActionFormat,
+    *,
+    reasoning: bool = True,
+    others: float = 1.0,
+    seed: int = 0,
 ) -> Iterator[Example]:
-    """Rows to train on, from the shards `numbers` of the album in `folder`."""
+    """Rows to train on, from the shards `numbers` of the album in `folder`.
+
+    others: share of the lessons that are kept, other than the verifier's.
+    """
     teacher, rng = Teacher(action_format, reasoning=reasoning), np.random.default_rng(seed)
     for number in numbers:
         shard = album.read(folder, number)
@@ -175,6 +184,8 @@ def examples(
         for index, facts in enumerate(shard.facts):
             picture = np.asarray(shard.pictures[index])
             for lesson in teacher.teach(facts, rng):
+                if others < 1 and rng.random() >= others:
+                    continue
                 yield Example(lesson.stage, (picture,), lesson.prompt, lesson.answer)
             asked = reasoning and facts.stage in earlier and rng.random() < VERIFIED
             lesson = teacher.verify(facts, rng) if asked else None

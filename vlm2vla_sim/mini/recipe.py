@@ -19,13 +19,13 @@ class Recipe:
     """Updates in which it looks."""
     updates: int = 3200
     """Updates in which it speaks."""
-    settles: int = 1000
+    settles: int = 1500
     """Updates in which it settles."""
     pictures: int = 16
     """Per update."""
-    settled_pictures: int = 4
+    settled_pictures: int = 12
     """Per update while it settles."""
-    pages: int = 16
+    pages: int = 8
     """Texts per update while it settles, each of ten small tasks."""
     drawings: float = 0.15
     """Share of the pictures that are drawings, once it speaks."""

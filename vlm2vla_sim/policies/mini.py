@@ -1,7 +1,7 @@
-"""The policy "mini": the closed loop around the small model that `make mini` trains, on any CPU.
+"""The policy "mini": the closed loop around the small model that comes with the package, on any CPU.
 
-It is the policy "vlm" with other defaults, nothing else: a model that anybody can train in an afternoon is loaded,
-prompted, decoded and judged by the code that does it for a model of twelve billion weights.
+It is the policy "vlm" with other defaults, nothing else: the model that a newcomer watches in the first minute is
+loaded, prompted, decoded and judged by the code that does it for a model of twelve billion weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.vlm import VlmOptions, assemble
 
 WEIGHTS = Path(__file__).parent.parent / "mini" / "weights"
-"""Where the package's own model lies: folders `base` and `adapter`. Not part of it yet (docs/mini.md)."""
+"""Folders `base` and `adapter`, as `make mini` leaves them."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,7 @@ class MiniOptions(VlmOptions):
 
     def __post_init__(self) -> None:
         if self.model == str(WEIGHTS / "base") and not Path(self.model).is_dir():
-            raise SettingError(
-                "The weights of 'mini' do not come with the package yet. Make them with `make mini`, and name them: "
-                "--policy-options model=build/mini/base adapter=build/mini/adapter"
-            )
+            raise SettingError(f"The weights of 'mini' are not in {WEIGHTS}; make them with `make mini`.")
         super().__post_init__()
 
 

@@ -156,7 +156,9 @@ def _make_trainer(
     }
     model.config.use_cache = False
     peft = None
-    if settings.method == "lora":
+    if settings.adapter:
+        model = _with_adapter(model, settings.adapter)
+    elif settings.method == "lora":
         layers = memory.language_layers(model)
         by_name = LORA_TARGETS if any("language_model" in name for name in layers) else sorted(layers)
         peft = LoraConfig(
@@ -195,6 +197,15 @@ def _make_trainer(
     trainer = SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=processor, peft_config=peft)
     trainer.remove_callback(PrinterCallback)  # standard output is the command's
     return trainer, base
+
+
+def _with_adapter(model: Any, folder: str) -> Any:
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SettingError(f"{folder} holds no adapter of this model that can go on learning: {error}") from error
 
 
 def _write_result(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,17 @@ def make_record(
         "settings": dataclasses.asdict(settings),
         "base": base,
         "data": {"sha256": data_hash(data), "rows": rows, "skipped": skipped, "about": read_about(data)},
+        "went_on_from": _earlier(settings.adapter),
         "prompts_sha256": prompts_hash(),
         "versions": {**collect_versions(), **stack},
         "result": result,
     }
+
+
+def _earlier(adapter: str) -> object:
+    """The record of the adapter that went on learning; None for a new one, its folder where it has no record."""
+    path = Path(adapter) / RECORD
+    return (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else adapter) if adapter else None
 
 
 def fingerprint(model: Any) -> str:

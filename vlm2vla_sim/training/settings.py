@@ -22,6 +22,8 @@ class TrainSettings:
 
     model: str
     """A folder, or a name on the hub such as "google/gemma-3-12b-it"."""
+    adapter: str = ""
+    """Folder of an adapter of this model that goes on learning; a new one where none is named."""
     method: str = "lora"
     """lora: an adapter on the linear layers of the language model. full: every weight, as the contrast."""
     rank: int = 16
@@ -54,6 +56,8 @@ class TrainSettings:
             raise unknown_name("method", self.method, METHODS)
         if self.dtype not in DTYPES:
             raise unknown_name("dtype", self.dtype, DTYPES)
+        if self.adapter and self.method == "full":
+            raise SettingError("An adapter goes on learning as an adapter; leave --adapter out, or --method full.")
         for name in ("rank", "alpha", "batch", "per_device", "max_tokens", "save_every"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} is {getattr(self, name)}; expected 1 or more.")
@@ -89,7 +93,7 @@ def changes(before: TrainSettings, after: TrainSettings) -> list[str]:
 
 PRESETS = {
     "paper": {},
-    "small": {"batch": 16, "per_device": 8, "learning_rate": 3e-3, "dtype": "float32", "checkpointing": False},
+    "small": {"batch": 16, "per_device": 8, "learning_rate": 1.5e-3, "dtype": "float32", "checkpointing": False},
 }
 """Name -> what differs from the defaults of `TrainSettings`. "small" is ours, for models of a few million weights."""
 
