@@ -146,7 +146,9 @@ class FakeVerifier:
         self.questions: list[tuple[str, str]] = []
         """The current and the following subtask of every call so far."""
 
-    def judge(self, before: np.ndarray, after: np.ndarray, *, current: str, following: str) -> Judgement:
+    def judge(
+        self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
+    ) -> Judgement:
         """The next answer."""
         self.questions.append((current, following))
         advance = self._answers[min(len(self.questions), len(self._answers)) - 1]

@@ -69,9 +69,9 @@ def test_the_verifier_sees_the_picture_from_before_and_the_one_from_after():
     seen = []
 
     class Watcher(FakeVerifier):
-        def judge(self, before, after, *, current, following):
+        def judge(self, before, after, *, current, following, state=""):
             seen.append((int(before[0, 0, 0]), int(after[0, 0, 0])))
-            return super().judge(before, after, current=current, following=following)
+            return super().judge(before, after, current=current, following=following, state=state)
 
     policy = LanguageActionPolicy(FakeTextModel(GOOD), FORMAT, Watcher((False,)))
     policy.reset("put carrot on plate")

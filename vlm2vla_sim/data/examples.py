@@ -115,7 +115,9 @@ class ExampleMaker:
             return
         if "plan" in self.settings.stages:
             picture = labelled.trajectory.pictures[phase.start]
-            yield Example("plan", (picture,), plan_prompt(subtask, state=self._state(labelled, phase)), phase.plan)
+            yield Example(
+                "plan", (picture,), plan_prompt(subtask, state=self._state(labelled, phase.start)), phase.plan
+            )
         if "action" in self.settings.stages:
             yield from self._action(labelled, phase, subtask, plan)
 
@@ -127,11 +129,11 @@ class ExampleMaker:
             self.skipped["motion that the format cannot write"] += 1
             return
         picture = labelled.trajectory.pictures[phase.start]
-        prompt = action_prompt(subtask, plan, how, state=self._state(labelled, phase))
+        prompt = action_prompt(subtask, plan, how, state=self._state(labelled, phase.start))
         yield Example("action", (picture,), prompt, written)
 
-    def _state(self, labelled: Labelled, phase: Phase) -> str:
-        return describe_state(labelled.trajectory.states[phase.start]) if self.settings.state else ""
+    def _state(self, labelled: Labelled, frame: int) -> str:
+        return describe_state(labelled.trajectory.states[frame]) if self.settings.state else ""
 
     def _verify(self, labelled: Labelled, number: int, names: dict[str, str]) -> Iterator[Example]:
         """Done after the last phase of a subtask; not done after an earlier one, nor half-way through any."""
@@ -142,16 +144,20 @@ class ExampleMaker:
         later = [names[other.subtask] for other in phases[number + 1 :]]
         current = names[phase.subtask]
         following = next((subtask for subtask in later if subtask != current), "")
-        prompt = verify_prompt(current, following)
         before = pictures[phase.start]
+
+        def judged(frame: int, verdict: str) -> Example:
+            prompt = verify_prompt(current, following, state=self._state(labelled, frame))
+            return Example("verify", (before, pictures[frame]), prompt, verdict)
+
         half = (phase.stop - phase.start) // 2
         if half:
-            yield Example("verify", (before, pictures[phase.start + half]), prompt, RETRY)
+            yield judged(phase.start + half, RETRY)
         if phase.stop >= len(pictures):
             self.skipped["a verdict without a picture after the motion"] += 1
             return
         done = not later or later[0] != current
-        yield Example("verify", (before, pictures[phase.stop]), prompt, ADVANCE if done else RETRY)
+        yield judged(phase.stop, ADVANCE if done else RETRY)
 
     def _instructions(self, labelled: Labelled) -> Iterator[str]:
         instruction = labelled.trajectory.instruction

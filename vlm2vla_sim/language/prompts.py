@@ -66,6 +66,7 @@ _VERIFY = (
     "The first picture shows a robot arm before it acted, the second after.\n"
     "It was to do this: {current}\n"
     "{following}\n"
+    "{state}"
     "Is it done? Answer with one word: {advance} if it is done, {retry} if it has to be tried again."
 )
 
@@ -126,10 +127,14 @@ def describe_state(state: np.ndarray) -> str:
     return _STATE.format(x=x, y=y, z=z, turn=turn, opening=10 * round(10 * float(state[6])))
 
 
-def verify_prompt(current: str, following: str) -> str:
-    """The verifier's question about two images, before and after; `following` is empty after the last subtask."""
+def verify_prompt(current: str, following: str, *, state: str = "") -> str:
+    """The verifier's question about two images, before and after; `following` is empty after the last subtask.
+
+    state: where the gripper is in the second image (see `describe_state`); nothing is said of it where it is empty.
+    """
     after = f"After that comes: {_one_line(following, 'next subtask')}" if following else "That is the last subtask."
-    return _VERIFY.format(current=_one_line(current, "current subtask"), following=after, advance=ADVANCE, retry=RETRY)
+    current = _one_line(current, "current subtask")
+    return _VERIFY.format(current=current, following=after, state=state, advance=ADVANCE, retry=RETRY)
 
 
 def axes() -> str:
@@ -156,6 +161,7 @@ def prompts_hash() -> str:
         *(action_prompt("<subtask>", plan, action_format) for action_format in formats for plan in ("<plan>", "")),
         action_prompt("<subtask>", "<plan>", formats[0], state=state),
         *(verify_prompt("<current>", following) for following in ("<next>", "")),
+        verify_prompt("<current>", "", state=state),
         direction_prompt(),
     ]
     return hashlib.sha256("\0".join(sent).encode()).hexdigest()

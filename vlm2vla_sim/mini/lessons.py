@@ -123,11 +123,12 @@ class Teacher:
             return None
         source, target = pair
         grasp, put = subtask_lines(spoken(source), spoken(target))
+        state = state_line(facts)
         if rng.random() < 0.5:
             done = source.on == GRIPPER
-            return Lesson("verify", verify_prompt(grasp, put), ADVANCE if done else RETRY)
+            return Lesson("verify", verify_prompt(grasp, put, state=state), ADVANCE if done else RETRY)
         done = source.on == target.kind
-        return Lesson("verify", verify_prompt(put, ""), ADVANCE if done else RETRY)
+        return Lesson("verify", verify_prompt(put, "", state=state), ADVANCE if done else RETRY)
 
     def decide(self, facts: Facts, source: Thing, target: Thing, *, putting: bool) -> tuple[str, list[list[int]]]:
         """The plan, and the rows dx, dy, dz [cm], turn [degrees], gripper 0 or 1."""

@@ -99,6 +99,11 @@ class Judgement:
 class Verifier(Protocol):
     """Says whether a subtask is done."""
 
-    def judge(self, before: np.ndarray, after: np.ndarray, *, current: str, following: str) -> Judgement:
-        """Advance to `following`, or try `current` again? Pictures (H, W, 3) uint8 RGB; `following` may be empty."""
+    def judge(
+        self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
+    ) -> Judgement:
+        """Advance to `following`, or try `current` again? Pictures (H, W, 3) uint8 RGB; `following` may be empty.
+
+        state: a line about where the gripper is now, for a model; empty where the policy's option `state` is off.
+        """
         ...

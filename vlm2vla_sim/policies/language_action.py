@@ -122,14 +122,14 @@ class LanguageActionPolicy:
         """Verify what was done, then plan and write the next motion. None once done, or out of attempts."""
         picture = np.asarray(observation["pixels"]["primary"])
         stages: list[Stage] = []
-        if self._before is not None and not self._verify(self._before, picture, stages):
+        state = describe_state(np.asarray(observation["agent_pos"])) if self.settings.state else ""
+        if self._before is not None and not self._verify(self._before, picture, state, stages):
             return None
         self._before = None
         if self.settings.reasoning and self._attempts >= self.settings.max_attempts:
             self.ended = f"gave up on {self._subtask!r} after {self._attempts} attempts"
             return None
         self._attempts += 1
-        state = describe_state(np.asarray(observation["agent_pos"])) if self.settings.state else ""
         return self._decide(picture, state, stages)
 
     # Parts.
@@ -138,12 +138,12 @@ class LanguageActionPolicy:
     def _subtask(self) -> str:
         return self._subtasks[self._current] if self._subtasks else "list the subtasks"
 
-    def _verify(self, before: np.ndarray, after: np.ndarray, stages: list[Stage]) -> bool:
+    def _verify(self, before: np.ndarray, after: np.ndarray, state: str, stages: list[Stage]) -> bool:
         """Whether there is more to do."""
         if self._verifier is None or not self.settings.reasoning:
             return True
         following = self._subtasks[self._current + 1] if self._current + 1 < len(self._subtasks) else ""
-        judgement = self._verifier.judge(before, after, current=self._subtask, following=following)
+        judgement = self._verifier.judge(before, after, current=self._subtask, following=following, state=state)
         stages.append(judgement.stage)
         if not judgement.advance:
             return True

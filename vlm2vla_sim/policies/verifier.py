@@ -44,11 +44,13 @@ class ModelVerifier:
         self._model, self._adapter = model, adapter
         self._grammar = VERDICTS if constrained else None
 
-    def judge(self, before: np.ndarray, after: np.ndarray, *, current: str, following: str) -> Judgement:
+    def judge(
+        self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
+    ) -> Judgement:
         """See `Verifier.judge`. What is not clearly "advance" is "retry", and the stage says that it was unclear."""
         question = Question(
             "verify",
-            verify_prompt(current, following),
+            verify_prompt(current, following, state=state),
             (before, after),
             grammar=self._grammar,
             sampling=Sampling(max_tokens=16 if self._grammar else 128),
@@ -72,7 +74,9 @@ class TruthVerifier:
         """`see` gives the scene as of the last step."""
         self._see = see
 
-    def judge(self, before: np.ndarray, after: np.ndarray, *, current: str, following: str) -> Judgement:
+    def judge(
+        self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
+    ) -> Judgement:
         """See `Verifier.judge`. A subtask without a verb that it knows ("look around") is done at once."""
         done = self.is_done(current)
         return Judgement(done, Stage("verify", f"{ADVANCE if done else RETRY} (the simulator's truth)"))
@@ -97,7 +101,9 @@ class OperatorVerifier:
         """`ask` prints its argument and returns a line; `out` is where a mistyped answer is pointed out."""
         self._ask, self._out = ask, out
 
-    def judge(self, before: np.ndarray, after: np.ndarray, *, current: str, following: str) -> Judgement:
+    def judge(
+        self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
+    ) -> Judgement:
         """See `Verifier.judge`. "q", or the end of input, stops the episode."""
         then = f" Then: {following}." if following else " It is the last subtask."
         started = time.perf_counter()
