@@ -71,7 +71,8 @@ def test_the_loop_that_follows_a_trajectory_asks_the_very_rows_it_was_taught_wit
         decision = policy.act({"pixels": now, "agent_pos": labelled.trajectory.states[phase.start]})
         expected = format_called(name).read(format_called(name).write(phase.chunk.deltas))
         np.testing.assert_array_equal(decision.chunk.deltas, expected.deltas)
-    assert policy.act({"pixels": {"primary": labelled.trajectory.pictures[-1]}}) is None
+    last = {"primary": labelled.trajectory.pictures[-1]}
+    assert policy.act({"pixels": last, "agent_pos": labelled.trajectory.states[-1]}) is None
     assert policy.ended.startswith("done")
     assert [q.stage for q in teacher.asked].count("verify") == len(labelled.phases)
     missed = [row for row in rows if not any(same(row, question) for question in teacher.asked)]
