@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from formats_under_test import in_every_format
 
@@ -55,6 +56,10 @@ def test_the_verifier_is_told_both_subtasks_and_its_two_words() -> None:
     for needed in ("before", "after", "grasp the carrot", "move it over the plate", "advance", "retry"):
         assert needed in prompt
     assert "That is the last subtask." in prompts.verify_prompt("release the carrot", "")
+    state = prompts.describe_state(np.array([0.3, 0.1, 0.05, 0, 0, 0, 0.4]))
+    told = prompts.verify_prompt("grasp the carrot", "", state=state)
+    assert told.replace(state, "") == prompts.verify_prompt("grasp the carrot", "")
+    assert "and 40 percent open.\nIs it done?" in told
 
 
 def test_what_is_filled_in_stays_on_its_line_and_is_taken_literally() -> None:
