@@ -50,8 +50,9 @@ def make_policy(env: gym.Env[Any, Any], subject: Subject) -> Policy:
 
 
 def find_format(name: str, options: PolicyOptions) -> ActionFormat:
-    """The format called `name`; "tokens" gets its ten symbols from the folder of the adapter, where they are kept."""
-    symbols = read_symbols(str(options.get("adapter", ""))) if name == "tokens" else None
+    """The format called `name`; "tokens" gets its ten symbols from the folder of what was trained: adapter or model."""
+    trained = options.get("adapter") or options.get("model") or ""
+    symbols = read_symbols(str(trained)) if name == "tokens" else None
     return get_format(name, symbols=symbols)
 
 

@@ -65,3 +65,14 @@ def test_lessons_of_an_album_are_rows_that_training_reads(folder: Path, tmp_path
     direct = list(examples(folder, [album.HELD_OUT], get_format("vlm2vla"), reasoning=False))
     assert {row.stage for row in direct} == {"action"}
     assert all("motion plan" not in row.prompt for row in direct)
+
+
+def test_rehearsed_questions_are_the_bases_own_and_each_has_a_picture(folder: Path) -> None:
+    plain = {row.stage for row in examples(folder, [album.HELD_OUT], get_format("vlm2vla"))}
+    rows = list(examples(folder, [album.HELD_OUT], get_format("vlm2vla"), rehearsed=1.0))
+    asked = [row for row in rows if row.stage not in plain]
+    kinds = {row.stage for row in asked}
+    assert "where" in kinds
+    assert any(kind.startswith("drawn") for kind in kinds)
+    assert kinds & {"sum", "repeat", "meaning", "language"}, "some need no picture"
+    assert all(len(row.images) == 1 and row.prompt and row.completion for row in asked)

@@ -18,6 +18,7 @@ from vlm2vla_sim.policies import PolicyContext, load_policy  # noqa: E402
 from vlm2vla_sim.policies.hf_model import HfModel, HfSettings  # noqa: E402
 from vlm2vla_sim.policies.rare_tokens import find_symbols, read_symbols, save_symbols  # noqa: E402
 from vlm2vla_sim.run_folder import RunSettings  # noqa: E402
+from vlm2vla_sim.subject import find_format  # noqa: E402
 from vlm2vla_sim.suite import check_settings  # noqa: E402
 
 
@@ -80,7 +81,9 @@ def test_the_format_tokens_takes_its_symbols_from_the_adapters_folder(tiny_folde
     save_symbols(symbols, folder)
     assert read_symbols(str(folder)) == symbols
     assert evaluate(tmp_path / "with", *given) == 0
-    grammar = get_format("tokens", symbols=symbols).grammar()
+    tuned = find_format("tokens", {"model": str(folder), "adapter": ""})  # a model all of whose weights were trained
+    assert tuned == get_format("tokens", symbols=symbols)
+    grammar = tuned.grammar()
     said = [decision["action"] for result in lines(tmp_path / "with") for decision in result["decisions"]]
     assert said
     assert all(re.fullmatch(grammar.regex, text) for text in said)

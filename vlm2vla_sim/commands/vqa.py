@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_module
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlm2vla_sim.commands import Answer, columns
 from vlm2vla_sim.errors import RunFolderError, SettingError
+
+if TYPE_CHECKING:
+    from vlm2vla_sim.analysis.vqa import Asked, Retention
 
 
 def vqa(
@@ -71,24 +76,25 @@ def vqa(
     found = retentions(marked, seed=seed)
     values = {"model": model, "tuned": adapter or tuned, "questions": len(asked), "retention": to_json(found)}
     if out:
-        from vlm2vla_sim.versions import collect_versions
-
-        folder = Path(out)
-        folder.mkdir(parents=True)
-        saved = json_module.dumps({**values, "versions": collect_versions()}, indent=2)
-        (folder / "retention.json").write_text(f"{saved}\n", encoding="utf-8")
-        with (folder / "answers.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json_module.dumps(dataclasses.asdict(one), ensure_ascii=False) + "\n" for one in marked)
-    rows = [["category", "questions", "base [%]", "tuned [%]", "retained [%]"]]
-    rows += [
-        [
-            one.category,
-            str(one.questions),
-            one.base.text(1, 100),
-            one.tuned.text(1, 100),
-            one.retention.text(1, 100) if one.retention else "base knew none",
-        ]
-        for one in found
-    ]
-    text = f"{adapter or tuned} beside {model}; 95 % intervals\n\n{columns(rows)}"
+        _keep(Path(out), values, marked)
+    text = f"{adapter or tuned} beside {model}; 95 % intervals\n\n{_table(found)}"
     return Answer(text, values, json)
+
+
+def _keep(folder: Path, values: dict[str, object], marked: Sequence[Asked]) -> None:
+    """Write retention.json and answers.jsonl."""
+    from vlm2vla_sim.versions import collect_versions
+
+    folder.mkdir(parents=True)
+    saved = json_module.dumps({**values, "versions": collect_versions()}, indent=2)
+    (folder / "retention.json").write_text(f"{saved}\n", encoding="utf-8")
+    with (folder / "answers.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json_module.dumps(dataclasses.asdict(one), ensure_ascii=False) + "\n" for one in marked)
+
+
+def _table(found: Sequence[Retention]) -> str:
+    rows = [["category", "questions", "base [%]", "tuned [%]", "retained [%]"]]
+    for one in found:
+        retained = one.retention.text(1, 100) if one.retention else "base knew none"
+        rows.append([one.category, str(one.questions), one.base.text(1, 100), one.tuned.text(1, 100), retained])
+    return columns(rows)

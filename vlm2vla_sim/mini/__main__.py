@@ -55,6 +55,7 @@ def lessons(
     first: int = 0,
     shards: int = 5,
     others: float = 1.0,
+    rehearsed: float = 0.0,
     format: str = "vlm2vla",
     reasoning: bool = True,
     model: str = "",
@@ -67,6 +68,7 @@ def lessons(
         first: Number of the first shard of the album to make rows of.
         shards: How many.
         others: Share of the lessons that are kept, other than the verifier's.
+        rehearsed: Share of the scenes that come with questions of the base's own training.
         format: How actions are written.
         reasoning: With --no-reasoning, from the instruction straight to the action.
         model: The base model, whose least likely tokens the format "tokens" writes with.
@@ -79,8 +81,9 @@ def lessons(
     symbols = symbols_of(model) if format == "tokens" else None
     action_format = get_format(format, symbols=symbols)
     numbers = list(range(first, first + shards))
-    about = {"shards": numbers, "format": format, "symbols": symbols, "reasoning": reasoning, "others": others}
-    rows = examples(folder, numbers, action_format, reasoning=reasoning, others=others, seed=first)
+    share = {"reasoning": reasoning, "others": others, "rehearsed": rehearsed}
+    rows = examples(folder, numbers, action_format, **share, seed=first)  # type: ignore[arg-type]
+    about = {"shards": numbers, "format": format, "symbols": symbols, **share}
     _tell(write_examples(rows, out, about))
 
 

@@ -23,7 +23,7 @@ from vlm2vla_sim.language.prompts import (
     subtasks_prompt,
     verify_prompt,
 )
-from vlm2vla_sim.mini import album
+from vlm2vla_sim.mini import album, drawings, questions, reading, tongues
 from vlm2vla_sim.mini.facts import GRIPPER, Facts, Thing, to_cm
 from vlm2vla_sim.mini.questions import VISIBLE, place, spoken
 from vlm2vla_sim.mini.reading import reckon
@@ -40,9 +40,7 @@ RELEASE = {"plate": 4, "towel": 4, "yellow cube": 7, "green cube": 7, "basket": 
 """[cm] height of the TCP that lets go of an object held in the middle, over each thing."""
 LYING = {"carrot": 0.0175, "spoon": 0.0108, "green cube": 0.0145, "yellow cube": 0.0145, "eggplant": 0.0170}
 """[m] height of the centre of mass of each thing that lies on the table, measured on the twin."""
-VERIFIED = 0.8
-"""Share of the pictures after which the verifier is asked."""
-UNDONE = 0.25
+UNDONE = 0.4
 """Share of the verifier's "retry" that is kept: few scenes show a finished subtask, and two pictures cost most."""
 CLEAR = 3
 """[cm] by which the gripper rises after it let go."""
@@ -108,7 +106,7 @@ class Teacher:
             return
         if rng.random() < 0.25:
             yield Lesson("subtasks", subtasks_prompt(instruction), f"1. {grasp}\n2. {put}")
-        putting = source.on == GRIPPER or rng.random() < 0.15
+        putting = source.on == GRIPPER or rng.random() < 0.3
         if source.on == GRIPPER and rng.random() < 0.1:
             putting = False
         subtask = put if putting else grasp
@@ -172,11 +170,13 @@ def examples(
     *,
     reasoning: bool = True,
     others: float = 1.0,
+    rehearsed: float = 0.0,
     seed: int = 0,
 ) -> Iterator[Example]:
     """Rows to train on, from the shards `numbers` of the album in `folder`.
 
-    others: share of the lessons that are kept, other than the verifier's.
+    others: share of the lessons that are kept, other than the verifier's. rehearsed: share of the scenes that also
+    come with questions of the base's own training, so that it forgets less.
     """
     teacher, rng = Teacher(action_format, reasoning=reasoning), np.random.default_rng(seed)
     for number in numbers:
@@ -184,16 +184,36 @@ def examples(
         earlier: dict[str, int] = {}
         for index, facts in enumerate(shard.facts):
             picture = np.asarray(shard.pictures[index])
+            if rng.random() < rehearsed:
+                yield from rehearsal(facts, picture, rng)
             for lesson in teacher.teach(facts, rng):
                 if others < 1 and rng.random() >= others:
                     continue
                 yield Example(lesson.stage, (picture,), lesson.prompt, lesson.answer)
-            asked = reasoning and facts.stage in earlier and rng.random() < VERIFIED
+            asked = reasoning and facts.stage in earlier
             lesson = teacher.verify(facts, rng) if asked else None
             if lesson is not None and (lesson.answer == ADVANCE or rng.random() < UNDONE):
                 before = np.asarray(shard.pictures[earlier[facts.stage]])
                 yield Example(lesson.stage, (before, picture), lesson.prompt, lesson.answer)
             earlier[facts.stage] = index
+
+
+def rehearsal(facts: Facts, picture: np.ndarray, rng: np.random.Generator) -> Iterator[Example]:
+    """Two questions as the base learnt from: about the scene, about a drawing, or with words and sums alone.
+
+    Those that need no picture stand behind the scene's, because every row of training has one.
+    """
+    roll = rng.random()
+    if roll < 0.15:
+        drawing = drawings.draw(rng)
+        picture, asked = drawing.picture(), drawings.ask(drawing, rng, count=2)
+    elif roll < 0.4:
+        kinds = (questions.sums, tongues.ask, reading.ask)
+        asked = kinds[int(rng.integers(len(kinds)))](rng, count=2)
+    else:
+        asked = questions.ask(facts, rng, count=2)
+    for one in asked:  # none where a drawing has too little in it
+        yield Example(one.category, (picture,), one.question, one.answer)
 
 
 def target_is_free(facts: Facts, pair: tuple[Thing, Thing]) -> bool:

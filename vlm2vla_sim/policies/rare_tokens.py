@@ -83,7 +83,8 @@ def read_symbols(folder: str) -> tuple[str, ...]:
     """What `save_symbols` wrote; SettingError when there is nothing to read."""
     if not folder:
         raise SettingError(
-            "The format 'tokens' needs ten symbols, which are kept with an adapter: name its folder (--adapter)."
+            "The format 'tokens' needs ten symbols, which are kept with what was trained: name its folder (--adapter, "
+            "or --model where all weights were trained)."
         )
     path = Path(folder) / FILE
     try:
@@ -91,7 +92,7 @@ def read_symbols(folder: str) -> tuple[str, ...]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingError(
             f"{path} cannot be read ({type(error).__name__}). The format 'tokens' needs it: the ten symbols that the "
-            "adapter was trained with, written by vlm2vla_sim.policies.rare_tokens.save_symbols."
+            "model was trained with, written by vlm2vla_sim.policies.rare_tokens.save_symbols."
         ) from error
     return tuple(map(str, symbols))
 

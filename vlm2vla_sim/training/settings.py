@@ -93,7 +93,7 @@ def changes(before: TrainSettings, after: TrainSettings) -> list[str]:
 
 PRESETS = {
     "paper": {},
-    "small": {"batch": 16, "per_device": 8, "learning_rate": 1.5e-3, "dtype": "float32", "checkpointing": False},
+    "small": {"batch": 16, "per_device": 8, "learning_rate": 1e-3, "dtype": "float32", "checkpointing": False},
 }
 """Name -> what differs from the defaults of `TrainSettings`. "small" is ours, for models of a few million weights."""
 
