@@ -83,16 +83,15 @@ def read_symbols(folder: str) -> tuple[str, ...]:
     """What `save_symbols` wrote; SettingError when there is nothing to read."""
     if not folder:
         raise SettingError(
-            "The format 'tokens' needs ten symbols, which are kept with what was trained: name its folder (--adapter, "
-            "or --model where all weights were trained)."
+            "The format 'tokens' needs ten symbols, which are kept with an adapter: name its folder (--adapter)."
         )
     path = Path(folder) / FILE
     try:
         symbols = json.loads(path.read_text(encoding="utf-8"))["digits_0_to_9"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingError(
-            f"{path} cannot be read ({type(error).__name__}). The format 'tokens' needs it: the ten symbols that the "
-            "model was trained with, written by vlm2vla_sim.policies.rare_tokens.save_symbols."
+            f"{path} cannot be read ({type(error).__name__}). The format 'tokens' needs it: the ten symbols that were "
+            "trained with, kept in the folder of the adapter (--adapter), or of a model that was trained whole (--model)."
         ) from error
     return tuple(map(str, symbols))
 
