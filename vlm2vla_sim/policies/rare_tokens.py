@@ -90,8 +90,8 @@ def read_symbols(folder: str) -> tuple[str, ...]:
         symbols = json.loads(path.read_text(encoding="utf-8"))["digits_0_to_9"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingError(
-            f"{path} cannot be read ({type(error).__name__}). The format 'tokens' needs it: the ten symbols that were "
-            "trained with, kept in the folder of the adapter (--adapter), or of a model that was trained whole (--model)."
+            f"{path} cannot be read ({type(error).__name__}). The format 'tokens' needs it: the ten symbols "
+            "it was trained with, kept in the folder of the adapter (--adapter) or of a whole model (--model)."
         ) from error
     return tuple(map(str, symbols))
 
