@@ -96,8 +96,10 @@ mini: $(VENV)/.vlm
 	$(MINI) album $(MADE)/album
 	$(MINI) album $(MADE)/album --first 900000 --shards 1
 	test -e $(MADE)/base/recipe.json || $(MINI) base $(MADE)/album --out $(MADE)/base
-	test -e $(MADE)/lessons || $(MINI) lessons $(MADE)/album --shards 12 --others 0.5 --rehearsed 0.25 --out $(MADE)/lessons
-	test -e $(MADE)/adapter || $(TRAIN) $(MADE)/lessons --out $(MADE)/adapter
+	test -e $(MADE)/lessons || $(MINI) lessons $(MADE)/album --shards 6 --others 0.5 --rehearsed 0.25 --out $(MADE)/lessons
+	test -e $(MADE)/speaks || $(TRAIN) $(MADE)/lessons --out $(MADE)/speaks
+	test -e $(MADE)/more || $(MINI) lessons $(MADE)/album --first 6 --shards 8 --others 0.3 --rehearsed 0.15 --out $(MADE)/more
+	test -e $(MADE)/adapter || $(TRAIN) $(MADE)/more --adapter $(MADE)/speaks --out $(MADE)/adapter
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

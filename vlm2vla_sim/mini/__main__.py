@@ -67,7 +67,7 @@ def lessons(
         out: Folder for the rows.
         first: Number of the first shard of the album to make rows of.
         shards: How many.
-        others: Share of the lessons that are kept, other than the verifier's.
+        others: Share of the lessons that are kept, other than the verifier's and the hard ones.
         rehearsed: Share of the scenes that come with questions of the base's own training.
         format: How actions are written.
         reasoning: With --no-reasoning, from the instruction straight to the action.

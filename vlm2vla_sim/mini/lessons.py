@@ -63,6 +63,8 @@ class Lesson:
     stage: str
     prompt: str
     answer: str
+    hard: bool = False
+    """Whether it is learnt late, and so never left out: which of two blocks is meant once one of them hangs."""
 
 
 def subtask_lines(source: str, target: str) -> tuple[str, str]:
@@ -111,7 +113,8 @@ class Teacher:
             putting = False
         subtask = put if putting else grasp
         plan, rows = self.decide(facts, source, target, putting=putting)
-        yield Lesson("plan", plan_prompt(subtask, state=state, located=True), plan)
+        hard = putting and source.kind.endswith("cube")
+        yield Lesson("plan", plan_prompt(subtask, state=state, located=True), plan, hard)
         yield Lesson("action", action_prompt(subtask, plan, self._format, state=state), self._write(rows))
 
     def verify(self, facts: Facts, rng: np.random.Generator) -> Lesson | None:
@@ -175,8 +178,8 @@ def examples(
 ) -> Iterator[Example]:
     """Rows to train on, from the shards `numbers` of the album in `folder`.
 
-    others: share of the lessons that are kept, other than the verifier's. rehearsed: share of the scenes that also
-    come with questions of the base's own training, so that it forgets less.
+    others: share of the lessons that are kept, other than the verifier's and the hard ones. rehearsed: share of the
+    scenes that also come with questions of the base's own training, so that it forgets less.
     """
     teacher, rng = Teacher(action_format, reasoning=reasoning), np.random.default_rng(seed)
     for number in numbers:
@@ -187,7 +190,7 @@ def examples(
             if rng.random() < rehearsed:
                 yield from rehearsal(facts, picture, rng)
             for lesson in teacher.teach(facts, rng):
-                if others < 1 and rng.random() >= others:
+                if not lesson.hard and rng.random() >= others:
                     continue
                 yield Example(lesson.stage, (picture,), lesson.prompt, lesson.answer)
             asked = reasoning and facts.stage in earlier
