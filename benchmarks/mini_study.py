@@ -10,6 +10,7 @@ Every arm is trained once, so an interval tells what chance does to the episodes
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ class Arm:
     rate: float = 1.5e-3
     rehearsed: float = 0.0
     """Share of the scenes that come with questions of the base's own training."""
+    made: bool = False
+    """Not trained here: the adapter that `make mini` leaves in the folder of work."""
 
 
 ARMS = {
@@ -47,8 +50,9 @@ ARMS = {
     "full-tokens": Arm(format="tokens", method="full", rate=5e-4),
     "full-language": Arm(method="full", rate=5e-4),
     "rehearsed": Arm(rehearsed=0.25, rate=1e-3),
+    "mini": Arm(made=True),
 }
-"""VLM2VLA, VLM2VLA-AT, VLM2VLA-NR, both kinds of words with every weight trained, and what `make mini` does."""
+"""VLM2VLA, VLM2VLA-AT, VLM2VLA-NR; both kinds of words with every weight trained; with rehearsal; and `make mini`."""
 TABLE = ("spoon_on_towel", "carrot_on_plate", "stack_cube")
 PAINTED = ("spoon_on_towel", "carrot_on_plate", "eggplant_in_basket")
 """A green block that is painted is no green block any more."""
@@ -90,7 +94,7 @@ def main(
     """Make and test one arm; what is there already is not made again.
 
     Args:
-        arm: language, tokens, no-reasoning, full-tokens, full-language, rehearsed; or table.
+        arm: language, tokens, no-reasoning, full-tokens, full-language, rehearsed, mini; or table.
         work: the folder of `make mini`, of which the album and the base are used.
         first: number of the album's first shard to learn from.
         shards: how many.
@@ -111,12 +115,17 @@ def main(
 def train(arm: Arm, work: Path, out: Path, *, first: int, shards: int) -> None:
     """Rows, then an adapter or a model in `out / "model"`."""
     base, rows, model = str(work / "base"), out / "rows", out / "model"
+    if arm.made and not model.exists():
+        shutil.copytree(work / "adapter", model)
+    if model.exists():
+        return
     words = ["--format", arm.format, "--reasoning" if arm.reasoning else "--no-reasoning", "--model", base]
     words += ["--first", str(first), "--shards", str(shards), "--others", "0.5" if arm.reasoning else "1.0"]
     words += ["--rehearsed", str(arm.rehearsed)]
     _once(rows, [*_mini("lessons"), str(work / "album"), "--out", str(rows), *words])
     how = ["--preset", "small", "--method", arm.method, "--learning-rate", str(arm.rate)]
-    _once(model, [*_vlm2vla(), "train", str(rows), "--model", base, *how, "--resume", "--out", str(model)])
+    train_it = ["train", str(rows), "--model", base, *how, "--resume", "--out", str(model)]
+    subprocess.run([*_vlm2vla(), *train_it], check=True)
 
 
 def test(arm: Arm, work: Path, out: Path, *, workers: int) -> None:
