@@ -27,6 +27,14 @@ def test_to_grasp_it_goes_above_turns_along_closes_and_lifts() -> None:
     assert rows == [[0, 0, 0, 45, 1], [6, 9, -5, 0, 1], [0, 0, -6, 0, 1], [0, 0, 0, 0, 0], [0, 0, 6, 0, 0]]
 
 
+def test_no_turn_is_longer_than_half_a_round() -> None:
+    across = dataclasses.replace(CARROT, yaw=90.0)
+    scene = dataclasses.replace(SCENE, things=(across, PLATE), turn=-95.0)
+    plan, rows = TEACHER.decide(scene, across, PLATE, putting=False)
+    assert "turn -90 minus -95 is 5" in plan
+    assert rows[0] == [0, 0, 0, 5, 1]
+
+
 def test_to_put_it_down_it_carries_lowers_and_opens() -> None:
     held = dataclasses.replace(CARROT, on=GRIPPER, position=(0.35, 0.08, 0.08))
     scene = dataclasses.replace(SCENE, things=(held, PLATE), gripper=(0.35, 0.08, 0.09), opening=0.7)

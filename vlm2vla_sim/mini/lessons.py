@@ -150,6 +150,8 @@ class Teacher:
             rows = [[*way, 0, 0], [0, 0, low - travel, 0, 0], [0, 0, 0, 0, 1], [0, 0, CLEAR, 0, 1]]
             return f"{where}; {reckon(above, here)}; {moving}, open the gripper", rows
         turn, now = int(place(goal).rsplit(" ", 1)[1]), whole_turn(facts)
+        if abs(turn - now) > 180:  # the gripper is symmetric, and no row turns further
+            turn -= 180 if turn > now else -180
         # Turned first: an arm that turns while it moves drifts aside (`frames.advance_target`), by up to 3 cm.
         turning = [[0, 0, 0, turn - now, 1]] if turn != now else []
         rows = [*turning, [*way, 0, 1], [0, 0, low - travel, 0, 1], [0, 0, 0, 0, 0], [0, 0, travel - low, 0, 0]]
