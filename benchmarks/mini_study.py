@@ -146,13 +146,17 @@ def test(arm: Arm, work: Path, out: Path, *, workers: int) -> None:
 
 def table(arms: dict[str, Path]) -> Iterator[str]:
     """Lines of Markdown: an arm in each column; success in every condition, then what was retained."""
-    yield " | ".join(["| ", *arms, "|"])
-    yield "|---" * (len(arms) + 1) + "|"
+
+    def line(*cells: str) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    yield line("", *arms)
+    yield line(*["---"] * (len(arms) + 1))
     for name, _ in conditions(ARMS["language"], {}):
-        yield " | ".join([f"| {name}", *(str(solved(out / name)) for out in arms.values()), "|"])
+        yield line(name, *(str(solved(out / name)) for out in arms.values()))
     found = {name: _retention(out) for name, out in arms.items()}
     for category in next(iter(found.values()), {}):
-        yield " | ".join([f"| {category}", *(found[name].get(category, "-") for name in arms), "|"])
+        yield line(category, *(found[name].get(category, "-") for name in arms))
 
 
 def solved(run: Path) -> Rate:
