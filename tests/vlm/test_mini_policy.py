@@ -10,11 +10,13 @@ from vlm_lane import make_adapter, need_vlm
 
 need_vlm()
 
+import torch  # noqa: E402
+
 from vlm2vla_sim.errors import SettingError  # noqa: E402 - what is below needs the extra
 from vlm2vla_sim.mini.album import HELD_OUT  # noqa: E402
 from vlm2vla_sim.mini.model import MiniSize, make_model, make_processor, make_tokenizer  # noqa: E402
 from vlm2vla_sim.mini.vocabulary import texts  # noqa: E402
-from vlm2vla_sim.policies.hf_model import HfSettings, load_model  # noqa: E402
+from vlm2vla_sim.policies.hf_model import HfModel, HfSettings, load_model  # noqa: E402
 from vlm2vla_sim.policies.mini import WEIGHTS, MiniOptions  # noqa: E402
 from vlm2vla_sim.results import RunSummary  # noqa: E402
 from vlm2vla_sim.run_folder import RunSettings  # noqa: E402
@@ -39,6 +41,19 @@ def test_it_is_small_and_says_what_it_was_made_of():
     while record:
         assert max(record["data"]["about"]["shards"]) < HELD_OUT
         record = record["went_on_from"]
+
+
+def test_it_asks_for_one_thread_and_gets_it():
+    assert MiniOptions().threads == 1
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        HfModel(HfSettings(str(WEIGHTS / "base"), dtype="float32", threads=MiniOptions().threads))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(SettingError, match="threads is -1"):
+        HfSettings("m", threads=-1)
 
 
 def test_it_solves_tasks_from_pixels_and_says_the_same_again(tmp_path):

@@ -58,6 +58,8 @@ class HfSettings:
     """False uses plain `generate` also for the families that have a faster way."""
     max_batch: int = 16
     """Questions that are answered together at most."""
+    threads: int = 0
+    """Threads of torch's on the CPU, in the whole process; 0 leaves them as they are."""
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -68,6 +70,8 @@ class HfSettings:
             raise unknown_name("dtype", self.dtype, ("auto", "bfloat16", "float16", "float32"))
         if self.max_batch < 1:
             raise SettingError(f"max_batch is {self.max_batch}; expected 1 or more.")
+        if self.threads < 0:
+            raise SettingError(f"threads is {self.threads}; expected 0 (as many as torch takes) or more.")
 
 
 class HfModel:
@@ -76,6 +80,8 @@ class HfModel:
     def __init__(self, settings: HfSettings) -> None:
         """Load it; SettingError when that cannot be done, or when the adapter changes nothing."""
         self.settings = settings
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
         self.processor = load_processor(settings.model)
         loaded = load_weights(settings)
         self.model: Any = loaded.to(_default_device()) if not settings.device_map else loaded

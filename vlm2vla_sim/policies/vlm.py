@@ -57,6 +57,8 @@ class VlmOptions:
     device_map: str = ""
     quantization: str = ""
     compile: bool = False
+    threads: int = 0
+    """Threads of torch's on the CPU; 0 for as many as it takes by itself."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -127,6 +129,7 @@ def _make_model(options: VlmOptions) -> TextModel:
             device_map=options.device_map,
             quantization=options.quantization,
             compile=options.compile,
+            threads=options.threads,
         )
     )
 
