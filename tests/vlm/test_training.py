@@ -315,6 +315,25 @@ def test_a_stopped_training_goes_on_only_when_asked_and_only_with_its_own_settin
     assert COMPLETE == "complete"
 
 
+def test_a_full_fine_tuning_that_was_stopped_goes_on_from_what_it_had_learnt(tiny_folder, rows, tmp_path):
+    settings = tiny(tiny_folder, method="full", epochs=2, save_every=1)
+    steps: list[str] = []
+
+    def stop(line: str) -> None:
+        steps.extend([line] if line.startswith("step") else [])
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lora.train(settings, rows, tmp_path / "stopped", tell=stop)
+    assert lora.last_complete(tmp_path / "stopped.work") is not None
+    whole = lora.train(settings, rows, tmp_path / "whole")
+    stopped = lora.train(settings, rows, tmp_path / "stopped", resume=True)
+    assert stopped.resumed
+    assert stopped.resumed[-1] > 0
+    assert stopped.final_loss == pytest.approx(whole.final_loss, abs=1e-3)
+
+
 # The command.
 
 

@@ -90,8 +90,8 @@ def train(
     rows, skipped = open_rows(data, processor, max_tokens=settings.max_tokens, cache=work / "cache")
     if main:
         tell(f"{len(rows)} rows" + "".join(f"; left out, {why}: {count}" for why, count in skipped.items()))
-    trainer, base = _make_trainer(settings, processor, rows, work, processes)
     start = last_complete(work) if resume else None
+    trainer, base = _make_trainer(settings, processor, rows, work, processes, start=start)
     progress = Progress(work, main=main)
     progress.began(0 if start is None else int(start.name.rpartition("-")[2]))
     trainer.add_callback(progress.callback(tell))
@@ -145,7 +145,7 @@ def _open_work(work: Path, settings: TrainSettings, data: Path, *, resume: bool)
 
 
 def _make_trainer(
-    settings: TrainSettings, processor: Any, rows: Any, work: Path, processes: int
+    settings: TrainSettings, processor: Any, rows: Any, work: Path, processes: int, *, start: Path | None = None
 ) -> tuple[Any, dict[str, object]]:
     dtype = "float32" if settings.method == "full" else settings.dtype
     model = load_weights(HfSettings(settings.model, dtype=dtype))
@@ -154,6 +154,10 @@ def _make_trainer(
         "commit": getattr(model.config, "_commit_hash", None),
         "fingerprint": fingerprint(model),
     }
+    if start is not None and settings.method == "full":
+        # The trainer would read the checkpoint under the names of the model in memory, find none of them, and go on
+        # from the base with a warning: Gemma 3 is saved under other names.
+        model = load_weights(HfSettings(str(start), dtype=dtype))
     model.config.use_cache = False
     peft = None
     if settings.adapter:
