@@ -3,7 +3,8 @@
     python benchmarks/mini_study.py language     # one arm, from the folder of `make mini`
     python benchmarks/mini_study.py table        # all that are done
 
-Every arm starts from the same base and sees the same scenes in the same order; how they differ stands in ARMS alone.
+Every arm starts from the same base and sees the scenes of the same shards; how they differ stands in ARMS, steps follow
+from the rows. Rates were not tuned arm by arm, so a difference is one between trainings, not yet between methods.
 Every arm is trained once, so an interval tells what chance does to the episodes, not what it does to the training.
 """
 
