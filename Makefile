@@ -16,9 +16,11 @@
 # PYTHON     the interpreter .venv is made with
 # TORCH      what to install before a package that depends on torch: the plain index's build brings CUDA, this one does not
 #            when a CPU wheel of it is found; set TORCH=torch for the newest
+# PROCESSES  how many share the work of `make mini`, one core each: 1, 2 or 4
 # CONSTRAINTS  versions the published numbers were made with; CONSTRAINTS=/dev/null takes the newest
 
 PYTHON ?= python3
+PROCESSES ?= 2
 TORCH ?= torch==2.13.0
 CONSTRAINTS ?= constraints.txt
 VENV := .venv
@@ -30,7 +32,8 @@ PEERS := $(VENV)/peers
 MADE := build/mini
 ONE_THREAD := OMP_NUM_THREADS=1
 MINI := $(ONE_THREAD) $(BIN)/python -m vlm2vla_sim.mini
-TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small --resume
+BASE := $(ONE_THREAD) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m vlm2vla_sim.mini base
+TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small --launch cpu --processes $(PROCESSES) --resume
 PACKAGE := vlm2vla_sim tests benchmarks
 REMOTE_TESTS := tests/remote $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
 	tests/test_serving_session.py
@@ -91,11 +94,11 @@ $(VENV)/.simpler: $(VENV)/.torch $(VENV)/.dev
 demo: $(VENV)/.speak
 	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1
 
-# One thread each: two take longer on a machine with other work. A step that was stopped goes on where it was.
+# Processes of one thread each: two threads take longer than one. A step that was stopped goes on where it was.
 mini: $(VENV)/.vlm
-	$(MINI) album $(MADE)/album
+	$(MINI) album $(MADE)/album --processes $(PROCESSES)
 	$(MINI) album $(MADE)/album --first 900000 --shards 1
-	test -e $(MADE)/base/recipe.json || $(MINI) base $(MADE)/album --out $(MADE)/base
+	test -e $(MADE)/base/recipe.json || $(BASE) $(MADE)/album --out $(MADE)/base
 	test -e $(MADE)/lessons || $(MINI) lessons $(MADE)/album --shards 6 --others 0.5 --rehearsed 0.25 --out $(MADE)/lessons
 	test -e $(MADE)/speaks || $(TRAIN) $(MADE)/lessons --out $(MADE)/speaks
 	test -e $(MADE)/more || $(MINI) lessons $(MADE)/album --first 6 --shards 8 --others 0.3 --rehearsed 0.15 --out $(MADE)/more

@@ -33,7 +33,7 @@ STRANGERS = LAYERS[2]
 """Siblings that must not know each other."""
 FOR_ALL = ("numpy", "gymnasium")
 MODELS = ("policies.hf_decode", "policies.hf_grammar", "policies.hf_model", "policies.hf_prompt", "policies.hf_random")
-MINI = ("mini.checkpoint", "mini.dense", "mini.material", "mini.model", "mini.packing", "mini.pretrain")
+MINI = ("mini.checkpoint", "mini.crew", "mini.dense", "mini.material", "mini.model", "mini.packing", "mini.pretrain")
 PICTURES = ("envs.bridge", "envs.mujoco", "envs.simpler", "caption", "live", "video")
 HEAVY = {
     "mujoco": ("envs.mujoco", "envs.bridge.servo_twin", "mini.world"),

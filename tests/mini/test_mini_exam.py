@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("album")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(album, "SHARD", 12)
-        album.fill(made, first=album.HELD_OUT, count=1)
+        album.fill(made, [album.HELD_OUT])
     return made
 
 

@@ -94,7 +94,7 @@ def test_a_text_that_needs_no_picture_scores_the_same_on_a_page_of_its_own(proce
 
 def test_a_few_updates_bring_the_loss_down_and_leave_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(album, "SHARD", 12)
-    album.fill(tmp_path / "album", first=0, count=2)
+    album.fill(tmp_path / "album", [0, 1])
     assert list(album.numbers(tmp_path / "album")) == [0, 1]
     lines: list[str] = []
     recipe = Recipe(looks=4, updates=12, settles=3, pages=2, pictures=4, questions=3, warmup=2)
@@ -111,7 +111,7 @@ def test_a_stopped_run_goes_on_with_every_weight_and_moment_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(album, "SHARD", 12)
-    album.fill(tmp_path / "album", first=0, count=1)
+    album.fill(tmp_path / "album", [0])
     recipe = Recipe(looks=5, updates=2, settles=2, pages=2, pictures=4, questions=2, warmup=2, keep_every=4)
 
     def train(tell: Callable[[str], None]) -> None:

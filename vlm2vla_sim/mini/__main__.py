@@ -9,6 +9,9 @@ questions  write held-out questions, for `vlm2vla vqa`
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -17,21 +20,27 @@ import tyro
 Folder = Annotated[Path, tyro.conf.Positional]
 
 
-def album(folder: Folder, *, first: int = 0, shards: int = 58) -> None:
+def album(folder: Folder, *, first: int = 0, shards: int = 58, processes: int = 1) -> None:
     """Draw the shards FIRST .. FIRST + SHARDS - 1 of 1,000 scenes each; those that are there stay.
 
     Args:
         folder: The album.
         first: Number of the first shard; those from 900,000 on are for testing.
         shards: How many.
+        processes: That draw side by side.
     """
     from vlm2vla_sim.mini.album import fill
 
-    fill(folder, first=first, count=shards)
+    numbers = range(first, first + shards)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for part in [pool.submit(fill, folder, numbers[k::processes]) for k in range(processes)]:
+            part.result()
 
 
 def base(folder: Folder, *, out: Path, looks: int | None = None, updates: int | None = None) -> None:
     """Train the base model on an album; a run that was stopped goes on.
+
+    Several processes share the work when `torchrun --standalone --nproc-per-node 2 -m` starts them.
 
     Args:
         folder: The album.
@@ -45,7 +54,8 @@ def base(folder: Folder, *, out: Path, looks: int | None = None, updates: int | 
     from vlm2vla_sim.mini.vocabulary import texts
 
     given = {name: value for name, value in (("looks", looks), ("updates", updates)) if value is not None}
-    pretrain(folder, out, texts=list(texts()), recipe=Recipe(**given), size=MiniSize())
+    report = partial(print, flush=True)
+    pretrain(folder, out, texts=list(texts()), recipe=Recipe(**given), size=MiniSize(), report=report)
 
 
 def lessons(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +41,11 @@ class Shard:
     facts: tuple[Facts, ...]
 
 
-def fill(folder: Path, *, first: int, count: int) -> None:
-    """Draw the shards `first` .. `first + count - 1` that are not there yet."""
+def fill(folder: Path, numbers: Iterable[int]) -> None:
+    """Draw those of the shards that are not there yet."""
     worlds = open_worlds()
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(first, first + count):
+    for number in numbers:
         if (folder / f"{number:06d}.jsonl").exists():
             continue
         rng = np.random.default_rng([number, 20260])

@@ -11,10 +11,13 @@ import numpy as np
 import torch
 
 from vlm2vla_sim.mini import album, drawings, questions, reading, tongues
+from vlm2vla_sim.mini.crew import Crew
 from vlm2vla_sim.mini.dense import Targets, dense_targets
 from vlm2vla_sim.mini.facts import Facts
 from vlm2vla_sim.mini.packing import Batch, Packer, Turn
 from vlm2vla_sim.mini.recipe import Recipe
+
+ALONE = Crew()
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,24 +35,37 @@ class View:
 class Material:
     """Pictures without end, in a random order, and what is to be learnt from them."""
 
-    def __init__(self, folder: Path, recipe: Recipe, packer: Packer, *, sides: tuple[int, ...]) -> None:
-        """folder: the album; sides: into how many cells a side the pictures are cut for the dense losses."""
-        self._folder, self._recipe, self._packer, self._sides = folder, recipe, packer, sides
-        self._rng = np.random.default_rng(recipe.seed)
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        packer: Packer,
+        *,
+        sides: tuple[int, ...],
+        crew: Crew = ALONE,
+        begin: int = 0,
+    ) -> None:
+        """Other material for another `begin`, the update to begin with, and for every process of `crew`.
+
+        folder: the album; recipe: what this process does; sides: cells a side that the dense losses cut pictures into.
+        """
+        self._folder, self._recipe, self._packer, self._sides, self._crew = folder, recipe, packer, sides, crew
+        self._order = np.random.default_rng((recipe.seed, begin))
+        self._rng = np.random.default_rng((recipe.seed, begin, 1 + crew.number))
         self.shards: set[int] = set()
         """Numbers of the album's shards that were read."""
 
     def scenes(self) -> Iterator[list[View]]:
-        """Batches from the album. Shards that come to it while it is read are taken up."""
-        size = self._recipe.pictures
+        """Batches from the album, each process others. Shards that come to it while it is read are taken up."""
+        size, crew = self._recipe.pictures, self._crew
         while True:
             numbers = [number for number in album.numbers(self._folder) if number < album.HELD_OUT]
-            chosen = self._rng.permutation(numbers)[:8]
+            chosen = self._order.permutation(numbers)[:8]
             shards = [album.read(self._folder, int(number)) for number in chosen]
             self.shards.update(int(number) for number in chosen)
             places = [(shard, index) for shard in shards for index in range(len(shard.facts))]
-            order = self._rng.permutation(len(places))
-            for begin in range(0, len(order) - size + 1, size):
+            order = self._order.permutation(len(places))
+            for begin in range(crew.number * size, len(order) - size + 1, crew.size * size):
                 yield [_scene(*places[k]) for k in order[begin : begin + size]]
 
     def with_drawings(self, views: list[View]) -> list[View]:
@@ -102,9 +118,11 @@ def _drawing(rng: np.random.Generator) -> View:
 
 def augment(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """(B, 3, H, W) in -1..1 from (B, H, W, 3) uint8, with other light, colour balance and noise."""
-    pixels = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-    count = len(pixels)
-    gain = torch.from_numpy(rng.uniform(0.85, 1.15, (count, 1, 1, 1)) * rng.uniform(0.94, 1.06, (count, 3, 1, 1)))
-    shift = torch.from_numpy(rng.uniform(-0.12, 0.12, (count, 1, 1, 1)))
-    pixels = pixels * gain.float() + shift.float()
-    return pixels.add_(torch.randn_like(pixels), alpha=0.02).clamp_(-1.0, 1.0)
+    count = len(pictures)
+    gain = torch.from_numpy(
+        rng.uniform(0.85, 1.15, (count, 1, 1, 1)) * rng.uniform(0.94, 1.06, (count, 1, 1, 3))
+    ).float()
+    shift = torch.from_numpy(rng.uniform(-0.12, 0.12, (count, 1, 1, 1))).float()
+    noise = rng.standard_normal(pictures.shape, dtype=np.float32)
+    pixels = pictures.float().mul_(gain / 127.5).add_(shift - gain)
+    return pixels.add_(torch.from_numpy(noise), alpha=0.02).clamp_(-1.0, 1.0).permute(0, 3, 1, 2)

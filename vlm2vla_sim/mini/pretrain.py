@@ -19,6 +19,7 @@ from torch.nn import functional
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.mini.album import SIDE
 from vlm2vla_sim.mini.checkpoint import UNFINISHED, Progress, keep, resume
+from vlm2vla_sim.mini.crew import Crew
 from vlm2vla_sim.mini.dense import DenseHeads
 from vlm2vla_sim.mini.material import Material, View
 from vlm2vla_sim.mini.model import PATCH, MiniSize, make_model, make_processor, make_tokenizer
@@ -47,44 +48,56 @@ def answers(model: Any, image: Any, batch: Batch) -> torch.Tensor:
     return model.lm_head(hidden[batch.rows[:, 0], batch.rows[:, 1]])
 
 
-def pretrain(folder: Path, out: Path, *, texts: list[str], recipe: Recipe, size: MiniSize, report: Any = print) -> None:
-    """Train on the album in `folder` and write the model to `out`; a run that was stopped goes on.
+def pretrain(folder: Path, out: Path, *, texts: list[str], recipe: Recipe, size: MiniSize, report: Any = print) -> Any:
+    """Train on the album in `folder`, write the model to `out` and return it; a run that was stopped goes on.
 
-    RunFolderError when `out` holds a finished model already.
+    Under `torchrun` all its processes train it together (`mini.crew`). RunFolderError when `out` holds a finished model
+    already; SettingError when the processes cannot share the batches evenly.
     """
     if (out / RECIPE).exists():
         raise RunFolderError(f"{out} holds a finished base already; choose another folder.")
+    crew, started = Crew.join(), time.process_time()
+    own = recipe.shared_by(crew.size)
     processor = make_processor(make_tokenizer(texts), size)
     model = make_model(processor.tokenizer, size, seed=recipe.seed)
     heads = torch.nn.ModuleList([DenseHeads(size.vision_hidden), DenseHeads(size.hidden)])
     optimizers = _optimizers(model, heads, recipe)
-    material = Material(folder, recipe, Packer(processor), sides=(SIDE // PATCH, math.isqrt(size.image_tokens)))
-    modules, started = torch.nn.ModuleDict({"model": model, "heads": heads}), time.process_time()
+    modules = torch.nn.ModuleDict({"model": model, "heads": heads})
     out.mkdir(parents=True, exist_ok=True)
     done = resume(out, modules, optimizers)
+    sides = (SIDE // PATCH, math.isqrt(size.image_tokens))
+    material = Material(folder, own, Packer(processor), sides=sides, crew=crew, begin=done.updates)
     material.shards.update(done.shards)
 
     def spent() -> float:
-        return done.cpu_seconds + time.process_time() - started
+        return done.cpu_seconds + crew.total(time.process_time() - started)
 
     for update, views in zip(range(done.updates, recipe.total), material.scenes(), strict=False):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = recipe.rate_at(update)
-        said, dense = _losses(modules, material, views, recipe, update)
+        said, dense = _losses(modules, material, views, own, update)
         (torch.nan_to_num(said) + (recipe.dense if recipe.speaks(update) else 1.0) * dense).backward()
+        crew.average(modules.parameters())
         torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if update % 20 == 0 or update in (recipe.looks, recipe.total - 1):
-            report(f"{update} answers {said.item():.3f} dense {dense.item():.3f} CPU-s {spent():.0f}")
+            told = f"{update} answers {said.item():.3f} dense {dense.item():.3f} CPU-s {spent():.0f}"
+            if crew.leads:
+                report(told)
         if (update + 1) % recipe.keep_every == 0:
-            keep(out, Progress(update + 1, spent(), sorted(material.shards)), modules, optimizers)
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
-    made_of = {**dataclasses.asdict(recipe), **dataclasses.asdict(size), "shards": sorted(material.shards)}
-    (out / RECIPE).write_text(json.dumps({**made_of, "cpu_seconds": round(spent())}))
-    (out / UNFINISHED).unlink(missing_ok=True)
+            progress = Progress(update + 1, spent(), sorted(material.shards))
+            if crew.leads:
+                keep(out, progress, modules, optimizers)
+    cpu_seconds = round(spent())
+    if crew.leads:
+        model.save_pretrained(out)
+        processor.save_pretrained(out)
+        made_of = {**dataclasses.asdict(recipe), **dataclasses.asdict(size), "shards": sorted(material.shards)}
+        (out / RECIPE).write_text(json.dumps({**made_of, "processes": crew.size, "cpu_seconds": cpu_seconds}))
+        (out / UNFINISHED).unlink(missing_ok=True)
+    return model
 
 
 def _losses(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from vlm2vla_sim.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,14 @@ class Recipe:
     def total(self) -> int:
         """Updates of all three parts."""
         return self.looks + self.updates + self.settles
+
+    def shared_by(self, processes: int) -> Recipe:
+        """What each of several processes does of it; SettingError where a batch cannot be shared out evenly."""
+        batches = {"pictures": self.pictures, "settled_pictures": self.settled_pictures, "pages": self.pages}
+        odd = [f"{name} ({count})" for name, count in batches.items() if count % processes]
+        if odd:
+            raise SettingError(f"{processes} processes cannot share {', '.join(odd)} evenly; start 1, 2 or 4.")
+        return replace(self, **{name: count // processes for name, count in batches.items()})
 
     def speaks(self, update: int) -> bool:
         """Whether it is past looking; updates are counted from the first look."""
