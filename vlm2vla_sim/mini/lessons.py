@@ -125,11 +125,11 @@ class Teacher:
         source, target = pair
         grasp, put = subtask_lines(spoken(source), spoken(target))
         state = state_line(facts)
-        if rng.random() < 0.5:
-            done = source.on == GRIPPER
-            return Lesson("verify", verify_prompt(grasp, put, state=state), ADVANCE if done else RETRY)
-        done = source.on == target.kind
-        return Lesson("verify", verify_prompt(put, "", state=state), ADVANCE if done else RETRY)
+        lies_there = source.on == target.kind
+        if rng.random() < (0.8 if lies_there else 0.5):
+            return Lesson("verify", verify_prompt(put, "", state=state), ADVANCE if lies_there else RETRY)
+        held = source.on == GRIPPER
+        return Lesson("verify", verify_prompt(grasp, put, state=state), ADVANCE if held else RETRY)
 
     def decide(self, facts: Facts, source: Thing, target: Thing, *, putting: bool) -> tuple[str, list[list[int]]]:
         """The plan, and the rows dx, dy, dz [cm], turn [degrees], gripper 0 or 1."""
