@@ -1,17 +1,21 @@
-"""Scenes in which something is held look like those after a grasp in which physics had its say."""
+"""Scenes in which something is held or stacked are such as physics leaves."""
+
+# MuJoCo's bindings are compiled and bring no stubs.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 
 from vlm2vla_sim import frames
 from vlm2vla_sim.envs import motion, tasks
 from vlm2vla_sim.language.formats import get_format
-from vlm2vla_sim.mini.arranging import HANGING, HELD_OPENING, heading
+from vlm2vla_sim.mini.arranging import BESIDE_BLOCK, HANGING, HELD_OPENING, heading
 from vlm2vla_sim.mini.facts import TABLE, Facts, Thing
-from vlm2vla_sim.mini.lessons import Teacher
+from vlm2vla_sim.mini.lessons import LYING, Teacher
 from vlm2vla_sim.mini.names import words
 
 
@@ -45,4 +49,20 @@ def test_a_grasped_thing_hangs_and_opens_the_gripper_as_arranged(name: str) -> N
     assert status.robot.gripper == pytest.approx(HELD_OPENING[words(status.scene.source.name)], abs=0.1)
     hanging = status.scene.source.pose.position[2] - status.robot.tcp.position[2]
     assert HANGING[0] - 0.004 < hanging < HANGING[1] + 0.004
+    env.close()
+
+
+@pytest.mark.parametrize("turned", [0.0, np.pi / 4])
+def test_a_block_put_down_as_far_beside_the_middle_as_arranged_stays_up(turned: float) -> None:
+    task = tasks.get_task("stack_cube")
+    env = gym.make(task.env_id, image_size=None).unwrapped
+    env.reset(seed=0, options={"episode_id": 0})
+    model, data = env._backend._model, env._backend._data  # type: ignore[attr-defined]
+    green, yellow = (int(model.joint(name).qposadr[0]) for name in ("green_cube", "yellow_cube"))
+    height = data.qpos[yellow + 2]
+    data.qpos[yellow + 3 : yellow + 7] = [np.cos(turned / 2), 0, 0, np.sin(turned / 2)]
+    data.qpos[green : green + 7] = data.qpos[yellow : yellow + 7]
+    data.qpos[green : green + 3] += [BESIDE_BLOCK[1], BESIDE_BLOCK[1], 2 * LYING["green cube"]]
+    mujoco.mj_step(model, data, nstep=round(1.0 / model.opt.timestep))
+    assert data.qpos[green + 2] - height == pytest.approx(2 * LYING["green cube"], abs=0.002)
     env.close()

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from vlm2vla_sim.language.formats import get_format
+from vlm2vla_sim.language.prompts import ADVANCE, RETRY
 from vlm2vla_sim.mini.facts import GRIPPER, TABLE, Facts, Thing, to_cm, to_degrees
 from vlm2vla_sim.mini.lessons import Teacher, state_line
 
@@ -76,3 +77,15 @@ def test_rounding_is_away_from_zero_and_turns_have_a_period() -> None:
     assert [to_cm(value) for value in (0.045, -0.045, 0.044, -0.0449)] == [5, -5, 4, -4]
     assert [to_degrees(angle) for angle in (89, 97, 98, -82, -83)] == [90, 90, -75, -75, 90]
     assert [to_degrees(angle, period=90) for angle in (45, 52, 53, -38)] == [45, 45, -30, 45]
+
+
+def test_the_verifier_is_mostly_asked_about_what_lies_where_it_belongs() -> None:
+    asked = {}
+    for name, carrot in (("there", dataclasses.replace(CARROT, on="plate")), ("not there", CARROT)):
+        scene, rng = dataclasses.replace(SCENE, things=(carrot, PLATE)), np.random.default_rng(0)
+        lessons = [TEACHER.verify(scene, rng) for _ in range(200)]
+        asked[name] = [one.answer for one in lessons if one is not None and "to do this: Put the carrot" in one.prompt]
+    assert set(asked["there"]) == {ADVANCE}
+    assert set(asked["not there"]) == {RETRY}
+    assert 140 < len(asked["there"]) < 180
+    assert 80 < len(asked["not there"]) < 120
