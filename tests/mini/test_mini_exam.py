@@ -9,7 +9,7 @@ import pytest
 
 from vlm2vla_sim.analysis.questions import open_questions
 from vlm2vla_sim.data.example_folder import write_examples
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.mini import album
 from vlm2vla_sim.mini.exam import write_exam
@@ -77,3 +77,9 @@ def test_rehearsed_questions_are_the_bases_own_and_each_has_a_picture(folder: Pa
     assert any(kind.startswith("drawn") for kind in kinds)
     assert kinds & {"sum", "repeat", "meaning", "language"}, "some need no picture"
     assert all(len(row.images) == 1 and row.prompt and row.completion for row in asked)
+
+
+def test_an_album_that_the_disk_has_no_room_for_is_not_begun(tmp_path: Path) -> None:
+    album.check_room(tmp_path, [1])
+    with pytest.raises(RunFolderError, match=r"100000 shards take 154\d\d\.\d GB .* make room, or draw fewer"):
+        album.check_room(tmp_path, range(100_000))

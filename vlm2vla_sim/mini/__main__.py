@@ -29,9 +29,10 @@ def album(folder: Folder, *, first: int = 0, shards: int = 58, processes: int = 
         shards: How many.
         processes: That draw side by side.
     """
-    from vlm2vla_sim.mini.album import fill
+    from vlm2vla_sim.mini.album import check_room, fill
 
     numbers = range(first, first + shards)
+    check_room(folder, numbers)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for part in [pool.submit(fill, folder, numbers[k::processes]) for k in range(processes)]:
             part.result()

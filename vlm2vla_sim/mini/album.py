@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.mini.facts import Facts, Thing
 from vlm2vla_sim.mini.names import CLASSES
 from vlm2vla_sim.mini.world import View, open_worlds
@@ -39,6 +41,19 @@ class Shard:
     seen: np.ndarray
     """(N, GRID, GRID) uint8: index into `world.CLASSES`."""
     facts: tuple[Facts, ...]
+
+
+def check_room(folder: Path, numbers: Iterable[int]) -> None:
+    """RunFolderError where the disk has no room for those of the shards that are not there yet."""
+    missing = [number for number in numbers if not (folder / f"{number:06d}.jsonl").exists()]
+    needed = len(missing) * SHARD * (3 * SIDE**2 + GRID**2 + 1000)
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise RunFolderError(
+            f"{len(missing)} shards take {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; "
+            "make room, or draw fewer (--shards)."
+        )
 
 
 def fill(folder: Path, numbers: Iterable[int]) -> None:
