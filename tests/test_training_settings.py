@@ -10,7 +10,7 @@ import pytest
 
 from vlm2vla_sim.commands.train import words_for
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.training.launch import CONFIGS, config_path, launch_command
+from vlm2vla_sim.training.launch import CONFIGS, CPU, config_path, launch_command
 from vlm2vla_sim.training.settings import PRESETS, TrainSettings, changes, preset
 
 
@@ -51,6 +51,13 @@ def test_every_launch_file_comes_with_the_package_and_is_named_in_its_command(na
     assert (
         command[-8:] == ["vlm2vla_sim.cli", "train", "rows", "--model", "m", "--out", "out", "--preset", "paper"][-8:]
     )
+
+
+def test_on_cpus_torch_starts_the_processes():
+    command = launch_command(CPU, 2, ["train", "rows"])
+    assert command[1:3] == ["-m", "torch.distributed.run"]
+    assert command[command.index("--nproc-per-node") + 1] == "2"
+    assert command[-4:] == ["-m", "vlm2vla_sim.cli", "train", "rows"]
 
 
 def test_no_processes_and_unknown_files_are_refused():

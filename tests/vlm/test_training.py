@@ -22,6 +22,7 @@ import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoModelForImageTextToText  # noqa: E402
 
+from vlm2vla_sim.cli import main  # noqa: E402
 from vlm2vla_sim.commands import train as command  # noqa: E402
 from vlm2vla_sim.data.example_folder import PICTURES, ROWS, read_examples, write_examples  # noqa: E402
 from vlm2vla_sim.data.examples import ExampleMaker, ExampleSettings, to_chat  # noqa: E402
@@ -162,6 +163,23 @@ def test_an_adapter_goes_on_learning_from_where_it_was(tiny_folder, rows, tmp_pa
         lora.train(tiny(tiny_folder, adapter=str(rows)), rows, tmp_path / "third")
     with pytest.raises(SettingError, match="goes on learning as an adapter"):
         tiny(tiny_folder, adapter=str(first), method="full")
+
+
+def test_two_processes_learn_together_what_one_learns_alone(tiny_folder, rows, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    lora.train(tiny(tiny_folder), rows, tmp_path / "alone")
+    words = ["train", str(rows), "--model", str(tiny_folder), "--preset", "small", "--batch", "8", "--per-device", "4"]
+    together = ["--learning-rate", "2e-3", "--launch", "cpu", "--processes", "2", "--json"]
+    assert main([*words, *together, "--out", str(tmp_path / "together")]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told["processes"] == 2
+    assert told["rows"] == 34
+    one, two = (
+        [json.loads(line)["loss"] for line in (tmp_path / name / "losses.jsonl").read_text().splitlines()]
+        for name in ("alone", "together")
+    )
+    assert len(two) == len(one) == 5
+    assert two[:4] == pytest.approx(one[:4], abs=2e-3), "all but the last, whose two rows are made up to a batch"
 
 
 def test_full_fine_tuning_leaves_a_model_whose_every_weight_moved(tiny_folder, rows, tmp_path):

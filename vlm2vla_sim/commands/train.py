@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from json import loads
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.policies.rare_tokens import symbols_of
 from vlm2vla_sim.training.launch import in_many_processes, launch
+from vlm2vla_sim.training.record import RECORD
 from vlm2vla_sim.training.settings import TrainSettings, preset
 
 
@@ -79,7 +81,7 @@ def train(
         estimate: Only say what memory it would need.
         resume: Go on with a training that was stopped.
         force: Start although the memory will not do.
-        launch_with: Train in several processes through accelerate: ddp, deepspeed, fsdp, cpu.
+        launch_with: Train in several processes: ddp, deepspeed or fsdp through accelerate, or cpu.
         processes: How many, on this machine.
         json: Print JSON.
     """
@@ -101,17 +103,22 @@ def train(
     if launch_with:
         words = words_for(rows, out, preset_name, model, given=given)
         launch(launch_with, processes, [*words, *(["--resume"] if resume else []), *(["--force"] if force else [])])
-        return Answer(f"Trained: {out}", {"out": str(out)}, json)
+        return _trained(out, as_json=json)
     from vlm2vla_sim.training.lora import train as train_model
 
-    done = train_model(settings, rows, out, resume=resume, force=force, tell=_quiet if json else _to_stderr)
-    left_out = "".join(f"\nLeft out, {why}: {count}" for why, count in done.skipped.items())
-    text = (
-        f"Trained {done.steps} steps on {done.rows} rows; loss {done.final_loss:.4f} nats per token.{left_out}\n"
-        f"{done.folder}"
-    )
-    values = {"out": str(done.folder), "steps": done.steps, "rows": done.rows, "final_loss": done.final_loss}
-    return Answer(text, {**values, "skipped": done.skipped, "resumed": list(done.resumed)}, json)
+    train_model(settings, rows, out, resume=resume, force=force, tell=_quiet if json else _to_stderr)
+    return _trained(out, as_json=json)
+
+
+def _trained(out: Path, *, as_json: bool) -> Answer:
+    """What the record beside the result says of the training."""
+    record = loads((out / RECORD).read_text(encoding="utf-8"))
+    rows, skipped, result = record["data"]["rows"], record["data"]["skipped"], record["result"]
+    left_out = "".join(f"\nLeft out, {why}: {count}" for why, count in skipped.items())
+    loss = f"loss {result['final_loss']:.4f} nats per token"
+    text = f"Trained {result['steps']} steps on {rows} rows; {loss}.{left_out}\n{out}"
+    told = {name: result[name] for name in ("steps", "final_loss", "resumed", "processes")}
+    return Answer(text, {"out": str(out), "rows": rows, "skipped": skipped, **told}, as_json)
 
 
 def read_labelled(path: Path) -> Iterator[Labelled]:

@@ -1,7 +1,8 @@
 """Several processes for one training: accelerate's launcher with the configurations that come with this package.
 
 Written by hand, such a file is where most multi-GPU trainings go wrong. These are read by `accelerate launch` itself,
-so that a cluster's own script can use them as well: `config_path("fsdp")`.
+so that a cluster's own script can use them as well: `config_path("fsdp")`. On CPUs torch's own launcher starts the
+processes: accelerate's starts one there, however many it is asked for, unless MPI is installed.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ CONFIGS = {
     "ddp": "ddp.yaml",
     "deepspeed": "deepspeed_zero2.yaml",
     "fsdp": "fsdp.yaml",
-    "cpu": "cpu.yaml",
 }
-"""Name -> file in `configs`: a copy on every GPU; the paper's ZeRO-2; weights shared out as well; CPU, for tests."""
+"""Name -> file in `configs`: a copy on every GPU; the paper's ZeRO-2; weights shared out as well."""
+CPU = "cpu"
+"""A copy in every process, without a GPU; no file."""
 
 
 def config_path(name: str) -> Path:
     """The configuration called `name`, as `accelerate launch --config_file` takes it."""
     if name not in CONFIGS:
-        raise unknown_name("launch configuration", name, CONFIGS)
+        raise unknown_name("launch configuration", name, (*CONFIGS, CPU))
     return Path(str(importlib.resources.files("vlm2vla_sim.training") / "configs" / CONFIGS[name]))
 
 
@@ -35,13 +37,20 @@ def launch_command(name: str, processes: int, words: Sequence[str]) -> list[str]
     """What runs `vlm2vla WORDS` in so many processes."""
     if processes < 1:
         raise SettingError(f"{processes} processes were asked for; expected 1 or more (--processes).")
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config_path(name))]
-    return [*launcher, "--num_processes", str(processes), "-m", "vlm2vla_sim.cli", *words]
+    if name == CPU:
+        launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    else:
+        files = ["--config_file", str(config_path(name))]
+        launcher = ["accelerate.commands.launch", *files, "--num_processes", str(processes)]
+    return [sys.executable, "-m", *launcher, "-m", "vlm2vla_sim.cli", *words]
 
 
 def launch(name: str, processes: int, words: Sequence[str]) -> None:
-    """Run it to its end; SettingError when it fails, whose own error stands above."""
-    code = subprocess.run(launch_command(name, processes, words), check=False).returncode
+    """Run it to its end; SettingError when it fails, whose own error stands above.
+
+    What each of the processes answers at the end goes nowhere: whoever launched them has one answer for all.
+    """
+    code = subprocess.run(launch_command(name, processes, words), check=False, stdout=subprocess.DEVNULL).returncode
     if code:
         raise SettingError(f"The training ended with status {code}; its own error stands above.")
 

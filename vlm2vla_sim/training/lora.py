@@ -113,6 +113,7 @@ def train(
         },
     )
     _write_result(trainer, processor, settings, record, data, work, out, main=main)
+    trainer.accelerator.wait_for_everyone()  # now every process finds the result
     return Trained(out, trainer.state.global_step, len(rows), skipped, final, progress.resumed)
 
 
@@ -196,6 +197,8 @@ def _make_trainer(
         disable_tqdm=True,
         seed=settings.seed,
         use_cpu=not torch.cuda.is_available(),
+        # Every LoRA weight is used in every step; of a whole Gemma 3 the tower's own pooling never is.
+        ddp_find_unused_parameters=False if settings.method == "lora" else None,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     trainer = SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=processor, peft_config=peft)
