@@ -94,7 +94,7 @@ $(VENV)/.simpler: $(VENV)/.torch $(VENV)/.dev
 demo: $(VENV)/.speak
 	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1
 
-# Processes of one thread each: two threads take longer than one. A step that was stopped goes on where it was.
+# Processes of one thread each: beside other work two threads take longer than one. A step that was stopped goes on.
 mini: $(VENV)/.vlm
 	$(MINI) album $(MADE)/album --processes $(PROCESSES)
 	$(MINI) album $(MADE)/album --first 900000 --shards 1
