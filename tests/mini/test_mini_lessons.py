@@ -89,3 +89,13 @@ def test_the_verifier_is_mostly_asked_about_what_lies_where_it_belongs() -> None
     assert set(asked["not there"]) == {RETRY}
     assert 140 < len(asked["there"]) < 180
     assert 80 < len(asked["not there"]) < 120
+
+
+def test_plans_for_what_is_held_or_there_already_are_never_left_out() -> None:
+    held = dataclasses.replace(CARROT, on=GRIPPER, position=(0.35, 0.08, 0.08))
+    there = dataclasses.replace(CARROT, on="plate")
+    for carrot, share in ((CARROT, 0.0), (held, 0.9), (there, 0.9)):
+        scene, rng = dataclasses.replace(SCENE, things=(carrot, PLATE)), np.random.default_rng(0)
+        plans = [one for _ in range(300) for one in TEACHER.teach(scene, rng) if one.stage == "plan"]
+        assert abs(np.mean([one.hard for one in plans]) - share) < 0.06
+        assert all("Put the carrot" in one.prompt for one in plans if one.hard)

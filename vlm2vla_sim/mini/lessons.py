@@ -64,7 +64,8 @@ class Lesson:
     prompt: str
     answer: str
     hard: bool = False
-    """Whether it is learnt late, and so never left out: which of two blocks is meant once one of them hangs."""
+    """Whether it is learnt late, and so never left out: to see that a thing already hangs in the gripper or lies where
+    it is to go, and which of two blocks is meant."""
 
 
 def subtask_lines(source: str, target: str) -> tuple[str, str]:
@@ -108,12 +109,11 @@ class Teacher:
             return
         if rng.random() < 0.25:
             yield Lesson("subtasks", subtasks_prompt(instruction), f"1. {grasp}\n2. {put}")
-        putting = source.on == GRIPPER or rng.random() < 0.3
-        if source.on == GRIPPER and rng.random() < 0.1:
-            putting = False
+        begun = source.on in (GRIPPER, target.kind)
+        putting = rng.random() < (0.9 if begun else 0.3)
         subtask = put if putting else grasp
         plan, rows = self.decide(facts, source, target, putting=putting)
-        hard = putting and source.kind.endswith("cube")
+        hard = putting and (begun or source.kind.endswith("cube"))
         yield Lesson("plan", plan_prompt(subtask, state=state, located=True), plan, hard)
         yield Lesson("action", action_prompt(subtask, plan, self._format, state=state), self._write(rows))
 
