@@ -99,9 +99,9 @@ mini: $(VENV)/.vlm
 	$(MINI) album $(MADE)/album --processes $(PROCESSES)
 	$(MINI) album $(MADE)/album --first 900000 --shards 1
 	test -e $(MADE)/base/recipe.json || $(BASE) $(MADE)/album --out $(MADE)/base
-	test -e $(MADE)/lessons || $(MINI) lessons $(MADE)/album --shards 6 --others 0.5 --rehearsed 0.25 --out $(MADE)/lessons
+	test -e $(MADE)/lessons || $(MINI) lessons $(MADE)/album --shards 8 --others 0.5 --rehearsed 0.25 --out $(MADE)/lessons
 	test -e $(MADE)/speaks || $(TRAIN) $(MADE)/lessons --out $(MADE)/speaks
-	test -e $(MADE)/more || $(MINI) lessons $(MADE)/album --first 6 --shards 8 --others 0.3 --rehearsed 0.15 --out $(MADE)/more
+	test -e $(MADE)/more || $(MINI) lessons $(MADE)/album --first 8 --shards 10 --others 0.25 --rehearsed 0.15 --out $(MADE)/more
 	test -e $(MADE)/adapter || $(TRAIN) $(MADE)/more --adapter $(MADE)/speaks --out $(MADE)/adapter
 
 test: $(VENV)/.dev

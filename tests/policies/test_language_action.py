@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vlm2vla_sim  # noqa: F401 - registers the environments
+from vlm2vla_sim.envs.motion import split
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies.base import Question, Sampling
@@ -201,6 +202,42 @@ def test_replanning_after_k_rows_carries_out_only_the_first_k_rows():
     decision = policy.act(look(1))
     assert len(decision.chunk.deltas) == 2
     assert decision.chunk.text == GOOD["action"][1], "what the model wrote stays whole"
+
+
+@pytest.mark.parametrize(
+    ("commanded", "height", "told"),
+    [(True, 0.072, 6), (True, 0.102, 10), (False, 0.072, 7)],
+    ids=["lags behind its target", "was stopped", "measured"],
+)
+def test_the_model_is_told_where_its_motion_was_to_end_unless_the_arm_was_stopped(commanded, height, told):
+    model = Recorder(GOOD)
+    policy, _ = policy_with(model, (False,), state=True, commanded=commanded)
+    for z in (0.14, height):  # the action goes 8 cm down
+        x = 0.30 if z == 0.14 else 0.33
+        policy.act({**look(1), "agent_pos": np.array([x, 0, z, 0, 0, 0, 1], np.float32)})
+    first, second = ([q.prompt for q in model.questions if q.stage == stage] for stage in ("plan", "action"))
+    assert all("The gripper is at 30, 0, 14 cm" in asked[0] for asked in (first, second))
+    assert all(f"The gripper is at 33, 0, {told} cm" in asked[1] for asked in (first, second))
+
+
+def test_on_the_twin_the_commanded_place_is_the_controllers_target():
+    env = gym.make("vlm2vla/WidowXCarrotOnPlate-v0", image_size=(32, 32))
+    turning = "[0, 0, 0, 0, 0, 45, 1], [5, 5, -5, 0, 0, 0, 1], [0, 0, -6, 0, 0, 0, 1]"
+    lifting = f"[{turning}, [0, 0, 0, 0, 0, 0, 0], [0, 0, 6, 0, 0, 0, 0]]"
+    for commanded in (True, False):
+        model = Recorder({**GOOD, "action": [lifting]})
+        policy, _ = policy_with(model, (False,), state=True, commanded=commanded)
+        observation, _ = env.reset(options={"episode_id": 3})
+        decision = policy.act(observation)
+        for step in split(decision.chunk.deltas, gripper=1.0):
+            observation, *_ = env.step(step)
+        policy.act(observation)
+        target = env.unwrapped.status.robot.target.position
+        measured = observation["agent_pos"][:3]
+        assert target[2] - measured[2] > 0.01, "lifting, it lags more than a centimetre behind"
+        said = ", ".join(str(round(100 * float(value))) for value in (target if commanded else measured))
+        assert f"The gripper is at {said} cm" in model.questions[-1].prompt
+    env.close()
 
 
 @pytest.mark.parametrize("name", ["vlm2vla", "prose", "integers"])

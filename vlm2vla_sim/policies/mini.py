@@ -26,6 +26,7 @@ class MiniOptions(VlmOptions):
     adapter: str = str(WEIGHTS / "adapter")
     sampling: str = "greedy"
     state: bool = True
+    commanded: bool = True
     located: bool = True
     dtype: str = "float32"
     threads: int = 1

@@ -43,6 +43,8 @@ class VlmOptions:
     """false: from the instruction straight to the action (VLM2VLA-NR)."""
     state: bool = False
     """true: tell the model where the gripper is."""
+    commanded: bool = False
+    """true: with state, tell it where the last motion was to end; the gripper lags a centimetre or two behind."""
     located: bool = False
     """true: ask for plans that begin with where the gripper has to go."""
     max_attempts: int = LoopSettings.max_attempts
@@ -79,6 +81,7 @@ class VlmOptions:
         return LoopSettings(
             reasoning=self.reasoning,
             state=self.state,
+            commanded=self.commanded,
             located=self.located,
             max_attempts=self.max_attempts,
             max_rows=self.max_rows or None,
