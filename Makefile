@@ -102,7 +102,9 @@ mini: $(VENV)/.vlm
 	test -e $(MADE)/lessons || $(MINI) lessons $(MADE)/album --shards 8 --others 0.5 --rehearsed 0.25 --out $(MADE)/lessons
 	test -e $(MADE)/speaks || $(TRAIN) $(MADE)/lessons --out $(MADE)/speaks
 	test -e $(MADE)/more || $(MINI) lessons $(MADE)/album --first 8 --shards 10 --others 0.25 --rehearsed 0.15 --out $(MADE)/more
-	test -e $(MADE)/adapter || $(TRAIN) $(MADE)/more --adapter $(MADE)/speaks --out $(MADE)/adapter
+	test -e $(MADE)/acts || $(TRAIN) $(MADE)/more --adapter $(MADE)/speaks --out $(MADE)/acts
+	test -e $(MADE)/last || $(MINI) lessons $(MADE)/album --first 18 --shards 4 --rehearsed 0.15 --out $(MADE)/last
+	test -e $(MADE)/adapter || $(TRAIN) $(MADE)/last --adapter $(MADE)/acts --out $(MADE)/adapter
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

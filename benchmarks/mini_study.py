@@ -41,7 +41,8 @@ class Arm:
     rehearsed: float = 0.0
     """Share of the scenes that come with questions of the base's own training."""
     made: bool = False
-    """Not trained here: the adapter that `make mini` leaves in the folder of work."""
+    """Not trained here: the adapter that `make mini` leaves in the folder of work, told where its motions end. The others
+    are told what was measured."""
 
 
 ARMS = {
@@ -133,7 +134,7 @@ def test(arm: Arm, work: Path, out: Path, *, workers: int) -> None:
     """Episodes under all conditions, then the exam."""
     base, model, full = str(work / "base"), str(out / "model"), arm.method == "full"
     options: dict[str, Option] = {"model": model, "adapter": ""} if full else {"model": base, "adapter": model}
-    options["reasoning"] = arm.reasoning
+    options |= {"reasoning": arm.reasoning, "commanded": arm.made}
     for name, settings in conditions(arm, options):
         folder = out / name
         run_suite(settings, out=folder, video=False, resume=(folder / "settings.json").exists(), workers=workers)
