@@ -41,8 +41,8 @@ class Arm:
     rehearsed: float = 0.0
     """Share of the scenes that come with questions of the base's own training."""
     made: bool = False
-    """Not trained here: the adapter that `make mini` leaves in the folder of work, told where its motions end. The others
-    are told what was measured."""
+    """Not trained here: the adapter that `make mini` leaves in the folder of work. It is told where its motions end,
+    the others what was measured."""
 
 
 ARMS = {
