@@ -131,8 +131,8 @@ class LanguageActionPolicy:
         """Verify what was done, then plan and write the next motion. None once done, or out of attempts."""
         picture = np.asarray(observation["pixels"]["primary"])
         stages: list[Stage] = []
-        where = self._where(np.asarray(observation["agent_pos"]))
-        state = describe_state(where) if self.settings.state else ""
+        where = self._where(np.asarray(observation["agent_pos"])) if self.settings.state else None
+        state = "" if where is None else describe_state(where)
         if self._before is not None and not self._verify(self._before, picture, state, stages):
             return None
         self._before = None
@@ -141,7 +141,7 @@ class LanguageActionPolicy:
             return None
         self._attempts += 1
         decision = self._decide(picture, state, stages)
-        if decision.chunk is not None:
+        if where is not None and decision.chunk is not None:
             self._target = where[:3] + decision.chunk.deltas[:, :3].sum(axis=0)
         return decision
 
