@@ -92,7 +92,7 @@ $(VENV)/.simpler: $(VENV)/.torch $(VENV)/.dev
 	touch $@
 
 demo: $(VENV)/.speak
-	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1
+	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1 --layouts random --seed 950000
 
 # Processes of one thread each: beside other work two threads take longer than one. A step that was stopped goes on.
 mini: $(VENV)/.vlm

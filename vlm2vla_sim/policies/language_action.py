@@ -69,7 +69,7 @@ class LoopSettings:
     commanded: bool = False
     """Tell it where the last motion was to end, not where the gripper is by then: it lags behind its target, and the
     next motion starts from the target. Where the two are further apart than `LAGGING` the arm was stopped, and it is
-    told what was measured."""
+    told what was measured. For whoever carries out every chunk to its end, as `run_episode` does."""
     located: bool = False
     """Ask for plans that begin with where the gripper has to go; see `prompts.plan_prompt`."""
     max_attempts: int = 10
