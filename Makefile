@@ -35,9 +35,8 @@ MINI := $(ONE_THREAD) $(BIN)/python -m vlm2vla_sim.mini
 BASE := $(ONE_THREAD) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m vlm2vla_sim.mini base
 TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small --launch cpu --processes $(PROCESSES) --resume
 PACKAGE := vlm2vla_sim tests benchmarks
-REMOTE_TESTS := tests/remote $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
-	tests/test_serving_session.py
-ROBOT_TESTS := $(wildcard tests/test_bridge_*.py tests/test_robot_*.py) tests/test_session.py tests/test_watch.py
+REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py
+ROBOT_TESTS := tests/envs/bridge tests/cli/test_robot_docs_and_cli.py tests/evaluation/test_session.py tests/evaluation/test_watch.py
 
 .PHONY: env demo mini test check format test-simpler test-robot test-remote test-vlm test-data clean
 
@@ -129,10 +128,10 @@ test-remote: $(VENV)/.remote $(PEERS)/.made
 	VLM2VLA_PEERS=$(PEERS)/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile $(REMOTE_TESTS)
 
 test-vlm: $(VENV)/.vlm
-	$(BIN)/python -m pytest tests/vlm tests/policies tests/analysis tests/test_model_needs.py
+	$(BIN)/python -m pytest tests/vlm tests/policies tests/analysis
 
 test-data: $(RLDS)/.made
-	VLM2VLA_REQUIRE=rlds $(RLDS)/bin/python -m pytest tests/data tests/test_record.py
+	VLM2VLA_REQUIRE=rlds $(RLDS)/bin/python -m pytest tests/data
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml

@@ -21,9 +21,9 @@ import torch
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, verify_prompt
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.policies.hf_decode import Counts, Decoder, Tricks
-from vlm2vla_sim.policies.hf_model import HfModel, HfSettings
-from vlm2vla_sim.policies.hf_random import LIKE_4B, LIKE_12B, TINY, save_random_model
+from vlm2vla_sim.policies.models.hf_decode import Counts, Decoder, Tricks
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
+from vlm2vla_sim.policies.models.random_model import LIKE_4B, LIKE_12B, TINY, save_random_model
 from vlm2vla_sim.policies.verifier import VERDICTS
 
 SUBTASK, FOLLOWING = "grasp the carrot", "put the carrot on the plate"

@@ -24,10 +24,10 @@ import tyro
 from gymnasium.utils.seeding import np_random
 
 from vlm2vla_sim.envs.tasks import get_task
-from vlm2vla_sim.mini.album import HELD_OUT
-from vlm2vla_sim.results import Rate, read_results
-from vlm2vla_sim.run_folder import RESULTS, Option, RunSettings
-from vlm2vla_sim.suite import all_tasks, run_suite
+from vlm2vla_sim.evaluation.results import Rate, read_results
+from vlm2vla_sim.evaluation.run_folder import RESULTS, Option, RunSettings
+from vlm2vla_sim.evaluation.suite import all_tasks, run_suite
+from vlm2vla_sim.mini.scenes.rendered_dataset import HELD_OUT
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _mini(step: str) -> list[str]:
 
 
 def _vlm2vla() -> list[str]:
-    return [sys.executable, "-c", "import sys; from vlm2vla_sim.cli import main; sys.exit(main())"]
+    return [sys.executable, "-c", "import sys; from vlm2vla_sim.cli.main import main; sys.exit(main())"]
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import tyro
 
-from vlm2vla_sim.mini.album import HELD_OUT
+from vlm2vla_sim.evaluation.results import RunSummary
+from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.suite import run_suite
+from vlm2vla_sim.mini.scenes.rendered_dataset import HELD_OUT
 from vlm2vla_sim.policies.mini import WEIGHTS
-from vlm2vla_sim.results import RunSummary
-from vlm2vla_sim.run_folder import RunSettings
-from vlm2vla_sim.suite import run_suite
 
 POLICIES = ("scripted", "mini", "hold", "random")
 

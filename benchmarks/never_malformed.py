@@ -21,10 +21,10 @@ from vlm2vla_sim.errors import ActionTextError
 from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
 from vlm2vla_sim.language.prompts import action_prompt
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.policies.hf_grammar import GrammarCompiler
-from vlm2vla_sim.policies.hf_model import HfModel, HfSettings
-from vlm2vla_sim.policies.hf_random import save_random_model
 from vlm2vla_sim.policies.language_action import LONGEST_ACTION
+from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
+from vlm2vla_sim.policies.models.random_model import save_random_model
 
 SYMBOLS = tuple("zqxjkvbpyg")
 """For the format "tokens": letters that our own prompts hold seldom."""

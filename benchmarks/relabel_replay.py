@@ -20,15 +20,15 @@ from typing import Annotated, Any
 import gymnasium as gym
 import tyro
 
-from vlm2vla_sim.data.lerobot_layout import EpisodeWords, read_words
-from vlm2vla_sim.data.relabel import Rules, relabel
-from vlm2vla_sim.data.trajectories import open_source, read_trajectories
+from vlm2vla_sim.data.datasets.lerobot_layout import EpisodeWords, read_words
+from vlm2vla_sim.data.datasets.open import open_source, read_trajectories
+from vlm2vla_sim.data.recording.record import record
+from vlm2vla_sim.data.relabel.rules import Rules, relabel
 from vlm2vla_sim.envs.tasks import TASKS
+from vlm2vla_sim.evaluation.episode import run_episode
+from vlm2vla_sim.evaluation.results import Rate
+from vlm2vla_sim.evaluation.run_folder import RunSettings
 from vlm2vla_sim.language.formats import ActionFormat, get_format
-from vlm2vla_sim.record import record
-from vlm2vla_sim.results import Rate
-from vlm2vla_sim.rollout import run_episode
-from vlm2vla_sim.run_folder import RunSettings
 from vlm2vla_sim.types import Decision, Outcome
 
 ARMS: dict[str, tuple[Rules, str]] = {

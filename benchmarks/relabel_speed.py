@@ -23,16 +23,16 @@ from typing import Annotated
 
 import tyro
 
+from vlm2vla_sim.data.datasets.lerobot_layout import PICTURE, VIDEO, part, read_words
+from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
+from vlm2vla_sim.data.datasets.open import SourceOptions, open_source, read_trajectories
 from vlm2vla_sim.data.episode import Trajectory
-from vlm2vla_sim.data.labels import LabelSettings
-from vlm2vla_sim.data.lerobot_layout import PICTURE, VIDEO, part, read_words
-from vlm2vla_sim.data.lerobot_write import LeRobotWriter
-from vlm2vla_sim.data.relabel import relabel
-from vlm2vla_sim.data.relabel_run import label_source
-from vlm2vla_sim.data.trajectories import SourceOptions, open_source, read_trajectories
+from vlm2vla_sim.data.recording.record import record
+from vlm2vla_sim.data.relabel.labels import LabelSettings
+from vlm2vla_sim.data.relabel.rules import relabel
+from vlm2vla_sim.data.relabel.run import label_source
 from vlm2vla_sim.envs.base import CONTROL_HZ
-from vlm2vla_sim.record import record
-from vlm2vla_sim.run_folder import RunSettings
+from vlm2vla_sim.evaluation.run_folder import RunSettings
 
 
 def make(folder: Path, *, episodes: int, size: tuple[int, int]) -> int:

@@ -21,19 +21,19 @@ import gymnasium as gym
 import numpy as np
 
 import vlm2vla_sim
-from vlm2vla_sim.envs.bridge.stand_in import StandInServer
+from vlm2vla_sim.envs.bridge.mock.server import MockServer
 from vlm2vla_sim.envs.tasks import get_task
 
 TASK = "carrot_on_plate"
 
 
-def serve(**options: Any) -> tuple[StandInServer, Callable[[], None]]:
+def serve(**options: Any) -> tuple[MockServer, Callable[[], None]]:
     """A stand-in in a thread, and what ends it."""
-    made: list[StandInServer] = []
+    made: list[MockServer] = []
     ready, stop = threading.Event(), threading.Event()
 
     def work() -> None:
-        made.append(StandInServer(get_task(TASK), port=0, truth_port=0, **options))
+        made.append(MockServer(get_task(TASK), port=0, truth_port=0, **options))
         ready.set()
         made[0].serve(stop.is_set)
 

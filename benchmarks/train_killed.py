@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from vlm2vla_sim.data.episode import Example
-from vlm2vla_sim.data.example_folder import write_examples
+from vlm2vla_sim.data.examples.folder import write_examples
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import action_prompt
-from vlm2vla_sim.policies.hf_random import save_random_model
+from vlm2vla_sim.policies.models.random_model import save_random_model
 from vlm2vla_sim.training.progress import STEPS
 
 ROWS = 96
@@ -72,7 +72,7 @@ def make_rows() -> list[Example]:
 
 def command(words: list[str], out: Path) -> list[str]:
     """A training in a process of its own."""
-    return [sys.executable, "-m", "vlm2vla_sim.cli", "train", *words, "--out", str(out), "--json"]
+    return [sys.executable, "-m", "vlm2vla_sim", "train", *words, "--out", str(out), "--json"]
 
 
 def kill_and_resume(words: list[str], out: Path, kills: int, chance: random.Random) -> list[int]:

@@ -19,7 +19,7 @@ import tyro
 
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import RunFolderError
-from vlm2vla_sim.results import Summary, read_results, summarize
+from vlm2vla_sim.evaluation.results import Summary, read_results, summarize
 
 LADDER = (0, 1, 2, 3, 4)
 """[cm]"""

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import tyro
 
-from vlm2vla_sim.results import RunSummary
-from vlm2vla_sim.run_folder import RunSettings
-from vlm2vla_sim.suite import run_suite
+from vlm2vla_sim.evaluation.results import RunSummary
+from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.suite import run_suite
 
 FORMATS = ("vlm2vla", "prose", "integers")
 LADDER = (0.0, 1.0, 2.0, 3.0, 4.0)

@@ -13,11 +13,11 @@ from robot_bench import QUICK, Bench, Fault, bench
 
 from vlm2vla_sim.envs.bridge import wire
 from vlm2vla_sim.envs.bridge.client import BridgeClient
-from vlm2vla_sim.envs.bridge.faults import KINDS, random_faults
+from vlm2vla_sim.envs.bridge.mock.fault_proxy import KINDS, random_faults
 from vlm2vla_sim.envs.motion import StepLimits
 from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.errors import LinkLostError
-from vlm2vla_sim.rollout import run_episode
+from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.types import ActionChunk, Decision, Outcome
 
 STEPS = 12

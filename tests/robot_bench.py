@@ -12,10 +12,10 @@ from typing import Any
 import gymnasium as gym
 
 import vlm2vla_sim  # noqa: F401 - registers the environments
-from vlm2vla_sim.envs.bridge.faults import Fault, FaultProxy
+from vlm2vla_sim.envs.bridge.ground_truth import TruthClient
+from vlm2vla_sim.envs.bridge.mock.fault_proxy import Fault, FaultProxy
+from vlm2vla_sim.envs.bridge.mock.server import MockServer
 from vlm2vla_sim.envs.bridge.protocol import Timeouts
-from vlm2vla_sim.envs.bridge.stand_in import StandInServer
-from vlm2vla_sim.envs.bridge.truth import TruthClient
 from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.errors import missing_extra
 
@@ -52,7 +52,7 @@ def in_thread(make: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
 class Bench:
     """What a test works with."""
 
-    server: StandInServer
+    server: MockServer
     proxy: FaultProxy
     truth: TruthClient
 
@@ -68,7 +68,7 @@ class Bench:
 def bench(task: str = "carrot_on_plate", **options: Any) -> Iterator[Bench]:
     """A stand-in and a proxy before it."""
     options = {"image_size": (96, 128), "port": 0, "truth_port": 0} | options
-    server, end_server = in_thread(lambda: StandInServer(get_task(task), **options))
+    server, end_server = in_thread(lambda: MockServer(get_task(task), **options))
     truth = TruthClient(server.truth_address)
     hooks: dict[str, Any] = {
         # Through the channel, so that it happens in the server's own thread, between two questions.
@@ -94,7 +94,7 @@ def stand_in(task: str, image_size: tuple[int, int]) -> Iterator[dict[str, Any]]
         if importlib.util.find_spec(package) is None:
             raise missing_extra("The Bridge robot's wire", package, "robot")
     options = {"image_size": image_size, "port": 0, "truth_port": 0}
-    server, end = in_thread(lambda: StandInServer(get_task(task), **options))
+    server, end = in_thread(lambda: MockServer(get_task(task), **options))
     try:
         yield {"port": server.port, "truth": server.truth_address, "period": 0.0}
     finally:

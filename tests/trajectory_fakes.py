@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vlm2vla_sim.data.datasets.lerobot_layout import EpisodeWords, Said
+from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
 from vlm2vla_sim.data.episode import Trajectory
-from vlm2vla_sim.data.lerobot_layout import EpisodeWords, Said
-from vlm2vla_sim.data.lerobot_write import LeRobotWriter
 
 SIZE = (48, 64)
 OPEN, CLOSED = 1.0, 0.0

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from vlm2vla_sim.envs.tasks import TASKS
     from vlm2vla_sim.envs.vector import make_vec
     from vlm2vla_sim.envs.wrappers import LanguageActions
+    from vlm2vla_sim.evaluation.episode import run_episode
+    from vlm2vla_sim.evaluation.suite import run_suite
     from vlm2vla_sim.language.formats import FORMATS, get_format
     from vlm2vla_sim.policies import POLICIES, PolicyContext, load_policy
-    from vlm2vla_sim.rollout import run_episode
-    from vlm2vla_sim.suite import run_suite
     from vlm2vla_sim.types import ActionChunk, Decision
 
 __version__ = "0.1.0"
@@ -35,8 +35,8 @@ _HOMES = {
     "get_format": "vlm2vla_sim.language.formats",
     "load_policy": "vlm2vla_sim.policies",
     "make_vec": "vlm2vla_sim.envs.vector",
-    "run_episode": "vlm2vla_sim.rollout",
-    "run_suite": "vlm2vla_sim.suite",
+    "run_episode": "vlm2vla_sim.evaluation.episode",
+    "run_suite": "vlm2vla_sim.evaluation.suite",
 }
 """Public name -> the module it lives in, imported at first use so that importing the package stays quick."""
 

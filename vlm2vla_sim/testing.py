@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY
 from vlm2vla_sim.policies.base import Judgement, Question

@@ -141,7 +141,7 @@ def test_the_papers_twelve_benchmarks_are_named_with_its_least_retention():
 
 
 def test_the_command_prints_what_cannot_run_here_as_commands(capsys):
-    from vlm2vla_sim.cli import main
+    from vlm2vla_sim.cli.main import main
 
     assert main(["vqa", "--model", "google/gemma-3-12b-it", "--adapter", "runs/a", "--lmms-eval", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["tasks"]) == 12

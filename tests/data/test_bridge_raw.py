@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from trajectory_fakes import motion
 
-from vlm2vla_sim.data.source import Skipped
-from vlm2vla_sim.data.trajectories import SourceOptions, check_pictures, open_source
+from vlm2vla_sim.data.datasets.open import SourceOptions, check_pictures, open_source
+from vlm2vla_sim.data.datasets.source import Skipped
 from vlm2vla_sim.errors import DataError, SettingError
 
 DATE = "2022-05-01_12-00-00"

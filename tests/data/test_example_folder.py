@@ -7,8 +7,8 @@ import pytest
 from labelled_fakes import make_labelled
 
 from vlm2vla_sim.data.episode import Example
-from vlm2vla_sim.data.example_folder import PICTURES, data_hash, read_examples, write_examples
-from vlm2vla_sim.data.examples import ExampleMaker, ExampleSettings
+from vlm2vla_sim.data.examples.folder import PICTURES, data_hash, read_examples, write_examples
+from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.language.formats import get_format
 

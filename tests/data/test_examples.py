@@ -10,7 +10,7 @@ import pytest
 from labelled_fakes import make_labelled
 
 from vlm2vla_sim.data.episode import Example, Labelled, Phase
-from vlm2vla_sim.data.examples import STAGES, ExampleMaker, ExampleSettings, to_chat
+from vlm2vla_sim.data.examples.maker import STAGES, ExampleMaker, ExampleSettings, to_chat
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.answers import read_plan, read_subtasks, read_verdict

@@ -7,9 +7,9 @@ import json
 import pytest
 from trajectory_fakes import PICK_AND_PLACE, trajectory
 
-from vlm2vla_sim.data.labeler import Labeler, LabelerSettings, Prices, estimate
-from vlm2vla_sim.data.relabel import Rules, relabel
-from vlm2vla_sim.data.source import Skipped
+from vlm2vla_sim.data.datasets.source import Skipped
+from vlm2vla_sim.data.relabel.labeler import Labeler, LabelerSettings, Prices, estimate
+from vlm2vla_sim.data.relabel.rules import Rules, relabel
 from vlm2vla_sim.errors import AnswerError, DataError, SettingError
 from vlm2vla_sim.language.label_prompt import read_spans
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from trajectory_fakes import trajectory, write_folder
 
-from vlm2vla_sim.data.labels import LabelFolder, LabelSettings, read_labels, to_json
-from vlm2vla_sim.data.relabel import relabel
-from vlm2vla_sim.data.relabel_run import label_source
-from vlm2vla_sim.data.source import Skipped
-from vlm2vla_sim.data.trajectories import SourceOptions, open_source
+from vlm2vla_sim.data.datasets.open import SourceOptions, open_source
+from vlm2vla_sim.data.datasets.source import Skipped
+from vlm2vla_sim.data.relabel.labels import LabelFolder, LabelSettings, read_labels, to_json
+from vlm2vla_sim.data.relabel.rules import relabel
+from vlm2vla_sim.data.relabel.run import label_source
 from vlm2vla_sim.errors import DataError
 
 OPTIONS = SourceOptions()

@@ -19,15 +19,15 @@ import pytest
 from PIL import Image
 from trajectory_fakes import PICK_AND_PLACE, SIZE, Shades, motion, trajectory, words, write_folder
 
-from vlm2vla_sim.data import lerobot_write
-from vlm2vla_sim.data.conventions import ACTION_NAMES, STATE_NAMES, convert
-from vlm2vla_sim.data.lerobot_layout import ACTION, PICTURE, STATE, combine_stats, number_stats, read_words
-from vlm2vla_sim.data.lerobot_read import Columns, LeRobotFolder
-from vlm2vla_sim.data.lerobot_write import LeRobotWriter
-from vlm2vla_sim.data.mp4 import write_mp4
-from vlm2vla_sim.data.source import Skipped
-from vlm2vla_sim.data.trajectories import SourceOptions, check_pictures, open_source
+from vlm2vla_sim.data.datasets import lerobot_write
+from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES, convert
+from vlm2vla_sim.data.datasets.lerobot_layout import ACTION, PICTURE, STATE, combine_stats, number_stats, read_words
+from vlm2vla_sim.data.datasets.lerobot_read import Columns, LeRobotFolder
+from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
+from vlm2vla_sim.data.datasets.open import SourceOptions, check_pictures, open_source
+from vlm2vla_sim.data.datasets.source import Skipped
 from vlm2vla_sim.errors import DataError, UnknownNameError
+from vlm2vla_sim.video.mp4 import write_mp4
 
 FRAMES = sum(steps for steps, *_ in PICK_AND_PLACE)
 
@@ -152,7 +152,7 @@ def test_an_episode_that_a_crash_interrupts_is_not_there_and_its_place_is_taken(
     def crash(*_):
         raise KeyboardInterrupt
 
-    module = "vlm2vla_sim.data.lerobot_write"
+    module = "vlm2vla_sim.data.datasets.lerobot_write"
     with monkeypatch.context() as patch:
         patch.setattr(f"{module}.{crash_at}", crash)
         with pytest.raises(KeyboardInterrupt):
@@ -178,7 +178,7 @@ def test_statistics_do_not_count_an_episode_that_a_crash_kept_out(folder, monkey
         write(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr("vlm2vla_sim.data.lerobot_write._write_whole", crash)
+        patch.setattr("vlm2vla_sim.data.datasets.lerobot_write._write_whole", crash)
         with pytest.raises(KeyboardInterrupt):
             write_folder(folder, 1)
     write_folder(folder, 1)

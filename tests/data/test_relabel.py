@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trajectory_fakes import CLOSED, OPEN, PICK_AND_PLACE, motion, trajectory
 
-from vlm2vla_sim.data.auxiliary import direction_examples, subtask_examples
-from vlm2vla_sim.data.gripper import GripRules, find_stretches
-from vlm2vla_sim.data.path import Cuts, cut, reached_path
-from vlm2vla_sim.data.relabel import Rules, relabel
+from vlm2vla_sim.data.examples.auxiliary import direction_examples, subtask_examples
+from vlm2vla_sim.data.relabel.gripper import GripRules, find_gripper_intervals
+from vlm2vla_sim.data.relabel.path import Cuts, cut, reached_path
+from vlm2vla_sim.data.relabel.rules import Rules, relabel
 from vlm2vla_sim.errors import DataError, SettingError, UnknownNameError
 from vlm2vla_sim.language.formats import FORMATS, get_format
-from vlm2vla_sim.language.grid import Resolution
+from vlm2vla_sim.language.formats.grid import Resolution
 
 
 def told(labelled):
@@ -170,7 +170,7 @@ def test_a_flicker_of_the_gripper_is_no_grasp():
     actions = actions.copy()
     actions[4, 6] = 0.0
     flickering = dataclasses.replace(trajectory(((10, (0.02, 0, 0), 0.0, OPEN),)), actions=actions)
-    assert not any(stretch.acts for stretch in find_stretches(flickering, GripRules()))
+    assert not any(stretch.acts for stretch in find_gripper_intervals(flickering, GripRules()))
     assert states.shape == (10, 7)
 
 

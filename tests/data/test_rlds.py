@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from trajectory_fakes import motion
 
-from vlm2vla_sim.data.source import Skipped
-from vlm2vla_sim.data.trajectories import SourceOptions, check_pictures, open_source
+from vlm2vla_sim.data.datasets.open import SourceOptions, check_pictures, open_source
+from vlm2vla_sim.data.datasets.source import Skipped
 from vlm2vla_sim.errors import MissingExtraError, UnknownNameError
 
 HERE = (

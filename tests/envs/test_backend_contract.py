@@ -14,7 +14,7 @@ import pytest
 from lane import cannot_run
 from robot_bench import stand_in
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import BACKENDS, REAL_BACKENDS, WidowXEnv
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import ActionError, AssetsError, MissingExtraError, RendererError

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
+from vlm2vla_sim.core.frames import BaseFrame
+from vlm2vla_sim.core.rotations import euler_XYZ_to_rotvec
 from vlm2vla_sim.envs.tasks import SINK, TABLE
-from vlm2vla_sim.frames import BaseFrame
-from vlm2vla_sim.rotations import euler_XYZ_to_rotvec
 from vlm2vla_sim.types import Pose
 
 HALF = np.sqrt(0.5)

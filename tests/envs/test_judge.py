@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlm2vla_sim.envs.judge import Judge, Verdict
+from vlm2vla_sim.envs.judge import Judge, SuccessFlags
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.types import Body, Pose, SceneState
 
@@ -57,7 +57,7 @@ def over(dx: float, dy: float, dz: float) -> tuple[float, float, float]:
     return (TARGET[0] + dx, TARGET[1] + dy, TARGET[2] + dz)
 
 
-def verdict(now: SceneState, *, settled: SceneState | None = None, task: str = "carrot_on_plate") -> Verdict:
+def verdict(now: SceneState, *, settled: SceneState | None = None, task: str = "carrot_on_plate") -> SuccessFlags:
     return Judge(TASKS[task], settled or scene(task)).judge(now)
 
 

@@ -11,9 +11,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import WidowXEnv
-from vlm2vla_sim.envs.mujoco import picture, starts
+from vlm2vla_sim.envs.mujoco import renderer, starts
 from vlm2vla_sim.envs.mujoco.backend import MujocoBackend
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
 from vlm2vla_sim.envs.tasks import BASKET, TASKS, Task
@@ -361,7 +361,7 @@ def test_sixty_environments_can_be_made_drawn_and_closed_in_one_process():
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     for _ in range(55):
-        drawn = picture.Picture(model, 16, 16)
+        drawn = renderer.Picture(model, 16, 16)
         assert drawn.draw(data, "eye").std() > 20
         drawn.close()
         drawn.close()
@@ -382,7 +382,7 @@ def test_two_environments_draw_in_turns_without_disturbing_each_other():
 
 
 def test_without_any_opengl_the_error_names_the_packages(monkeypatch):
-    monkeypatch.setattr(picture, "platforms", lambda: ("no_such_platform",))
+    monkeypatch.setattr(renderer, "platforms", lambda: ("no_such_platform",))
     with pytest.raises(
         RendererError, match=r"tried no_such_platform: .*apt-get install libegl1 libopengl0 libgl1-mesa"
     ):
@@ -434,9 +434,9 @@ def test_the_platforms_follow_the_system_and_what_mujoco_is_told(monkeypatch):
         ("win32", ("glfw",)),
     ):
         monkeypatch.setattr(sys, "platform", system)
-        assert picture.platforms() == expected
+        assert renderer.platforms() == expected
     monkeypatch.setenv("MUJOCO_GL", " OSMesa ")
-    assert picture.platforms() == ("osmesa",)
+    assert renderer.platforms() == ("osmesa",)
 
 
 def test_the_pose_of_the_gripper_is_that_of_bridge(monkeypatch):

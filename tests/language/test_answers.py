@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm2vla_sim.errors import AnswerError
-from vlm2vla_sim.language.answers import Verdict, read_plan, read_subtasks, read_verdict
+from vlm2vla_sim.language.answers import VerifierAnswer, read_plan, read_subtasks, read_verdict
 from vlm2vla_sim.language.prompts import MAX_SUBTASKS
 
 TWO = ("grasp the carrot", "put it on the plate")
@@ -93,38 +93,38 @@ def test_no_plan_or_an_essay_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "verdict"),
     [
-        ("advance", Verdict.ADVANCE),
-        ("Advance.", Verdict.ADVANCE),
-        ("**ADVANCE** - the carrot is no longer on the table", Verdict.ADVANCE),
-        ("Yes, it is held.", Verdict.ADVANCE),
-        ("The carrot is on the plate.\n\nadvance", Verdict.ADVANCE),
-        ("The answer is: advance", Verdict.ADVANCE),
-        ('{"verdict": "advance"}', Verdict.ADVANCE),
-        ("retry", Verdict.RETRY),
-        ("Retry: it cannot advance, the carrot is not held.", Verdict.RETRY),
-        ("No, the carrot is still there.", Verdict.RETRY),
-        ("The carrot is not held.\nRetry", Verdict.RETRY),
-        ("I would say retry", Verdict.RETRY),
-        ("", Verdict.UNCLEAR),
-        ("???", Verdict.UNCLEAR),
-        ("The picture shows a plate.", Verdict.UNCLEAR),
-        ("I would not advance yet", Verdict.UNCLEAR),
-        ("It can't advance", Verdict.UNCLEAR),
-        ("Either advance or retry", Verdict.UNCLEAR),
-        ("Advance\nretry", Verdict.UNCLEAR),
-        ("Not sure", Verdict.UNCLEAR),
-        ("advanced robotics", Verdict.UNCLEAR),
-        ("advance" + " " * 10_000, Verdict.UNCLEAR),
+        ("advance", VerifierAnswer.ADVANCE),
+        ("Advance.", VerifierAnswer.ADVANCE),
+        ("**ADVANCE** - the carrot is no longer on the table", VerifierAnswer.ADVANCE),
+        ("Yes, it is held.", VerifierAnswer.ADVANCE),
+        ("The carrot is on the plate.\n\nadvance", VerifierAnswer.ADVANCE),
+        ("The answer is: advance", VerifierAnswer.ADVANCE),
+        ('{"verdict": "advance"}', VerifierAnswer.ADVANCE),
+        ("retry", VerifierAnswer.RETRY),
+        ("Retry: it cannot advance, the carrot is not held.", VerifierAnswer.RETRY),
+        ("No, the carrot is still there.", VerifierAnswer.RETRY),
+        ("The carrot is not held.\nRetry", VerifierAnswer.RETRY),
+        ("I would say retry", VerifierAnswer.RETRY),
+        ("", VerifierAnswer.UNCLEAR),
+        ("???", VerifierAnswer.UNCLEAR),
+        ("The picture shows a plate.", VerifierAnswer.UNCLEAR),
+        ("I would not advance yet", VerifierAnswer.UNCLEAR),
+        ("It can't advance", VerifierAnswer.UNCLEAR),
+        ("Either advance or retry", VerifierAnswer.UNCLEAR),
+        ("Advance\nretry", VerifierAnswer.UNCLEAR),
+        ("Not sure", VerifierAnswer.UNCLEAR),
+        ("advanced robotics", VerifierAnswer.UNCLEAR),
+        ("advance" + " " * 10_000, VerifierAnswer.UNCLEAR),
     ],
 )
-def test_a_verdict_is_read_only_when_it_is_clear(text: str, verdict: Verdict) -> None:
+def test_a_verdict_is_read_only_when_it_is_clear(text: str, verdict: VerifierAnswer) -> None:
     assert read_verdict(text) is verdict
 
 
 @settings(deadline=None)
 @given(st.text(max_size=400))
 def test_no_text_makes_a_reader_of_answers_fail_in_another_way(text: str) -> None:
-    assert read_verdict(text) in Verdict
+    assert read_verdict(text) in VerifierAnswer
     for read in (read_subtasks, read_plan):
         with contextlib.suppress(AnswerError):
             read(text)

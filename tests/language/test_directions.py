@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vlm2vla_sim.core.rotations import rotvec_to_matrix
 from vlm2vla_sim.language.formats import get_format
-from vlm2vla_sim.rotations import rotvec_to_matrix
 
 FORWARD, LEFT, UP = np.eye(3)
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from vlm2vla_sim import language
 from vlm2vla_sim.errors import ActionError, SettingError, UnknownNameError
 from vlm2vla_sim.language.formats import ActionFormat, Resolution, describe, get_format
-from vlm2vla_sim.language.grid import COLUMNS
-from vlm2vla_sim.language.source import MAX_CHARACTERS
+from vlm2vla_sim.language.formats.cursor import MAX_CHARACTERS
+from vlm2vla_sim.language.formats.grid import COLUMNS
 from vlm2vla_sim.types import ActionChunk
 
 NAMES = st.sampled_from(list(FORMATS))

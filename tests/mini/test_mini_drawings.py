@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm2vla_sim.mini import drawings
-from vlm2vla_sim.mini.names import COLOURS
+from vlm2vla_sim.mini.scenes.names import COLOURS
+from vlm2vla_sim.mini.training import synthetic_shapes
 
 
 def test_each_shape_has_its_colour_at_its_middle_and_no_two_touch() -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
-        drawing = drawings.draw(rng)
+        drawing = synthetic_shapes.draw(rng)
         picture = drawing.picture()
         assert picture.shape == (224, 224, 3)
         for shape in drawing.shapes:
@@ -25,8 +25,8 @@ def test_each_shape_has_its_colour_at_its_middle_and_no_two_touch() -> None:
 def test_shapes_of_one_size_fill_as_much_as_geometry_says() -> None:
     radius = 28.0
     filled = {}
-    for kind in drawings.SHAPES:
-        one = drawings.Drawing((drawings.Shape(kind, "black", 112.0, 112.0, radius),), (230, 230, 230))
+    for kind in synthetic_shapes.SHAPES:
+        one = synthetic_shapes.Drawing((synthetic_shapes.Shape(kind, "black", 112.0, 112.0, radius),), (230, 230, 230))
         filled[kind] = float((230 - one.picture()[..., 0].astype(float)).sum() / (230 - 255 * COLOURS["black"][0]))
     expected = {"circle": np.pi, "square": 2.0, "triangle": 3 * np.sqrt(3) / 4}
     for kind, share in expected.items():
@@ -36,11 +36,11 @@ def test_shapes_of_one_size_fill_as_much_as_geometry_says() -> None:
 
 def test_answers_follow_from_the_shapes() -> None:
     shapes = (
-        drawings.Shape("circle", "red", 40.0, 100.0, 28.0),
-        drawings.Shape("star", "blue", 150.0, 60.0, 16.0),
-        drawings.Shape("star", "pink", 150.0, 160.0, 28.0),
+        synthetic_shapes.Shape("circle", "red", 40.0, 100.0, 28.0),
+        synthetic_shapes.Shape("star", "blue", 150.0, 60.0, 16.0),
+        synthetic_shapes.Shape("star", "pink", 150.0, 160.0, 28.0),
     )
-    asked = drawings.ask(drawings.Drawing(shapes, (200, 200, 200)), np.random.default_rng(1), count=30)
+    asked = synthetic_shapes.ask(synthetic_shapes.Drawing(shapes, (200, 200, 200)), np.random.default_rng(1), count=30)
     known = {one.question: one.answer for one in asked}
     assert known == {
         "What colour is the circle?": "red",
@@ -52,8 +52,11 @@ def test_answers_follow_from_the_shapes() -> None:
 
 
 def test_left_and_bigger_are_told_of_single_shapes() -> None:
-    shapes = (drawings.Shape("square", "red", 40.0, 100.0, 28.0), drawings.Shape("star", "blue", 150.0, 60.0, 16.0))
-    asked = drawings.ask(drawings.Drawing(shapes, (200, 200, 200)), np.random.default_rng(1), count=60)
+    shapes = (
+        synthetic_shapes.Shape("square", "red", 40.0, 100.0, 28.0),
+        synthetic_shapes.Shape("star", "blue", 150.0, 60.0, 16.0),
+    )
+    asked = synthetic_shapes.ask(synthetic_shapes.Drawing(shapes, (200, 200, 200)), np.random.default_rng(1), count=60)
     known = {one.question: one.answer for one in asked}
     assert known["Is the square left or right of the star?"] == "left"
     assert known["Is the star left or right of the square?"] == "right"

@@ -10,13 +10,13 @@ import mujoco
 import numpy as np
 import pytest
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs import motion, tasks
 from vlm2vla_sim.language.formats import get_format
-from vlm2vla_sim.mini.arranging import BESIDE_BLOCK, HANGING, HELD_OPENING, heading
-from vlm2vla_sim.mini.facts import TABLE, Facts, Thing
-from vlm2vla_sim.mini.lessons import LYING, Teacher
-from vlm2vla_sim.mini.names import words
+from vlm2vla_sim.mini.scenes.annotation import TABLE, Facts, Thing
+from vlm2vla_sim.mini.scenes.arrangement import BESIDE_BLOCK, HANGING, HELD_OPENING, heading
+from vlm2vla_sim.mini.scenes.names import words
+from vlm2vla_sim.mini.training.expert_labels import LYING, Teacher
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)

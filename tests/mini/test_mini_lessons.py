@@ -8,8 +8,8 @@ import numpy as np
 
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY
-from vlm2vla_sim.mini.facts import GRIPPER, TABLE, Facts, Thing, to_cm, to_degrees
-from vlm2vla_sim.mini.lessons import Teacher, state_line
+from vlm2vla_sim.mini.scenes.annotation import GRIPPER, TABLE, Facts, Thing, to_cm, to_degrees
+from vlm2vla_sim.mini.training.expert_labels import Teacher, state_line
 
 CARROT = Thing("carrot", "carrot", (0.35, 0.08, 0.0175), 44.0, TABLE, 3000, "orange")
 PLATE = Thing("plate", "plate", (0.25, -0.06, 0.003), 0.0, TABLE, 9000, "yellow")

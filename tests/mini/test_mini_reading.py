@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 
-from vlm2vla_sim.mini import reading
+from vlm2vla_sim.mini.training import text_tasks
 
 
 def eval_minus(text: str) -> int:
@@ -42,7 +42,7 @@ def answer_to(question: str) -> str:
 
 
 def test_every_answer_is_right_and_every_kind_is_asked() -> None:
-    asked = reading.ask(np.random.default_rng(0), count=300)
+    asked = text_tasks.ask(np.random.default_rng(0), count=300)
     for one in asked:
         assert one.answer == answer_to(one.question), one.question
     assert set(Counter(one.category for one in asked)) == {"repeat", "list sum", "between", "way", "aloud", "numbered"}

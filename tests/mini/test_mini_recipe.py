@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from vlm2vla_sim.mini.recipe import Recipe
+from vlm2vla_sim.mini.training.recipe import Recipe
 
 RECIPE = Recipe(looks=40, updates=60, settles=20, warmup=10)
 

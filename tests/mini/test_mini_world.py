@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from vlm2vla_sim.mini import album, questions, tongues
-from vlm2vla_sim.mini.facts import GRIPPER
-from vlm2vla_sim.mini.names import CLASSES, UNSEEN
-from vlm2vla_sim.mini.world import View, World, open_worlds
+from vlm2vla_sim.mini.scenes import rendered_dataset
+from vlm2vla_sim.mini.scenes.annotation import GRIPPER
+from vlm2vla_sim.mini.scenes.names import CLASSES, UNSEEN
+from vlm2vla_sim.mini.scenes.scene_renderer import View, World, open_worlds
+from vlm2vla_sim.mini.training import scene_questions, translations
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,16 @@ def test_every_thing_is_seen_where_the_map_says(views: list[View]) -> None:
         for thing in view.facts.things:
             if thing.kind != "basket":
                 assert thing.pixels == int((view.seen == CLASSES.index(thing.kind)).sum())
-    shown = sum(thing.pixels > questions.VISIBLE for view in views for thing in view.facts.things)
+    shown = sum(thing.pixels > scene_questions.VISIBLE for view in views for thing in view.facts.things)
     assert shown > len(views)
 
 
 def test_what_lies_farther_to_the_left_of_the_robot_is_farther_left_in_the_picture(views: list[View]) -> None:
     pairs = []
     for view in views:
-        things = [thing for thing in view.facts.things if thing.kind != "basket" and thing.pixels > questions.VISIBLE]
+        things = [
+            thing for thing in view.facts.things if thing.kind != "basket" and thing.pixels > scene_questions.VISIBLE
+        ]
         for one in things:
             for other in things:
                 if one.position[1] - other.position[1] > 0.06 and GRIPPER not in (one.on, other.on):
@@ -75,19 +78,19 @@ def test_colours_kept_for_testing_are_never_drawn(views: list[View]) -> None:
 def test_the_small_map_holds_the_commonest_class_of_each_cell() -> None:
     seen = np.zeros((4, 8), np.uint8)
     seen[:2, :4], seen[0, 0] = 3, 5
-    assert album.most_common(seen, 2).tolist() == [[3, 0], [0, 0]]
+    assert rendered_dataset.most_common(seen, 2).tolist() == [[3, 0], [0, 0]]
 
 
 def test_questions_are_answered_from_the_facts(views: list[View]) -> None:
     rng = np.random.default_rng(0)
     for view in views:
-        for exchange in questions.ask(view.facts, rng, count=5):
+        for exchange in scene_questions.ask(view.facts, rng, count=5):
             if exchange.category == "held":
                 expected = view.facts.held.replace("cube", "block") or "nothing"
                 assert exchange.answer == expected
             if exchange.category == "where" and "nowhere" not in exchange.answer:
                 name = re.findall(r"here (?:is )?the (.+?)(?: is\.|\?)", exchange.question)[0]
-                thing = next(t for t in view.facts.things if questions.spoken(t) == name)
+                thing = next(t for t in view.facts.things if scene_questions.spoken(t) == name)
                 sentence = f"the {name} is at " if exchange.question.startswith("Say") else ""
                 assert exchange.answer.startswith(sentence)
                 x, y, _ = (int(word) for word in exchange.answer.removeprefix(sentence).split(",")[:3])
@@ -96,13 +99,13 @@ def test_questions_are_answered_from_the_facts(views: list[View]) -> None:
 
 
 def test_sums_are_right() -> None:
-    for exchange in questions.sums(np.random.default_rng(1), count=50):
+    for exchange in scene_questions.sums(np.random.default_rng(1), count=50):
         words = exchange.question.split()
         assert int(exchange.answer) == int(words[2]) - int(words[4].rstrip("?"))
 
 
 def test_the_languages_name_the_same_things() -> None:
-    assert tongues.say(0, "carrot", "plate") == "put the carrot on the plate"
-    assert tongues.say(1, "carrot", "plate") == "pon la zanahoria sobre el plato"
-    assert tongues.say(2, "carrot", "plate") == "把胡萝卜放在盘子上"
-    assert set(tongues.THINGS) == set(questions.NAMES)
+    assert translations.say(0, "carrot", "plate") == "put the carrot on the plate"
+    assert translations.say(1, "carrot", "plate") == "pon la zanahoria sobre el plato"
+    assert translations.say(2, "carrot", "plate") == "把胡萝卜放在盘子上"
+    assert set(translations.THINGS) == set(scene_questions.NAMES)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlm2vla_sim.envs.mujoco import textures
 from vlm2vla_sim.envs.mujoco.backend import MujocoBackend
+from vlm2vla_sim.envs.mujoco.drawing import textures
 from vlm2vla_sim.envs.tasks import TASKS
 
 GOLDEN = Path(__file__).parents[1] / "data" / "simpler_frames"

@@ -6,12 +6,13 @@ import mujoco
 import numpy as np
 import pytest
 
-from vlm2vla_sim.envs.mujoco import objects, scenery
+from vlm2vla_sim.core.rotations import quaternion_to_matrix
+from vlm2vla_sim.envs.mujoco import objects
 from vlm2vla_sim.envs.mujoco.backend import MujocoBackend
-from vlm2vla_sim.envs.mujoco.shapes import box, lathe, loft, moved, rounded_rectangle, sheet, tube
+from vlm2vla_sim.envs.mujoco.drawing import scenery
+from vlm2vla_sim.envs.mujoco.drawing.shapes import box, lathe, loft, moved, rounded_rectangle, sheet, tube
 from vlm2vla_sim.envs.tasks import BASKET, CARROT, EGGPLANT, GREEN_CUBE, PLATE, SINK, SPOON, TASKS, TOWEL, YELLOW_CUBE
 from vlm2vla_sim.errors import UnknownNameError
-from vlm2vla_sim.rotations import quaternion_to_matrix
 
 # kg and [m] lowest and highest corner of SIMPLER's collision meshes, model frame.
 # simpler-env/ManiSkill2_real2sim@ef7a4d4 data/custom/models/*/collision.obj; masses as PhysX reports them

@@ -14,9 +14,9 @@ import pytest
 from vlm2vla_sim.errors import ServerError, SettingError, UnknownNameError
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.policies.chat_api import ChatModel, ServerSettings
 from vlm2vla_sim.policies.language_action import LanguageActionPolicy
-from vlm2vla_sim.policies.model_server import ModelServer, ServedModel
+from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
+from vlm2vla_sim.serving.model_server import ModelServer, ServedModel
 from vlm2vla_sim.testing import FakeTextModel, FakeVerifier
 from vlm2vla_sim.types import Stage
 

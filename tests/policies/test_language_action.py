@@ -11,11 +11,11 @@ import pytest
 import vlm2vla_sim  # noqa: F401 - registers the environments
 from vlm2vla_sim.envs.motion import split
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.evaluation.episode import run_episode
+from vlm2vla_sim.evaluation.policy_spec import PolicySpec
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.language_action import LanguageActionPolicy, LoopSettings, StageSampling
-from vlm2vla_sim.rollout import run_episode
-from vlm2vla_sim.subject import Subject
 from vlm2vla_sim.testing import FakeTextModel, FakeVerifier
 from vlm2vla_sim.types import Outcome, Stage
 
@@ -138,7 +138,7 @@ def test_a_verifier_that_always_says_no_ends_after_the_allowed_attempts_and_says
 def test_a_lying_verifier_still_leaves_a_full_episode_and_its_reason_in_the_result(verdict, reason):
     env = gym.make("vlm2vla/WidowXCarrotOnPlate-v0", backend="point", image_size=(32, 32))
     policy, _ = policy_with(FakeTextModel(GOOD), (verdict,), max_attempts=2)
-    result = run_episode(env, policy, subject=Subject("fake"))
+    result = run_episode(env, policy, spec=PolicySpec("fake"))
     assert result.outcome is Outcome.FAILURE
     assert result.steps == 60
     assert result.reason.startswith(reason)
@@ -271,8 +271,8 @@ def test_sampling_that_makes_no_sense_is_refused(sampling):
 @pytest.mark.parametrize("name", ["vlm2vla", "prose", "integers"])
 def test_the_loop_solves_all_carrot_episodes_by_prompts_and_grammar_alone(name):
     env = gym.make("vlm2vla/WidowXCarrotOnPlate-v0", backend="point", image_size=(32, 32))
-    subject = Subject("oracle", action_format=name)
-    results = [run_episode(env, "oracle", episode_id=k, subject=subject) for k in range(24)]
+    spec = PolicySpec("oracle", action_format=name)
+    results = [run_episode(env, "oracle", episode_id=k, spec=spec) for k in range(24)]
     assert [result.outcome for result in results] == [Outcome.SUCCESS] * 24
     assert not any(result.parse_failures for result in results)
     assert {result.reason for result in results} == {"done: the verifier advanced past the last of 2 subtasks"}

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.errors import ServerError, SettingError, UnknownNameError
+from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.policies import check_policy
 from vlm2vla_sim.policies.remote.conventions import CONVENTIONS, Convention, find_convention
 from vlm2vla_sim.policies.remote.convert import (
@@ -25,7 +26,6 @@ from vlm2vla_sim.policies.remote.convert import (
 )
 from vlm2vla_sim.policies.remote.policy import IN_OUR_WORDS, RemotePolicy
 from vlm2vla_sim.policies.remote.wire import Reply, Sight
-from vlm2vla_sim.rollout import run_episode
 from vlm2vla_sim.types import Pose, RobotState
 
 QUARTER = np.pi / 2

@@ -12,11 +12,11 @@ import pytest
 
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import EpisodeError, SettingError
+from vlm2vla_sim.evaluation.episode import run_episode
+from vlm2vla_sim.evaluation.policy_spec import PolicySpec, make_policy
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext, load_policy
 from vlm2vla_sim.policies.scripted import ScriptedPolicy
-from vlm2vla_sim.rollout import run_episode
-from vlm2vla_sim.subject import Subject, make_policy
 from vlm2vla_sim.testing import PointBackend
 from vlm2vla_sim.types import Decision, EpisodeResult, Outcome, Status
 
@@ -40,7 +40,7 @@ def run() -> Iterator[Run]:
     def play(task: str, action_format: str = "vlm2vla", *, noise_cm: float = 0.0, **options: Any) -> EpisodeResult:
         if task not in envs:
             envs[task] = gym.make(TASKS[task].env_id, image_size=SMALL)
-        return run_episode(envs[task], "scripted", subject=Subject("scripted", action_format, noise_cm), **options)
+        return run_episode(envs[task], "scripted", spec=PolicySpec("scripted", action_format, noise_cm), **options)
 
     yield play
     for env in envs.values():
@@ -69,7 +69,7 @@ def test_it_solves_a_random_layout_as_well(run):
 def decisions(task: str, action_format: str, *, noise_cm: float = 0.0, seed: int = 0) -> list[Decision]:
     """All it says in one episode on the point robot."""
     env = gym.make(TASKS[task].env_id, backend="point", image_size=SMALL)
-    policy = make_policy(env, Subject("scripted", action_format, noise_cm))
+    policy = make_policy(env, PolicySpec("scripted", action_format, noise_cm))
     observation, info = env.reset(options={"episode_id": 0})
     policy.reset(info["instruction"], seed)
     said = []
@@ -138,7 +138,7 @@ def test_noise_in_centimetres_is_how_far_off_it_goes():
     seen = []
     for seed in range(150):
         env = gym.make(TASKS["carrot_on_plate"].env_id, backend="point", image_size=SMALL)
-        policy = make_policy(env, Subject("scripted", "integers", 2.0))
+        policy = make_policy(env, PolicySpec("scripted", "integers", 2.0))
         observation, _ = env.reset(options={"episode_id": 0})
         policy.reset("", seed)
         seen.append(policy.act(observation).chunk.deltas[-1][:2] - exact)
@@ -172,4 +172,4 @@ def test_it_is_refused_where_nobody_knows_the_truth():
         load_policy("scripted", context)
     env = gym.make(TASKS["carrot_on_plate"].env_id, backend=f"{__name__}:UnknowingBackend", image_size=SMALL)
     with pytest.raises(EpisodeError, match=r"Unknowing.* does not know where the objects are"):
-        run_episode(env, "scripted", subject=Subject("scripted"))
+        run_episode(env, "scripted", spec=PolicySpec("scripted"))

@@ -51,7 +51,7 @@ def need_peers() -> str:
 @contextlib.contextmanager
 def serving(make: Callable[[], Any], wire: str, convention: str = "vlm2vla", **limits: Any) -> Iterator[Any]:
     """A server of ours with the policy that `make` makes."""
-    from vlm2vla_sim.commands.serve import WIRES
+    from vlm2vla_sim.cli.commands.serve import WIRES
     from vlm2vla_sim.policies.remote.conventions import find_convention
     from vlm2vla_sim.serving.server import Desk, Limits, PolicyServer
 

@@ -12,16 +12,16 @@ import time
 import pytest
 from remote_lane import need_remote, serving
 
-from vlm2vla_sim.cli import main
+from vlm2vla_sim.cli.main import main
+from vlm2vla_sim.evaluation.results import read_results
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext, load_policy
-from vlm2vla_sim.results import read_results
 
 need_remote()
 
 from websockets.sync.client import connect  # noqa: E402
 
-SERVE = [sys.executable, "-m", "vlm2vla_sim.cli", "serve", "--port", "0", "--json"]
+SERVE = [sys.executable, "-m", "vlm2vla_sim", "serve", "--port", "0", "--json"]
 
 
 def hold():

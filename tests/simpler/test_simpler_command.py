@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vlm2vla_sim import doctor
-from vlm2vla_sim.cli import main
+from vlm2vla_sim.cli import diagnostics
+from vlm2vla_sim.cli.main import main
 from vlm2vla_sim.envs.simpler import assets
 
 
@@ -51,12 +51,12 @@ def test_a_folder_goes_with_link_and_with_nothing_else(words: list[str], capsys:
 def test_the_doctor_reports_assets_and_renderer_where_maniskill_is_installed(
     true_scenes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = {check.name: check for check in doctor._check_simpler()}
+    found = {check.name: check for check in diagnostics._check_simpler()}
     assert found["SIMPLER's assets"].works
     assert found["SIMPLER's renderer"].works
     assert found["SIMPLER's renderer"].advice == ""
     monkeypatch.setenv("VLM2VLA_ASSETS", str(tmp_path))
-    absent = doctor._check_simpler()[0]
+    absent = diagnostics._check_simpler()[0]
     assert not absent.works
     assert "vlm2vla assets download" in absent.advice
     assert not absent.needed

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.types import Pose

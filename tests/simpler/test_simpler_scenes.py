@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.tasks import TASKS

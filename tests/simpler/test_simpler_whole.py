@@ -15,7 +15,7 @@ import pytest
 
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.simpler import assets
-from vlm2vla_sim.rollout import run_episode
+from vlm2vla_sim.evaluation.episode import run_episode
 
 pytestmark = pytest.mark.simpler
 MakeEnv = Callable[..., WidowXEnv]

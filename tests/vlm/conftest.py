@@ -35,7 +35,7 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
     """A tiny Gemma 3, as `from_pretrained` reads it."""
-    from vlm2vla_sim.policies.hf_random import save_random_model
+    from vlm2vla_sim.policies.models.random_model import save_random_model
 
     return save_random_model(tmp_path_factory.mktemp("tiny"))
 

@@ -18,9 +18,9 @@ import torch  # noqa: E402
 from vlm2vla_sim.errors import SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import FORMATS, get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
-from vlm2vla_sim.policies.hf_decode import Tricks  # noqa: E402
-from vlm2vla_sim.policies.hf_model import HfModel, HfSettings, loading_arguments  # noqa: E402
-from vlm2vla_sim.policies.hf_random import TINY, save_random_model  # noqa: E402
+from vlm2vla_sim.policies.models.hf_decode import Tricks  # noqa: E402
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings, loading_arguments  # noqa: E402
+from vlm2vla_sim.policies.models.random_model import TINY, save_random_model  # noqa: E402
 from vlm2vla_sim.policies.verifier import VERDICTS  # noqa: E402
 
 SYMBOLS = tuple("zqxjkvbpyg")

@@ -16,7 +16,7 @@ need_vlm()
 from together import RECIPE  # noqa: E402
 
 from vlm2vla_sim.errors import SettingError  # noqa: E402
-from vlm2vla_sim.mini import album  # noqa: E402
+from vlm2vla_sim.mini.scenes import rendered_dataset  # noqa: E402
 
 HERE = Path(__file__).parent
 
@@ -26,8 +26,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], dict]:
     """What each of two processes has in the end, and the record of what they made."""
     folder = tmp_path_factory.mktemp("together")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(album, "SHARD", 24)
-        album.fill(folder / "album", [0])
+        patch.setattr(rendered_dataset, "SHARD", 24)
+        rendered_dataset.fill(folder / "album", [0])
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = [*launcher, str(HERE / "together.py"), str(folder)]

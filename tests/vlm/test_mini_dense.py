@@ -11,9 +11,9 @@ need_vlm()
 
 import torch  # noqa: E402 - torch is needed below
 
-from vlm2vla_sim.mini.dense import NOT_TOLD, PLACES, RANGES, DenseHeads, Targets, dense_targets  # noqa: E402
-from vlm2vla_sim.mini.facts import TABLE, Facts, Thing  # noqa: E402
-from vlm2vla_sim.mini.names import CLASSES  # noqa: E402
+from vlm2vla_sim.mini.scenes.annotation import TABLE, Facts, Thing  # noqa: E402
+from vlm2vla_sim.mini.scenes.names import CLASSES  # noqa: E402
+from vlm2vla_sim.mini.training.dense_targets import NOT_TOLD, PLACES, RANGES, DenseHeads, Targets, dense_targets  # noqa: E402
 
 CARROT = Thing("carrot", "carrot", (0.30, -0.05, 0.02), 90.0, TABLE, 900, "orange")
 SCENE = Facts("table", (CARROT,), (0.29, -0.01, 0.135), 30.0, 1.0)

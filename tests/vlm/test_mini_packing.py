@@ -16,13 +16,13 @@ import pytest  # noqa: E402 - torch and transformers are needed below
 import torch  # noqa: E402
 
 from vlm2vla_sim.errors import RunFolderError  # noqa: E402
-from vlm2vla_sim.mini import album  # noqa: E402
-from vlm2vla_sim.mini.checkpoint import Progress, keep, resume  # noqa: E402
-from vlm2vla_sim.mini.model import MiniSize, make_model, make_processor, make_tokenizer, number_tokens  # noqa: E402
-from vlm2vla_sim.mini.packing import Packer, Turn  # noqa: E402
-from vlm2vla_sim.mini.pretrain import answers, pretrain  # noqa: E402
-from vlm2vla_sim.mini.recipe import Recipe  # noqa: E402
-from vlm2vla_sim.mini.vocabulary import texts  # noqa: E402
+from vlm2vla_sim.mini.model.checkpoint import Progress, keep, resume  # noqa: E402
+from vlm2vla_sim.mini.model.model import MiniSize, make_model, make_processor, make_tokenizer, number_tokens  # noqa: E402
+from vlm2vla_sim.mini.scenes import rendered_dataset  # noqa: E402
+from vlm2vla_sim.mini.training.packing import Packer, Turn  # noqa: E402
+from vlm2vla_sim.mini.training.pretrain import answers, pretrain  # noqa: E402
+from vlm2vla_sim.mini.training.recipe import Recipe  # noqa: E402
+from vlm2vla_sim.mini.training.vocabulary import texts  # noqa: E402
 
 SMALL = MiniSize(hidden=64, layers=2, heads=2, feed_forward=128, vision_hidden=64, vision_layers=1)
 TURNS = (
@@ -93,9 +93,9 @@ def test_a_text_that_needs_no_picture_scores_the_same_on_a_page_of_its_own(proce
 
 
 def test_a_few_updates_bring_the_loss_down_and_leave_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(album, "SHARD", 12)
-    album.fill(tmp_path / "album", [0, 1])
-    assert list(album.numbers(tmp_path / "album")) == [0, 1]
+    monkeypatch.setattr(rendered_dataset, "SHARD", 12)
+    rendered_dataset.fill(tmp_path / "album", [0, 1])
+    assert list(rendered_dataset.numbers(tmp_path / "album")) == [0, 1]
     lines: list[str] = []
     recipe = Recipe(looks=4, updates=12, settles=3, pages=2, pictures=4, questions=3, warmup=2)
     pretrain(tmp_path / "album", tmp_path / "base", texts=list(texts()), recipe=recipe, size=SMALL, report=lines.append)
@@ -110,8 +110,8 @@ def test_a_few_updates_bring_the_loss_down_and_leave_a_model(tmp_path: Path, mon
 def test_a_stopped_run_goes_on_with_every_weight_and_moment_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(album, "SHARD", 12)
-    album.fill(tmp_path / "album", [0])
+    monkeypatch.setattr(rendered_dataset, "SHARD", 12)
+    rendered_dataset.fill(tmp_path / "album", [0])
     recipe = Recipe(looks=5, updates=2, settles=2, pages=2, pictures=4, questions=2, warmup=2, keep_every=4)
 
     def train(tell: Callable[[str], None]) -> None:

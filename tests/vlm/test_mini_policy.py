@@ -13,14 +13,14 @@ need_vlm()
 import torch  # noqa: E402
 
 from vlm2vla_sim.errors import SettingError  # noqa: E402 - what is below needs the extra
-from vlm2vla_sim.mini.album import HELD_OUT  # noqa: E402
-from vlm2vla_sim.mini.model import MiniSize, make_model, make_processor, make_tokenizer  # noqa: E402
-from vlm2vla_sim.mini.vocabulary import texts  # noqa: E402
-from vlm2vla_sim.policies.hf_model import HfModel, HfSettings, load_model  # noqa: E402
+from vlm2vla_sim.evaluation.results import RunSummary  # noqa: E402
+from vlm2vla_sim.evaluation.run_folder import RunSettings  # noqa: E402
+from vlm2vla_sim.evaluation.suite import run_suite  # noqa: E402
+from vlm2vla_sim.mini.model.model import MiniSize, make_model, make_processor, make_tokenizer  # noqa: E402
+from vlm2vla_sim.mini.scenes.rendered_dataset import HELD_OUT  # noqa: E402
+from vlm2vla_sim.mini.training.vocabulary import texts  # noqa: E402
 from vlm2vla_sim.policies.mini import WEIGHTS, MiniOptions  # noqa: E402
-from vlm2vla_sim.results import RunSummary  # noqa: E402
-from vlm2vla_sim.run_folder import RunSettings  # noqa: E402
-from vlm2vla_sim.suite import run_suite  # noqa: E402
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings, load_model  # noqa: E402
 
 SMALL = MiniSize(hidden=64, layers=1, heads=2, feed_forward=64, vision_hidden=64, vision_layers=1)
 

@@ -8,8 +8,8 @@ from vlm_lane import need_vlm
 
 need_vlm()
 
-from vlm2vla_sim.model_needs import LORA_TARGETS, Memory, ask_model  # noqa: E402
-from vlm2vla_sim.policies.hf_model import HfModel, HfSettings  # noqa: E402
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
+from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS, Memory, ask_model  # noqa: E402
 
 
 def test_parameters_and_adapter_targets_are_those_of_the_model_itself(tiny_folder):

@@ -10,7 +10,7 @@ need_vlm()
 
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
-from vlm2vla_sim.policies.hf_model import HfModel, HfSettings  # noqa: E402
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ import transformers  # noqa: E402
 from vlm2vla_sim.analysis.logprob import CONTEXTS, score_formats, scripted_actions, summarise  # noqa: E402
 from vlm2vla_sim.analysis.questions import VqaQuestion, write_questions  # noqa: E402
 from vlm2vla_sim.analysis.scorer import Scorer  # noqa: E402
-from vlm2vla_sim.cli import main  # noqa: E402
+from vlm2vla_sim.cli.main import main  # noqa: E402
 from vlm2vla_sim.errors import SettingError  # noqa: E402
 from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
-from vlm2vla_sim.policies.hf_model import HfModel, HfSettings  # noqa: E402
-from vlm2vla_sim.policies.hf_random import make_tokenizer  # noqa: E402
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
+from vlm2vla_sim.policies.models.random_model import make_tokenizer  # noqa: E402
 
 ANSWERS = ["[[3, 0, -8, 1], [0, 0, 0, 0]]", "move up 3 cm", "x"]
 

@@ -14,15 +14,15 @@ need_vlm()
 
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
-from vlm2vla_sim.policies.chat_api import ChatModel, ServerSettings  # noqa: E402
-from vlm2vla_sim.policies.hf_model import HfModel, HfSettings  # noqa: E402
+from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings  # noqa: E402
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
 from vlm2vla_sim.policies.verifier import VERDICTS, ModelVerifier  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def url(tiny_folder, adapter_folder):
     """The address of a real server process, which is ended afterwards."""
-    command = [sys.executable, "-m", "vlm2vla_sim.cli", "serve-model", "--port", "0", "--idle", "120"]
+    command = [sys.executable, "-m", "vlm2vla_sim", "serve-model", "--port", "0", "--idle", "120"]
     command += ["--model", str(tiny_folder), "--adapter", str(adapter_folder), "--dtype", "float32"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

@@ -22,15 +22,15 @@ import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoModelForImageTextToText  # noqa: E402
 
-from vlm2vla_sim.cli import main  # noqa: E402
-from vlm2vla_sim.commands import train as command  # noqa: E402
-from vlm2vla_sim.data.example_folder import PICTURES, ROWS, read_examples, write_examples  # noqa: E402
-from vlm2vla_sim.data.examples import ExampleMaker, ExampleSettings, to_chat  # noqa: E402
+from vlm2vla_sim.cli.commands import train as command  # noqa: E402
+from vlm2vla_sim.cli.main import main  # noqa: E402
+from vlm2vla_sim.data.examples.folder import PICTURES, ROWS, read_examples, write_examples  # noqa: E402
+from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings, to_chat  # noqa: E402
 from vlm2vla_sim.errors import RunFolderError, SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question  # noqa: E402
-from vlm2vla_sim.policies.hf_model import HfModel, HfSettings, load_processor  # noqa: E402
-from vlm2vla_sim.policies.rare_tokens import FILE, read_symbols  # noqa: E402
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings, load_processor  # noqa: E402
+from vlm2vla_sim.policies.models.rare_tokens import FILE, read_symbols  # noqa: E402
 from vlm2vla_sim.training import lora, memory  # noqa: E402
 from vlm2vla_sim.training.progress import COMPLETE, STEPS  # noqa: E402
 from vlm2vla_sim.training.rows import TokenCounter, open_rows  # noqa: E402
@@ -358,7 +358,7 @@ def test_a_full_fine_tuning_that_was_stopped_goes_on_from_what_it_had_learnt(tin
 def test_the_command_makes_rows_with_the_models_own_rare_tokens_and_leaves_them_with_the_adapter(
     tiny_folder, tmp_path, monkeypatch, capsys
 ):
-    from vlm2vla_sim.cli import main
+    from vlm2vla_sim.cli.main import main
 
     monkeypatch.setattr(command, "read_labelled", lambda path: iter([make_labelled(0), make_labelled(1)]))
     (tmp_path / "data").mkdir()
@@ -378,7 +378,7 @@ def test_the_command_makes_rows_with_the_models_own_rare_tokens_and_leaves_them_
 
 
 def test_the_command_says_what_it_would_need(tiny_folder, tmp_path, capsys):
-    from vlm2vla_sim.cli import main
+    from vlm2vla_sim.cli.main import main
 
     words = ["train", str(tmp_path), "--model", "google/gemma-3-12b-it", "--out", "x", "--estimate"]
     assert main(words) == 0

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from vlm2vla_sim.mini.crew import Crew
-from vlm2vla_sim.mini.model import MiniSize
-from vlm2vla_sim.mini.pretrain import pretrain
-from vlm2vla_sim.mini.recipe import Recipe
-from vlm2vla_sim.mini.vocabulary import texts
+from vlm2vla_sim.mini.model.model import MiniSize
+from vlm2vla_sim.mini.training.pretrain import pretrain
+from vlm2vla_sim.mini.training.process_group import Crew
+from vlm2vla_sim.mini.training.recipe import Recipe
+from vlm2vla_sim.mini.training.vocabulary import texts
 
 RECIPE = Recipe(looks=2, updates=3, settles=2, pages=2, pictures=4, settled_pictures=2, questions=2, warmup=2)
 SIZE = MiniSize(hidden=64, layers=1, heads=2, feed_forward=64, vision_hidden=64, vision_layers=1)

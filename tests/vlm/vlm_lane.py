@@ -52,7 +52,7 @@ def make_llava(folder: Path) -> Path:
     import torch
     import transformers
 
-    from vlm2vla_sim.policies.hf_random import make_tokenizer
+    from vlm2vla_sim.policies.models.random_model import make_tokenizer
 
     tokenizer = make_tokenizer()
     config = transformers.LlavaConfig(

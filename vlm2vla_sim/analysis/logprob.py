@@ -18,11 +18,11 @@ from vlm2vla_sim.analysis.intervals import Interval, grouped_ratio
 from vlm2vla_sim.analysis.scorer import Scorer
 from vlm2vla_sim.data.episode import Labelled
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
 from vlm2vla_sim.language.prompts import action_prompt
 from vlm2vla_sim.policies.base import Question
-from vlm2vla_sim.policies.rare_tokens import find_symbols
-from vlm2vla_sim.rollout import run_episode
+from vlm2vla_sim.policies.models.rare_tokens import find_symbols
 
 CONTEXTS = ("rules", "task", "nothing")
 """What stands before the action: our whole prompt, with the format's rules and example; the task in one line, the same

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlm2vla_sim.data.example_folder import PictureFolder, read_picture
+from vlm2vla_sim.data.examples.folder import PictureFolder, read_picture
 from vlm2vla_sim.errors import RunFolderError, SettingError
 
 QUESTIONS = "questions.jsonl"

@@ -23,7 +23,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("Scoring texts", error.name or "transformers", "vlm") from error
 
-from vlm2vla_sim.policies.hf_model import HfModel, HfSettings
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
 
 AT_ONCE = 16
 """Answers that are scored together."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from vlm2vla_sim.analysis.intervals import Interval, grouped_ratio
 from vlm2vla_sim.analysis.questions import VqaQuestion
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.evaluation.results import wilson_interval
 from vlm2vla_sim.policies.base import Question, Sampling, TextModel
-from vlm2vla_sim.results import wilson_interval
 
 ALL = "all questions"
 AT_ONCE = 16

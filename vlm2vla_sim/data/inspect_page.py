@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vlm2vla_sim.data.datasets.source import Skipped
 from vlm2vla_sim.data.episode import Labelled, Phase, Trajectory
-from vlm2vla_sim.data.source import Skipped
-from vlm2vla_sim.language.prose import describe
+from vlm2vla_sim.language.formats.prose import describe
 
 WIDTH = 240
 """[px] of a picture on the page."""

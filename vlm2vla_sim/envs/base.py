@@ -19,7 +19,7 @@ import numpy as np
 from gymnasium import spaces
 
 from vlm2vla_sim.envs import motion
-from vlm2vla_sim.envs.judge import Judge, Verdict
+from vlm2vla_sim.envs.judge import Judge, SuccessFlags
 from vlm2vla_sim.envs.tasks import TASKS, Layout, Task, get_task, own_task
 from vlm2vla_sim.errors import EpisodeError, LinkLostError, unknown_name
 from vlm2vla_sim.types import SceneState, Status
@@ -220,8 +220,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self._frame = observation["pixels"]["primary"] if "pixels" in observation else None
         return observation
 
-    def _info(self, verdict: Verdict | None, *, clipped: bool) -> dict[str, Any]:
-        flags = dataclasses.asdict(verdict) if verdict else {f.name: False for f in dataclasses.fields(Verdict)}
+    def _info(self, verdict: SuccessFlags | None, *, clipped: bool) -> dict[str, Any]:
+        flags = dataclasses.asdict(verdict) if verdict else {f.name: False for f in dataclasses.fields(SuccessFlags)}
         return {
             "instruction": self.task_description,
             "task": self.task,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlm2vla_sim.core.rotations import quaternion_to_matrix
 from vlm2vla_sim.envs.tasks import Task
-from vlm2vla_sim.rotations import quaternion_to_matrix
 from vlm2vla_sim.types import SceneState
 
 XY_SLACK = 0.003
@@ -23,7 +23,7 @@ CONSECUTIVE = 5
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SuccessFlags:
     """How the scene stands after a step. `grasped` and `consecutive_grasp` stay true once they were (as in SIMPLER)."""
 
     success: bool
@@ -50,7 +50,7 @@ class Judge:
         self._held_steps = 0
         self._held_long = False
 
-    def judge(self, scene: SceneState) -> Verdict:
+    def judge(self, scene: SceneState) -> SuccessFlags:
         """The verdict on `scene`; call once per control step, in order."""
         self._grasped |= scene.grasped
         self._held_steps = self._held_steps + 1 if scene.grasped else 0
@@ -58,7 +58,7 @@ class Judge:
         on_target = self._is_on_target(scene) if scene.on_target is None else scene.on_target
         source_moved = self._moved(self._start.source.pose.position, scene.source.pose.position)
         target_moved = self._moved(self._start.target.pose.position, scene.target.pose.position)
-        return Verdict(
+        return SuccessFlags(
             success=on_target,
             released=on_target and not scene.grasped,
             on_target=on_target,

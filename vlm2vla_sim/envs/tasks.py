@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlm2vla_sim.core.frames import BaseFrame
 from vlm2vla_sim.envs.motion import Workspace
 from vlm2vla_sim.errors import EpisodeError, unknown_name
-from vlm2vla_sim.frames import BaseFrame
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Reads the answers to the prompts that do not ask for motion: subtasks, plan, and the verifier's verdict.
 
 Models number, bullet, quote and explain; a list that is read with its introduction as the first subtask makes the robot
-try to do "Sure, here is the list". What is not clear is an error, or for the verifier `Verdict.UNCLEAR`, never a guess.
+try to do "Sure, here is the list". What is not clear is an error, or for the verifier
+`VerifierAnswer.UNCLEAR`, never a guess.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _NO = frozenset({RETRY, "no"})
 _NEGATIONS = frozenset({"not", "no", "never", "cannot", "don't", "isn't", "can't", "doesn't"})
 
 
-class Verdict(enum.StrEnum):
+class VerifierAnswer(enum.StrEnum):
     """What the verifier said about a subtask."""
 
     ADVANCE = ADVANCE
@@ -83,27 +84,27 @@ def read_plan(text: str) -> str:
     return plan
 
 
-def read_verdict(text: str) -> Verdict:
+def read_verdict(text: str) -> VerifierAnswer:
     r"""What `text` says about the subtask: its first word, or its last line of one word, or the one verdict in it.
 
     >>> read_verdict("Retry. The carrot is still on the table."), read_verdict("The carrot is held.\n**advance**")
-    (<Verdict.RETRY: 'retry'>, <Verdict.ADVANCE: 'advance'>)
+    (<VerifierAnswer.RETRY: 'retry'>, <VerifierAnswer.ADVANCE: 'advance'>)
     >>> read_verdict("I would not advance yet.")
-    <Verdict.UNCLEAR: 'unclear'>
+    <VerifierAnswer.UNCLEAR: 'unclear'>
     """
     if len(text) > MAX_ANSWER:
-        return Verdict.UNCLEAR
+        return VerifierAnswer.UNCLEAR
     lines = [words for line in text.lower().splitlines() if (words := _WORD.findall(line))]
     if not lines:
-        return Verdict.UNCLEAR
+        return VerifierAnswer.UNCLEAR
     decisive = {_verdict(lines[0][0])}
     if len(lines[-1]) == 1:
         decisive.add(_verdict(lines[-1][0]))
     words = {word for line in lines for word in line}
-    if not decisive - {Verdict.UNCLEAR} and not words & _NEGATIONS:
-        decisive = {Verdict(word) for word in words & {ADVANCE, RETRY}}
-    decisive -= {Verdict.UNCLEAR}
-    return decisive.pop() if len(decisive) == 1 else Verdict.UNCLEAR
+    if not decisive - {VerifierAnswer.UNCLEAR} and not words & _NEGATIONS:
+        decisive = {VerifierAnswer(word) for word in words & {ADVANCE, RETRY}}
+    decisive -= {VerifierAnswer.UNCLEAR}
+    return decisive.pop() if len(decisive) == 1 else VerifierAnswer.UNCLEAR
 
 
 def _body(text: str, what: str) -> str:
@@ -145,7 +146,7 @@ def _tidy(line: str) -> str:
     return line.strip().strip("\"'“”`").strip().rstrip(".;,").strip("\"'“”`").strip()
 
 
-def _verdict(word: str) -> Verdict:
+def _verdict(word: str) -> VerifierAnswer:
     if word in _YES:
-        return Verdict.ADVANCE
-    return Verdict.RETRY if word in _NO else Verdict.UNCLEAR
+        return VerifierAnswer.ADVANCE
+    return VerifierAnswer.RETRY if word in _NO else VerifierAnswer.UNCLEAR

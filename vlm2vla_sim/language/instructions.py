@@ -27,7 +27,7 @@ _LONGEST = 60
 
 
 @dataclass(frozen=True)
-class Errand:
+class ParsedInstruction:
     """What an instruction asks for. A name that it does not say is empty."""
 
     instruction: str
@@ -41,7 +41,7 @@ class Errand:
     def the_thing(self) -> str:
         """As it is called in a plan.
 
-        >>> read_errand("put carrot on plate").the_thing, read_errand("sweep").the_thing
+        >>> parse_instruction("put carrot on plate").the_thing, parse_instruction("sweep").the_thing
         ('the carrot', 'the object')
         """
         return f"the {self.thing or 'object'}"
@@ -59,15 +59,15 @@ class Errand:
         return f"put {self.the_thing} {self.preposition} the {self.goal}"
 
 
-def read_errand(instruction: str) -> Errand:
+def parse_instruction(instruction: str) -> ParsedInstruction:
     """What `instruction` asks for, as far as it says so in one of the usual forms.
 
-    >>> errand = read_errand("Put the eggplant into yellow basket.")
+    >>> errand = parse_instruction("Put the eggplant into yellow basket.")
     >>> errand.grasp, errand.put
     ('grasp the eggplant', 'put the eggplant into the yellow basket')
-    >>> read_errand("stack the green block on the yellow block").goal
+    >>> parse_instruction("stack the green block on the yellow block").goal
     'yellow block'
-    >>> read_errand("wipe the table").thing
+    >>> parse_instruction("wipe the table").thing
     ''
     """
     words = " ".join(instruction.split()).rstrip(" .!")
@@ -75,7 +75,7 @@ def read_errand(instruction: str) -> Errand:
         thing, goal = found["object"].strip(), found["goal"].strip()
         if max(len(thing), len(goal)) <= _LONGEST:
             place = " ".join(found["place"].lower().split())
-            return Errand(instruction, thing, goal, "into" if place in _INTO else "on")
+            return ParsedInstruction(instruction, thing, goal, "into" if place in _INTO else "on")
     if (found := _TAKE.fullmatch(words)) and len(found["object"]) <= _LONGEST:
-        return Errand(instruction, found["object"].strip())
-    return Errand(instruction)
+        return ParsedInstruction(instruction, found["object"].strip())
+    return ParsedInstruction(instruction)

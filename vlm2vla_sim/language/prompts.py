@@ -15,7 +15,7 @@ import numpy as np
 
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
-from vlm2vla_sim.language.grid import COLUMNS, MAX_ROWS
+from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS
 from vlm2vla_sim.language.words import WORDS
 
 MAX_SUBTASKS = 8

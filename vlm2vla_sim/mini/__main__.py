@@ -29,7 +29,7 @@ def album(folder: Folder, *, first: int = 0, shards: int = 58, processes: int = 
         shards: How many.
         processes: That draw side by side.
     """
-    from vlm2vla_sim.mini.album import check_room, fill
+    from vlm2vla_sim.mini.scenes.rendered_dataset import check_room, fill
 
     numbers = range(first, first + shards)
     check_room(folder, numbers)
@@ -49,10 +49,10 @@ def base(folder: Folder, *, out: Path, looks: int | None = None, updates: int | 
         looks: Updates of the vision tower alone; the recipe's number where none is given.
         updates: Updates with answers; the recipe's number where none is given.
     """
-    from vlm2vla_sim.mini.model import MiniSize
-    from vlm2vla_sim.mini.pretrain import pretrain
-    from vlm2vla_sim.mini.recipe import Recipe
-    from vlm2vla_sim.mini.vocabulary import texts
+    from vlm2vla_sim.mini.model.model import MiniSize
+    from vlm2vla_sim.mini.training.pretrain import pretrain
+    from vlm2vla_sim.mini.training.recipe import Recipe
+    from vlm2vla_sim.mini.training.vocabulary import texts
 
     given = {name: value for name, value in (("looks", looks), ("updates", updates)) if value is not None}
     report = partial(print, flush=True)
@@ -84,10 +84,10 @@ def lessons(
         reasoning: With --no-reasoning, from the instruction straight to the action.
         model: The base model, whose least likely tokens the format "tokens" writes with.
     """
-    from vlm2vla_sim.data.example_folder import write_examples
+    from vlm2vla_sim.data.examples.folder import write_examples
     from vlm2vla_sim.language.formats import get_format
-    from vlm2vla_sim.mini.lessons import examples
-    from vlm2vla_sim.policies.rare_tokens import symbols_of
+    from vlm2vla_sim.mini.training.expert_labels import examples
+    from vlm2vla_sim.policies.models.rare_tokens import symbols_of
 
     symbols = symbols_of(model) if format == "tokens" else None
     action_format = get_format(format, symbols=symbols)
@@ -108,7 +108,7 @@ def questions(folder: Folder, *, out: Path, shard: int = 900_000, views: int = 4
         views: Scenes to ask about.
         drawings: Drawings to ask about.
     """
-    from vlm2vla_sim.mini.exam import write_exam
+    from vlm2vla_sim.mini.training.held_out import write_exam
 
     _tell(write_exam(folder, out, shard=shard, views=views, drawn=drawings))
 

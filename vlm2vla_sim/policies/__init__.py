@@ -26,7 +26,7 @@ POLICIES = {
     "scripted": "vlm2vla_sim.policies.scripted:make",
     "hold": "vlm2vla_sim.policies.baselines:make_hold",
     "random": "vlm2vla_sim.policies.baselines:make_random",
-    "oracle": "vlm2vla_sim.policies.oracle_model:make",
+    "oracle": "vlm2vla_sim.policies.oracle:make",
     "vlm": "vlm2vla_sim.policies.vlm:make",
     "mini": "vlm2vla_sim.policies.mini:make",
     "openpi": "vlm2vla_sim.policies.remote.policy:make_openpi",

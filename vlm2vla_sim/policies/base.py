@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.language.grammar import Grammar
+from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.types import Decision, Stage
 
 

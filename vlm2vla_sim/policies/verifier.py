@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlm2vla_sim.errors import EpisodeAbortedError
-from vlm2vla_sim.language.answers import Verdict, read_verdict
-from vlm2vla_sim.language.grammar import Choice, Literal, compile_grammar
+from vlm2vla_sim.language.answers import VerifierAnswer, read_verdict
+from vlm2vla_sim.language.formats.grammar import Choice, Literal, compile_grammar
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY, verify_prompt
 from vlm2vla_sim.policies.base import Judgement, Question, Sampling, TextModel
 from vlm2vla_sim.types import SceneState, Stage
@@ -58,9 +58,9 @@ class ModelVerifier:
         )
         (stage,) = self._model.answer([question])
         verdict = read_verdict(stage.text)
-        if verdict is Verdict.UNCLEAR:
+        if verdict is VerifierAnswer.UNCLEAR:
             stage = dataclasses.replace(stage, error=f"Neither {ADVANCE} nor {RETRY}; taken as {RETRY}.")
-        return Judgement(verdict is Verdict.ADVANCE, stage)
+        return Judgement(verdict is VerifierAnswer.ADVANCE, stage)
 
 
 class TruthVerifier:

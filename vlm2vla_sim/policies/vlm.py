@@ -111,7 +111,7 @@ def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
 
 def _make_model(options: VlmOptions) -> TextModel:
     if options.server:
-        from vlm2vla_sim.policies.chat_api import ChatModel, ServerSettings
+        from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
 
         return ChatModel(
             ServerSettings(
@@ -122,7 +122,7 @@ def _make_model(options: VlmOptions) -> TextModel:
                 timeout=options.timeout,
             )
         )
-    from vlm2vla_sim.policies.hf_model import HfSettings, load_model
+    from vlm2vla_sim.policies.models.hf_model import HfSettings, load_model
 
     return load_model(
         HfSettings(
@@ -145,7 +145,7 @@ def _make_verifier(options: VlmOptions, model: TextModel, context: PolicyContext
             raise SettingError("verifier=truth needs a simulator; on a real arm use adapter, base, server or operator.")
         return TruthVerifier(context.see)
     if options.verifier == "server":
-        from vlm2vla_sim.policies.chat_api import ChatModel, ServerSettings
+        from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
 
         judge = ServerSettings(options.verifier_server, options.verifier_model, constraint="off")
         return ModelVerifier(ChatModel(judge), constrained=False)

@@ -13,8 +13,8 @@ from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.remote.arrays import pack_openpi, unpack
 from vlm2vla_sim.policies.remote.openpi import EPISODES, SEED
 from vlm2vla_sim.policies.remote.wire import WORDS
+from vlm2vla_sim.serving.action_stream import Session
 from vlm2vla_sim.serving.server import BROKEN, Desk, sentence
-from vlm2vla_sim.serving.session import Session
 
 RESET = "reset"
 """Key of a question with which an episode begins anew."""

@@ -10,8 +10,8 @@ from vlm2vla_sim.policies.remote.arrays import pack_vla_eval, unpack
 from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.policies.remote.vla_eval import PROTOCOL, SPOKEN_BY, action_spec
 from vlm2vla_sim.policies.remote.wire import WORDS
+from vlm2vla_sim.serving.action_stream import Session
 from vlm2vla_sim.serving.server import Desk, sentence
-from vlm2vla_sim.serving.session import Session
 
 UNREADABLE = 1007
 """Websocket close code for a message that cannot be read."""

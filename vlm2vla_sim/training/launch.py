@@ -42,7 +42,7 @@ def launch_command(name: str, processes: int, words: Sequence[str]) -> list[str]
     else:
         files = ["--config_file", str(config_path(name))]
         launcher = ["accelerate.commands.launch", *files, "--num_processes", str(processes)]
-    return [sys.executable, "-m", *launcher, "-m", "vlm2vla_sim.cli", *words]
+    return [sys.executable, "-m", *launcher, "-m", "vlm2vla_sim", *words]
 
 
 def launch(name: str, processes: int, words: Sequence[str]) -> None:

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlm2vla_sim.data.example_folder import data_hash, read_about
+from vlm2vla_sim.data.examples.folder import data_hash, read_about
 from vlm2vla_sim.errors import RunFolderError, SettingError, missing_extra
-from vlm2vla_sim.model_needs import LORA_TARGETS, find_memory
-from vlm2vla_sim.policies.hf_model import HfSettings, load_processor, load_weights
-from vlm2vla_sim.policies.rare_tokens import save_symbols
+from vlm2vla_sim.policies.models.hf_model import HfSettings, load_processor, load_weights
+from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS, find_memory
+from vlm2vla_sim.policies.models.rare_tokens import save_symbols
 from vlm2vla_sim.training import memory
 from vlm2vla_sim.training.progress import STEPS, Progress, last_complete
-from vlm2vla_sim.training.record import RECORD, fingerprint, make_record
 from vlm2vla_sim.training.rows import open_rows
 from vlm2vla_sim.training.settings import TrainSettings, changes
+from vlm2vla_sim.training.training_record import RECORD, fingerprint, make_record
 
 try:
     import torch

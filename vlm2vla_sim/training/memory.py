@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlm2vla_sim.errors import SettingError, missing_extra
-from vlm2vla_sim.model_needs import KNOWN, LORA_TARGETS, RESERVE, Memory
+from vlm2vla_sim.policies.models.memory_estimate import KNOWN, LORA_TARGETS, RESERVE, Memory
 from vlm2vla_sim.training.settings import TrainSettings
 
 try:

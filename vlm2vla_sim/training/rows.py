@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vlm2vla_sim.data.episode import Example
-from vlm2vla_sim.data.example_folder import ROWS, read_picture, read_rows
-from vlm2vla_sim.data.examples import to_chat
+from vlm2vla_sim.data.examples.folder import ROWS, read_picture, read_rows
+from vlm2vla_sim.data.examples.maker import to_chat
 from vlm2vla_sim.errors import SettingError, missing_extra
 
 try:

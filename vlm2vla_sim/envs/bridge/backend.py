@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.envs.bridge.client import ROBOT_FAULT, BridgeClient, Link, RawObservation
@@ -341,6 +341,6 @@ def _open_cameras(cameras: Mapping[str, str], size: tuple[int, int] | None) -> d
 def _open_truth(address: str) -> Any:
     if not address:
         return None
-    from vlm2vla_sim.envs.bridge.truth import TruthClient
+    from vlm2vla_sim.envs.bridge.ground_truth import TruthClient
 
     return TruthClient(address)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.bridge import wire
 from vlm2vla_sim.envs.bridge.protocol import (
     IMAGE_SIZE,

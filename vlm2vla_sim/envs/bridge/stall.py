@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm2vla_sim.rotations import matrix_to_rotvec, quaternion_to_matrix
+from vlm2vla_sim.core.rotations import matrix_to_rotvec, quaternion_to_matrix
 from vlm2vla_sim.types import Pose
 
 BEHIND = 0.03

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlm2vla_sim import pickle_reader
+from vlm2vla_sim.core import pickle_reader
 from vlm2vla_sim.envs.bridge import wire_writer
 from vlm2vla_sim.errors import WireError, missing_extra
 

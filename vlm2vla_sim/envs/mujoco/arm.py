@@ -15,9 +15,9 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from vlm2vla_sim.core.frames import FINGER_CLOSED, FINGER_OPEN
+from vlm2vla_sim.core.rotations import euler_sxyz_to_matrix, matrix_to_quaternion
 from vlm2vla_sim.errors import missing_extra
-from vlm2vla_sim.frames import FINGER_CLOSED, FINGER_OPEN
-from vlm2vla_sim.rotations import euler_sxyz_to_matrix, matrix_to_quaternion
 
 MESHES = "xacro/trossen_descriptions/meshes/meshes_wx250s"
 QUARTER = np.pi / 2

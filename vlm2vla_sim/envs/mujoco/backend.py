@@ -8,13 +8,13 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.envs.mujoco import arm, scene, starts, variations
-from vlm2vla_sim.envs.mujoco.backdrop import read_backdrop
 from vlm2vla_sim.envs.mujoco.contacts import ContactReader
+from vlm2vla_sim.envs.mujoco.drawing.backdrop import read_backdrop
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
-from vlm2vla_sim.envs.mujoco.picture import Picture
+from vlm2vla_sim.envs.mujoco.renderer import Picture
 from vlm2vla_sim.envs.tasks import BASKET, EGGPLANT, Layout, Task
 from vlm2vla_sim.errors import EpisodeError, SettingError, unknown_name
 from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status

@@ -9,8 +9,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from vlm2vla_sim.core.rotations import matrix_to_rotvec, quaternion_to_matrix
 from vlm2vla_sim.envs.mujoco.arm import ARM_JOINTS, TCP
-from vlm2vla_sim.rotations import matrix_to_rotvec, quaternion_to_matrix
 from vlm2vla_sim.types import Pose
 
 DAMPING = 1e-4

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs.mujoco import textures
-from vlm2vla_sim.envs.mujoco.paint import Paint, add_ball, add_box, add_visual
-from vlm2vla_sim.envs.mujoco.shapes import Mesh, box, lathe, loft, merge, sheet
+from vlm2vla_sim.envs.mujoco.drawing import textures
+from vlm2vla_sim.envs.mujoco.drawing.paint import Paint, add_ball, add_box, add_visual
+from vlm2vla_sim.envs.mujoco.drawing.shapes import Mesh, box, lathe, loft, merge, sheet
 from vlm2vla_sim.envs.tasks import ObjectSpec
 from vlm2vla_sim.errors import unknown_name
 

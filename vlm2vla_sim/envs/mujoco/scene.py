@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs.mujoco import objects, scenery
+from vlm2vla_sim.envs.mujoco import objects
 from vlm2vla_sim.envs.mujoco.arm import COLLISION, add_arm
+from vlm2vla_sim.envs.mujoco.drawing import scenery
 from vlm2vla_sim.envs.tasks import BASKET, SINK, ObjectSpec, Task
 from vlm2vla_sim.types import Pose
 

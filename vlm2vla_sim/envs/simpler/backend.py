@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import Observation
 from vlm2vla_sim.envs.simpler import assets, contacts, renderer
 from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task

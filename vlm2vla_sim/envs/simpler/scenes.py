@@ -20,7 +20,7 @@ from mani_skill.agents.robots.widowx.widowx import WidowX250S
 from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval import base_env, put_on_in_scene
 from sapien.physx import PhysxMaterial, PhysxRigidDynamicComponent
 
-from vlm2vla_sim import frames
+from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.simpler import parts
 from vlm2vla_sim.envs.simpler.assets import VISUALS
 from vlm2vla_sim.envs.tasks import SINK, Layout, Task

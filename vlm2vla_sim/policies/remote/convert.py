@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.errors import ServerError, SettingError
-from vlm2vla_sim.policies.remote.conventions import Convention
-from vlm2vla_sim.rotations import (
+from vlm2vla_sim.core.rotations import (
     BRIDGE_GRIPPER_DOWN,
     euler_sxyz_to_matrix,
     euler_sxyz_to_rotvec,
@@ -25,6 +23,8 @@ from vlm2vla_sim.rotations import (
     rotvec_to_euler_XYZ,
     rotvec_to_matrix,
 )
+from vlm2vla_sim.errors import ServerError, SettingError
+from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.types import ACTION_SIZE, RobotState
 
 _TO_ROTVEC = {"rotvec": np.asarray, "euler sxyz": euler_sxyz_to_rotvec, "euler XYZ": euler_XYZ_to_rotvec}

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from vlm2vla_sim.errors import ServerError, WireError
-from vlm2vla_sim.policies.chat_api import WORTH_ANOTHER_TRY
-from vlm2vla_sim.policies.http_client import TryAgainError, opener_for, persist, read_bounded
+from vlm2vla_sim.policies.models.chat_api import WORTH_ANOTHER_TRY
+from vlm2vla_sim.policies.models.http_client import TryAgainError, opener_for, persist, read_bounded
 from vlm2vla_sim.policies.remote.arrays import from_json, to_json
 from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.policies.remote.wire import KEY_VARIABLE, MOST_ANSWER_BYTES, Reply, Server, Sight

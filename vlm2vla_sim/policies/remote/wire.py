@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from vlm2vla_sim.errors import BackendFaultError, ServerError, SettingError, WireError, missing_extra
-from vlm2vla_sim.policies.http_client import TryAgainError, is_loopback, persist
+from vlm2vla_sim.policies.models.http_client import TryAgainError, is_loopback, persist
 
 MOST_ANSWER_BYTES = 16 * 2**20
 KEY_VARIABLE = "VLM2VLA_API_KEY"

@@ -1,0 +1,132 @@
+"""`vlm2vla relabel` on the command line: a model on a server, its price told first; mistakes end in a sentence."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from trajectory_fakes import PICK_AND_PLACE, write_folder
+
+from vlm2vla_sim.cli import main
+
+FRAMES = sum(steps for steps, *_ in PICK_AND_PLACE)
+PHASES = [
+    {"start": 0, "stop": 15, "subtask": "take it", "plan": "move forward and down, then close the gripper"},
+    {"start": 15, "stop": FRAMES, "subtask": "bring it", "plan": "move up, right and down, then open the gripper"},
+]
+
+
+class Server:
+    """Offers the model "gemini", which always gives the same phases; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self._send({"data": [{"id": "gemini"}]})
+
+            def do_POST(self):
+                server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self._send({"choices": [{"message": {"content": json.dumps(PHASES)}}], "usage": {}})
+
+            def _send(self, value):
+                data = json.dumps(value).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+
+@pytest.fixture
+def server():
+    made = Server()
+    thread = threading.Thread(target=made.http.serve_forever)
+    thread.start()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()
+    thread.join()
+
+
+def run(capsys, *words: object) -> tuple[int, str, str]:
+    status = main.main([str(word) for word in words])
+    told = capsys.readouterr()
+    return status, told.out, told.err
+
+
+def test_a_model_on_a_server_labels_and_its_price_is_told_first(tmp_path, server, capsys):
+    write_folder(tmp_path / "set", 2)
+    asks = ("--model", "gemini", "--server", server.address, "--price-read", 2, "--price-written", 10)
+    status, out, told = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words", *asks, "--json")
+    assert status == 0
+    assert json.loads(out)["labelled"] == 2
+    assert "2 trajectories, about 0." in told.splitlines()[0]
+    lines = [json.loads(line) for line in (tmp_path / "words/labels.jsonl").read_text().splitlines()]
+    assert lines[0]["subtasks"] == ["take it", "bring it"]
+    assert lines[0]["phases"][0]["text"].startswith("[[0, 0, 0, 0, 0, -70, 1], [12, 6, 0")
+    parts = server.asked[0]["messages"][0]["content"]
+    assert [part["type"] for part in parts] == ["image_url"] * 6 + ["text"]
+    assert server.asked[0]["temperature"] == 0.2
+    # Under another folder the same questions are asked, but the answers of a folder are kept beside it.
+    assert len(server.asked) == 2
+    status, *_ = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words", *asks, "--resume")
+    assert (status, len(server.asked)) == (0, 2)
+
+
+def test_what_costs_more_than_the_budget_is_not_begun(tmp_path, server, capsys):
+    write_folder(tmp_path / "set", 1)
+    asks = ("--model", "gemini", "--server", server.address, "--price-read", 1000, "--budget", 1)
+    status, _, told = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words", *asks)
+    assert status == 1
+    assert "more than the budget of 1; nothing was sent" in told
+    assert server.asked == []
+    assert not (tmp_path / "words").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("relabel", "nowhere", "--out", "words"), "There is no folder nowhere"),
+        (("relabel", ".", "--out", "words"), "is no data set that we know"),
+        (("relabel", "set", "--out", "set"), "not empty"),
+        (("relabel", "set", "--out", "words", "--motion", "guessed"), "No kind of motion named 'guessed'"),
+        (
+            ("relabel", "set", "--out", "words", "--format", "hdf5"),
+            "The format is 'hdf5'; expected one of auto, lerobot",
+        ),
+        (("relabel", "set", "--out", "words", "--workers", "0"), "workers is 0"),
+        (("relabel", "set", "--out", "words", "--resolution", "0.3", "5"), "A resolution of 0.003 m"),
+        (("inspect", "set", "--episodes", "0"), "episodes is 0"),
+        (("inspect", "nowhere"), "There is no folder nowhere"),
+    ],
+)
+def test_every_mistake_ends_in_a_sentence_and_leaves_nothing(tmp_path, capsys, monkeypatch, words, told):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "set", 1)
+    status, _, error = run(capsys, *words)
+    assert status == 1
+    assert told in error
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_set_with_broken_parts_is_labelled_with_a_count_of_them(tmp_path, capsys):
+    writer = write_folder(tmp_path / "set", 3)
+    (writer.root / "videos/observation.images.image_0/chunk-000/file-001.mp4").unlink()
+    status, out, _ = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words")
+    assert status == 0
+    assert "2 trajectories in words: 12 phases (6.0 each)" in out
+    assert "1 passed over." in out
+    assert "    1  The camera 'observation.images.image_0' is missing" in out
+    status, _, _ = run(capsys, "inspect", tmp_path / "set", "--out", tmp_path / "page.html")
+    assert status == 0
+    assert "Passed over: 1" in (tmp_path / "page.html").read_text()

@@ -1,0 +1,102 @@
+"""docs/real_robot.md promises nothing that is not tested, and its commands work as written."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from lane import need
+
+from vlm2vla_sim.cli.main import main
+from vlm2vla_sim.errors import SettingError
+
+need("robot", "zmq", "lz4", "cv2")
+
+from vlm2vla_sim.envs.bridge.mock.fault_proxy import KINDS, Fault, random_faults, read_script  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "real_robot.md").read_text(encoding="utf-8")
+
+
+def test_every_test_that_the_page_names_exists():
+    named = set(re.findall(r"`(test_\w+)`", PAGE))
+    written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 25
+    assert {name for name in named if f"def {name}(" not in written} == set()
+
+
+def test_the_pages_table_of_faults_has_every_kind():
+    for kind in KINDS:
+        assert f"| {kind} |" in PAGE, kind
+
+
+def test_random_faults_are_the_same_for_the_same_seed_and_of_every_kind():
+    faults = random_faults(3, questions=2000, rate=0.2, seconds=2.0)
+    assert faults == random_faults(3, questions=2000, rate=0.2, seconds=2.0)
+    assert faults != random_faults(4, questions=2000, rate=0.2, seconds=2.0)
+    assert {fault.kind for fault in faults} == set(KINDS)
+    assert len(faults) == pytest.approx(400, abs=80)
+
+
+def test_a_script_of_faults_is_read_and_a_wrong_one_is_a_sentence(tmp_path):
+    path = tmp_path / "faults.json"
+    path.write_text('[{"at": 12, "kind": "drop_answer"}, {"at": 30, "kind": "delay", "seconds": 2}]')
+    assert read_script(path) == (Fault(12, "drop_answer"), Fault(30, "delay", seconds=2))
+    path.write_text('{"at": 1}')
+    with pytest.raises(SettingError, match="Expected a list"):
+        read_script(path)
+
+
+@contextmanager
+def running(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A `vlm2vla` command in a process of its own, which does not outlive the test."""
+    command = [sys.executable, "-m", "vlm2vla_sim", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_rehearsal_by_command_line_on_a_stand_in(tmp_path, capsys, monkeypatch):
+    options = ("--port", "0", "--truth-port", "0", "--clock", "lockstep")
+    with running("robot", "stand-in", *options) as server:
+        assert server.stderr is not None
+        said = server.stderr.readline()
+        found = re.search(r"127\.0\.0\.1:(\d+), state channel (\S+?)\. Ctrl-C", said)
+        assert found, said
+        answers = tmp_path / "answers.txt"
+        answers.write_text("\n")  # the scene is arranged; success the state channel knows
+        words = ["robot", "session", "--out", str(tmp_path / "s"), "--policies", "scripted", "--episodes", "1"]
+        words += ["--port", found[1], "--truth", found[2], "--answers", str(answers), "--park"]
+        assert main(words) == 0
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 130
+    assert "scripted (vlm2vla): 1 of 1" in capsys.readouterr().out
+    [line] = (tmp_path / "s" / "trials.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert record["label"] == {"word": "success", "score": 100.0, "notes": [], "automatic": True}
+    assert (tmp_path / "s" / record["result"]["video"]).stat().st_size > 10_000
+    assert (tmp_path / "s" / "live" / "scene.jpg").exists()
+
+
+def test_the_watch_command_serves_until_ctrl_c(tmp_path):
+    import urllib.request
+
+    with running("watch", str(tmp_path), "--port", "0") as server:
+        assert server.stderr is not None
+        url = re.search(r"http://\S+", server.stderr.readline())
+        assert url
+        time.sleep(0.1)
+        with urllib.request.urlopen(url[0], timeout=10) as page:
+            assert b"vlm2vla: watch" in page.read()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 130

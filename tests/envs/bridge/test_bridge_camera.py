@@ -1,0 +1,97 @@
+"""A second camera, with files as devices: colours, size, the newest picture and never an old one."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from lane import need
+
+need("robot", "cv2", "zmq", "lz4")
+import cv2  # noqa: E402
+from robot_bench import bench  # noqa: E402
+
+from vlm2vla_sim.cli.commands.robot import read_cameras  # noqa: E402
+from vlm2vla_sim.envs.bridge.cameras import Camera  # noqa: E402
+from vlm2vla_sim.errors import LinkLostError, SettingError  # noqa: E402
+
+
+@pytest.fixture
+def still(tmp_path):
+    path = tmp_path / "wrist.png"
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:, :32] = (20, 90, 200)  # BGR: orange on the left
+    cv2.imwrite(str(path), picture)
+    return str(path)
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Twenty pictures, each brighter than the one before, at 20 a second."""
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
+    for number in range(20):
+        writer.write(np.full((48, 64, 3), 10 * number, np.uint8))
+    writer.release()
+    return str(path)
+
+
+def test_a_camera_shows_true_colours_in_the_size_that_was_asked_for(still):
+    camera = Camera(still, size=(96, 128))
+    picture = camera.read_latest()
+    camera.close()
+    assert picture.shape == (96, 128, 3)
+    np.testing.assert_allclose(picture[48, 20], [200, 90, 20], atol=3)
+    np.testing.assert_allclose(picture[48, 110], [0, 0, 0], atol=3)
+
+
+def test_the_newest_picture_is_handed_out_and_not_the_next_in_the_queue(film):
+    camera = Camera(film, size=(48, 64))
+    first = camera.read_latest().mean()
+    time.sleep(0.45)
+    later = camera.read_latest().mean()
+    camera.close()
+    assert later > first + 45  # five pictures or more have been passed over
+
+
+def test_a_camera_that_stopped_is_not_read_from(film):
+    camera = Camera(film, size=(48, 64))
+    time.sleep(1.4)
+    with pytest.raises(LinkLostError, match="newest picture of the camera") as caught:
+        camera.read_latest(max_age_ms=100)
+    camera.close()
+    assert caught.value.reason == "camera_stale"
+
+
+def test_a_picture_handed_out_is_the_readers_own(still):
+    camera = Camera(still, size=(48, 64))
+    camera.read_latest()[:] = 7
+    assert camera.read_latest().max() > 7
+    camera.close()
+    camera.close()
+
+
+def test_a_camera_that_is_not_there_is_a_sentence(tmp_path):
+    with pytest.raises(SettingError, match="no camera"):
+        Camera("/dev/video99", size=(48, 64))
+    (tmp_path / "notes.txt").write_text("not a film")
+    with pytest.raises(SettingError, match="cannot be opened"):
+        Camera(str(tmp_path / "notes.txt"), size=(48, 64))
+
+
+def test_a_second_camera_is_part_of_the_observation(still):
+    with bench() as stage:
+        env = stage.env(cameras={"wrist": still})
+        observation, _ = env.reset(options={"episode_id": 0})
+        assert env.observation_space.contains(observation)
+        assert set(observation["pixels"]) == {"primary", "wrist"}
+        np.testing.assert_allclose(observation["pixels"]["wrist"][48, 20], [200, 90, 20], atol=3)
+        env.close()
+
+
+def test_cameras_are_named_on_the_command_line():
+    assert read_cameras(("wrist=/dev/video2", "side=3")) == {"wrist": "/dev/video2", "side": "3"}
+    for bad in ("wrist", "=3", "primary=1", "a b=1"):
+        with pytest.raises(SettingError, match="NAME=DEVICE"):
+            read_cameras((bad,))

@@ -1,0 +1,71 @@
+"""`vlm2vla evaluate`: tasks x episodes, a table of rates, a folder that holds everything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from vlm2vla_sim.cli.flags import RunFlags
+from vlm2vla_sim.cli.report import tell_trouble
+from vlm2vla_sim.cli.result import BROKE, CommandResult
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.evaluation.results import format_table
+from vlm2vla_sim.evaluation.suite import EPISODE_TIMEOUT, SuiteRun, all_tasks, run_suite
+
+
+def evaluate(
+    run: RunFlags,
+    *,
+    tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="all|NAME...")] = ("all",),
+    episodes: int = 24,
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    no_video: bool = False,
+    resume: bool = False,
+    workers: int = 1,
+    isolate: bool = False,
+    episode_timeout: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = EPISODE_TIMEOUT,
+    json: bool = False,
+) -> CommandResult:
+    """Run episodes of some or all tasks and print success rates with their 95 % intervals.
+
+    Results, settings, a summary and one video per episode are left in a folder; nothing in it is ever overwritten.
+    A run that was stopped, by Ctrl-C, a crash or a full disk, is continued by the same command with --out DIR --resume.
+    The exit status is 0 whatever the rates, and 3 when every episode broke.
+
+    Args:
+        run: What is run, and how it is seen and moved.
+        tasks: "all", or one or more names (see `vlm2vla tasks`).
+        episodes: Episodes of every task: 0 to this number less one. SIMPLER's grid has 24.
+        out: Folder to write to; by default runs/<date>_<time>-<policy>-<backend>.
+        no_video: Leave the videos out.
+        resume: Continue the run in the folder --out instead of refusing to touch it.
+        workers: Processes that run episodes at the same time.
+        isolate: Run episodes in a worker process even when there is only one, so that a native crash costs one episode.
+        episode_timeout: Seconds after which an episode in a worker process is given up and tried once more.
+        json: Print the summary as one line of JSON instead of the table.
+    """
+    if resume and out is None:
+        raise SettingError("--resume needs the folder of the run to continue: add --out DIR.")
+    settings = run.settings(tasks=all_tasks() if tasks == ("all",) else tasks, episodes=episodes)
+    made = run_suite(
+        settings,
+        out=out,
+        video=not no_video,
+        resume=resume,
+        workers=workers,
+        isolate=isolate or None,
+        episode_timeout=episode_timeout,
+        on_result=tell_trouble,
+    )
+    overall = made.summary.overall
+    broke = overall.n == 0 and overall.n_error > 0
+    values = {"folder": str(made.folder), **made.summary.to_json()}
+    return CommandResult(f"{format_table(made.summary)}\n\n{_paths(made)}", values, json, code=BROKE if broke else 0)
+
+
+def _paths(run: SuiteRun) -> str:
+    videos = sum(bool(result.video) for result in run.results)
+    lines = [f"Results  {run.folder / 'results.jsonl'}", f"Summary  {run.folder / 'summary.json'}"]
+    return "\n".join([*lines, *([f"Videos   {run.folder / 'videos'} ({videos})"] if videos else [])])

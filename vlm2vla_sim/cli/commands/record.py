@@ -1,0 +1,55 @@
+"""`vlm2vla record`: demonstrations from any policy in any backend, as a LeRobot folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from vlm2vla_sim.cli.flags import RunFlags
+from vlm2vla_sim.cli.report import tell_trouble
+from vlm2vla_sim.cli.result import BROKE, CommandResult
+from vlm2vla_sim.data.recording.record import record as record_run
+from vlm2vla_sim.evaluation.results import format_table
+from vlm2vla_sim.evaluation.suite import all_tasks
+
+
+def record(
+    run: RunFlags,
+    *,
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="all|NAME...")] = ("all",),
+    episodes: int = 24,
+    keep_failures: bool = False,
+    resume: bool = False,
+    workers: int = 1,
+    json: bool = False,
+) -> CommandResult:
+    """Run episodes and keep those that succeed as a LeRobotDataset v3 folder, with what was said in words.jsonl.
+
+    An episode is in the folder whole or not at all, and none is ever overwritten. A recording that was stopped is
+    continued by the same command with --resume. Put the data into words with `vlm2vla relabel`.
+
+    Args:
+        run: What is run, and how it is seen and moved.
+        out: Folder of the data set, new or empty.
+        tasks: "all", or one or more names (see `vlm2vla tasks`).
+        episodes: Episodes of every task. SIMPLER's grid has 24; with --layouts random there is no limit.
+        keep_failures: Keep the episodes that failed as well; words.jsonl tells them apart.
+        resume: Continue the recording in --out.
+        workers: Processes that run episodes at the same time.
+        json: Print one line of JSON instead of the table.
+    """
+    settings = run.settings(tasks=all_tasks() if tasks == ("all",) else tasks, episodes=episodes)
+    made = record_run(
+        settings, out, keep_failures=keep_failures, resume=resume, workers=workers, on_result=tell_trouble
+    )
+    overall = made.run.summary.overall
+    text = (
+        f"{format_table(made.run.summary)}\n\nData set  {made.folder} ({made.episodes} episodes; "
+        f"{made.left_out} failed and were left out)"
+    )
+    values = {"folder": str(made.folder), "episodes": made.episodes, "left_out": made.left_out}
+    broke = overall.n == 0 and overall.n_error > 0
+    return CommandResult(text, {**values, **made.run.summary.to_json()}, json, code=BROKE if broke else 0)

@@ -1,0 +1,73 @@
+"""Other people's states and actions, turned into this project's: the one place where data sets are converted.
+
+BridgeData writes rotation as Euler angles and its gripper as the reading of a servo. Read as they stand, both look
+right, and the model learns a tilt for a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlm2vla_sim.core.frames import action_from_bridge, opening_from_bridge
+from vlm2vla_sim.errors import DataError, unknown_name
+
+STATE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+ACTION_NAMES = ("dx", "dy", "dz", "rotvec_x", "rotvec_y", "rotvec_z", "gripper")
+"""What the columns are called in the folders we write; whoever finds these names knows the convention."""
+
+
+@dataclass(frozen=True)
+class DatasetConvention:
+    """How states and actions are turned into ours (`episode.STATE_SIZE`, `types.ACTION_SIZE`)."""
+
+    state: Callable[[np.ndarray], np.ndarray]
+    """(T, n) float64 -> (T, 7) float64."""
+    action: Callable[[np.ndarray], np.ndarray]
+    """(T, 7) float64 -> (T, 7) float64."""
+    state_widths: tuple[int, ...]
+
+
+def convert(states: np.ndarray, actions: np.ndarray, convention: str) -> tuple[np.ndarray, np.ndarray]:
+    """`states` (T, n) and `actions` (T, 7) in `convention` -> both (T, 7) float32 in ours; DataError if they cannot be.
+
+    A gripper is clipped to 0..1, as a servo's reading may be a little outside.
+    """
+    if convention not in CONVENTIONS:
+        raise unknown_name("convention", convention, CONVENTIONS)
+    known = CONVENTIONS[convention]
+    for what, values, widths in (("states", states, known.state_widths), ("actions", actions, (7,))):
+        if values.ndim != 2 or values.shape[1] not in widths:
+            expected = " or ".join(map(str, widths))
+            raise DataError(
+                f"The {what} have shape {values.shape}; the convention {convention!r} expects {expected} a row."
+            )
+        if not np.isfinite(values).all():
+            frame = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+            raise DataError(f"The {what} hold a number that is not finite, the first in frame {frame}.")
+    states = known.state(states.astype(np.float64)).astype(np.float32)
+    actions = known.action(actions.astype(np.float64)).astype(np.float32)
+    for values in (states, actions):
+        values[:, 6] = np.clip(values[:, 6], 0.0, 1.0)
+    return states, actions
+
+
+def _bridge_states(states: np.ndarray) -> np.ndarray:
+    """x, y, z, roll, pitch, yaw[, a filler], the gripper servo's reading (0.20 closed .. 1.08 open)."""
+    openings = [opening_from_bridge(float(reading)) for reading in states[:, -1]]
+    return np.column_stack([states[:, :6], openings])
+
+
+def _bridge_actions(actions: np.ndarray) -> np.ndarray:
+    """dx, dy, dz, Euler angles about fixed axes x, y, z, gripper 1 open .. 0 closed."""
+    return np.array([action_from_bridge(action) for action in actions])
+
+
+CONVENTIONS = {
+    "vlm2vla": DatasetConvention(state=np.array, action=np.array, state_widths=(7,)),
+    # rail-berkeley/bridge_data_robot@a902e5b (frames.py has the numbers). The filler is in LeRobot copies of it.
+    "bridge": DatasetConvention(state=_bridge_states, action=_bridge_actions, state_widths=(7, 8)),
+}
+"""By name, as in `--convention`."""

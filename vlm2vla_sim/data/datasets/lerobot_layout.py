@@ -1,0 +1,188 @@
+"""What a LeRobotDataset v3 folder looks like: paths, features, statistics, the words we put beside it.
+
+The format is defined by a program. The facts here are those of its writer and its loader (lerobot 0.4.4 and 0.6.1:
+`datasets/utils.py`, `compute_stats.py`, `dataset_metadata.py`), and a test opens our folders with the package itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES
+from vlm2vla_sim.errors import DataError, missing_extra
+
+VERSION = "v3.0"
+CHUNK = 1000
+"""Files in a folder at most."""
+INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
+PART = "chunk-{chunk_index:03d}/file-{file_index:03d}"
+EPISODES, DATA = f"meta/episodes/{PART}.parquet", f"data/{PART}.parquet"
+VIDEO = f"videos/{{video_key}}/{PART}.mp4"
+WORDS = "words.jsonl"
+"""Ours: a line per episode with what was said. LeRobot does not look at it."""
+PICTURE, STATE, ACTION = "observation.images.image_0", "observation.state", "action"
+QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
+
+Stats = dict[str, dict[str, Any]]
+"""Feature -> statistic -> nested lists of numbers."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One decision of a recorded policy."""
+
+    start: int
+    """First frame of its motion."""
+    stop: int
+    """One past the last."""
+    subtask: str
+    plan: str
+    action: str
+    """The action text as the policy wrote it."""
+
+
+@dataclass(frozen=True)
+class EpisodeWords:
+    """What is known about a recorded episode besides pictures, states and actions."""
+
+    name: str
+    """Unique in the folder, such as "carrot_on_plate/00003"."""
+    instruction: str
+    outcome: str
+    """"success" or "failure"."""
+    task: str = ""
+    episode_id: int = -1
+    seed: int = 0
+    layouts: str = ""
+    policy: str = ""
+    action_format: str = ""
+    backend: str = ""
+    said: tuple[Said, ...] = ()
+
+
+def read_words(root: Path) -> list[EpisodeWords]:
+    """The words of every finished episode in `root`, in their order; empty where nobody left any."""
+    path = root / WORDS
+    if not path.exists():
+        return []
+    try:
+        total = json.loads((root / INFO).read_text(encoding="utf-8"))["total_episodes"]
+        lines = path.read_text(encoding="utf-8").split("\n")[:total]
+        return [_episode_words(json.loads(line)) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} cannot be read ({type(error).__name__}: {error}). Without it a data set is complete as well: put "
+            "it aside."
+        ) from error
+
+
+def _episode_words(values: dict[str, Any]) -> EpisodeWords:
+    said = tuple(Said(**said) for said in values.pop("said"))
+    return EpisodeWords(**values, said=said)
+
+
+def part(index: int) -> dict[str, int]:
+    """Which chunk and which file hold the `index`-th episode, as the paths above take it."""
+    return {"chunk_index": index // CHUNK, "file_index": index % CHUNK}
+
+
+def features(size: tuple[int, int], fps: float) -> dict[str, Any]:
+    """`features` of info.json. size: (height, width) [px]."""
+    height, width = size
+    video = {
+        "video.height": height,
+        "video.width": width,
+        "video.codec": "h264",
+        "video.pix_fmt": "yuv420p",
+        "video.is_depth_map": False,
+        "video.fps": fps,
+        "video.channels": 3,
+        "has_audio": False,
+    }
+
+    def numbers(dtype: str, names: Sequence[str] | None, count: int = 1) -> dict[str, Any]:
+        return {"dtype": dtype, "shape": [count], "names": None if names is None else list(names)}
+
+    return {
+        ACTION: numbers("float32", ACTION_NAMES, 7),
+        STATE: numbers("float32", STATE_NAMES, 7),
+        PICTURE: {
+            "dtype": "video",
+            "shape": [height, width, 3],
+            "names": ["height", "width", "channels"],
+            "info": video,
+        },
+        "timestamp": numbers("float32", None),
+        **{key: numbers("int64", None) for key in ("frame_index", "episode_index", "index", "task_index")},
+    }
+
+
+def number_stats(values: np.ndarray) -> dict[str, Any]:
+    """Statistics of a feature's numbers. values: (T, n)."""
+    values = values.astype(np.float64)
+    found = {
+        "min": values.min(axis=0),
+        "max": values.max(axis=0),
+        "mean": values.mean(axis=0),
+        "std": values.std(axis=0),
+    }
+    found |= {f"q{round(100 * q):02d}": np.quantile(values, q, axis=0) for q in QUANTILES}
+    return {key: value.tolist() for key, value in found.items()} | {"count": [len(values)]}
+
+
+def picture_stats(pictures: np.ndarray) -> dict[str, Any]:
+    """Statistics of pictures, (N, H, W, 3) uint8, by colour, in 0 .. 1; each of shape (3, 1, 1)."""
+    # Every n-th pixel, as LeRobot does: of a picture of 640 x 480 the statistics are the same.
+    apart = max(1, min(pictures.shape[1:3]) // 120)
+    per_colour = number_stats(pictures[:, ::apart, ::apart].reshape(-1, 3) / 255.0)
+    shaped = {key: [[[number]] for number in value] for key, value in per_colour.items() if key != "count"}
+    return shaped | {"count": [len(pictures)]}
+
+
+def combine_stats(old: Stats, new: Stats) -> Stats:
+    """The statistics of two sets of frames together; quantiles become weighted means of theirs, as LeRobot does it."""
+    return {key: _combine(old[key], new[key]) for key in new} if old else new
+
+
+def _combine(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    a, b = old["count"][0], new["count"][0]
+    first = {key: np.array(value, dtype=np.float64) for key, value in old.items()}
+    second = {key: np.array(value, dtype=np.float64) for key, value in new.items()}
+    both = {key: (first[key] * a + second[key] * b) / (a + b) for key in first if key not in ("min", "max", "count")}
+    squares = [(one["std"] ** 2 + (one["mean"] - both["mean"]) ** 2) for one in (first, second)]
+    both["std"] = np.sqrt((squares[0] * a + squares[1] * b) / (a + b))
+    both["min"] = np.minimum(first["min"], second["min"])
+    both["max"] = np.maximum(first["max"], second["max"])
+    return {key: value.tolist() for key, value in both.items()} | {"count": [a + b]}
+
+
+def pandas_index(column: str) -> dict[bytes, bytes]:
+    """Parquet metadata by which pandas takes `column` for the index, without pandas."""
+    # pandas.pydata.org, developer/storing-metadata: what LeRobot's `tasks.parquet` is read with.
+    text = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}
+    number = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+    values = {
+        "index_columns": [column],
+        "column_indexes": [{"name": None, "field_name": None, **text, "metadata": {"encoding": "UTF-8"}}],
+        "columns": [
+            {"name": "task_index", "field_name": "task_index", **number},
+            {"name": column, "field_name": column, **text},
+        ],
+        "pandas_version": "2.0.0",
+    }
+    return {b"pandas": json.dumps(values).encode()}
+
+
+def parquet() -> Any:
+    """The module `pyarrow.parquet`; MissingExtraError where it is not installed."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise missing_extra("Reading and writing data sets", "pyarrow", "data") from error
+    return pyarrow.parquet

@@ -1,0 +1,218 @@
+"""Reads LeRobotDataset v3 folders, ours and other people's: numbers file by file, pictures when they are asked for.
+
+A folder may be larger than memory, so nothing is loaded as a whole but the list of its episodes. Names of columns
+differ between data sets; what cannot be told from the folder is an option, never a guess.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlm2vla_sim.data.datasets import lerobot_layout as layout
+from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES, convert
+from vlm2vla_sim.data.datasets.source import Skipped
+from vlm2vla_sim.data.datasets.stored_images import EncodedPictures
+from vlm2vla_sim.data.episode import Pictures, Trajectory
+from vlm2vla_sim.errors import DataError, unknown_name
+from vlm2vla_sim.video.mp4 import Mp4Pictures
+
+BATCH = 4096
+"""Rows of a file that are held at once."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns are called; empty: the usual name, or the only one that there is."""
+
+    picture: str = ""
+    state: str = layout.STATE
+    action: str = layout.ACTION
+    convention: str = ""
+    """As in `conventions.CONVENTIONS`; empty: ours, where the columns have our names."""
+
+
+class LeRobotFolder:
+    """A folder as a `Source`."""
+
+    kind = "lerobot"
+
+    def __init__(self, root: Path, columns: Columns | None = None) -> None:
+        """Look at the metadata only; DataError for a folder of another version, or columns that are not there."""
+        self._pq = layout.parquet()
+        self.root = root
+        self._info = self._read_info()
+        self._columns = self._check_columns(columns or Columns())
+        self._is_video = self._info["features"][self._columns.picture]["dtype"] == "video"
+        self._tasks = self._read_tasks()
+        self._words = {n: words.name for n, words in enumerate(layout.read_words(root))}
+        self._episodes = self._read_episodes()
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+    def __iter__(self) -> Iterator[Trajectory | Skipped]:
+        """See `Source`."""
+        path = str(self._info["data_path"])
+        files: dict[str, list[dict[str, Any]]] = {}
+        for episode in self._episodes:
+            where = path.format(chunk_index=episode["data/chunk_index"], file_index=episode["data/file_index"])
+            files.setdefault(where, []).append(episode)
+        for file, episodes in files.items():
+            yield from self._read_file(self.root / file, episodes)
+
+    # One file of numbers.
+
+    def _read_file(self, path: Path, episodes: Sequence[dict[str, Any]]) -> Iterator[Trajectory | Skipped]:
+        wanted = {episode["episode_index"]: episode for episode in episodes}
+        try:
+            for index, table in self._tables(path):
+                if (episode := wanted.pop(index, None)) is not None:
+                    yield self._episode(episode, table)
+        except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are ValueErrors
+            why = f"{path.name} cannot be read: {str(error).splitlines()[0]}"
+        else:
+            why = f"{path.name} holds no frame of it."
+        yield from (Skipped(self._name(index), why) for index in wanted)
+
+    def _tables(self, path: Path) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """The number and the columns of every episode in a file, one at a time."""
+        columns = [self._columns.state, self._columns.action, "episode_index", "task_index"]
+        columns += [] if self._is_video else [self._columns.picture]
+        held: list[dict[str, Any]] = []
+        with self._pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH if self._is_video else 64, columns=columns):
+                indices = batch.column("episode_index").to_numpy(zero_copy_only=False)
+                for rows in np.split(np.arange(len(indices)), np.flatnonzero(np.diff(indices)) + 1):
+                    piece = batch.slice(int(rows[0]), len(rows))
+                    values = {name: _values(piece.column(name)) for name in columns}
+                    if held and held[0]["episode_index"][0] != values["episode_index"][0]:
+                        yield _joined(held)
+                        held = []
+                    held.append(values)
+        if held:
+            yield _joined(held)
+
+    def _episode(self, episode: dict[str, Any], table: dict[str, Any]) -> Trajectory | Skipped:
+        name = self._name(episode["episode_index"])
+        try:
+            states, actions = table[self._columns.state], table[self._columns.action]
+            if len(states) != episode["length"]:
+                raise DataError(f"It has {len(states)} frames; its data set says {episode['length']}.")
+            states, actions = convert(states, actions, self._columns.convention)
+            pictures = self._pictures(episode, table)
+            return Trajectory(
+                name, self._instruction(episode, table), float(self._info["fps"]), pictures, states, actions
+            )
+        except (DataError, ValueError) as error:
+            return Skipped(name, str(error))
+
+    def _pictures(self, episode: dict[str, Any], table: dict[str, Any]) -> Pictures:
+        key, length = self._columns.picture, episode["length"]
+        if not self._is_video:
+            return EncodedPictures([_encoded(stored) for stored in table[key]])
+        where = {name: episode[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
+        path = self.root / str(self._info["video_path"]).format(video_key=key, **where)
+        if not path.is_file():
+            raise DataError(f"The camera {key!r} is missing: there is no {path.relative_to(self.root)}.")
+        fps = float(self._info["fps"])
+        first = round(float(episode[f"videos/{key}/from_timestamp"]) * fps)
+        return Mp4Pictures(path, first=first, count=length, fps=fps)
+
+    def _instruction(self, episode: dict[str, Any], table: dict[str, Any]) -> str:
+        task = self._tasks.get(int(table["task_index"][0]))
+        return task if task is not None else next(iter(episode["tasks"]), "")
+
+    def _name(self, index: int) -> str:
+        return self._words.get(index, f"{self.root.name}/{index:05d}")
+
+    # Metadata.
+
+    def _read_info(self) -> dict[str, Any]:
+        path = self.root / layout.INFO
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+            version, fps = info["codebase_version"], info["fps"]
+            if not str(version).startswith("v3."):
+                raise DataError(
+                    f"{self.root} is a LeRobot data set of version {version}; expected {layout.VERSION}. The package "
+                    "lerobot converts older ones: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30."
+                )
+            if not isinstance(fps, (int, float)) or not 0 < fps < 1000:
+                raise DataError(f"{path} says {fps!r} pictures a second; expected a number above 0.")
+            return info | {"features": {key: dict(value) for key, value in info["features"].items()}}
+        except (OSError, KeyError, TypeError, json.JSONDecodeError, AttributeError) as error:
+            raise DataError(
+                f"{path} cannot be read ({type(error).__name__}: {error}). Is it a LeRobot folder?"
+            ) from error
+
+    def _check_columns(self, asked: Columns) -> Columns:
+        features = self._info["features"]
+        cameras = [key for key, value in features.items() if value.get("dtype") in ("video", "image")]
+        picture = asked.picture or (layout.PICTURE if layout.PICTURE in cameras else "")
+        if not picture and len(cameras) == 1:
+            picture = cameras[0]
+        if picture not in cameras:
+            if not cameras:
+                raise DataError(f"{self.root} has no camera: none of its columns is of pictures.")
+            raise unknown_name("camera in the data set (name one with --picture)", picture, cameras)
+        for name in (asked.state, asked.action):
+            if name not in features:
+                raise unknown_name("column of the data set", name, features)
+        ours = (features[asked.state].get("names"), features[asked.action].get("names"))
+        convention = asked.convention or ("vlm2vla" if ours == (list(STATE_NAMES), list(ACTION_NAMES)) else "")
+        if not convention:
+            raise DataError(
+                f"{self.root} does not say in which convention its states and actions are. Say it with --convention: "
+                "bridge for copies of BridgeData (Euler angles, the servo's reading), vlm2vla for rotation vectors and "
+                "an opening of 0 to 1."
+            )
+        return Columns(picture, asked.state, asked.action, convention)
+
+    def _read_tasks(self) -> dict[int, str]:
+        rows = self._pq.read_table(self.root / layout.TASKS).to_pylist()
+        # pandas names the column of an index without a name so; lerobot 0.4 to 0.6 write it.
+        return {row["task_index"]: str(row.get("task", row.get("__index_level_0__", ""))) for row in rows}
+
+    def _read_episodes(self) -> list[dict[str, Any]]:
+        total = int(self._info["total_episodes"])
+        rows = []
+        for path in sorted((self.root / "meta" / "episodes").glob("*/*.parquet")):
+            try:
+                names = [name for name in self._pq.read_schema(path).names if not name.startswith("stats/")]
+                rows += self._pq.read_table(path, columns=names).to_pylist()
+            except (OSError, ValueError) as error:
+                raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        return sorted((row for row in rows if row["episode_index"] < total), key=lambda row: row["episode_index"])
+
+
+def _encoded(stored: Any) -> bytes:
+    """A picture as its column holds it: {"bytes": PNG or JPEG, "path": ...}."""
+    return (stored.get("bytes") if isinstance(stored, dict) else None) or b""
+
+
+def _values(column: Any) -> Any:
+    """A column as an array, (T,) or (T, n); pictures as a list."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(column.type):
+        return column.to_pylist()
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+        return np.array(flat).reshape(len(column), -1)
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _joined(pieces: Sequence[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    joined = {
+        name: [item for piece in pieces for item in piece[name]]
+        if isinstance(pieces[0][name], list)
+        else np.concatenate([piece[name] for piece in pieces])
+        for name in pieces[0]
+    }
+    return int(joined["episode_index"][0]), joined

@@ -1,0 +1,1 @@
+"""envs/bridge/mock."""

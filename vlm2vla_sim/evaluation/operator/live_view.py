@@ -1,0 +1,119 @@
+"""What is happening now, in a folder: the latest picture, the words, the open question. `vlm2vla watch` shows it.
+
+The process that moves the arm must not also be a web server: a browser that hangs would hold up the arm. It writes
+small files, whole or not at all; whoever wants to look reads them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+from PIL import Image
+
+from vlm2vla_sim.errors import EpisodeAbortedError
+
+if TYPE_CHECKING:
+    from vlm2vla_sim.evaluation.operator.prompts import Operator
+    from vlm2vla_sim.policies.base import Policy
+    from vlm2vla_sim.types import Decision
+
+FOLDER, STATE, FRAME, WANTED, BUTTONS = "live", "state.json", "frame.jpg", "wanted.jpg", "buttons.jsonl"
+FIELDS = ("phase", "trial", "trials", "who", "instruction", "subtask", "plan", "words", "motion", "step", "question")
+"""Keys of `state.json`, besides "info" and "time"."""
+
+
+class LiveFolder:
+    """Writes `live/` in a session's folder."""
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / FOLDER
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._state: dict[str, Any] = dict.fromkeys(FIELDS, "")
+        self.tell(phase="starting")
+
+    @property
+    def buttons(self) -> Path:
+        """The file to which the buttons' presses are appended."""
+        return self.path / BUTTONS
+
+    def tell(self, **changes: Any) -> None:
+        """Change the state; keys as in `FIELDS`, and "info"."""
+        self._state |= changes | {"time": time.time()}
+        _replace(self.path / STATE, json.dumps(self._state, ensure_ascii=False).encode())
+
+    def show(self, picture: np.ndarray, name: str = FRAME) -> None:
+        """Replace a picture, (H, W, 3) uint8 RGB."""
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+        _replace(self.path / name, buffer.getvalue())
+
+
+class Watched(gym.Wrapper[Any, Any, Any, Any]):
+    """Shows every step in a `LiveFolder`, and ends the episode when the person beside the robot says stop."""
+
+    def __init__(self, env: gym.Env[Any, Any], live: LiveFolder, operator: Operator) -> None:
+        super().__init__(env)
+        self._live, self._operator = live, operator
+        self.trial = 0
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As the environment's."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._steps = 0
+        self._publish(observation, info)
+        return observation, info
+
+    def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """As the environment's; EpisodeAbortedError when the person has pressed stop."""
+        if self._operator.asked_to_stop(self.trial):
+            raise EpisodeAbortedError("The operator pressed stop.")
+        result = self.env.step(action)
+        self._steps += 1
+        self._live.tell(motion=_in_words(action))
+        self._publish(result[0], result[4])
+        return result
+
+    def _publish(self, observation: Any, info: dict[str, Any]) -> None:
+        self._live.show(observation["pixels"]["primary"])
+        plain = {
+            key: value for key, value in info.items() if isinstance(value, (bool, int, float, str)) and key != "server"
+        }
+        self._live.tell(step=self._steps, info=plain)
+
+
+class Telling:
+    """A policy whose words are shown as it says them."""
+
+    def __init__(self, policy: Policy, live: LiveFolder) -> None:
+        self._policy, self._live = policy, live
+
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        """As the policy's."""
+        self._live.tell(instruction=instruction, subtask="", plan="", words="")
+        self._policy.reset(instruction, seed)
+
+    def act(self, observation: dict[str, Any]) -> Decision | None:
+        """As the policy's."""
+        decision = self._policy.act(observation)
+        if decision is not None:
+            self._live.tell(subtask=decision.subtask, plan=decision.plan, words=decision.action)
+        return decision
+
+
+def _in_words(action: np.ndarray) -> str:
+    x, y, z = 100 * np.asarray(action[:3], dtype=float)
+    return f"dx {x:+.1f}, dy {y:+.1f}, dz {z:+.1f} cm, gripper {'open' if action[6] > 0.5 else 'closed'}"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f"{path.name}.new")
+    draft.write_bytes(content)
+    os.replace(draft, path)

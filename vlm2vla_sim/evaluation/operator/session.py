@@ -1,0 +1,235 @@
+"""A session: trials on a robot, real or simulated, with a person who arranges, judges and may stop.
+
+The same loop serves both, so that what was rehearsed in simulation is what runs in the laboratory. Faults of the link,
+the camera or the robot are run again and counted apart; they are nobody's failure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from vlm2vla_sim.envs.base import REAL_BACKENDS, find_task
+from vlm2vla_sim.envs.tasks import OWN_TASK_ID, TASKS
+from vlm2vla_sim.errors import BackendFaultError, EpisodeAbortedError
+from vlm2vla_sim.evaluation.episode import run_episode
+from vlm2vla_sim.evaluation.operator.episode_log import Record, SessionSettings, Trial, TrialLog, labelled, tally
+from vlm2vla_sim.evaluation.operator.live_view import WANTED, LiveFolder, Telling, Watched
+from vlm2vla_sim.evaluation.operator.prompts import Label, Operator
+from vlm2vla_sim.evaluation.policy_spec import PolicySpec, episode_seed, make_policy, widowx
+from vlm2vla_sim.types import EpisodeResult, Outcome
+
+MAX_FAULTS = 3
+"""Attempts in a row that may break before the session stops and asks for a look at the robot."""
+
+
+@dataclass(frozen=True)
+class SessionEnd:
+    """What a session leaves."""
+
+    folder: Path
+    done: int
+    planned: int
+    stopped: str
+    """Why it ended early; empty when all trials are done."""
+    table: str
+    """Successes by contender; empty while a blind session is unfinished."""
+
+
+def run_session(
+    settings: SessionSettings,
+    out: Path,
+    operator: Operator,
+    *,
+    resume: bool = False,
+    live: bool = True,
+    video: bool = True,
+    env_options: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda words: None,
+) -> SessionEnd:
+    """Run the trials of `settings` that are not done yet, each until it counts, and stop when told to.
+
+    env_options: for `gym.make`, such as host=, port=, image_size=.
+    """
+    plan = settings.plan()
+    with closing(TrialLog(out, settings, resume=resume)) as log:
+        session = _Session(
+            settings, log, operator, LiveFolder(out) if live else None, dict(env_options or {}), video, say
+        )
+        stopped = ""
+        try:
+            for trial in plan:
+                if trial.number not in log.done():
+                    record = session.run(trial)
+                    log.add(record)
+                    say(f"recorded trial {trial.number}: {record.label.word} {record.label.score:g}")
+        except EpisodeAbortedError as stop:
+            stopped = str(stop)
+        except BackendFaultError as fault:
+            stopped = f"{fault} Mend the robot and go on with --resume."
+        finally:
+            session.close()
+        over = len(log.records) == len(plan)
+        table = tally(log.records, settings) if over or not settings.blind else ""
+        return SessionEnd(out, len(log.records), len(plan), stopped, table)
+
+
+class _Session:
+    def __init__(
+        self,
+        settings: SessionSettings,
+        log: TrialLog,
+        operator: Operator,
+        live: LiveFolder | None,
+        options: dict[str, Any],
+        video: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings, self._log, self._operator, self._live = settings, log, operator, live
+        self._options, self._video, self._say = options, video, say
+        self._task, self._env = "", None
+        self._wanted: dict[tuple[str, int], np.ndarray] = {}
+
+    def run(self, trial: Trial) -> Record:
+        """One trial until it counts: redone when the person says so, run again when something broke."""
+        attempts = faults = 0
+        while True:
+            attempts += 1
+            result = self._attempt(trial, attempts)
+            if result.outcome is Outcome.ERROR:
+                faults += 1
+                self._log.note("fault", trial, result.reason)
+                self._say(f"trial {trial.number}: {result.reason}")
+                self.close()
+                if faults >= MAX_FAULTS:
+                    raise BackendFaultError(f"Trial {trial.number} broke {faults} times in a row: {result.reason}")
+                continue
+            faults = 0
+            if result.outcome is Outcome.ABORTED:
+                self._log.note("abort", trial, result.reason)
+                raise EpisodeAbortedError(result.reason)
+            known = result.outcome is Outcome.SUCCESS if self._knows() else None
+            self._tell(phase="judge", question="Did it succeed?")
+            label = self._operator.judge(trial.number, known)
+            if label.word == "abort":
+                self._log.note("abort", trial, "; ".join(["not judged", *label.notes]))
+                raise EpisodeAbortedError(f"The operator stopped the session; trial {trial.number} does not count.")
+            if label.word == "redo":
+                self._log.note("redo", trial, "; ".join(label.notes))
+                continue
+            return Record(trial, label, labelled(result, label, known=known is not None), attempts)
+
+    def close(self) -> None:
+        """Let go of the robot, which holds where it is. May be called twice."""
+        env, self._env = self._env, None
+        if env is None:
+            return
+        try:
+            env.close()
+        except (BackendFaultError, OSError) as error:
+            self._say(str(error))
+
+    def _attempt(self, trial: Trial, number: int) -> EpisodeResult:
+        settings, contender = self._settings, self._settings.contenders[trial.contender]
+        spec = PolicySpec(contender.policy, contender.action_format)
+        seed = episode_seed(settings.seed, trial.task, trial.episode_id)
+        env = self._prepare(trial)
+        self._arrange(env, trial, seed)
+        self._tell(phase="running", question="")
+        policy = make_policy(env, spec)
+        # A policy may be known by its words, so a blind session shows none.
+        shown = self._live is not None and not settings.blind
+        name = f"trial{trial.number:04d}" + (f"_attempt{number}" if number > 1 else "")
+        result = run_episode(
+            env,
+            Telling(policy, self._live) if shown and self._live else policy,
+            episode_id=trial.episode_id,
+            seed=seed,
+            spec=spec,
+            videos=self._log.path / "videos" / name if self._video else None,
+            log=self._log.path / "logs" / f"{name}.txt",
+        )
+        return dataclasses.replace(result, video=f"videos/{result.video}" if result.video else "")
+
+    def _prepare(self, trial: Trial) -> gym.Env[Any, Any]:
+        if self._env is None or trial.task != self._task:
+            self.close()
+            backend = self._settings.backend
+            task = find_task(trial.task, backend)
+            own = {"task": trial.task} if task.env_id == OWN_TASK_ID else {}
+            env = gym.make(task.env_id, backend=backend, **own, **self._options)
+            self._env = Watched(env, self._live, self._operator) if self._live else env
+            self._task = trial.task
+        if isinstance(self._env, Watched):
+            self._env.trial = trial.number
+        return self._env
+
+    def _arrange(self, env: gym.Env[Any, Any], trial: Trial, seed: int) -> None:
+        """On a real robot: drive to the start, show what is wanted beside what is, and wait for the person."""
+        planned = len(self._settings.plan())
+        who, words = self._settings.title(trial), widowx(env).task_description
+        self._tell(trial=trial.number, trials=planned, who=who, instruction=words, phase="scene")
+        if self._settings.backend not in REAL_BACKENDS:
+            return
+        live = env.reset(seed=seed, options={"episode_id": trial.episode_id})[0]["pixels"]["primary"]
+        wanted = self._wanted_picture(trial, live)
+        request = f"Trial {trial.number + 1} of {planned}, {who}: {words!r}. Arrange the scene."
+        if self._live is not None:
+            self._live.show(wanted, WANTED)
+            self._live.show(np.concatenate([wanted, live], axis=1), "scene.jpg")
+            self._live.tell(question="Arrange the scene as in the picture, then start.")
+            request += f" Wanted beside live: {self._live.path / 'scene.jpg'}."
+        self._operator.wait_for_scene(trial.number, request)
+
+    def _wanted_picture(self, trial: Trial, live: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: the twin's start of one of SIMPLER's episodes; of another task, the first trial's."""
+        key = (trial.task, trial.episode_id)
+        if key not in self._wanted:
+            if find_task(trial.task, self._settings.backend).name in TASKS:
+                twin = gym.make(find_task(trial.task, "mujoco").env_id, image_size=live.shape[:2])
+                self._wanted[key] = twin.reset(options={"episode_id": trial.episode_id})[0]["pixels"]["primary"]
+                twin.close()
+            else:
+                self._wanted[key] = live
+        return self._wanted[key]
+
+    def _knows(self) -> bool:
+        return self._env is not None and widowx(self._env).status.scene is not None
+
+    def _tell(self, **changes: Any) -> None:
+        if self._live is not None:
+            self._live.tell(**changes)
+
+
+def attended(
+    run: Callable[[], EpisodeResult], env: Callable[[], gym.Env[Any, Any]], operator: Operator, number: int
+) -> EpisodeResult:
+    """An episode of a suite on a real robot: the person arranges, `run` runs, the person judges.
+
+    env: the environment, for what it knows; asked for after the episode. After `MAX_FAULTS` broken attempts the
+    episode stands as an error; a stop is an abort of the whole run (KeyboardInterrupt, as Ctrl-C).
+    """
+    faults = 0
+    while True:
+        operator.wait_for_scene(number, f"Episode {number}: {widowx(env()).task_description!r}. Arrange the scene.")
+        result = run()
+        if result.outcome is Outcome.ERROR:
+            faults += 1
+            if faults < MAX_FAULTS:
+                continue
+            return dataclasses.replace(result, reason=f"{result.reason} ({faults} attempts)")
+        if result.outcome is Outcome.ABORTED:
+            raise KeyboardInterrupt(result.reason)
+        known = result.outcome is Outcome.SUCCESS if widowx(env()).status.scene is not None else None
+        label: Label = operator.judge(number, known)
+        if label.word == "abort":
+            raise KeyboardInterrupt("The operator stopped the run.")
+        if label.word != "redo":
+            return labelled(result, label, known=known is not None)

@@ -1,0 +1,191 @@
+"""`vlm2vla watch`: a small page on this machine that shows a running session and has the operator's buttons.
+
+It reads the files of `live.LiveFolder` and appends presses to one more; the session goes on whether anybody looks or
+not. Only this machine can reach it, and only its own page can press: a robot must not be stopped, or declared
+successful, by whatever page happens to be open in the same browser.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.evaluation.operator.live_view import BUTTONS, FOLDER, FRAME, STATE, WANTED
+from vlm2vla_sim.evaluation.operator.prompts import BUTTONS as MEANINGS
+
+HEADER = "X-Vlm2vla"
+"""A header that a page of another origin cannot send without being asked first."""
+MAX_BODY = 1000
+HOSTS = ("127.0.0.1", "localhost")
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>vlm2vla: watch</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+ body { margin: 0; font: 16px/1.45 system-ui, sans-serif; background: #f4f4f2; color: #1c1c1c; }
+ header { padding: 10px 20px; background: #22303c; color: #fff; display: flex; gap: 24px; align-items: baseline; }
+ header b { font-size: 18px; } main { display: flex; flex-wrap: wrap; gap: 20px; padding: 20px; }
+ img { display: block; max-width: 100%; border: 1px solid #bbb; background: #ddd; }
+ figure { margin: 0; flex: 1 1 480px; max-width: 720px; } figcaption { color: #555; font-size: 14px; padding-top: 4px; }
+ section { flex: 1 1 320px; min-width: 300px; } dt { color: #666; font-size: 13px; margin-top: 10px; }
+ dd { margin: 0; min-height: 1.4em; overflow-wrap: anywhere; } #words { font-family: ui-monospace, monospace; }
+ #question { font-weight: 600; min-height: 1.5em; margin: 14px 0 8px; }
+ button { font: inherit; padding: 10px 18px; margin: 0 6px 6px 0; border: 0; border-radius: 6px; color: #fff; }
+ button:disabled { opacity: .35; } #success { background: #1a7f37; } #failure { background: #9a3412; }
+ #redo { background: #4b5563; } #start { background: #1d4ed8; } #stop { background: #b91c1c; float: right; }
+ #old { display: none; background: #b91c1c; color: #fff; padding: 6px 20px; } #said { color: #555; min-height: 1.5em; }
+</style></head><body>
+<header><b id="instruction">no session yet</b><span id="trial"></span><span id="phase"></span></header>
+<div id="old" role="alert"></div>
+<main>
+ <figure><img id="frame" alt="what the camera sees" width="640" height="480">
+  <figcaption>camera, step <span id="step">0</span></figcaption></figure>
+ <section>
+  <div id="question"></div>
+  <button id="start">Start</button><button id="success">Success</button><button id="failure">Failure</button>
+  <button id="redo">Redo</button><button id="stop">Stop</button><div id="said"></div>
+  <figure id="wish" hidden><img id="wanted" alt="the wanted scene" width="320">
+   <figcaption>wanted scene</figcaption></figure>
+  <dl><dt>subtask</dt><dd id="subtask"></dd><dt>plan</dt><dd id="plan"></dd><dt>words</dt><dd id="words"></dd>
+  <dt>motion</dt><dd id="motion"></dd><dt>status</dt><dd id="info"></dd></dl>
+ </section>
+</main>
+<script>
+ "use strict";
+ const by = id => document.getElementById(id);
+ const usable = { scene: ["start", "stop"], judge: ["success", "failure", "redo", "stop"], running: ["stop"] };
+ let state = {}, shown = 0;
+ async function look() {
+   try {
+     state = await (await fetch("state", { cache: "no-store" })).json();
+     for (const key of ["instruction", "phase", "step", "subtask", "plan", "words", "motion", "question"])
+       by(key).textContent = state[key] ?? "";
+     if (!state.instruction) by("instruction").textContent = "waiting for the first trial";
+     by("trial").textContent = state.trials ? `trial ${state.trial + 1} of ${state.trials}, ${state.who}` : "";
+     by("info").textContent = Object.entries(state.info || {}).filter(([, v]) => v !== "" && v !== false)
+       .map(([k, v]) => `${k}: ${typeof v === "number" && !Number.isInteger(v) ? v.toFixed(3) : v}`).join(", ");
+     for (const button of document.querySelectorAll("button"))
+       button.disabled = !(usable[state.phase] || []).includes(button.id);
+     by("wish").hidden = state.phase !== "scene";
+     const age = state.now - state.time;
+     by("old").style.display = age > 3 && state.phase === "running" ? "block" : "none";
+     by("old").textContent = `Nothing new for ${age.toFixed(0)} s: the picture is old.`;
+     if (state.time !== shown) { shown = state.time; by("frame").src = "frame.jpg?" + shown;
+       if (state.phase === "scene") by("wanted").src = "wanted.jpg?" + shown; }
+   } catch (error) { by("old").style.display = "block"; by("old").textContent = "The watch server does not answer."; }
+   setTimeout(look, 200);
+ }
+ for (const button of document.querySelectorAll("button")) button.onclick = async () => {
+   const body = JSON.stringify({ button: button.id, trial: state.trial });
+   const answer = await fetch("press", { method: "POST", headers: { "HEADER": "1" }, body });
+   by("said").textContent = answer.ok ? `sent: ${button.id}` : `not accepted: ${await answer.text()}`;
+ };
+ look();
+</script></body></html>
+""".replace("HEADER", HEADER)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: WatchServer  # pyright: ignore[reportIncompatibleVariableOverride] - the only server that makes one
+
+    def do_GET(self) -> None:
+        """The page, the state, and two pictures; nothing else can be named."""
+        if not self._comes_from_here():
+            return
+        path = self.path.partition("?")[0]
+        if path == "/":
+            self._send(200, "text/html; charset=utf-8", PAGE.encode())
+        elif path == "/state":
+            self._send(200, "application/json", self.server.state())
+        elif path in (f"/{FRAME}", f"/{WANTED}"):
+            self._send_file(self.server.live / path[1:])
+        else:
+            self._send(404, "text/plain", b"There is nothing of that name.")
+
+    def do_POST(self) -> None:
+        """A button."""
+        if not self._comes_from_here():
+            return
+        length = self.headers.get("Content-Length", "")
+        if self.path != "/press" or not self.headers.get(HEADER) or not length.isdigit() or int(length) > MAX_BODY:
+            self._send(403, "text/plain", b"Only this page's own buttons can be pressed.")
+            return
+        try:
+            press = json.loads(self.rfile.read(int(length)))
+            button, trial = press["button"], press["trial"]
+        except (ValueError, KeyError, TypeError):
+            self._send(400, "text/plain", b"That is no button.")
+            return
+        if button not in MEANINGS or type(trial) is not int:
+            self._send(400, "text/plain", b"That is no button.")
+            return
+        self.server.press(button, trial)
+        self._send(200, "application/json", b"{}")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet: five requests a second are of no interest."""
+
+    def _comes_from_here(self) -> bool:
+        """A page elsewhere whose name was made to point at this machine still sends its own name as the host."""
+        if (self.headers.get("Host") or "").rpartition(":")[0] in HOSTS:
+            return True
+        self._send(403, "text/plain", b"This page is for this machine only.")
+        return False
+
+    def _send_file(self, path: Path) -> None:
+        try:
+            self._send(200, "image/jpeg", path.read_bytes())
+        except OSError:
+            self._send(404, "text/plain", b"No picture yet.")
+
+    def _send(self, code: int, kind: str, body: bytes) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Content-Security-Policy", "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class WatchServer(http.server.ThreadingHTTPServer):
+    """Serves one session's folder on loopback."""
+
+    daemon_threads = True
+
+    def __init__(self, run: Path, port: int = 0) -> None:
+        """Port 0 takes a free one. The session may start later; its folder must exist."""
+        if not run.is_dir():
+            raise RunFolderError(f"There is no folder {run}. Start the session first, or name its folder (--out).")
+        self.live = run / FOLDER
+        self._lock = threading.Lock()
+        try:
+            super().__init__(("127.0.0.1", port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise SettingError(f"The port {port} cannot be used ({error}). Choose another (--port).") from error
+
+    @property
+    def url(self) -> str:
+        """Where to look."""
+        return f"http://127.0.0.1:{self.server_port}/"
+
+    def state(self) -> bytes:
+        """`state.json` with the time now, so that the page can tell how old it is without trusting its own clock."""
+        try:
+            state = json.loads((self.live / STATE).read_bytes())
+        except (OSError, ValueError):
+            state = {"phase": "", "time": time.time()}
+        return json.dumps(state | {"now": time.time()}).encode()
+
+    def press(self, button: str, trial: int) -> None:
+        """Append one press."""
+        line = json.dumps({"button": button, "trial": trial, "time": time.time()}) + "\n"
+        with self._lock:
+            self.live.mkdir(exist_ok=True)
+            with (self.live / BUTTONS).open("a", encoding="utf-8") as file:
+                file.write(line)

@@ -1,0 +1,229 @@
+"""Runs episodes in processes of their own, so that a crash in native code costs one episode and not the run.
+
+A simulator or a driver that segfaults or hangs cannot be caught in Python. Here it takes its own process down; the
+episode is tried once more in a fresh one, then reported as an error, and the others go on.
+
+Workers are started with "spawn": a process forked after OpenGL was used hangs at its first picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import faulthandler
+import multiprocessing
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+from vlm2vla_sim.errors import BackendFaultError
+from vlm2vla_sim.evaluation.runner import EpisodeRunner, Item, Job
+from vlm2vla_sim.types import EpisodeResult
+
+ATTEMPTS = 2
+"""How often an episode is tried when its worker dies or hangs."""
+START = 120.0
+"""[s] a worker is given to import what it needs."""
+GRACE = 10.0
+"""[s] a worker is given to close its simulator before it is killed."""
+
+
+def run_in_workers(
+    job: Job, items: Sequence[Item], *, count: int, timeout: float, fresh_for_task: bool
+) -> Generator[EpisodeResult]:
+    """The results of `items`, as they end.
+
+    count: processes at the same time. timeout: [s] for one episode, starting the simulator included. fresh_for_task:
+    whether a process serves one task only. An error that would meet every episode is raised.
+    """
+    crew = _WorkerPool(job, deque(items), count=count, timeout=timeout, fresh_for_task=fresh_for_task)
+    try:
+        yield from crew.run()
+    finally:
+        crew.dismiss()
+
+
+class _WorkerPool:
+    """The workers of one run and what each is doing."""
+
+    def __init__(self, job: Job, todo: deque[Item], *, count: int, timeout: float, fresh_for_task: bool) -> None:
+        self._job, self._todo, self._count = job, todo, count
+        self._timeout, self._fresh = timeout, fresh_for_task
+        self._workers: list[_Worker] = []
+        self._mishaps: dict[Item, list[str]] = {}
+
+    def run(self) -> Iterator[EpisodeResult]:
+        self._hand_out()
+        while any(worker.item for worker in self._workers):
+            for worker in self._wait():
+                result = self._hear(worker)
+                self._hand_out()
+                if result is not None:
+                    yield result
+
+    def dismiss(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+        self._workers.clear()
+
+    def _hand_out(self) -> None:
+        """Give every idle worker an episode, and start workers while there are episodes for them."""
+        for worker in [worker for worker in self._workers if worker.item is None]:
+            if not self._todo or (self._fresh and worker.task != self._todo[0].task):
+                worker.stop()
+                self._workers.remove(worker)
+            else:
+                worker.give(self._todo.popleft(), self._timeout)
+        while self._todo and len(self._workers) < self._count:
+            worker = _Worker(self._job)
+            self._workers.append(worker)
+            worker.give(self._todo.popleft(), self._timeout)
+
+    def _wait(self) -> list[_Worker]:
+        """Workers that have something to say, have died, or have used up their time."""
+        busy = [worker for worker in self._workers if worker.item is not None]
+        patience = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
+        heard = wait([worker.connection for worker in busy], timeout=patience)
+        now = time.monotonic()
+        return [worker for worker in busy if worker.connection in heard or worker.deadline <= now]
+
+    def _hear(self, worker: _Worker) -> EpisodeResult | None:
+        """What came of a worker's episode; None when it is to be tried again, or the worker only said that it is up."""
+        item = worker.item
+        assert item is not None
+        mishap = ""
+        try:
+            if not worker.connection.poll():
+                mishap = f"it did not end within {self._timeout:g} s, and its process was stopped"
+            else:
+                answer = worker.connection.recv()
+                if answer is None:
+                    worker.report_up(self._timeout)
+                    return None
+                worker.item = None
+                if isinstance(answer, BaseException):
+                    raise answer
+                return self._annotate(item, answer)
+        except (EOFError, ConnectionError) as error:
+            mishap = f"its process {worker.death()}"
+            if not worker.is_up:
+                raise BackendFaultError(
+                    f"A worker process {worker.death()} before it could start. In a script of your own, call run_suite "
+                    "below `if __name__ == '__main__':`, because every worker imports the script."
+                ) from error
+        worker.kill()
+        self._workers.remove(worker)
+        return self._after_mishap(item, mishap)
+
+    def _after_mishap(self, item: Item, mishap: str) -> EpisodeResult | None:
+        mishaps = self._mishaps.setdefault(item, [])
+        mishaps.append(mishap)
+        if len(mishaps) < ATTEMPTS:
+            self._todo.appendleft(item)
+            return None
+        told = "; ".join(f"attempt {n}: {said}" for n, said in enumerate(mishaps, start=1))
+        return self._job.error_result(item, f"The episode broke off {len(mishaps)} times. {told}.")
+
+    def _annotate(self, item: Item, result: EpisodeResult) -> EpisodeResult:
+        mishaps = self._mishaps.get(item)
+        if not mishaps:
+            return result
+        told = f"This is attempt {len(mishaps) + 1}; the one before broke off: {mishaps[-1]}."
+        return dataclasses.replace(result, reason=f"{result.reason} {told}".strip())
+
+
+class _Worker:
+    """One process and the pipe to it."""
+
+    def __init__(self, job: Job) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, job), name="vlm2vla-worker")
+        # Ctrl-C in a terminal reaches every process of the group. The mask is inherited: it stays the parent's affair.
+        # Starting Python's resource tracker clears the mask, so that must have happened before.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        self.is_up = False
+        self.item: Item | None = None
+        self.task: str | None = None
+        self.deadline = 0.0
+
+    def give(self, item: Item, timeout: float) -> None:
+        self.item, self.task = item, item.task
+        self.deadline = time.monotonic() + timeout + (0 if self.is_up else START)
+        try:
+            self.connection.send(item)
+        except ConnectionError:
+            return  # It died while idle: the closed pipe is heard next, as for any other death.
+
+    def report_up(self, timeout: float) -> None:
+        """The process is there: the time of its episode starts now."""
+        self.is_up = True
+        self.deadline = time.monotonic() + timeout
+
+    def death(self) -> str:
+        """How the process ended, in words."""
+        self._process.join(GRACE)
+        code = self._process.exitcode
+        if code is None:
+            return "closed its pipe without ending"
+        if code >= 0:
+            return f"ended with exit status {code}"
+        try:
+            return f"was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"was killed by signal {-code}"
+
+    def stop(self) -> None:
+        """Let an idle worker close its simulator; end a busy one."""
+        if self.item is None:
+            self.connection.close()
+            self._process.join(GRACE)
+        self.kill()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+def _serve(connection: Connection[Any, Any], job: Job) -> None:
+    """The worker's side: run what comes until the pipe closes."""
+    faulthandler.enable()
+    connection.send(None)
+    runner = EpisodeRunner(job)
+    try:
+        while True:
+            connection.send(_answer(runner, connection.recv()))
+    except (EOFError, ConnectionError):
+        return  # The parent is done, or gone.
+    finally:
+        runner.close()
+
+
+def _answer(runner: EpisodeRunner, item: Item) -> EpisodeResult | Exception:
+    try:
+        return runner.run(item)
+    except Exception as error:  # The border between processes: whatever it is, the parent raises it.
+        error.add_note(f"In a worker process:\n{''.join(traceback.format_exception(error))}")
+        return _portable(error)
+
+
+def _portable(error: Exception) -> Exception:
+    """`error`, or its words where it cannot be sent through a pipe."""
+    try:
+        # As the pipe between our own processes will. (The stub takes the function for a method.)
+        ForkingPickler.loads(ForkingPickler.dumps(error))  # pyright: ignore[reportAttributeAccessIssue]
+    except Exception:  # What an exception's own constructor does to it is beyond us.
+        return RuntimeError(f"{type(error).__name__}: {error}\n" + "\n".join(error.__notes__))
+    return error

@@ -1,0 +1,170 @@
+"""Reads a list of rows of numbers out of what a model wrote, as loosely as is safe.
+
+Models put prose around the list, leave out the outer brackets or add units; refusing all that would count good motion
+as failure, and guessing at the rest (a missing number, a letter) would move the arm by something nobody said.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+
+from vlm2vla_sim.language.formats.cursor import UNITS, Source
+from vlm2vla_sim.language.formats.grammar import DIGITS
+from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS
+
+_UNIT = re.compile(r"[A-Za-z°]+")
+_FOUR = (0, 1, 2)
+_SEVEN = (0, 1, 2, 3, 4, 5)
+"""The columns, in `COLUMNS`, of a row's numbers before the gripper."""
+
+
+@dataclass(frozen=True)
+class _Cell:
+    value: float
+    unit: str
+    at: int
+
+
+@functools.cache
+def start_of_list(digits: tuple[str, ...]) -> re.Pattern[str]:
+    """A bracket, and behind it a row, a number (or what passes for one) or nothing: `[the cup]` is prose."""
+    # No two runs of blanks may touch: on many blanks the search would take the square of their number.
+    return re.compile(rf"\[\s*(?=[\[\]]|[+-]?\.?{_digit(digits)}|[+-]?(?i:nan|inf))")
+
+
+class ListReader:
+    """Reads one list, from its first bracket on."""
+
+    def __init__(self, source: Source, digits: tuple[str, ...], at: int) -> None:
+        """`digits` is what 0 to 9 are written as; `at` is where the list's first bracket stands."""
+        self.at = at
+        """Where reading stands."""
+        self._source = source
+        self._digits = digits
+
+    def read_list(self) -> list[list[float]]:
+        """The rows, each of seven numbers as `grid.to_chunk` takes them."""
+        self._expect("[")
+        nested = self._peek() == "["
+        if not nested:
+            self.at -= 1
+        rows: list[list[float]] = []
+        arity = 0
+        while not rows or self._another_row(nested):
+            index = len(rows) + 1
+            self._peek()
+            begin = self.at
+            if index > MAX_ROWS:
+                raise self._source.error(f"there are more than {MAX_ROWS} rows; say the rest later.", begin)
+            cells = self._read_row(index)
+            if rows and len(cells) != arity:
+                why = f"row {index} has {len(cells)} numbers but row 1 has {arity}; expected the same in every row."
+                raise self._source.error(why, begin)
+            arity = len(cells)
+            rows.append(self._to_row(cells, index, begin))
+        if nested:
+            self._expect("]")
+        return rows
+
+    def _another_row(self, nested: bool) -> bool:
+        """Steps over the comma that leads to another row; a comma behind rows without a list around them is prose."""
+        before = self.at
+        if not self._take(","):
+            return False
+        follows = self._peek()
+        if follows == "[":
+            return True
+        if not nested:
+            self.at = before
+        elif follows != "]":
+            raise self._source.error(f"expected another row, found {self._source.found(self.at)}.", self.at)
+        return False
+
+    def _read_row(self, index: int) -> list[_Cell]:
+        self._expect("[")
+        cells: list[_Cell] = []
+        if self._peek() == "]":
+            raise self._source.error(f"row {index} is empty; {self._source.expected}", self.at)
+        while self._peek() != "]":
+            cells.append(self._read_cell())
+            if len(cells) > len(_SEVEN) + 1:
+                raise self._source.error(f"row {index} has more than 7 numbers; expected 4 or 7.", cells[-1].at)
+            if not self._take(","):
+                break
+        self._expect("]")
+        return cells
+
+    def _read_cell(self) -> _Cell:
+        self._peek()
+        begin = self.at
+        number = _number(self._digits).match(self._source.plain, begin)
+        if number is None:
+            found = self._source.found(begin)
+            raise self._source.error(f"expected a number such as {self._in_symbols('-8')}, found {found}.", begin)
+        self.at = number.end()
+        self._peek()
+        unit = _UNIT.match(self._source.plain, self.at)
+        if unit is not None:
+            self.at = unit.end()
+        return _Cell(self._value(number.group()), unit.group() if unit else "", begin)
+
+    def _to_row(self, cells: list[_Cell], index: int, begin: int) -> list[float]:
+        columns = {4: _FOUR, 7: _SEVEN}.get(len(cells))
+        if columns is None:
+            raise self._source.error(
+                f"row {index} has {len(cells)} numbers; expected 4 (dx, dy, dz, gripper) or 7 (with roll, pitch, yaw).",
+                begin,
+            )
+        *motion, gripper = cells
+        row = [0.0] * len(COLUMNS)
+        for column, cell in zip(columns, motion, strict=True):
+            allowed = UNITS[COLUMNS[column].unit]
+            if cell.unit and cell.unit.lower() not in allowed:
+                what = f"{COLUMNS[column].name} of row {index} is in {cell.unit!r}; expected {COLUMNS[column].unit}."
+                raise self._source.error(what, cell.at)
+            self._source.check_motion(column, cell.value, row=index, at=cell.at)
+            row[column] = cell.value
+        if gripper.value not in (0, 1) or gripper.unit:
+            given = f"{gripper.value:g} {gripper.unit}".strip()
+            why = f"the gripper of row {index} is {given}; expected 1 (open) or 0 (closed)."
+            raise self._source.error(why, gripper.at)
+        return [*row, gripper.value]
+
+    def _value(self, written: str) -> float:
+        if self._digits != DIGITS:
+            symbol = re.compile(_digit(self._digits))
+            written = symbol.sub(lambda match: str(self._digits.index(match.group())), written)
+        return float(written)
+
+    def _in_symbols(self, text: str) -> str:
+        return "".join(self._digits[int(c)] if c in DIGITS else c for c in text)
+
+    def _peek(self) -> str:
+        """The next character that is not blank, or "" at the end; reading then stands on it."""
+        while self.at < len(self._source.plain) and self._source.plain[self.at].isspace():
+            self.at += 1
+        return self._source.plain[self.at : self.at + 1]
+
+    def _take(self, character: str) -> bool:
+        taken = self._peek() == character
+        self.at += taken
+        return taken
+
+    def _expect(self, character: str) -> None:
+        if not self._take(character):
+            also = "',' or " if character == "]" else ""
+            found = self._source.found(self.at)
+            raise self._source.error(f"expected {also}{character!r}, found {found}.", self.at)
+
+
+def _digit(digits: tuple[str, ...]) -> str:
+    """Matches one digit, however it is written."""
+    return "[0-9]" if digits == DIGITS else f"(?:{'|'.join(map(re.escape, digits))})"
+
+
+@functools.cache
+def _number(digits: tuple[str, ...]) -> re.Pattern[str]:
+    one = _digit(digits)
+    return re.compile(rf"[+-]?(?:{one}+(?:\.{one}*)?|\.{one}+)")

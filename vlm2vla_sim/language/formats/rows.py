@@ -1,0 +1,155 @@
+"""The formats `vlm2vla`, a list of rows of numbers, and `tokens`, the same rows in ten symbols instead of digits.
+
+The paper writes an action as a list of lists but fixes neither unit nor decimals; without a rule here, training text
+and the reader could disagree by a factor of a hundred. Ours: centimetres, degrees, gripper 1 open and 0 closed. The
+paper has no rotation; three more numbers a row are our extension.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.language.formats import grammar as g
+from vlm2vla_sim.language.formats.cursor import LOOK_ALIKES, Source
+from vlm2vla_sim.language.formats.grid import MAX_ROWS, Resolution, numeral, to_chunk, to_grid
+from vlm2vla_sim.language.formats.list_reader import ListReader, start_of_list
+from vlm2vla_sim.types import ActionChunk
+
+EXAMPLE = np.array([[0.03, 0, -0.08, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0]])
+"""(2, 7) as `ActionChunk.deltas`: what every format shows as its example. Go there with the gripper open; close it."""
+
+_MOVE, _TURN = slice(0, 3), slice(3, 6)
+
+
+@dataclass(frozen=True)
+class RowsFormat:
+    """`[[3, 0, -8, 1], [0, 0, 0, 0]]`: dx, dy, dz [cm], gripper; with rotation, roll, pitch, yaw [degrees] before it.
+
+    >>> RowsFormat().write(EXAMPLE)
+    '[[3, 0, -8, 1], [0, 0, 0, 0]]'
+    >>> RowsFormat().read("Sure: [[3, 0, -8, 1]]").deltas.tolist()[0][2]  # doctest: +ELLIPSIS
+    -0.07999...
+    """
+
+    resolution: Resolution = field(default_factory=Resolution)
+
+    name = "vlm2vla"
+
+    @property
+    def digits(self) -> tuple[str, ...]:
+        """What 0 to 9 are written as."""
+        return g.DIGITS
+
+    @property
+    def example(self) -> str:
+        """`EXAMPLE` in this format."""
+        return self.write(EXAMPLE)
+
+    @property
+    def rules(self) -> str:
+        """How to write it, for the prompt."""
+        return (
+            "Write a list of rows [dx, dy, dz, gripper]: dx, dy, dz in cm, gripper 1 for open or 0 for closed. If the "
+            "gripper must turn, make all rows [dx, dy, dz, roll, pitch, yaw, gripper], the angles in degrees."
+        )
+
+    def write(self, deltas: np.ndarray) -> str:
+        """See `ActionFormat.write`. All rows have seven numbers if one of them turns, else all have four."""
+        rows = to_grid(deltas, self.resolution)
+        turns = any(any(row.motion[_TURN]) for row in rows)
+        written = []
+        for row in rows:
+            motion = row.motion if turns else row.motion[_MOVE]
+            numbers = [numeral(value) for value in motion] + [str(int(row.is_open))]
+            written.append(f"[{', '.join(numbers)}]")
+        return self._in_symbols(f"[{', '.join(written)}]")
+
+    def grammar(self) -> g.Grammar:
+        """See `ActionFormat.grammar`. One kind of text fits that is never written: rows of seven without a turn."""
+        return _grammar(self.resolution, self.digits)
+
+    def read(self, text: str) -> ActionChunk:
+        """See `ActionFormat.read`. Around the list there may be prose; a second list must say the same."""
+        source = Source(text, format_name=self.name, example=self.example)
+        found: list[list[float]] | None = None
+        at, starts = 0, start_of_list(self.digits)
+        while start := starts.search(source.plain, at):
+            reader = ListReader(source, self.digits, start.start())
+            rows = reader.read_list()
+            if found is not None and rows != found:
+                raise source.error("a second list that says something else; expected one list.", start.start())
+            found, at = rows, reader.at
+        if found is None:
+            raise source.error(f"there is no list of numbers; {source.expected}", 0)
+        return to_chunk(found, text)
+
+    def _in_symbols(self, text: str) -> str:
+        if self.digits == g.DIGITS:
+            return text
+        return text.translate({ord(digit): symbol for digit, symbol in zip(g.DIGITS, self.digits, strict=True)})
+
+
+@dataclass(frozen=True)
+class TokensFormat(RowsFormat):
+    """The paper's ablation VLM2VLA-AT: `RowsFormat` with ten rare tokens of the model in the place of the ten digits.
+
+    >>> TokensFormat(symbols=tuple("zabcdefghi")).write(EXAMPLE)
+    '[[c, z, -h, a], [z, z, z, z]]'
+    """
+
+    symbols: tuple[str, ...] = ()
+    """For 0 to 9, each the text of one token."""
+
+    name = "tokens"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "symbols", tuple(self.symbols))
+        if len(self.symbols) != 10 or len(set(self.symbols)) != 10:
+            raise SettingError(
+                f"The format 'tokens' was given {len(set(self.symbols))} different symbols; expected ten, which stand "
+                "for the digits 0 to 9. They are stored beside the adapter that was trained with them."
+            )
+        for symbol in self.symbols:
+            # A digit would be read as itself by a person; the rest would make the text of a row ambiguous.
+            changed = symbol.translate(LOOK_ALIKES) != symbol
+            if changed or symbol.isdigit() or not re.fullmatch(r"[^\s\[\],.+-]{1,16}", symbol):
+                raise SettingError(
+                    f"The symbol {symbol!r} cannot stand for a digit; expected 1 to 16 characters, not a digit, "
+                    "without blanks and without any of [ ] , . + -"
+                )
+            longer = [other for other in self.symbols if other != symbol and other.startswith(symbol)]
+            if longer:
+                raise SettingError(
+                    f"The symbol {symbol!r} begins the symbol {longer[0]!r}; expected symbols that do not."
+                )
+
+    @property
+    def digits(self) -> tuple[str, ...]:
+        """The symbols."""
+        return self.symbols
+
+    @property
+    def rules(self) -> str:
+        """How to write it, for the prompt."""
+        return super().rules + f" In the place of the digits 0 to 9, write {' '.join(self.symbols)}."
+
+
+@functools.cache
+def _grammar(resolution: Resolution, digits: tuple[str, ...]) -> g.Grammar:
+    def number(name: str, column: int) -> g.Pattern:
+        amounts = [numeral(amount) for amount in resolution.amounts(column)]
+        return g.Rule(name, g.Numerals.of(["0", *amounts, *(f"-{amount}" for amount in amounts)], digits))
+
+    def rows(name: str, numbers: tuple[g.Pattern, ...]) -> g.Pattern:
+        cells = [part for number in numbers for part in (number, g.Literal(", "))]
+        row = g.Rule(name, g.Sequence((g.Literal("["), *cells, gripper, g.Literal("]"))))
+        return g.Sequence((g.Literal("["), g.rows_of(row, ", ", MAX_ROWS), g.Literal("]")))
+
+    gripper = g.Rule("GRIPPER", g.Numerals.of("01", digits))
+    move, turn = (number("CM", 0),) * 3, (number("DEGREES", 3),) * 3
+    return g.compile_grammar(g.Choice((rows("moving_row", move), rows("turning_row", move + turn))))

@@ -1,0 +1,59 @@
+"""`training.json`: what a result was made of and how, so that it can be made again and told apart from another.
+
+An adapter without it is a file of numbers: nobody can say which data, which prompts or which base model it fits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from vlm2vla_sim.core.versions import collect_versions, distribution_version
+from vlm2vla_sim.data.examples.folder import data_hash, read_about
+from vlm2vla_sim.language.prompts import prompts_hash
+from vlm2vla_sim.training.settings import TrainSettings
+
+RECORD = "training.json"
+STACK = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "safetensors")
+SAMPLE = 1024
+"""Numbers of each weight that its fingerprint is taken from."""
+
+
+def make_record(
+    settings: TrainSettings,
+    data: Path,
+    *,
+    base: dict[str, object],
+    skipped: dict[str, int],
+    rows: int,
+    result: dict[str, object],
+) -> dict[str, object]:
+    """Everything, as plain values."""
+    stack = {name: distribution_version(name) or "unknown" for name in STACK}
+    return {
+        "settings": dataclasses.asdict(settings),
+        "base": base,
+        "data": {"sha256": data_hash(data), "rows": rows, "skipped": skipped, "about": read_about(data)},
+        "went_on_from": _earlier(settings.adapter),
+        "prompts_sha256": prompts_hash(),
+        "versions": {**collect_versions(prompts=prompts_hash()), **stack},
+        "result": result,
+    }
+
+
+def _earlier(adapter: str) -> object:
+    """The record of the adapter that went on learning; None for a new one, its folder where it has no record."""
+    path = Path(adapter) / RECORD
+    return (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else adapter) if adapter else None
+
+
+def fingerprint(model: Any) -> str:
+    """SHA-256 (hexadecimal) over the name, shape and first numbers of every weight: other weights, another one."""
+    found = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        found.update(f"{name} {tuple(weight.shape)}".encode())
+        found.update(weight.flatten()[:SAMPLE].float().cpu().numpy().tobytes())
+    return found.hexdigest()
