@@ -18,6 +18,10 @@ class UnknownNameError(Vlm2VlaError, ValueError):
     """A name that is in none of our tables."""
 
 
+class ExtensionError(Vlm2VlaError, ImportError):
+    """A module of the user's was found and cannot be imported, or what is in it does not fit."""
+
+
 class MissingExtraError(Vlm2VlaError, ImportError):
     """An optional package is needed and absent; the text holds the pip command."""
 
