@@ -22,7 +22,7 @@ MAX_CHARACTERS = 20_000
 UNREADABLE = ("raise", "hold")
 
 
-class LanguageActions(gym.Wrapper[Observation, Any]):  # Any: Gymnasium's types give env and wrapper one kind of action
+class LanguageActions(gym.Wrapper[Observation, Any, Observation, Any]):  # Gymnasium below 1.4 wants all four
     """Takes action text, carries out all the motion it means, and returns what is seen afterwards."""
 
     def __init__(
