@@ -10,6 +10,7 @@ from formats_under_test import FORMATS, SYMBOLS, in_every_format
 
 from vlm2vla_sim.errors import ActionTextError
 from vlm2vla_sim.language.formats import ActionFormat, get_format
+from vlm2vla_sim.language.formats.prose import ProseFormat
 
 GO = [0.03, 0, -0.08, 0, 0, 0, 1]
 CLOSE = [0, 0, 0, 0, 0, 0, 0]
@@ -56,6 +57,12 @@ ACCEPTED = [
     ("prose", "close gripper, move up 8 cm", [CLOSE, [0, 0, 0.08, 0, 0, 0, 0]]),
     ("prose", "don’t move, close gripper; hold still", [CLOSE, CLOSE]),  # noqa: RUF001
     ("prose", "move to the left by 0 cm, close gripper", [CLOSE]),
+    ("prose", "move forward 0.03 m and down .08 metres, open gripper", [GO]),
+    ("prose", "move forward 30 mm and down 80 millimeters, open gripper", [GO]),
+    ("prose", "move 3 centimeters forward and 0.08 meters down, open gripper", [GO]),
+    ("prose", "move forward 1 centimetre, down 1 millimetre, open gripper", [[0.01, 0, -0.001, 0, 0, 0, 1]]),
+    ("prose", "rotate clockwise 0.5 rad, tilt left 1 radian, open gripper", [[0, 0, 0, 1, 0, -0.5, 1]]),
+    ("prose", "clockwise 1 degree, open gripper", [[0, 0, 0, 0, 0, -np.pi / 180, 1]]),
     ("integers", "530 500 420 500 500 500 1000 500 500 500 500 500 500 0", [GO, CLOSE]),
     ("integers", "Action: [[530, 500, 420, 500, 500, 500, 1000],\n [500, 500, 500, 500, 500, 500, 0]].", [GO, CLOSE]),
     ("integers", "```\n530 500 420 500 500 500 1000\n```\nThat took 3 tries.", [GO]),
@@ -67,6 +74,24 @@ def test_what_a_model_would_plausibly_write_is_read(name: str, text: str, rows: 
     chunk = FORMATS[name].read(text)
     np.testing.assert_allclose(chunk.deltas, rows, atol=1e-6)
     assert chunk.text == text
+
+
+@pytest.mark.parametrize("gripper", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("move forward 4 cm", [[0.04, 0, 0, 0, 0, 0, None]]),
+        ("stay", [[0, 0, 0, 0, 0, 0, None]]),
+        (
+            "move up 4 cm; close gripper; move down 1 cm",
+            [[0, 0, 0.04, 0, 0, 0, None], CLOSE, [0, 0, -0.01, *CLOSE[3:]]],
+        ),
+        ("open gripper", [[0, 0, 0, 0, 0, 0, 1]]),
+    ],
+)
+def test_rows_before_the_first_gripper_command_keep_the_gripper_that_the_reader_is_given(text, rows, gripper) -> None:
+    expected = [[gripper if value is None else value for value in row] for row in rows]
+    np.testing.assert_allclose(ProseFormat().read(text, gripper=gripper).deltas, expected, atol=1e-6)
 
 
 REFUSED = [
@@ -116,10 +141,12 @@ REFUSED = [
     ("prose", "rotate clockwise 181 degrees, open gripper", 17, "yaw of row 1 is -181 degrees"),
     ("prose", "move forward " + "9" * 400 + " cm, open gripper", 13, "dx of row 1 is inf cm"),
     ("prose", "move forward nan cm, open gripper", 0, "found 'move forward nan cm'"),
-    ("prose", "move forward 3, open gripper", 13, "the amount for 'move forward' has no unit; expected cm"),
-    ("prose", "move forward 3 mm, open gripper", 13, "is in 'mm'; expected cm"),
-    ("prose", "move forward 3 degrees, open gripper", 13, "is in 'degrees'; expected cm"),
-    ("prose", "rotate clockwise 3 rad, open gripper", 17, "is in 'rad'; expected degrees"),
+    ("prose", "move forward 3, open gripper", 13, "the amount for 'move forward' has no unit; expected cm, mm or m."),
+    ("prose", "move forward 3 inches, open gripper", 13, "is in 'inches'; expected cm, mm or m."),
+    ("prose", "move forward 3 degrees, open gripper", 13, "is in 'degrees'; expected cm, mm or m."),
+    ("prose", "rotate clockwise 3 cm, open gripper", 17, "is in 'cm'; expected degrees or radians."),
+    ("prose", "move forward 0.51 m, open gripper", 13, "dx of row 1 is 51 cm; expected -50 to 50 cm"),
+    ("prose", "rotate clockwise 3.2 radians, open gripper", 17, "yaw of row 1 is -183.346 degrees"),
     ("prose", "move forward -3 cm, open gripper", 13, "an amount below zero; expected the opposite direction"),
     ("prose", "move north 3 cm, open gripper", 5, "'move north' is not a direction; expected move forward, backward"),
     ("prose", "rotate left 5 degrees, open gripper", 7, "'rotate left' is not a direction"),

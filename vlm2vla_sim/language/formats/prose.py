@@ -59,10 +59,14 @@ class ProseFormat:
         """See `ActionFormat.grammar`."""
         return _grammar(self.resolution)
 
-    def read(self, text: str) -> ActionChunk:
-        """See `ActionFormat.read`. Prose before a colon is passed over, and so is everything outside a code fence."""
+    def read(self, text: str, *, gripper: float | None = None) -> ActionChunk:
+        """See `ActionFormat.read`. Text before a colon is skipped, and so is everything outside a code fence.
+
+        gripper: how the gripper is now, 0 (closed) .. 1 (open). Rows before the first that mentions the gripper keep
+        it. None, which is what policies use: the first row has to mention it.
+        """
         source = Source(text, format_name=self.name, example=self.example)
-        return to_chunk(ProseReader(source).read_rows(), text)
+        return to_chunk(ProseReader(source, gripper=gripper).read_rows(), text)
 
 
 def describe(chunk: ActionChunk) -> tuple[str, ...]:

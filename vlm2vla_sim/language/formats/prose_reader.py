@@ -1,14 +1,15 @@
-"""Reads motion out of plain words, clause by clause.
+"""Reads motion from plain English, clause by clause.
 
-A sentence that is half understood is worse than one that is refused: the arm would do the half. So every clause between
-two separators must be a motion, a gripper or "stay", and anything else is an error. One rule makes rows out of clauses:
-**what is said of the gripper ends a row** (in a row the motion comes first, see `envs.motion.split`). A semicolon, a
-full stop, a line break and "then" end one too. A later row that says nothing of the gripper leaves it as it was; the
-first row must say.
+Every clause between two separators must be a motion, a gripper command or "stay". Anything else is an error, so that
+the arm never carries out half of a sentence. What is said about the gripper ends a row, because in a row the motion
+comes first (see `envs.motion.split`); a semicolon, a full stop, a line break and "then" end one too. A row that does
+not mention the gripper leaves it as the row before did. The first row has to mention it, unless the caller says how the
+gripper is now.
 """
 
 from __future__ import annotations
 
+import math
 import re
 
 from vlm2vla_sim.language.formats.cursor import UNITS, Source
@@ -18,6 +19,15 @@ from vlm2vla_sim.language.words import CLOSE, OPEN, WORDS
 EXPECTED = "expected 'move forward 3 cm', 'rotate clockwise 20 degrees', 'open gripper' or 'close gripper'"
 _SHOWN = 40
 """Characters of a clause that are shown in an error."""
+
+_FACTORS: dict[str, tuple[str, float]] = {
+    **{name: (unit, 1.0) for unit, names in UNITS.items() for name in names},
+    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), ("cm", 100.0)),
+    **dict.fromkeys(("mm", "millimeter", "millimeters", "millimetre", "millimetres"), ("cm", 0.1)),
+    **dict.fromkeys(("rad", "radian", "radians"), ("degrees", 180 / math.pi)),
+}
+"""Unit in lower case -> the unit of `grid.COLUMNS` it measures, and how many of those it is."""
+_ACCEPTED = {"cm": "cm, mm or m", "degrees": "degrees or radians"}
 
 _VERBS = {"move": "move", "go": "move", "tilt": "tilt", "rotate": "rotate", "turn": "rotate"}
 _DIRECTIONS = {
@@ -60,15 +70,17 @@ _BLANKED = {ord(character): " " for character in '"“”`*'}
 
 
 class ProseReader:
-    """Reads rows out of one text, clause by clause."""
+    """Reads the rows of one text, clause by clause."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, gripper: float | None = None) -> None:
+        """gripper: 0 (closed) .. 1 (open), kept by rows before the first that mentions it; None: the first row must."""
         self._source = source
+        self._gripper = gripper
         self._plain = source.plain.translate(_BLANKED)
         self._rows: list[list[float]] = []
         self._motion: dict[int, float] = {}
         self._row_at: int | None = None
-        """Where the present row began; None between rows."""
+        """Where the current row began; None between rows."""
         self._tilting = False
 
     def read_rows(self) -> list[list[float]]:
@@ -117,14 +129,15 @@ class ProseReader:
         verb = _VERBS[motion["verb"].lower()] if motion["verb"] else self._guess_verb(word, unit, motion.start())
         self._tilting = verb == "tilt"
         column, sign = self._direction(verb, word, motion.start("word"))
-        if unit not in UNITS[COLUMNS[column].unit]:
+        measured, factor = _FACTORS.get(unit, ("", 1.0))
+        if measured != COLUMNS[column].unit:
             given = f"is in {unit!r}" if unit else "has no unit"
-            why = f"the amount for '{verb} {word}' {given}; expected {COLUMNS[column].unit}."
+            why = f"the amount for '{verb} {word}' {given}; expected {_ACCEPTED[COLUMNS[column].unit]}."
             raise self._source.error(why, motion.start("amount"))
         if column in self._motion:
             either = f"{verb} {WORDS[column].plus} or {WORDS[column].minus}"
             raise self._source.error(f"row {len(self._rows) + 1} says twice how far to {either}.", motion.start())
-        amount = float(motion["amount"])
+        amount = float(motion["amount"]) * factor
         if amount < 0:
             why = "an amount below zero; expected the opposite direction instead."
             raise self._source.error(why, motion.start("amount"))
@@ -133,7 +146,7 @@ class ProseReader:
 
     def _guess_verb(self, word: str, unit: str, at: int) -> str:
         """The verb of "... and down 8 cm", of "clockwise 20 degrees", and of a direction after another tilt."""
-        if unit in UNITS["cm"]:
+        if _FACTORS.get(unit, ("", 1.0))[0] == "cm":
             return "move"
         if word in ("clockwise", "counterclockwise"):
             return "rotate"
@@ -151,12 +164,13 @@ class ProseReader:
     def _end_row(self, is_open: bool | None) -> None:
         if self._row_at is None:
             return
-        if is_open is None and not self._rows:
+        before = self._rows[-1][6] if self._rows else self._gripper
+        gripper = before if is_open is None else float(is_open)
+        if gripper is None:
             why = f"the first row does not say what the gripper does; end it with '{OPEN}' or '{CLOSE}'."
             raise self._source.error(why, self._row_at)
         if len(self._rows) == MAX_ROWS:
             raise self._source.error(f"there are more than {MAX_ROWS} rows; say the rest later.", self._row_at)
-        gripper = self._rows[-1][6] if is_open is None else float(is_open)
         self._rows.append([self._motion.get(column, 0.0) for column in range(len(COLUMNS))] + [gripper])
         self._motion, self._row_at, self._tilting = {}, None, False
 
