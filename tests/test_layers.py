@@ -82,6 +82,7 @@ HEAVY = {
         *(*PICTURES, *MODELS, "analysis.density", "data", "mini.scenes", "mini.training", "training.rows"),
         "policies.remote",
     ),
+    "filelock": ("core.store",),
     "imageio": ("video",),
     "imageio_ffmpeg": ("video",),
     "tqdm": ("evaluation.suite", "cli", "envs.simpler", "training"),

@@ -98,7 +98,7 @@ def test_no_folder_is_used_twice_without_being_asked_to(tmp_path):
     label_source(Listed(trajectory()), relabel, settings(), tmp_path / "words")
     with pytest.raises(DataError, match=r"not empty.*--resume"):
         label_source(Listed(trajectory()), relabel, settings(), tmp_path / "words")
-    with pytest.raises(DataError, match="made with another data: somewhere, and now elsewhere"):
+    with pytest.raises(DataError, match="made with data somewhere, not elsewhere"):
         label_source(Listed(trajectory()), relabel, settings("elsewhere"), tmp_path / "words", resume=True)
 
 

@@ -146,7 +146,7 @@ def test_no_episode_is_written_twice(folder):
 
 @pytest.mark.parametrize(
     "crash_at",
-    ["LeRobotWriter._append_words", "LeRobotWriter._write_tasks", "LeRobotWriter._write_table", "_write_whole"],
+    ["LeRobotWriter._append_words", "LeRobotWriter._write_tasks", "LeRobotWriter._write_table", "write_text"],
 )
 def test_an_episode_that_a_crash_interrupts_is_not_there_and_its_place_is_taken(folder, monkeypatch, crash_at):
     def crash(*_):
@@ -170,7 +170,7 @@ def test_an_episode_that_a_crash_interrupts_is_not_there_and_its_place_is_taken(
 def test_statistics_do_not_count_an_episode_that_a_crash_kept_out(folder, monkeypatch):
     """The crash comes after the statistics were written and before the episode was counted."""
     whole = write_folder(folder.parent / "whole", 4)
-    write = lerobot_write._write_whole
+    write = lerobot_write.write_text
 
     def crash(path, text):
         if path.name == "info.json":
@@ -178,7 +178,7 @@ def test_statistics_do_not_count_an_episode_that_a_crash_kept_out(folder, monkey
         write(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr("vlm2vla_sim.data.datasets.lerobot_write._write_whole", crash)
+        patch.setattr("vlm2vla_sim.data.datasets.lerobot_write.write_text", crash)
         with pytest.raises(KeyboardInterrupt):
             write_folder(folder, 1)
     write_folder(folder, 1)

@@ -79,17 +79,17 @@ def test_resuming_a_folder_without_a_run_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "shown"),
     [
-        ("policy", "random", "policy hold, and now random was"),
-        ("tasks", ("stack_cube", "carrot_on_plate"), "tasks carrot_on_plate, and now stack_cube, carrot_on_plate was"),
-        ("episodes", 4, "episodes 3, and now 4 was"),
-        ("backend", "mujoco", "backend point, and now mujoco was"),
-        ("action_format", "prose", "action_format vlm2vla, and now prose was"),
-        ("layouts", "random", "layouts grid, and now random was"),
-        ("seed", 1, "seed 0, and now 1 was"),
-        ("noise_cm", 2.0, r"noise_cm 0\.0, and now 2\.0 was"),
-        ("image_size", (224, 224), "image_size 480, 640, and now 224, 224 was"),
-        ("quality", "high", "quality fast, and now high was"),
-        ("backend_options", {"profile": "maniskill3"}, "backend_options none, and now profile=maniskill3 was"),
+        ("policy", "random", "policy hold, not random"),
+        ("tasks", ("stack_cube", "carrot_on_plate"), "tasks carrot_on_plate, not stack_cube, carrot_on_plate"),
+        ("episodes", 4, "episodes 3, not 4"),
+        ("backend", "mujoco", "backend point, not mujoco"),
+        ("action_format", "prose", "action_format vlm2vla, not prose"),
+        ("layouts", "random", "layouts grid, not random"),
+        ("seed", 1, "seed 0, not 1"),
+        ("noise_cm", 2.0, r"noise_cm 0\.0, not 2\.0"),
+        ("image_size", (224, 224), "image_size 480, 640, not 224, 224"),
+        ("quality", "high", "quality fast, not high"),
+        ("backend_options", {"profile": "maniskill3"}, "backend_options none, not profile=maniskill3"),
     ],
 )
 def test_resuming_with_another_setting_is_refused_by_name(tmp_path, name, value, shown):
@@ -138,9 +138,10 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
 def test_a_disk_without_room_for_a_result_is_a_sentence_and_what_was_there_stays(tmp_path):
     folder = start(tmp_path)
     folder.append(episode(episode_id=0))
-    kept = os.dup(folder._file.fileno())
+    file = folder._store._files["results.jsonl"]._file
+    kept = os.dup(file.fileno())
     with open("/dev/full", "ab", buffering=0) as full:
-        os.dup2(full.fileno(), folder._file.fileno())
+        os.dup2(full.fileno(), file.fileno())
     with pytest.raises(RunFolderError, match=f"episode 1 could not be written to .*{os.strerror(errno.ENOSPC)}"):
         folder.append(episode(episode_id=1))
     folder.close()
@@ -154,7 +155,12 @@ def test_the_summary_is_replaced_as_a_whole(tmp_path):
     folder.write_summary(summarize([episode()]))
     folder.close()
     assert json.loads((tmp_path / "summary.json").read_text())["overall"]["n"] == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.jsonl", "settings.json", "summary.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".lock",
+        "results.jsonl",
+        "settings.json",
+        "summary.json",
+    ]
 
 
 def test_the_default_folder_says_when_who_and_where():

@@ -242,11 +242,11 @@ def test_a_folder_is_neither_overwritten_nor_resumed_with_other_settings(tmp_pat
     run("n\n" * 8, tmp_path / "s")
     with pytest.raises(RunFolderError, match="--resume"):
         run("n\n", tmp_path / "s")
-    with pytest.raises(RunFolderError, match="other settings"):
+    with pytest.raises(RunFolderError, match="made with seed 0, not 5"):
         run("n\n", tmp_path / "s", resume=True, seed=5)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("")
-    with pytest.raises(RunFolderError, match="holds no session"):
+    with pytest.raises(RunFolderError, match="is not empty"):
         run("n\n", tmp_path / "other")
     with pytest.raises(SettingError):
         settings(episodes=0)
@@ -261,7 +261,7 @@ def test_a_session_killed_after_its_last_line_has_complete_results_once_it_is_ta
 
 def test_two_sessions_cannot_write_to_one_folder(tmp_path):
     log = TrialLog(tmp_path / "s", settings(), resume=False)
-    with pytest.raises(RunFolderError, match="Another session"):
+    with pytest.raises(RunFolderError, match="Another process is writing"):
         TrialLog(tmp_path / "s", settings(), resume=True)
     log.close()
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from vlm2vla_sim.core.atomic import creating_folder
 from vlm2vla_sim.data.examples.folder import PictureFolder, read_picture
 from vlm2vla_sim.errors import RunFolderError, SettingError
 
@@ -43,21 +43,19 @@ def write_questions(questions: Iterable[VqaQuestion], folder: Path) -> int:
     """Write them to `folder`, which must not be there yet and appears when it is complete; how many they were."""
     if folder.exists():
         raise RunFolderError(f"{folder} is there already; choose another folder.")
-    draft = folder.with_name(f"{folder.name}.new")
-    if draft.exists():
-        shutil.rmtree(draft)  # what a kill left of an earlier attempt
-    pictures, count = PictureFolder(draft), 0
-    with (draft / QUESTIONS).open("w", encoding="utf-8") as file:
-        for one in questions:
-            line = {
-                "category": one.category,
-                "question": one.question,
-                "answers": list(one.answers),
-                "images": [pictures.put(image) for image in one.images],
-            }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            count += 1
-    draft.replace(folder)
+    count = 0
+    with creating_folder(folder) as draft:
+        pictures = PictureFolder(draft)
+        with (draft / QUESTIONS).open("w", encoding="utf-8") as file:
+            for one in questions:
+                line = {
+                    "category": one.category,
+                    "question": one.question,
+                    "answers": list(one.answers),
+                    "images": [pictures.put(image) for image in one.images],
+                }
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                count += 1
     return count
 
 

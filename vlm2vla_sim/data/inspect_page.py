@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlm2vla_sim.core.atomic import replacing
 from vlm2vla_sim.data.datasets.source import Skipped
 from vlm2vla_sim.data.episode import Labelled, Phase, Trajectory
 from vlm2vla_sim.language.formats.prose import describe
@@ -39,10 +40,8 @@ code { font-size: .8em; overflow-wrap: anywhere; background: #f3f3f3; padding: 0
 
 def write_page(path: Path, title: str, labelled: Iterable[Labelled], skipped: Sequence[Skipped] = ()) -> int:
     """Write the page, or nothing; how many trajectories are on it. Only one of them is held at a time."""
-    draft = path.with_name(f"{path.name}.new")
-    path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    with draft.open("w", encoding="utf-8") as file:
+    with replacing(path) as draft, draft.open("w", encoding="utf-8") as file:
         file.write(
             f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
             f"<style>{_STYLE}</style>\n<h1>{html.escape(title)}</h1>\n"
@@ -57,7 +56,6 @@ def write_page(path: Path, title: str, labelled: Iterable[Labelled], skipped: Se
             file.write(_section(one))
             count += 1
         file.write("</html>\n")
-    draft.replace(path)
     return count
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 
+from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.types import EpisodeResult, Outcome
@@ -189,20 +190,16 @@ def _cells(summary: Summary) -> list[str]:
 
 
 def read_results(path: Path) -> list[EpisodeResult]:
-    """The episodes in a `results.jsonl`, in the order they ended. A last line that a crash cut off is left out."""
-    whole, _ = split_torn(path)
-    return [_read_line(line, number, path) for number, line in enumerate(whole, start=1)]
+    """The episodes in a `results.jsonl`, in the order they ended. An incomplete last line is left out.
 
-
-def split_torn(path: Path) -> tuple[list[str], bytes]:
-    """The complete lines of `path`, and what follows them when a crash cut the last line off."""
+    RunFolderError if the file cannot be read, or if a line is not an episode.
+    """
     try:
-        content = path.read_bytes()
+        return [_read_line(line, number, path) for number, line in enumerate(read_lines(path), start=1)]
+    except RunFolderError:
+        raise
     except OSError as error:
         raise RunFolderError(f"The results {path} cannot be read: {error.strerror}.") from error
-    end = content.rfind(b"\n") + 1
-    # Not splitlines(), which takes some characters that a model may say for the end of a line.
-    return content[:end].decode("utf-8", errors="replace").split("\n")[:-1], content[end:]
 
 
 def _read_line(line: str, number: int, path: Path) -> EpisodeResult:

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import fcntl
 import json
 import math
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.core.versions import collect_versions
 from vlm2vla_sim.errors import RunFolderError, SettingError
-from vlm2vla_sim.evaluation.results import RunSummary, read_results, split_torn
+from vlm2vla_sim.evaluation.results import RunSummary, read_results
 from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.language.translations import ENGLISH, translate
 from vlm2vla_sim.types import EpisodeResult
 
 Option = str | int | float | bool
-SETTINGS, RESULTS, SUMMARY, TORN = "settings.json", "results.jsonl", "summary.json", "results.torn"
+SETTINGS, RESULTS, SUMMARY = "settings.json", "results.jsonl", "summary.json"
 
 
 @dataclass(frozen=True)
@@ -100,125 +99,42 @@ class RunFolder:
     """One run on disk. Only one process at a time may hold it open."""
 
     def __init__(self, path: Path, settings: RunSettings, *, resume: bool) -> None:
-        """Make the folder, or with `resume` take up the run in it, which must have the same settings."""
+        """Create the folder, or with `resume` continue the run in it, which must have the same settings.
+
+        RunFolderError if another process writes to the folder, or if it cannot be used or written.
+        """
         self.path = path
         self.videos, self.logs = path / "videos", path / "logs"
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            used = any(path.iterdir())
-            if used and not resume:
-                raise RunFolderError(
-                    f"The folder {path} is not empty. Continue the run in it with --resume, or choose another folder "
-                    "(--out DIR)."
-                )
-            if used:
-                self._check_settings(settings)
-            else:
-                started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-                saved = {
-                    **dataclasses.asdict(settings),
-                    "started": started,
-                    "versions": collect_versions(prompts=prompts_hash()),
-                }
-                _write_whole(path / SETTINGS, json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
-            self._file = (path / RESULTS).open("ab", buffering=0)
-        except OSError as error:
-            if isinstance(error, RunFolderError):
-                raise
-            raise _unwritable(path, error) from error
-        self._lock()
-        self._put_torn_aside()
+        recorded = {
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": collect_versions(prompts=prompts_hash()),
+        }
+        self._store = Store(
+            path,
+            settings,
+            resume=resume,
+            kind="run",
+            error=RunFolderError,
+            settings_file=SETTINGS,
+            files=(RESULTS,),
+            recorded=recorded,
+        )
         self.earlier = self.read()
-        """What earlier sessions of this run left."""
+        """The episodes that earlier sessions of this run left."""
 
     def append(self, result: EpisodeResult) -> None:
-        """Write one line and see it to the disk."""
-        try:
-            # Half a surrogate pair, which a model can say, is no UTF-8; written as an escape it is JSON.
-            line = memoryview(result.to_json().encode("utf-8", errors="backslashreplace") + b"\n")
-            while line:  # A nearly full disk takes a part, and says so at the next write.
-                line = line[self._file.write(line) :]
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise RunFolderError(
-                f"The result of {result.task} episode {result.episode_id} could not be written to "
-                f"{self.path / RESULTS}: {error.strerror}. Make room, and continue with --resume."
-            ) from error
+        """Write one line and flush it to the disk."""
+        what = f"The result of {result.task} episode {result.episode_id}"
+        self._store.append(RESULTS, result.to_json(), what=what)
 
     def read(self) -> list[EpisodeResult]:
-        """All episodes that are on the disk, in the order they ended."""
+        """All episodes on the disk, in the order they ended."""
         return read_results(self.path / RESULTS)
 
     def write_summary(self, summary: RunSummary) -> None:
         """Replace `summary.json` by that of all episodes so far."""
-        try:
-            _write_whole(self.path / SUMMARY, json.dumps(summary.to_json(), indent=2) + "\n")
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
+        self._store.write(SUMMARY, json.dumps(summary.to_json(), indent=2) + "\n")
 
     def close(self) -> None:
-        """Let go of the folder."""
-        self._file.close()
-
-    def _check_settings(self, settings: RunSettings) -> None:
-        file = self.path / SETTINGS
-        if not file.exists():
-            raise RunFolderError(
-                f"The folder {self.path} holds no {SETTINGS}, so there is no run in it to continue. "
-                "Choose another folder (--out DIR)."
-            )
-        try:
-            saved = RunSettings.from_json(json.loads(file.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise RunFolderError(f"{file} cannot be read: {error}.") from error
-        for setting in dataclasses.fields(RunSettings):
-            before, now = getattr(saved, setting.name), getattr(settings, setting.name)
-            if before != now:
-                raise RunFolderError(
-                    f"The run in {self.path} was made with {setting.name} {_plain(before)}, and now {_plain(now)} was "
-                    "asked for. A run is continued with its own settings; for others choose another folder (--out DIR)."
-                )
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise RunFolderError(
-                f"Another process is writing to {self.path}. Wait for it, or choose another folder (--out DIR)."
-            ) from error
-        except OSError:
-            # Some network file systems cannot lock. The lock guards against a mistake, not against a fault.
-            return
-
-    def _put_torn_aside(self) -> None:
-        """Move what a crash left of a last line to `results.torn`, so that the next line starts on its own."""
-        _, torn = split_torn(self.path / RESULTS)
-        if not torn:
-            return
-        try:
-            with (self.path / TORN).open("ab") as file:
-                file.write(torn + b"\n")
-            self._file.truncate(self._file.tell() - len(torn))
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key}={item}" for key, item in value.items()) or "none"
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write all of `text` or leave `path` as it was."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-
-
-def _unwritable(path: Path, error: OSError) -> RunFolderError:
-    return RunFolderError(
-        f"The run folder {path} cannot be written: {error.strerror or error}. "
-        "Choose a folder that you may write to and that has room (--out DIR)."
-    )
+        """Release the folder."""
+        self._store.close()

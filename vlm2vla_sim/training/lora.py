@@ -7,7 +7,6 @@ whole, with everything needed to make it again.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -17,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlm2vla_sim.data.examples.folder import data_hash, read_about
+from vlm2vla_sim.core.store import Store
+from vlm2vla_sim.data.examples.folder import read_about
 from vlm2vla_sim.errors import RunFolderError, SettingError, missing_extra
 from vlm2vla_sim.policies.models.hf_model import HfSettings, load_processor, load_weights
 from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS, find_memory
 from vlm2vla_sim.policies.models.rare_tokens import save_symbols
 from vlm2vla_sim.training import memory
-from vlm2vla_sim.training.progress import STEPS, Progress, last_complete
+from vlm2vla_sim.training.progress import STEPS, Progress, last_complete, open_work
 from vlm2vla_sim.training.rows import open_rows
-from vlm2vla_sim.training.settings import TrainSettings, changes
+from vlm2vla_sim.training.settings import TrainSettings
 from vlm2vla_sim.training.training_record import RECORD, fingerprint, make_record
 
 try:
@@ -37,7 +37,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("Training", error.name or "trl", "train") from error
 
-SETTINGS, LOSSES = "settings.json", "losses.jsonl"
+LOSSES = "losses.jsonl"
 FINAL_ROWS = 32
 """Rows, from the first on, whose loss is the final loss."""
 LEFT_BY_TRL = ("training_args.bin", "README.md")
@@ -83,16 +83,34 @@ def train(
     if not force and processes == 1:
         memory.check(needs, find_memory(), on_gpu=torch.cuda.is_available())
     work = out.with_name(f"{out.name}.work")
-    if main:
-        _open_work(work, settings, data, resume=resume)
+    store = open_work(work, settings, data, resume=resume) if main else None
+    try:
+        return _train(settings, data, out, work, processes, store, resume=resume, tell=tell)
+    finally:
+        if store is not None:
+            store.close()
+
+
+def _train(
+    settings: TrainSettings,
+    data: Path,
+    out: Path,
+    work: Path,
+    processes: int,
+    store: Store | None,
+    *,
+    resume: bool,
+    tell: Callable[[str], None],
+) -> Trained:
+    """As `train`, in the folder `work`; store: None but in the main process."""
     PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()  # else another process makes the folder
     processor = load_processor(settings.model)
     rows, skipped = open_rows(data, processor, max_tokens=settings.max_tokens, cache=work / "cache")
-    if main:
+    if store is not None:
         tell(f"{len(rows)} rows" + "".join(f"; left out, {why}: {count}" for why, count in skipped.items()))
     start = last_complete(work) if resume else None
     trainer, base = _make_trainer(settings, processor, rows, work, processes, start=start)
-    progress = Progress(work, main=main)
+    progress = Progress(work, store)
     progress.began(0 if start is None else int(start.name.rpartition("-")[2]))
     trainer.add_callback(progress.callback(tell))
     began = time.time()
@@ -112,37 +130,9 @@ def train(
             "processes": processes,
         },
     )
-    _write_result(trainer, processor, settings, record, data, work, out, main=main)
+    _write_result(trainer, processor, settings, record, data, work, out, store)
     trainer.accelerator.wait_for_everyone()  # now every process finds the result
     return Trained(out, trainer.state.global_step, len(rows), skipped, final, progress.resumed)
-
-
-def _open_work(work: Path, settings: TrainSettings, data: Path, *, resume: bool) -> None:
-    """Make the work folder, or check that the one that is there is of the same training."""
-    saved = {"settings": dataclasses.asdict(settings), "data": data_hash(data)}
-    path = work / SETTINGS
-    if not work.exists():
-        work.mkdir(parents=True)
-        path.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
-        return
-    if not resume:
-        raise RunFolderError(
-            f"{work} holds a training that was stopped. Go on with it (--resume), or choose another folder (--out DIR)."
-        )
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        known = {field.name for field in dataclasses.fields(TrainSettings)}
-        earlier = TrainSettings(**{key: value for key, value in before["settings"].items() if key in known})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{path} cannot be read ({error}), so the training in {work} cannot go on.") from error
-    different = changes(earlier, settings)
-    if before["data"] != saved["data"]:
-        different.append("the data is another")
-    if different:
-        raise SettingError(
-            f"The training in {work} can only go on with its own settings: {'; '.join(different)}. Choose another "
-            "folder for others (--out DIR)."
-        )
 
 
 def _make_trainer(
@@ -223,17 +213,16 @@ def _write_result(
     data: Path,
     work: Path,
     out: Path,
-    *,
-    main: bool,
+    store: Store | None,
 ) -> None:
-    """Everything into a folder beside `out`, which then takes its name."""
+    """Write everything to a folder in `work`, which then takes the name `out`. store: None but in the main process."""
     draft = work / "result"
-    if main and draft.exists():
+    if store is not None and draft.exists():
         shutil.rmtree(draft)
     trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(draft))  # every process takes part where the weights are shared among them
     trainer.accelerator.wait_for_everyone()
-    if not main:
+    if store is None:
         return
     for name in LEFT_BY_TRL:
         (draft / name).unlink(missing_ok=True)
@@ -249,6 +238,7 @@ def _write_result(
         save_symbols(symbols, draft)
     text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
     (draft / RECORD).write_text(text, encoding="utf-8")
+    store.close()
     (work / STEPS).replace(draft / LOSSES)
     draft.replace(out)
     shutil.rmtree(work)

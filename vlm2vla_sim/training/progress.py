@@ -1,7 +1,7 @@
-"""What a training leaves while it runs: the loss of every step, and which checkpoints may be trusted.
+"""What a training run records while it runs: the loss of every step, and which checkpoints are complete.
 
-A process that is killed while it writes a checkpoint leaves a folder that looks like one. Going on from it fails, or
-worse, goes on from half the state. A checkpoint is trusted once the file `complete` is in it, written last.
+A process that is killed while it writes a checkpoint leaves a folder that looks like one. Resuming from it fails, or
+worse, resumes from half the state. A checkpoint is complete once it holds the file `complete`, which is written last.
 """
 
 from __future__ import annotations
@@ -13,55 +13,71 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vlm2vla_sim.core.json_lines import read_lines
+from vlm2vla_sim.core.store import Store
+from vlm2vla_sim.data.examples.folder import data_hash
+from vlm2vla_sim.errors import RunFolderError
+from vlm2vla_sim.training.settings import TrainSettings
+
 LINES = 20
 STEPS, RESUMED, COMPLETE = "steps.jsonl", "resumed.jsonl", "complete"
 
 
+def open_work(work: Path, settings: TrainSettings, data: Path, *, resume: bool) -> Store:
+    """The folder of a training run that is not finished, new or of the same training run, open for writing.
+
+    data: the folder of rows; another content is another training run. RunFolderError as `Store` raises it.
+    """
+    made_with = {"settings": settings, "data": data_hash(data)}
+    return Store(work, made_with, resume=resume, kind="training run", error=RunFolderError, files=(STEPS, RESUMED))
+
+
 def last_complete(work: Path) -> Path | None:
-    """The newest trusted checkpoint; None when there is none."""
+    """The newest complete checkpoint; None if there is none."""
     return max((path for path in work.glob("checkpoint-*") if (path / COMPLETE).is_file()), key=_step_of, default=None)
 
 
 class Progress:
-    """Writes it, in the main process."""
+    """The loss of every step and the steps that were resumed from, written by the main process."""
 
-    def __init__(self, work: Path, *, main: bool) -> None:
-        self._work, self._main = work, main
-        self._before = tuple(line["step"] for line in _read(work / RESUMED))
+    def __init__(self, work: Path, store: Store | None) -> None:
+        """work: the folder of checkpoints. store: the same folder, open for writing; None in the other processes."""
+        self._work, self._store = work, store
+        self._before = tuple(json.loads(line)["step"] for line in _lines(work / RESUMED))
         self.resumed = self._before
 
     def began(self, step: int) -> None:
-        """A process starts at `step`. What an earlier one left half-written is removed; so are the steps it redoes."""
-        path = self._work / STEPS
-        if self._main:
-            for checkpoint in self._work.glob("checkpoint-*"):
-                if not (checkpoint / COMPLETE).is_file():
-                    shutil.rmtree(checkpoint)
-        if not path.exists():
+        """Start at `step`: incomplete checkpoints and the losses of later steps are removed."""
+        losses = [json.loads(line) for line in _lines(self._work / STEPS)]
+        again = bool(losses) or step > 0
+        if again:
+            self.resumed = (*self._before, step)
+        if self._store is None:
             return
-        self.resumed = (*self._before, step)
-        if self._main:
-            kept = [line for line in _read(path) if line["step"] <= step]
-            path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-            _append(self._work / RESUMED, {"step": step})
+        for checkpoint in self._work.glob("checkpoint-*"):
+            if not (checkpoint / COMPLETE).is_file():
+                shutil.rmtree(checkpoint)
+        if again:
+            self._store.keep_first(STEPS, sum(line["step"] <= step for line in losses))
+            self._store.append(RESUMED, json.dumps({"step": step}))
 
     def callback(self, tell: Callable[[str], None]) -> Any:
-        """What the trainer calls. tell: is given about twenty lines for people in the course of a training."""
+        """The trainer's callback. tell: receives about twenty lines of progress over a training run."""
         from transformers import TrainerCallback
 
-        work, main = self._work, self._main
+        work, store = self._work, self._store
 
         class Recorder(TrainerCallback):
             def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 logs = kwargs.get("logs") or {}
-                if main and "loss" in logs:
+                if store is not None and "loss" in logs:
                     line = {"step": state.global_step, "loss": float(logs["loss"])}
-                    _append(work / STEPS, {**line, "learning_rate": float(logs["learning_rate"])})
+                    store.append(STEPS, json.dumps({**line, "learning_rate": float(logs["learning_rate"])}))
                     if state.global_step % max(1, state.max_steps // LINES) == 0:
                         tell(f"step {state.global_step} of {state.max_steps}, loss {line['loss']:.4f}")
 
             def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                if main:
+                if store is not None:
                     folder = work / f"checkpoint-{state.global_step}"
                     _flush(folder)
                     (folder / COMPLETE).touch()
@@ -73,20 +89,12 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Its whole lines; a last one that a kill cut off is left out."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"]
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+def _lines(path: Path) -> list[str]:
+    return list(read_lines(path)) if path.exists() else []
 
 
 def _flush(folder: Path) -> None:
-    """See every file of `folder` to the disk, so that a machine that loses power cannot have the mark without them."""
+    """Flush every file of `folder` to the disk, so that after a power failure the mark implies them."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -6,7 +6,6 @@ go into the adapter's folder, and a training that was stopped goes on with them 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -78,17 +77,6 @@ class TrainSettings:
                 f"choose a batch that {at_once} divides (--batch), or other --per-device."
             )
         return self.batch // at_once
-
-
-def changes(before: TrainSettings, after: TrainSettings) -> list[str]:
-    """One sentence for every setting that differs.
-
-    >>> changes(TrainSettings("a"), TrainSettings("a", rank=8))
-    ['rank was 16 and is now 8']
-    """
-    names = [field.name for field in dataclasses.fields(TrainSettings)]
-    pairs = ((name, getattr(before, name), getattr(after, name)) for name in names)
-    return [f"{name} was {old} and is now {new}" for name, old, new in pairs if old != new]
 
 
 PRESETS = {

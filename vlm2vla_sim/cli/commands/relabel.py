@@ -79,6 +79,16 @@ class ModelFlags:
     """Refuse to begin when it is estimated to cost more; 0: no limit."""
 
 
+@dataclass(frozen=True)
+class ModelOptions(Rules):
+    """What decides a model's labels: the rules, and how the model is asked."""
+
+    model: str = ""
+    pictures: int = 6
+    retries: int = 2
+    temperature: float = 0.2
+
+
 def relabel(
     data: Annotated[Path, tyro.conf.Positional],
     source: SourceFlags,
@@ -135,18 +145,17 @@ def _advance(bar: tqdm) -> None:
 
 def _labeler(
     source: Source, rules: Rules, flags: ModelFlags, out: Path, limit: int
-) -> tuple[Callable[[Trajectory], Labelled], dict[str, object]]:
-    """What labels, and the options that decide how."""
-    options: dict[str, object] = dataclasses.asdict(rules)
+) -> tuple[Callable[[Trajectory], Labelled], Rules]:
+    """The function that labels a trajectory, and the options that decide its labels."""
     if not flags.model:
-        return (lambda trajectory: relabel_by_rules(trajectory, rules)), options
+        return (lambda trajectory: relabel_by_rules(trajectory, rules)), rules
     settings = LabelerSettings(flags.model, flags.pictures, flags.retries)
     cost = estimate(source, settings, Prices(flags.price_read, flags.price_written), limit=limit)
     tqdm.write(str(cost), file=sys.stderr)
     if flags.budget and cost.cost > flags.budget:
         raise SettingError(f"{cost}. That is more than the budget of {flags.budget:g}; nothing was sent.")
     labeler = Labeler(_ask(flags), settings, rules, out.with_name(f"{out.name}.answers"))
-    return labeler, {**options, **dataclasses.asdict(settings), "temperature": flags.temperature}
+    return labeler, ModelOptions(**vars(rules), **vars(settings), temperature=flags.temperature)
 
 
 def _ask(flags: ModelFlags) -> Callable[[str, Sequence[np.ndarray]], str]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vlm2vla_sim.core.atomic import replacing, write_text
+from vlm2vla_sim.core.json_lines import JsonLines
 from vlm2vla_sim.data.datasets import lerobot_layout as layout
 from vlm2vla_sim.data.datasets.lerobot_layout import EpisodeWords
 from vlm2vla_sim.data.episode import Trajectory
@@ -97,7 +99,7 @@ class LeRobotWriter:
             self._episode_row(index, start, len(states), words, stats), self.root / layout.EPISODES.format(**where)
         )
         self._stats = layout.combine_stats(self._stats, stats)
-        _write_whole(self.root / layout.STATS, json.dumps(self._stats))
+        write_text(self.root / layout.STATS, json.dumps(self._stats))
         self._tasks = tasks
         self._info |= {
             "total_episodes": index + 1,
@@ -105,7 +107,7 @@ class LeRobotWriter:
             "total_tasks": len(tasks),
             "splits": {"train": f"0:{index + 1}"},
         }
-        _write_whole(self.root / layout.INFO, json.dumps(self._info, indent=4))
+        write_text(self.root / layout.INFO, json.dumps(self._info, indent=4))
         self.names.add(words.name)
 
     # What was there before.
@@ -210,31 +212,11 @@ class LeRobotWriter:
         self._replace(table.replace_schema_metadata(layout.pandas_index("task")), self.root / layout.TASKS)
 
     def _replace(self, table: Any, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.new")
-        self._pq.write_table(table, draft)
-        draft.replace(path)
+        with replacing(path) as draft:
+            self._pq.write_table(table, draft)
 
     def _append_words(self, words: EpisodeWords, index: int) -> None:
         """As line `index`; lines after those that count are of an episode that was never finished."""
-        path = self.root / layout.WORDS
-        kept = path.read_bytes().split(b"\n")[:index] if path.exists() else []
-        line = json.dumps(dataclasses.asdict(words), ensure_ascii=False).encode("utf-8", errors="backslashreplace")
-        size = sum(len(earlier) + 1 for earlier in kept)
-        with path.open("r+b" if path.exists() else "wb") as file:
-            file.truncate(size)
-            file.seek(size)
-            file.write(line + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write all of `text`, or leave `path` as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.new")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+        with closing(JsonLines(self.root / layout.WORDS)) as lines:
+            lines.keep_first(index)
+            lines.append(json.dumps(dataclasses.asdict(words), ensure_ascii=False))

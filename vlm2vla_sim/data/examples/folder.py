@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from vlm2vla_sim.core.atomic import creating_folder
 from vlm2vla_sim.data.episode import Example
 from vlm2vla_sim.errors import RunFolderError
 
@@ -76,13 +76,17 @@ def write_examples(examples: Iterable[Example], folder: Path, about: Mapping[str
     """
     if folder.exists():
         raise RunFolderError(f"{folder} is there already; choose another folder.")
-    draft = folder.with_name(f"{folder.name}.new")
-    if draft.exists():
-        shutil.rmtree(draft)  # what a kill left of an earlier attempt
-    pictures = PictureFolder(draft)
+    with creating_folder(folder) as draft:
+        written = _write_rows(examples, draft)
+        _write_json(draft / ABOUT, {**(about or {}), "written": dataclasses.asdict(written)})
+    return written
+
+
+def _write_rows(examples: Iterable[Example], folder: Path) -> Written:
+    pictures = PictureFolder(folder)
     stages: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
-    with (draft / ROWS).open("w", encoding="utf-8") as file:
+    with (folder / ROWS).open("w", encoding="utf-8") as file:
         for example in examples:
             problem = _problem(example)
             if problem:
@@ -96,10 +100,7 @@ def write_examples(examples: Iterable[Example], folder: Path, about: Mapping[str
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             stages[example.stage] += 1
-    written = Written(sum(stages.values()), dict(stages), dict(skipped))
-    _write_json(draft / ABOUT, {**(about or {}), "written": dataclasses.asdict(written)})
-    draft.replace(folder)
-    return written
+    return Written(sum(stages.values()), dict(stages), dict(skipped))
 
 
 def read_about(folder: Path) -> dict[str, Any]:

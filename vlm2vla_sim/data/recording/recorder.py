@@ -14,6 +14,7 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 import numpy as np
 
+from vlm2vla_sim.core.atomic import replacing
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.errors import DataError, SettingError
@@ -114,10 +115,8 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
             return
         self._film.close()
         self._film = None
-        draft = self._folder / f"{self._stem}.npz.new"
-        with draft.open("wb") as file:
+        with replacing(self._folder / f"{self._stem}.npz") as draft, draft.open("wb") as file:
             np.savez(file, states=np.array(self._states), actions=np.array(self._actions))
-        draft.replace(self._folder / f"{self._stem}.npz")
 
     def drop(self) -> None:
         """Forget the episode that is under way."""

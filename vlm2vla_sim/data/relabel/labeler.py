@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlm2vla_sim.core.atomic import write_text
 from vlm2vla_sim.data.datasets.source import Skipped, Source
 from vlm2vla_sim.data.episode import Labelled, Trajectory
 from vlm2vla_sim.data.relabel.rules import Rules, label_spans
@@ -113,10 +114,7 @@ class Labeler:
         if path.exists():
             return str(json.loads(path.read_text(encoding="utf-8"))["answer"])
         answer = self._ask(prompt, pictures)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".new")
-        draft.write_text(json.dumps({"model": self._settings.model, "prompt": prompt, "answer": answer}), "utf-8")
-        draft.replace(path)
+        write_text(path, json.dumps({"model": self._settings.model, "prompt": prompt, "answer": answer}))
         return answer
 
 

@@ -7,10 +7,8 @@ holds a hash of its numbers: words that are laid on other motion than they were 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from vlm2vla_sim.core.json_lines import read_lines
+from vlm2vla_sim.core.store import Store
+from vlm2vla_sim.core.store import read_settings as read_settings_file
 from vlm2vla_sim.data.datasets.open import SourceOptions, open_source
 from vlm2vla_sim.data.datasets.source import Skipped, Source
 from vlm2vla_sim.data.episode import Labelled, Phase, Trajectory
@@ -37,14 +38,10 @@ class LabelSettings:
     source: SourceOptions
     labeler: str
     """"rules", or the name of a model."""
-    options: dict[str, Any]
-    """Of the labeler, plain values."""
+    options: Any
+    """Of the labeler: a dataclass, so that a field that is new has a default, or a dict of plain values."""
     limit: int = 0
     """Trajectories at most; 0 for all."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return dataclasses.asdict(self)
 
 
 def digest(trajectory: Trajectory) -> str:
@@ -59,45 +56,35 @@ class LabelFolder:
     """A folder of labels that is being written. Lines are appended; none is ever changed."""
 
     def __init__(self, path: Path, settings: LabelSettings, *, resume: bool) -> None:
-        """Make the folder, or with `resume` go on with one that was made with the same settings."""
+        """Create the folder, or with `resume` continue one that was made with the same settings.
+
+        DataError if another process writes to the folder, or if it cannot be used or written.
+        """
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        used = any(path.iterdir())
-        if used and not resume:
-            raise DataError(f"The folder {path} is not empty. Continue in it with --resume, or choose another (--out).")
-        saved = json.loads(json.dumps(settings.to_json()))
-        if used:
-            before = read_settings(path)
-            changed = [key for key in saved if before.get(key) != saved[key]]
-            if changed:
-                raise DataError(
-                    f"The labels in {path} were made with another {changed[0]}: {before.get(changed[0])}, and now "
-                    f"{saved[changed[0]]} was asked for. For other settings choose another folder (--out)."
-                )
-        else:
-            (path / SETTINGS).write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        self._labels, self._skipped = (_open_lines(path / name) for name in (LABELS, SKIPPED))
+        self._store = Store(path, settings, resume=resume, kind="label set", error=DataError, files=(LABELS, SKIPPED))
         self.done = {line["name"] for name in (LABELS, SKIPPED) for line in _lines(path / name)}
-        """Names of the trajectories that were dealt with."""
+        """Names of the trajectories that are labelled or skipped."""
 
     def add(self, labelled: Labelled) -> None:
-        """Append the words of a trajectory."""
-        _append(self._labels, to_json(labelled))
-        self.done.add(labelled.trajectory.name)
+        """Append the labels of a trajectory."""
+        name = labelled.trajectory.name
+        self._append(LABELS, name, to_json(labelled))
 
     def skip(self, skipped: Skipped) -> None:
-        """Note a trajectory that cannot be used."""
-        _append(self._skipped, dataclasses.asdict(skipped))
-        self.done.add(skipped.name)
+        """Record a trajectory that cannot be used."""
+        self._append(SKIPPED, skipped.name, dataclasses.asdict(skipped))
+
+    def _append(self, file: str, name: str, values: dict[str, Any]) -> None:
+        self._store.append(file, json.dumps(values, ensure_ascii=False), what=f"The label of {name}")
+        self.done.add(name)
 
     def close(self) -> LabelSummary:
-        """Count what is there, and let go of the folder."""
-        self._labels.close()
-        self._skipped.close()
-        summary = summarize(self.path)
-        draft = self.path / f"{SUMMARY}.new"
-        draft.write_text(json.dumps(dataclasses.asdict(summary), indent=2) + "\n", encoding="utf-8")
-        draft.replace(self.path / SUMMARY)
+        """Count the lines, write the summary and release the folder."""
+        try:
+            summary = summarize(self.path)
+            self._store.write(SUMMARY, json.dumps(dataclasses.asdict(summary), indent=2) + "\n")
+        finally:
+            self._store.close()
         return summary
 
 
@@ -129,11 +116,8 @@ def summarize(path: Path) -> LabelSummary:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings of a folder of labels; DataError when it is none."""
-    try:
-        return json.loads((path / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is no folder of labels: {SETTINGS} cannot be read ({error}).") from error
+    """The settings of a folder of labels, plain values; DataError if it is none."""
+    return read_settings_file(path / SETTINGS, DataError)
 
 
 def read_labels(path: Path, source: Source | None = None) -> Iterator[Labelled]:
@@ -195,36 +179,11 @@ def from_json(line: dict[str, Any], trajectory: Trajectory) -> Labelled:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a file, one at a time; what a crash cut off is left out."""
+    """The complete lines of a file, one at a time; none if there is no such file."""
     if not path.exists():
         return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"Line {number} of {path} is no JSON ({error}). Was the file edited?") from error
-
-
-def _open_lines(path: Path) -> Any:
-    """`path`, opened for more lines, without what a crash left of a last one; no one else may write to it."""
-    file = path.open("a+b")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise DataError(
-            f"Another process is writing to {path.parent}. Wait for it, or choose another folder."
-        ) from error
-    file.seek(0)
-    whole = file.read().rfind(b"\n") + 1
-    file.truncate(whole)
-    return file
-
-
-def _append(file: Any, values: dict[str, Any]) -> None:
-    file.write(json.dumps(values, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n")
-    file.flush()
-    os.fsync(file.fileno())
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"Line {number} of {path} is not JSON ({error}). Was the file edited?") from error

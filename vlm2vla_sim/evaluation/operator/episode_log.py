@@ -7,25 +7,21 @@ session goes on where it was and neither policy gets the better light; each tria
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
-import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation.operator.prompts import Label
-from vlm2vla_sim.evaluation.results import split_torn, summarize
+from vlm2vla_sim.evaluation.results import summarize
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 PLAN, TRIALS, EVENTS = "plan.json", "trials.jsonl", "events.jsonl"
 RESULTS, SUMMARY = "results.jsonl", "summary.json"
-LOCK_PATIENCE = 2.0
-"""[s]"""
 
 
 @dataclass(frozen=True)
@@ -123,84 +119,57 @@ class Record:
 
 
 class TrialLog:
-    """A session's folder. A trial is in it, whole and on the disk, or not at all."""
+    """A session's folder. A trial is in it complete and on the disk, or not at all."""
 
     def __init__(self, path: Path, settings: SessionSettings, *, resume: bool) -> None:
-        """Start a session in the new or empty folder `path`, or go on with the one that is there."""
+        """Start a session in the new or empty folder `path`, or with `resume` continue the one that is there.
+
+        RunFolderError if another process writes to the folder, or if it cannot be used or written.
+        """
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        plan = json.dumps(dataclasses.asdict(settings), indent=2) + "\n"
-        if (path / PLAN).exists():
-            if not resume:
-                raise RunFolderError(
-                    f"There is a session in {path}. Go on with it (--resume), or choose another folder."
-                )
-            if (path / PLAN).read_text(encoding="utf-8") != plan:
-                raise RunFolderError(
-                    f"The session in {path} has other settings (see {PLAN}). A session is continued as it was begun."
-                )
-        else:
-            if any(path.iterdir()):
-                raise RunFolderError(f"The folder {path} is not empty and holds no session. Choose another folder.")
-            _write_whole(path / PLAN, plan)
-        self._file = (path / TRIALS).open("ab", buffering=0)
-        self._lock()
-        whole, torn = split_torn(path / TRIALS)
-        if torn:  # A crash cut the last line off: that trial does not exist.
-            self._file.truncate((path / TRIALS).stat().st_size - len(torn))
-        self.records = [Record.from_json(line) for line in whole]
+        self._store = Store(
+            path,
+            settings,
+            resume=resume,
+            kind="session",
+            error=RunFolderError,
+            settings_file=PLAN,
+            files=(TRIALS, EVENTS),
+        )
+        self.records = [Record.from_json(line) for line in self._store.lines(TRIALS)]
         if self.records:
             # Killed between a trial's line and the files made from it, a session would leave those one trial short.
             self._write_results()
-
-    def _lock(self) -> None:
-        # A process that was killed may leave, for a moment, a child that still holds its files.
-        end = time.monotonic() + LOCK_PATIENCE
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError as error:
-                if time.monotonic() > end:
-                    self._file.close()
-                    raise RunFolderError(
-                        f"Another session is writing to {self.path}. End it, or choose another folder."
-                    ) from error
-                time.sleep(0.05)
 
     def done(self) -> set[int]:
         """Numbers of the trials that count."""
         return {record.trial.number for record in self.records}
 
     def add(self, record: Record) -> None:
-        """Write one trial and see it to the disk, before anybody is told that it is recorded."""
-        line = memoryview(record.to_json().encode() + b"\n")
-        while line:
-            line = line[self._file.write(line) :]
-        os.fsync(self._file.fileno())
+        """Write one trial and flush it to the disk, before the operator is told that it is recorded."""
+        self._store.append(TRIALS, record.to_json(), what=f"Trial {record.trial.number}")
         self.records.append(record)
         self._write_results()
 
     def note(self, event: str, trial: Trial, reason: str = "") -> None:
-        """Write down what happened to an attempt that does not count: "fault", "redo", "abort"."""
+        """Record what happened to an attempt that does not count: "fault", "redo", "abort"."""
         line = json.dumps({"event": event, "trial": trial.number, "reason": reason}, ensure_ascii=False)
-        with (self.path / EVENTS).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        self._store.append(EVENTS, line, what=f"The event {event!r} of trial {trial.number}")
 
     def close(self) -> None:
-        """Let go of the folder."""
-        self._file.close()
+        """Release the folder."""
+        self._store.close()
 
     def _write_results(self) -> None:
-        """The files that every run has, made anew from the trials."""
+        """Write the files that every run has, made from the trials."""
         results = [record.result for record in self.records]
-        _write_whole(self.path / RESULTS, "".join(result.to_json() + "\n" for result in results))
+        self._store.write(RESULTS, "".join(result.to_json() + "\n" for result in results))
         by_policy = {
             policy: summarize([r for r in results if r.policy == policy]).to_json()
             for policy in dict.fromkeys(result.policy for result in results)
         }
         summary = {**summarize(results).to_json(), "policies": by_policy}
-        _write_whole(self.path / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        self._store.write(SUMMARY, json.dumps(summary, indent=2) + "\n")
 
 
 def labelled(result: EpisodeResult, label: Label, *, known: bool) -> EpisodeResult:
@@ -226,9 +195,3 @@ def tally(records: Sequence[Record], settings: SessionSettings) -> str:
         again = f", {faults} attempts run again" if faults else ""
         lines.append(f"{letter}{contender.policy} ({contender.action_format}): {good} of {len(mine)}{again}")
     return "\n".join(lines)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    draft = path.with_name(f"{path.name}.new")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 from PIL import Image
 
+from vlm2vla_sim.core.atomic import write_bytes, write_text
 from vlm2vla_sim.errors import EpisodeAbortedError
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ class LiveFolder:
     def tell(self, **changes: Any) -> None:
         """Change the state; keys as in `FIELDS`, and "info"."""
         self._state |= changes | {"time": time.time()}
-        _replace(self.path / STATE, json.dumps(self._state, ensure_ascii=False).encode())
+        write_text(self.path / STATE, json.dumps(self._state, ensure_ascii=False), sync=False)
 
     def show(self, picture: np.ndarray, name: str = FRAME) -> None:
         """Replace a picture, (H, W, 3) uint8 RGB."""
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "JPEG", quality=85)
-        _replace(self.path / name, buffer.getvalue())
+        write_bytes(self.path / name, buffer.getvalue(), sync=False)
 
 
 class Watched(gym.Wrapper[Any, Any, Any, Any]):
@@ -111,9 +111,3 @@ class Telling:
 def _in_words(action: np.ndarray) -> str:
     x, y, z = 100 * np.asarray(action[:3], dtype=float)
     return f"dx {x:+.1f}, dy {y:+.1f}, dz {z:+.1f} cm, gripper {'open' if action[6] > 0.5 else 'closed'}"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f"{path.name}.new")
-    draft.write_bytes(content)
-    os.replace(draft, path)

@@ -15,6 +15,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from vlm2vla_sim.core.atomic import replacing
+
 UNFINISHED = "unfinished.safetensors"
 
 
@@ -34,13 +36,12 @@ def keep(out: Path, progress: Progress, modules: torch.nn.Module, optimizers: Se
     for number, optimizer in enumerate(optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer.{number}.{index}.{name}": value for name, value in values.items()})
-    draft = out / f"{UNFINISHED}.part"
-    save_file(
-        {name: value.detach().contiguous() for name, value in tensors.items()},
-        draft,
-        {"progress": json.dumps(dataclasses.asdict(progress))},
-    )
-    draft.rename(out / UNFINISHED)
+    with replacing(out / UNFINISHED) as draft:
+        save_file(
+            {name: value.detach().contiguous() for name, value in tensors.items()},
+            draft,
+            {"progress": json.dumps(dataclasses.asdict(progress))},
+        )
 
 
 def resume(out: Path, modules: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Progress:

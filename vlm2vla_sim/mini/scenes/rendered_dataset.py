@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vlm2vla_sim.core.atomic import write_text
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.mini.scenes.annotation import Facts, Thing
 from vlm2vla_sim.mini.scenes.names import CLASSES
@@ -68,9 +69,7 @@ def fill(folder: Path, numbers: Iterable[int]) -> None:
         np.save(folder / f"{number:06d}.pictures.npy", np.stack([picture for picture, _, _ in views]))
         np.save(folder / f"{number:06d}.seen.npy", np.stack([seen for _, seen, _ in views]))
         lines = [json.dumps(dataclasses.asdict(facts)) for _, _, facts in views]
-        unfinished = folder / f"{number:06d}.part"
-        unfinished.write_text("\n".join(lines), encoding="utf-8")
-        unfinished.rename(folder / f"{number:06d}.jsonl")  # last, and at once: its presence says the shard is whole
+        write_text(folder / f"{number:06d}.jsonl", "\n".join(lines))  # last: its presence says the shard is complete
     for world in worlds:
         world.close()
 
