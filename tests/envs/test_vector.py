@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -20,6 +21,45 @@ from vlm2vla_sim.errors import EpisodeError, UnknownNameError
 
 ID = TASKS["carrot_on_plate"].env_id
 SMALL = (32, 48)
+
+
+PLAIN = f"""
+import sys
+import vlm2vla_sim
+
+def main():
+    envs = vlm2vla_sim.make_vec("{ID}", 2, backend="point", image_size=(32, 48))
+    print(envs.reset(seed=0)[0]["agent_pos"].shape)
+    envs.close()
+
+"""
+"""A script that makes a vector environment once `main` is called."""
+AFTER_AN_IMAGE = f"""
+import gymnasium as gym
+import vlm2vla_sim
+
+if __name__ == "__main__":
+    env = gym.make("{ID}", image_size=(32, 48))
+    env.reset(seed=0)
+    envs = gym.make_vec("{ID}", 2, "async", image_size=(32, 48), vector_kwargs={{"context": CONTEXT}})
+    print(envs.reset(seed=0)[0]["pixels"]["primary"].shape)
+    envs.close()
+"""
+
+
+def run_script(path: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` as a script; its processes are killed, and the test fails, after a minute and a half."""
+    path.write_text(code)
+    script = subprocess.Popen(
+        [sys.executable, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        out, err = script.communicate(timeout=90)
+    except subprocess.TimeoutExpired:
+        os.killpg(script.pid, signal.SIGKILL)
+        script.communicate()
+        pytest.fail("The script hangs.")
+    return subprocess.CompletedProcess(script.args, script.returncode, out, err)
 
 
 def play(mode: str) -> tuple[np.ndarray, np.ndarray]:
@@ -62,6 +102,43 @@ def test_processes_that_start_after_a_picture_was_drawn_do_not_hang_and_see_the_
     np.testing.assert_array_equal(states, np.array(apart["states"], np.float32))
     assert hashlib.sha256(pictures).hexdigest() == apart["pictures"]
     assert np.abs(states[-1, 0] - states[-1, 1]).max() > 0.02, "the two did different things"
+
+
+@pytest.mark.parametrize("call", ["main()", "for _ in range(1):\n    main()", "if len(sys.argv) == 1:\n    main()"])
+def test_a_script_without_a_main_guard_ends_in_one_sentence(tmp_path, call):
+    done = run_script(tmp_path / "plain.py", PLAIN + call)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("Traceback") == 1, "no other process failed, and no other error caused this one"
+    last = done.stderr.splitlines()[-1]
+    line = (PLAIN + call).count("\n") + 1
+    assert last.startswith(f"vlm2vla_sim.errors.SettingError: make_vec(mode='async') is called at line {line} of ")
+    assert "Move the call under such a block, or use mode='sync'." in last
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'if __name__ == "__main__":\n    main()',
+        'if __name__ == "__main__" and True:\n    for _ in "1":\n        main()',
+    ],
+)
+def test_a_script_with_a_main_guard_runs(tmp_path, call):
+    done = run_script(tmp_path / "guarded.py", PLAIN + call)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(2, 7)\n", "")
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this platform does not fork")
+def test_a_process_that_was_forked_after_an_image_says_so_instead_of_hanging(tmp_path):
+    done = run_script(tmp_path / "forked.py", AFTER_AN_IMAGE.replace("CONTEXT", "'fork'"))
+    assert done.returncode == 1
+    assert "RendererError: This process was forked from one that had already rendered an image" in done.stderr
+    assert "vector_kwargs={'context': 'forkserver'}" in done.stderr.splitlines()[-1]
+
+
+def test_the_way_out_that_the_error_names_works(tmp_path):
+    done = run_script(tmp_path / "forkserver.py", AFTER_AN_IMAGE.replace("CONTEXT", "'forkserver'"))
+    assert (done.returncode, done.stdout) == (0, "(2, 32, 48, 3)\n")
 
 
 def processes(mode: str) -> set[int]:

@@ -23,7 +23,15 @@ ADVICE = (
     "sudo apt-get install libegl1 libopengl0 libgl1-mesa-dri; and leave MUJOCO_GL unset. `vlm2vla doctor` shows what "
     "works on this machine."
 )
+FORKED = (
+    "This process was forked from one that had already rendered an image, and OpenGL does not survive a fork: it would "
+    "hang. Make the vector environment with vlm2vla_sim.make_vec, pass context='forkserver' to Gymnasium's "
+    "AsyncVectorEnv (gym.make_vec(..., vector_kwargs={'context': 'forkserver'})), or make it before the first image."
+)
 MAX_GEOMS = 1000
+
+_rendered_in = 0
+"""Id of the process that opened the first OpenGL context; 0 while there is none. A forked process inherits it."""
 
 
 def platforms() -> tuple[str, ...]:
@@ -37,7 +45,12 @@ def platforms() -> tuple[str, ...]:
 
 
 def open_context(height: int, width: int) -> Any:
-    """A current OpenGL context; RendererError naming the packages to install when there is none."""
+    """A current OpenGL context; RendererError naming the packages to install when there is none.
+
+    RendererError as well in a process that was forked after an image was rendered.
+    """
+    global _rendered_in
+    check_not_forked()
     reasons = []
     for platform in platforms():
         # Each platform's binding reads this when it is imported, and refuses another's value.
@@ -45,6 +58,7 @@ def open_context(height: int, width: int) -> Any:
         try:
             context = importlib.import_module(f"mujoco.{platform}").GLContext(width, height)
             context.make_current()
+            _rendered_in = os.getpid()
             return context
         # What an absent library raises differs by binding and by what is missing.
         except (AttributeError, ImportError, OSError, RuntimeError, TypeError) as error:
@@ -53,6 +67,12 @@ def open_context(height: int, width: int) -> Any:
             if before is not None:
                 os.environ["PYOPENGL_PLATFORM"] = before
     raise RendererError(ADVICE.format(tried="; ".join(reasons)))
+
+
+def check_not_forked() -> None:
+    """RendererError if an image was rendered before this process was forked."""
+    if _rendered_in not in (0, os.getpid()):
+        raise RendererError(FORKED)
 
 
 class Picture:
@@ -99,6 +119,7 @@ class Picture:
         return table[seen]
 
     def _update(self, data: mujoco.MjData, camera: str) -> None:
+        check_not_forked()
         self._gl.make_current()
         self._camera.fixedcamid = self._model.camera(camera).id
         everything = int(mujoco.mjtCatBit.mjCAT_ALL)
