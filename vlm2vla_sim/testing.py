@@ -1,7 +1,7 @@
-"""Fakes of what is slow or absent: a robot that is a point, and a language model that reads from a script.
+"""Test doubles: a backend without physics, a text model and a verifier that answer from a script.
 
-Without them every test of a policy, a rollout or a tool would need a physics engine, a renderer or a model, and people
-would test less. They are public: use them in the tests of your own policies, `backend="point"` included.
+They make tests of policies, rollouts and tools run in milliseconds, without a physics engine, a renderer or a model.
+They are public: use them, and `backend="point"`, in the tests of your own policies.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from vlm2vla_sim.policies.base import Judgement, Question
 from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Stage, Status
 
 HOME = (0.28, 0.03, 0.15)
-"""[m] base frame, where the point starts."""
+"""x, y, z [m] of the gripper after a reset, base frame."""
 REACH = 0.025
-"""[m] along each axis: how near the object's centre the point must be to grasp it."""
+"""[m] largest distance to the object's centre along each axis at which it can be grasped."""
 GRIPPER_SPEED = 1 / 3
-"""Share of the opening per control step, about as slow as the twin's gripper."""
+"""Fraction of the opening per control step, about as slow as the twin's gripper."""
 SPAN = 0.6
-"""[m] the side of the square of table that the picture shows from above, x up and y to the left."""
+"""[m] side of the square of table that the image shows from above, with x up and y to the left."""
 
 
 class PointBackend:
-    """A `Backend` without physics: the arm is exactly where it was told to go, and a grasped object goes with it.
+    """A `Backend` without physics: the arm is always exactly at its target, and a grasped object moves with it.
 
-    An object that is let go drops straight down, onto the target if it is above it. An episode takes milliseconds, and
-    what solves a task in the twin solves it here, except where contact matters.
+    A released object drops straight down, onto the target object if it is above that. An episode takes milliseconds.
+    Policies that solve a task in the MuJoCo twin solve it here, except where contact matters.
     """
 
     profile = "point"
@@ -41,9 +41,9 @@ class PointBackend:
         self._image_size = image_size
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
-        """Put the objects where `layout` says; nothing here is random."""
+        """Place the objects as `layout` says; nothing here is random."""
         down = frames.matrix_to_quaternion(frames.BRIDGE_GRIPPER_DOWN)
-        self._tcp = self._aim = Pose(np.array(HOME), down)
+        self._tcp = Pose(np.array(HOME), down)
         self._gripper = 1.0
         self._source = self._place(layout.source_xy, layout.source_yaw, self._task.source)
         self._target = self._place(layout.target_xy, layout.target_yaw, self._task.target)
@@ -52,7 +52,7 @@ class PointBackend:
     def move(self, delta: np.ndarray) -> None:
         """One control step; delta: (7,) float64, see `types.ACTION_SIZE`."""
         before = self._tcp.position
-        self._tcp = self._aim = frames.advance_target(self._aim, self._tcp, delta)
+        self._tcp = frames.advance_target(self._tcp, self._tcp, delta)
         self._gripper += float(np.clip(delta[6] - self._gripper, -GRIPPER_SPEED, GRIPPER_SPEED))
         if self._held:
             self._source = Pose(self._source.position + self._tcp.position - before, self._source.quaternion)
@@ -63,14 +63,14 @@ class PointBackend:
         self._held = held
 
     def observe(self) -> dict[str, Any]:
-        """A view from above, the target, the object and the point as squares; and the arm's state."""
-        seen: dict[str, Any] = {"agent_pos": frames.agent_pos(self._tcp, self._gripper)}
+        """An image from above, with squares for target, object and gripper, and the arm's state."""
+        observation: dict[str, Any] = {"agent_pos": frames.agent_pos(self._tcp, self._gripper)}
         if self._image_size is not None:
-            seen["pixels"] = {"primary": self._draw(*self._image_size)}
-        return seen
+            observation["pixels"] = {"primary": self._draw(*self._image_size)}
+        return observation
 
     def status(self) -> Status:
-        """Everything, because nothing is hidden in a world this small."""
+        """Robot and scene."""
         resting = not self._held and not self._above_target()
         scene = SceneState(
             source=Body(self._task.source.name, self._source, np.array(self._task.source.extents)),
@@ -78,13 +78,13 @@ class PointBackend:
             touching=frozenset({self._task.scene.name} if resting else ()),
             grasped=self._held,
         )
-        return Status(RobotState(self._tcp, self._aim, self._gripper), scene)
+        return Status(RobotState(self._tcp, self._tcp, self._gripper), scene)
 
     def close(self) -> None:
         """Nothing to release."""
 
     def _draw(self, height: int, width: int) -> np.ndarray:
-        picture = np.full((height, width, 3), (150, 100, 80), np.uint8)
+        image = np.full((height, width, 3), (150, 100, 80), np.uint8)
         for position, colour, side in (
             (self._target.position, (200, 220, 160), 0.11),
             (self._source.position, (240, 130, 30), 0.04),
@@ -94,8 +94,8 @@ class PointBackend:
             rows, columns = side / 2 / SPAN * height, side / 2 / SPAN * width
             top, bottom = max(int(row - rows), 0), max(int(row + rows) + 1, 0)
             left, right = max(int(column - columns), 0), max(int(column + columns) + 1, 0)
-            picture[top:bottom, left:right] = colour
-        return picture
+            image[top:bottom, left:right] = colour
+        return image
 
     def _place(self, xy: tuple[float, float], yaw: float, spec: ObjectSpec) -> Pose:
         height = self._task.scene.support_height + spec.extents[2] / 2
@@ -115,26 +115,26 @@ class PointBackend:
 
 
 class FakeTextModel:
-    """A `TextModel` that reads its answers from a script, and remembers what it was asked."""
+    """A `TextModel` that answers from a script and records the questions."""
 
     def __init__(self, answers: Mapping[str, Sequence[str]]) -> None:
-        """answers: what to say, in turn, for each stage ("subtasks", "plan", "action", …); the last one repeats."""
+        """answers: the answers for each stage ("subtasks", "plan", "action", …), in order; the last one repeats."""
         self._answers = answers
         self.prompts: list[tuple[str, str]] = []
-        """Stage and prompt of every call so far."""
+        """Stage and prompt of every question so far."""
         self.images: list[list[np.ndarray]] = []
-        """The pictures of every call so far."""
+        """The images of every question so far, each (H, W, 3) uint8 RGB."""
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
-        """The next answers for their stages; KeyError when the script has none."""
+        """The next answer for the stage of each question; KeyError where the script has none for it."""
         return [self._answer(question) for question in questions]
 
     def _answer(self, question: Question) -> Stage:
-        said = sum(1 for earlier, _ in self.prompts if earlier == question.stage)
+        answered = sum(1 for stage, _ in self.prompts if stage == question.stage)
         self.prompts.append((question.stage, question.prompt))
         self.images.append(list(question.images))
         script = self._answers[question.stage]
-        text = script[min(said, len(script) - 1)]
+        text = script[min(answered, len(script) - 1)]
         return Stage(name=question.stage, text=text, tokens=len(text.split()))
 
 
@@ -144,7 +144,7 @@ class FakeVerifier:
     def __init__(self, answers: Sequence[bool] = (True,)) -> None:
         self._answers = answers
         self.questions: list[tuple[str, str]] = []
-        """The current and the following subtask of every call so far."""
+        """Current and following subtask of every call so far."""
 
     def judge(
         self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""

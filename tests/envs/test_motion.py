@@ -95,11 +95,11 @@ def test_the_steps_add_up_to_the_rows_and_none_is_too_long(given_rows, gripper):
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"step": 0.0}, r"A step of 0\.0 m was asked for; expected more than 0 and at most 0\.05 m"),
-        ({"step": 0.06}, r"A step of 0\.06 m"),
-        ({"step": float("nan")}, "A step of nan m"),
-        ({"turn": 0.0}, r"A turn of 0\.0 rad was asked for; expected more than 0 and at most 0\.25 rad"),
-        ({"turn": 0.3}, r"A turn of 0\.3 rad"),
+        ({"step": 0.0}, r"StepLimits\.step is 0\.0 m; expected more than 0 and at most 0\.05 m"),
+        ({"step": 0.06}, r"StepLimits\.step is 0\.06 m"),
+        ({"step": float("nan")}, r"StepLimits\.step is nan m"),
+        ({"turn": 0.0}, r"StepLimits\.turn is 0\.0 rad; expected more than 0 and at most 0\.25 rad"),
+        ({"turn": 0.3}, r"StepLimits\.turn is 0\.3 rad"),
         ({"gripper_steps": 0}, "gripper_steps is 0; expected 1 or more"),
     ],
 )

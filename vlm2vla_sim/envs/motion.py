@@ -1,7 +1,8 @@
-"""From the rows a sentence means to the 5 Hz steps an arm can follow, inside a box it may not leave.
+"""Splits rows of motion into 5 Hz control steps, and limits every step to the arm's speed and workspace.
 
-Without it a row of 20 cm would be one jump, and a policy that pushes out of reach would wind the controller's target up
-by metres (measured in SIMPLER: 40 steps of +5 cm leave the target 1.9 m ahead of the arm).
+A row of 20 cm becomes eight steps instead of one jump. The controller's target is kept in the workspace, because a
+policy that pushes out of reach would otherwise move it away from the arm (measured in SIMPLER: 40 steps of +5 cm leave
+the target 1.9 m ahead of the arm).
 """
 
 from __future__ import annotations
@@ -15,50 +16,54 @@ from vlm2vla_sim.errors import ActionError
 from vlm2vla_sim.types import ACTION_SIZE
 
 MAX_STEP = 0.05
-"""[m] the longest translation of one control step. rail-berkeley/bridge_data_robot@a902e5b clips +-0.05 m per axis."""
+"""[m] longest translation of one control step. rail-berkeley/bridge_data_robot@a902e5b clips +-0.05 m per axis."""
 MAX_TURN = 0.25
-"""[rad] the largest rotation of one control step; same source."""
+"""[rad] largest rotation of one control step; same source."""
 _SLACK = 1e-6
-"""Relative slack, so that a row of exactly two steps is not split into three by a rounding error."""
+"""Relative tolerance, so that rounding does not split a row of exactly two steps into three."""
 
 
 @dataclass(frozen=True)
 class StepLimits:
-    """How a row is split: the longest step and turn, and how long the gripper is given to open or close."""
+    """How a row is split: the largest translation and rotation of a step, and the time the gripper gets to move."""
 
     step: float = 0.025
-    """[m]"""
+    """[m] largest translation of a step, up to MAX_STEP."""
     turn: float = 0.25
-    """[rad]"""
+    """[rad] largest rotation of a step, up to MAX_TURN."""
     gripper_steps: int = 3
-    """Control steps the arm waits, without moving, after the gripper is told to change. At 5 Hz SIMPLER's gripper takes
-    3 to 5 steps to close, our twin's 3."""
+    """Control steps for which the arm holds still while the gripper opens or closes, 1 or more. At 5 Hz the gripper of
+    SIMPLER takes 3 to 5 steps to close, that of the twin 3."""
 
     def __post_init__(self) -> None:
         if not 0 < self.step <= MAX_STEP:
-            raise ActionError(f"A step of {self.step} m was asked for; expected more than 0 and at most {MAX_STEP} m.")
+            raise ActionError(f"StepLimits.step is {self.step} m; expected more than 0 and at most {MAX_STEP} m.")
         if not 0 < self.turn <= MAX_TURN:
-            raise ActionError(
-                f"A turn of {self.turn} rad was asked for; expected more than 0 and at most {MAX_TURN} rad."
-            )
+            raise ActionError(f"StepLimits.turn is {self.turn} rad; expected more than 0 and at most {MAX_TURN} rad.")
         if self.gripper_steps < 1:
-            raise ActionError(f"gripper_steps is {self.gripper_steps}; expected 1 or more: it is told in a step.")
+            raise ActionError(f"StepLimits.gripper_steps is {self.gripper_steps}; expected 1 or more.")
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The box the gripper's target may not leave; base frame [m]."""
+    """The box in which the controller's target has to stay."""
 
     low: tuple[float, float, float]
     high: tuple[float, float, float]
+    """x, y, z [m] of the lowest and the highest corner, base frame."""
 
 
 def split(rows: np.ndarray, *, gripper: float, limits: StepLimits | None = None) -> Iterator[np.ndarray]:
-    """The control steps, each (7,) float32, that carry out `rows`.
+    """Split rows into control steps, each (7,) float32 as `types.ACTION_SIZE`.
 
-    rows: (T, 7) float32 as in `ActionChunk.deltas`. Each row becomes as few equal steps as the limits allow; the sum of
-    the steps is the row. A row in which the gripper changes first makes its motion, then acts, then waits.
-    gripper: what it was last told, 0 closed .. 1 open.
+    Each row becomes as few equal steps as the limits allow, and their sum is the row. In a row that changes the gripper
+    the motion comes first; then the gripper is commanded and the arm waits for `limits.gripper_steps` steps. A row
+    without motion that does not change the gripper is one step.
+
+    Args:
+        rows: (T, 7) float32 as `ActionChunk.deltas`.
+        gripper: the last gripper command, 0 (closed) .. 1 (open).
+        limits: `StepLimits()` by default.
     """
     limits = limits or StepLimits()
     for row in rows:
@@ -75,11 +80,21 @@ def split(rows: np.ndarray, *, gripper: float, limits: StepLimits | None = None)
 
 
 def limit(action: np.ndarray, *, target: np.ndarray, workspace: Workspace) -> tuple[np.ndarray, bool]:
-    """The action the arm will be given, and whether anything was clipped.
+    """Limit an action to what the arm may carry out.
 
-    action: (7,) as in `types.ACTION_SIZE`. target: (3,) [m] the controller's present target position. The step is
-    shortened to `MAX_STEP` and `MAX_TURN` keeping its direction, then so that target + step stays in the workspace;
-    the gripper is clipped to 0..1. ActionError for a wrong shape or a number that is not finite.
+    Translation and rotation are scaled down to `MAX_STEP` and `MAX_TURN`, which keeps their direction. The translation
+    is then clipped so that target + translation stays in the workspace, and the gripper is clipped to 0 .. 1.
+
+    Args:
+        action: (7,) as `types.ACTION_SIZE`.
+        target: (3,) [m] position of the controller's target, base frame.
+        workspace: the box for target + translation.
+
+    Returns:
+        (7,) float64, the limited action, and whether it differs from `action`.
+
+    Raises:
+        ActionError: another shape, or a number that is not finite.
     """
     action = np.asarray(action, dtype=np.float64)
     if action.shape != (ACTION_SIZE,):
@@ -88,12 +103,12 @@ def limit(action: np.ndarray, *, target: np.ndarray, workspace: Workspace) -> tu
             "gripper [0 closed .. 1 open]."
         )
     if not np.isfinite(action).all():
-        raise ActionError(f"The action holds a number that is not finite: {action.tolist()}.")
+        raise ActionError(f"The action has a number that is not finite: {action.tolist()}.")
     safe = action.copy()
     safe[:3] *= _shrink(action[:3], MAX_STEP)
     safe[3:6] *= _shrink(action[3:6], MAX_TURN)
     low, high = np.array(workspace.low), np.array(workspace.high)
-    # A target that is already outside (the arm may start there) may stay, or come back, but not go further out.
+    # The arm may start outside the workspace: the target may then stay or come back, but not move further out.
     safe[:3] = np.clip(target + safe[:3], np.minimum(low, target), np.maximum(high, target)) - target
     safe[6] = np.clip(action[6], 0.0, 1.0)
     return safe, bool(np.abs(safe - action).max() > 1e-5)
