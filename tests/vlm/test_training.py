@@ -373,7 +373,7 @@ def test_the_command_makes_rows_with_the_models_own_rare_tokens_and_leaves_them_
     assert (out / FILE).is_file()
     actions = [row.completion for row in read_examples(tmp_path / "adapter.rows")]
     assert all(get_format("tokens", symbols=symbols).read(text) for text in actions)
-    assert main([*words, "--format", "tokens"]) == 1
+    assert main([*words, "--format", "tokens", "--no-reasoning"]) == 1
     assert "is there already" in capsys.readouterr().err
 
 

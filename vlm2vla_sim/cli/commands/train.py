@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from json import loads
@@ -16,9 +17,8 @@ from vlm2vla_sim.data.examples.folder import ROWS, Written, write_examples
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import get_format
-from vlm2vla_sim.language.prompts import prompts_hash
-from vlm2vla_sim.policies.models.rare_tokens import symbols_of
 from vlm2vla_sim.training.launch import in_many_processes, launch
+from vlm2vla_sim.training.row_settings import RowSettings, check_settled
 from vlm2vla_sim.training.settings import TrainSettings, preset
 from vlm2vla_sim.training.training_record import RECORD
 
@@ -131,6 +131,7 @@ def read_labelled(path: Path) -> Iterator[Labelled]:
 def _rows(data: Path, out: Path, settings: TrainSettings, how: Mapping[str, Any], *, tell: bool) -> Path:
     """The folder of rows: `data` itself, or made of it beside `out`, once."""
     if (data / ROWS).is_file():
+        check_settled(data, how)
         return data
     if not data.exists():
         raise SettingError(f"There is no {data}; give a relabelled data set, or a folder of rows.")
@@ -140,40 +141,27 @@ def _rows(data: Path, out: Path, settings: TrainSettings, how: Mapping[str, Any]
             "start the processes, which makes the rows first."
         )
     rows = out.with_name(f"{out.name}.rows")
-    if not rows.exists():
-        written = make_rows(data, rows, settings, **how)
+    made_with = RowSettings.collect(data, settings.model, settings.dtype, how)
+    if rows.exists():
+        made_with.check(rows)
+    else:
+        written = make_rows(data, rows, made_with)
         if tell:
             _to_stderr(f"{written.rows} rows in {rows}: {written.stages}; left out: {written.skipped or 'none'}")
     return rows
 
 
-def make_rows(
-    data: Path,
-    rows: Path,
-    settings: TrainSettings,
-    *,
-    format: str,
-    reasoning: bool,
-    languages: tuple[str, ...],
-    state: bool,
-) -> Written:
-    """Write the rows of a relabelled data set to the folder `rows`."""
-    symbols = symbols_of(settings.model, settings.dtype) if format == "tokens" else None
+def make_rows(data: Path, rows: Path, settings: RowSettings) -> Written:
+    """Write the rows of the relabelled data set `data` to the folder `rows`, with what they were made with."""
     maker = ExampleMaker(
         ExampleSettings(
-            get_format(format, symbols=symbols), reasoning=reasoning, languages=tuple(languages), state=state
+            get_format(settings.format, symbols=settings.symbols),
+            reasoning=settings.reasoning,
+            languages=tuple(settings.languages),
+            state=settings.state,
         )
     )
-    about = {
-        "data": str(data),
-        "format": format,
-        "symbols": symbols,
-        "reasoning": reasoning,
-        "languages": languages,
-        "state": state,
-        "prompts_sha256": prompts_hash(),
-        "skipped": maker.skipped,
-    }
+    about = {**dataclasses.asdict(settings), "skipped": maker.skipped}
     return write_examples(maker.make(read_labelled(data)), rows, about)
 
 

@@ -1,0 +1,81 @@
+"""What a folder of rows was made with, and whether it can be used again.
+
+Rows are made once and kept beside the result, since a training run that is resumed needs the same ones. They are used
+again only if they were made of the same labels and in the same way; otherwise the model would be trained on other text
+than was asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlm2vla_sim.core.settings_diff import differences, to_plain
+from vlm2vla_sim.data.examples.folder import read_about
+from vlm2vla_sim.data.relabel.labels import LABELS
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.language.prompts import prompts_hash
+from vlm2vla_sim.policies.models.rare_tokens import symbols_of
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """Everything that decides the rows made of a data set; kept in their `about.json`."""
+
+    data: str
+    """The folder of the relabelled data set, absolute."""
+    format: str = "vlm2vla"
+    symbols: tuple[str, ...] | None = None
+    """The texts of the ten tokens that format "tokens" writes digits with; None for every other format."""
+    reasoning: bool = True
+    languages: tuple[str, ...] = ("en",)
+    state: bool = False
+    prompts_sha256: str = ""
+    labels_sha256: str = ""
+    """Of the data set's `labels.jsonl`; empty if there is none."""
+
+    @classmethod
+    def collect(cls, data: Path, model: str, dtype: str, how: Mapping[str, Any]) -> RowSettings:
+        """The settings of rows made of `data` for `model`. how: format, reasoning, languages, state.
+
+        Loads the model if the format is "tokens", to find its least likely tokens.
+        """
+        labels = data / LABELS
+        return cls(
+            str(data.absolute()),
+            **how,
+            symbols=symbols_of(model, dtype) if how["format"] == "tokens" else None,
+            prompts_sha256=prompts_hash(),
+            labels_sha256=hashlib.sha256(labels.read_bytes()).hexdigest() if labels.is_file() else "",
+        )
+
+    def check(self, rows: Path) -> None:
+        """SettingError if the rows in the folder `rows` were made with other settings."""
+        about = read_about(rows)
+        # Earlier versions recorded the folder as it was given, and not the labels, which then cannot be compared.
+        saved = {"labels_sha256": self.labels_sha256, **about, "data": str(Path(about.get("data", "")).absolute())}
+        different = "; ".join(map(str, differences(saved, self)))
+        if different:
+            raise SettingError(
+                f"The rows in {rows} were made with {different}. Use the settings they were made with, remove that "
+                "folder, or choose another folder for the result (--out DIR)."
+            )
+
+
+def check_settled(rows: Path, how: Mapping[str, Any]) -> None:
+    """SettingError if `how` asks for something other than what the finished rows in `rows` were made with.
+
+    A value that is the default counts as not asked for.
+    """
+    about = read_about(rows)
+    for name, value in how.items():
+        default = getattr(RowSettings, name)
+        if value != default and about.get(name) != to_plain(value):
+            made = f"were made with {name} {about[name]}" if name in about else f"do not record {name}"
+            raise SettingError(
+                f"The rows in {rows} {made}, so {name} {value} cannot be applied to them. Give the relabelled data set "
+                "instead, or leave the option out."
+            )
