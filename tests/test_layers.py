@@ -70,6 +70,7 @@ HEAVY = {
     "trl": ("training",),
     "datasets": ("training",),
     "accelerate": ("training",),
+    "httpx2": ("policies.models.http_client",),
     "websockets": ("policies.remote", "serving"),
     "msgpack": ("policies.remote",),
     "zmq": ("envs.bridge",),

@@ -205,7 +205,7 @@ def test_the_grammar_is_sent_as_structured_outputs(kind):
 
 
 def test_an_adapter_that_changes_nothing_is_refused_before_the_first_question():
-    with faulty(OK) as server, pytest.raises(SettingError, match="word for word what the base model"):
+    with faulty(OK) as server, pytest.raises(SettingError, match="word for word the answers of the base model"):
         client(server, adapter="lora")
 
 

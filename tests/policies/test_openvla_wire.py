@@ -106,13 +106,13 @@ def test_a_list_and_a_double_encoded_answer_are_read_too():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((200, b'"error"'), '"error" in place of an action.*unnorm_key'),
+        ((200, b'"error"'), '"error" instead of an action.*unnorm_key'),
         ((200, b'{"error": "Server not ready"}'), "Server not ready"),
         ((200, to_json(ROW[:6])), r"shape \(6,\); expected \(7,\)"),
         ((200, b"[0, 0, 0, 0, 0, NaN, 1]"), "not finite"),
         ((200, b'[0, 0, 0, 0, 0, "0", 1]'), "not numbers"),
         ((200, b"null"), "not numbers"),
-        ((400, b'{"detail": "Missing required fields"}'), r"refuses the question \(400\).*Missing required"),
+        ((400, b'{"detail": "Missing required fields"}'), r"refuses the request \(400\).*Missing required"),
         ((422, b"what?"), "422"),
     ],
 )
@@ -148,7 +148,7 @@ def test_a_fault_that_passes_costs_one_counted_retry(fault):
 
 def test_a_fault_that_stays_is_one_sentence_after_the_allowed_tries():
     with acting((200, FORGED)) as (url, asked, _):
-        with pytest.raises(ServerError, match=r"asked 3 times.*dtype '\|O' is not read"):
+        with pytest.raises(ServerError, match=r"asked 3 times.*dtype '\|O'; expected a plain number"):
             once(url, retries=2)
         assert len(asked) == 3
 

@@ -18,14 +18,14 @@ from vlm2vla_sim.policies.remote.conventions import CONVENTIONS, Convention, fin
 from vlm2vla_sim.policies.remote.convert import (
     check_rows,
     delta_to,
-    picture,
     read_deltas,
     read_proprio,
+    resize,
     write_deltas,
     write_proprio,
 )
-from vlm2vla_sim.policies.remote.policy import IN_OUR_WORDS, RemotePolicy
-from vlm2vla_sim.policies.remote.wire import Reply, Sight
+from vlm2vla_sim.policies.remote.policy import DESCRIPTION_MARK, RemotePolicy
+from vlm2vla_sim.policies.remote.wire import Reply, Request
 from vlm2vla_sim.types import Pose, RobotState
 
 QUARTER = np.pi / 2
@@ -93,7 +93,7 @@ def test_moving_axes_units_and_rows_without_rotation_are_converted_too():
     np.testing.assert_allclose(ours, [0.03, 0, -0.08, *CYCLE, 1], atol=1e-9)
     flat = dataclasses.replace(odd, rotation="none")
     np.testing.assert_allclose(read([3, 0, -8, 0], flat), [0.03, 0, -0.08, 0, 0, 0, 0], atol=1e-12)
-    with pytest.raises(SettingError, match="cannot say"):
+    with pytest.raises(SettingError, match="cannot express"):
         write_deltas(np.array([[0, 0, 0, 0.1, 0, 0, 1]]), flat)
 
 
@@ -155,21 +155,21 @@ def test_what_is_no_row_of_the_convention_is_one_sentence(answer, said):
 def test_pictures_are_shrunk_as_the_model_was_trained():
     image = np.zeros((480, 640, 3), np.uint8)
     image[:, :320] = (200, 100, 50)
-    area = picture(image, find_convention("openvla", "openvla"))
+    area = resize(image, find_convention("openvla", "openvla"))
     assert area.shape == (224, 224, 3)
     assert area[100, 50].tolist() == [200, 100, 50]
     assert area[100, 200].tolist() == [0, 0, 0]
     checks = np.zeros((448, 448, 3), np.uint8)
     checks[::2, ::2] = 200
-    assert np.unique(picture(checks, find_convention("openvla", "openvla"))).tolist() == [50], "the mean of four pixels"
-    padded = picture(image, find_convention("openpi", "widowx"))
+    assert np.unique(resize(checks, find_convention("openvla", "openvla"))).tolist() == [50], "the mean of four pixels"
+    padded = resize(image, find_convention("openpi", "widowx"))
     assert padded.shape == (224, 224, 3)
     # 640 x 480 keeps its shape: 224 x 168, with 28 black rows above and below.
     assert padded[:28].max() == 0
     assert padded[196:].max() == 0
     assert padded[28, 10].tolist() == [200, 100, 50]
-    assert picture(image, find_convention("openvla", "octo")).shape == (256, 256, 3)
-    assert picture(image, find_convention("openpi", "vlm2vla")) is image
+    assert resize(image, find_convention("openvla", "octo")).shape == (256, 256, 3)
+    assert resize(image, find_convention("openpi", "vlm2vla")) is image
 
 
 def test_the_arm_is_described_in_the_three_known_ways():
@@ -231,7 +231,7 @@ def test_a_convention_that_makes_no_sense_is_refused_when_it_is_made(change, sai
     ("options", "said"),
     [
         ({}, "needs a server: --server ws://127.0.0.1:8000"),
-        ({"server": "ws://h:1"}, "needs to be told what the server's numbers mean.*pi0-bridge"),
+        ({"server": "ws://h:1"}, "needs the convention of the server's actions.*pi0-bridge"),
         ({"server": "http://h:1", "convention": "widowx"}, "address is 'http://h:1'; expected one like ws://"),
         ({"server": "ws://h:1", "convention": "widowx", "timeout": 0}, "timeout is 0.0"),
         ({"server": "ws://h:1", "convention": "widowx", "execute": -1}, "execute is -1"),
@@ -256,8 +256,8 @@ class FakeWire:
         self.started.append((instruction, seed))
         return 0
 
-    def ask(self, sight: Sight) -> Reply:
-        self.seen.append(sight)
+    def ask(self, request: Request) -> Reply:
+        self.seen.append(request)
         return Reply(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0], 1)
 
     def close(self):
@@ -290,7 +290,7 @@ def test_a_models_rows_move_the_arm_where_they_say_one_control_step_each():
     assert len(wire.seen) == 4, "one row each, as OpenVLA is run"
     assert wire.started == [("put carrot on plate", 3)]
     assert decisions[0].action == (
-        f"{IN_OUR_WORDS}move forward 4 cm and right 1 cm, rotate counterclockwise 5.73 degrees, close gripper"
+        f"{DESCRIPTION_MARK}move forward 4 cm and right 1 cm, rotate counterclockwise 5.73 degrees, close gripper"
     )
     assert decisions[0].stages[0].name == "remote"
     assert decisions[0].stages[0].retries == 1
@@ -313,7 +313,7 @@ def test_poses_are_reached_one_step_at_a_time_from_where_the_arm_is():
     np.testing.assert_allclose(frames.quaternion_to_matrix(robot.tcp.quaternion), wanted, atol=1e-6)
     assert len(decisions) == 3
     assert len(wire.seen) == 1, "one answer, three steps"
-    with pytest.raises(SettingError, match="need to know where the arm is"):
+    with pytest.raises(SettingError, match="need the state of the arm"):
         RemotePolicy(wire, convention, None)
 
 
@@ -323,5 +323,5 @@ def test_results_say_that_the_words_are_ours_and_a_step_too_long_counts_as_clipp
     result = run_episode(env, RemotePolicy(wire, find_convention("openvla", "openvla"), None))
     assert result.steps == 60
     assert result.clipped_steps == 60, "20 cm in one step is what no arm does; it is not made four steps in secret"
-    assert all(str(decision["action"]).startswith(IN_OUR_WORDS) for decision in result.decisions)
+    assert all(str(decision["action"]).startswith(DESCRIPTION_MARK) for decision in result.decisions)
     assert result.parse_failures == 0

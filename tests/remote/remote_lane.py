@@ -51,13 +51,13 @@ def need_peers() -> str:
 @contextlib.contextmanager
 def serving(make: Callable[[], Any], wire: str, convention: str = "vlm2vla", **limits: Any) -> Iterator[Any]:
     """A server of ours with the policy that `make` makes."""
-    from vlm2vla_sim.cli.commands.serve import WIRES
     from vlm2vla_sim.policies.remote.conventions import find_convention
-    from vlm2vla_sim.serving.server import Desk, Limits, PolicyServer
+    from vlm2vla_sim.serving.protocols import find_protocol
+    from vlm2vla_sim.serving.server import Dispatcher, Limits, PolicyServer
 
-    talk, rows = WIRES[wire]
-    desk = Desk(make, find_convention(wire, convention), Limits(**({"rows": rows} | limits)))
-    with PolicyServer(talk, desk) as server:
+    protocol = find_protocol(wire)
+    dispatcher = Dispatcher(make, find_convention(wire, convention), Limits(**({"rows": protocol.rows} | limits)))
+    with PolicyServer(protocol.handle, dispatcher) as server:
         yield server
 
 

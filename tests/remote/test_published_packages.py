@@ -17,7 +17,7 @@ from vlm2vla_sim.evaluation.policy_spec import PolicySpec
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext, load_policy
 from vlm2vla_sim.policies.remote.conventions import find_convention
-from vlm2vla_sim.policies.remote.convert import picture
+from vlm2vla_sim.policies.remote.convert import resize
 from vlm2vla_sim.serving.action_stream import Session
 from vlm2vla_sim.types import Outcome
 
@@ -85,7 +85,7 @@ def test_openpi_clients_chunk_broker_walks_through_our_chunks():
 @pytest.mark.parametrize("size", [(480, 640), (300, 200)])
 def test_pictures_are_padded_as_openpi_client_pads_them(size):
     (theirs,) = peer("openpi_pad", *map(str, size))
-    ours = picture(sent_image(1)[: size[0], : size[1]], find_convention("openpi", "widowx"))
+    ours = resize(sent_image(1)[: size[0], : size[1]], find_convention("openpi", "widowx"))
     np.testing.assert_array_equal(ours, np.array(theirs, np.uint8))
 
 

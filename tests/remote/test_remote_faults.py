@@ -144,9 +144,31 @@ def test_a_web_server_at_that_address_is_told_apart():
 
     with HTTPServer(("127.0.0.1", 0), Page) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        with pytest.raises(ServerError, match="refused to talk"):
+        with pytest.raises(ServerError, match="refused the connection"):
             once(openpi(f"ws://127.0.0.1:{server.server_address[1]}", retries=0))
         server.shutdown()
+
+
+@pytest.mark.parametrize("status", [403, 407])
+def test_behind_a_proxy_the_error_names_it_without_its_password(monkeypatch, status):
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from threading import Thread
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_CONNECT(self):
+            self.send_error(status)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setenv("https_proxy", f"http://me:s3cret@{address}")
+        with pytest.raises(ServerError, match=rf"through the proxy http://{address}.*{status}") as error:
+            once(openpi("wss://model.example", retries=0))
+        server.shutdown()
+    assert "s3cret" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +312,7 @@ def test_a_chunk_or_a_single_row_is_taken_as_it_comes():
     ("treat", "error", "said"),
     [
         (harness(("error", {"error": "observation_failed: OOM"})), ServerError, "refuses the observation.*OOM"),
-        (harness(("action", {"actions": FORWARD}), version=2), SettingError, "speaks version 2"),
+        (harness(("action", {"actions": FORWARD}), version=2), SettingError, "uses version 2"),
         (
             harness(("action", {"actions": FORWARD}), shift=1),
             BackendFaultError,

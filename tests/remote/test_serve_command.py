@@ -61,7 +61,10 @@ def test_it_stops_by_itself_when_nobody_asks():
     [
         (["--policy", "scripted"], "looks into the simulator"),
         (["--policy", "oracle"], "looks into the simulator"),
-        (["--policy", "hold", "--wire", "grpc"], "No wire named 'grpc'. Available: openpi, vla-eval"),
+        (
+            ["--policy", "hold", "--wire", "grpc"],
+            "No wire named 'grpc'. Available: openpi, vla-eval, package.module:NAME",
+        ),
         (["--policy", "hold", "--convention", "octo"], "No convention of the wire 'openpi' named 'octo'"),
         (["--policy", "hold", "--host", "0.0.0.0"], "--expose"),
         (["--policy", "hold", "--rows", "-2"], "-2 rows"),

@@ -18,9 +18,9 @@ from vlm2vla_sim.policies import PolicyContext, load_policy
 from vlm2vla_sim.policies.remote.arrays import pack_openpi, pack_vla_eval, unpack
 from vlm2vla_sim.policies.remote.conventions import Convention, find_convention
 from vlm2vla_sim.policies.remote.openpi import EPISODES
-from vlm2vla_sim.policies.remote.wire import WORDS
+from vlm2vla_sim.policies.remote.wire import TEXT_KEY
 from vlm2vla_sim.serving import openpi
-from vlm2vla_sim.serving.server import Desk, Limits, PolicyServer
+from vlm2vla_sim.serving.server import Dispatcher, Limits, PolicyServer
 
 need_remote()
 
@@ -52,7 +52,7 @@ def test_it_speaks_first_and_then_answers_in_the_convention():
         answer = answer_to(ask, pack_openpi({"observation/primary_image": IMAGE, "prompt": "put carrot on plate"}))
     np.testing.assert_array_equal(answer["actions"], [[0, 0, 0, 0, 0, 0, 1]])
     assert answer["actions"].dtype == np.float32
-    assert answer[WORDS]["action"] == "open gripper"
+    assert answer[TEXT_KEY]["action"] == "open gripper"
     assert answer["server_timing"]["infer_ms"] >= 0
 
 
@@ -60,9 +60,12 @@ def test_it_speaks_first_and_then_answers_in_the_convention():
     ("question", "said"),
     [
         ("hello", "a text; expected a map in msgpack"),
-        (b"\xc1", "no msgpack"),
+        (b"\xc1", "not msgpack"),
         (msgpack.packb([1]), "is a list; expected a map"),
-        (msgpack.packb({b"__ndarray__": True, b"data": b"", b"dtype": "|O", b"shape": [1]}), "dtype '|O' is not read"),
+        (
+            msgpack.packb({b"__ndarray__": True, b"data": b"", b"dtype": "|O", b"shape": [1]}),
+            "has dtype '|O'; expected",
+        ),
         (pack_openpi({"prompt": "go"}), "no 'observation/image', only: prompt"),
         (pack_openpi({"observation/image": IMAGE}), "The instruction is 'None'"),
         (pack_openpi({**ASK, "prompt": ""}), "The instruction is ''"),
@@ -70,7 +73,7 @@ def test_it_speaks_first_and_then_answers_in_the_convention():
         (pack_openpi({**ASK, "observation/image": IMAGE.astype(np.float32)}), "type float32; expected (H, W, 3) uint8"),
         (pack_openpi({**ASK, "observation/image": IMAGE.transpose(2, 0, 1)}), "shape (3, 48, 64)"),
         (pack_openpi({**ASK, "observation/image": IMAGE[:8]}), "16 to 4096 pixels"),
-        (pack_openpi({**ASK, "observation/image": "cat.png"}), "The picture is str"),
+        (pack_openpi({**ASK, "observation/image": "cat.png"}), "The image is str"),
         (pack_openpi({**ASK, "observation/state": np.full(7, np.nan)}), "expected 7 finite numbers"),
         (pack_openpi({**ASK, "observation/state": np.zeros(3)}), "shape (3,)"),
     ],
@@ -106,7 +109,7 @@ def test_vla_eval_is_told_what_is_wrong_in_a_message_with_its_number_and_may_go_
                     "left, right; expected 'primary'",
                 ),
                 ({"images": {"primary": IMAGE}}, "The instruction is 'None'"),
-                ({"images": {"primary": 3}, "task_description": "go"}, "The picture is int"),
+                ({"images": {"primary": 3}, "task_description": "go"}, "The image is int"),
             ],
             start=3,
         ):
@@ -165,14 +168,14 @@ def test_a_policy_that_cannot_be_made_is_told_too(capsys):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
 def test_it_listens_to_the_network_only_when_told_in_as_many_words(host):
-    desk = Desk(hold, find_convention("openpi", "vlm2vla"), Limits())
+    dispatcher = Dispatcher(hold, find_convention("openpi", "vlm2vla"), Limits())
     with pytest.raises(SettingError, match=r"without a key.*--expose"):
-        PolicyServer(openpi.talk, desk, host=host)
+        PolicyServer(openpi.handle, dispatcher, host=host)
 
 
 def test_told_so_it_does():
-    desk = Desk(hold, find_convention("openpi", "vlm2vla"), Limits())
-    with PolicyServer(openpi.talk, desk, host="0.0.0.0", expose=True) as server:
+    dispatcher = Dispatcher(hold, find_convention("openpi", "vlm2vla"), Limits())
+    with PolicyServer(openpi.handle, dispatcher, host="0.0.0.0", expose=True) as server:
         port = server.url.rpartition(":")[2]
         with connect(f"ws://127.0.0.1:{port}", proxy=None) as ask:
             assert ask.recv(timeout=5)
@@ -180,9 +183,9 @@ def test_told_so_it_does():
 
 def test_a_port_that_is_taken_is_one_sentence():
     with serving(hold, "openpi") as server:
-        desk = Desk(hold, find_convention("openpi", "vlm2vla"), Limits())
+        dispatcher = Dispatcher(hold, find_convention("openpi", "vlm2vla"), Limits())
         with pytest.raises(SettingError, match=r"cannot listen on 127\.0\.0\.1:\d+"):
-            PolicyServer(openpi.talk, desk, port=int(server.url.rpartition(":")[2]))
+            PolicyServer(openpi.handle, dispatcher, port=int(server.url.rpartition(":")[2]))
 
 
 def test_a_message_beyond_the_limit_is_not_read():
@@ -216,7 +219,7 @@ def test_a_silent_client_is_left():
         with pytest.raises(ConnectionClosed) as closed:
             ask.recv(timeout=5)
         assert closed.value.rcvd.code == 1001
-        assert "No question for 0.3 s" in closed.value.rcvd.reason
+        assert "No request for 0.3 s" in closed.value.rcvd.reason
 
 
 def test_it_stops_by_itself_when_nobody_asks_and_at_once_when_told():
@@ -275,7 +278,7 @@ def test_clients_have_episodes_of_their_own_at_the_same_time():
         with client(server) as own:
             own.recv(timeout=5)
             for _ in range(5):
-                said.append(answer_to(own, pack_openpi({**ASK, "vlm2vla/seed": seed}))[WORDS]["action"])
+                said.append(answer_to(own, pack_openpi({**ASK, "vlm2vla/seed": seed}))[TEXT_KEY]["action"])
 
     with serving(make, "openpi") as server:
         heard = {seed: [] for seed in (1, 2, 3)}
@@ -304,7 +307,7 @@ def test_an_episode_begins_with_another_instruction_or_when_asked_for():
     with serving(Counting, "openpi") as server, client(server) as ask:
         ask.recv(timeout=5)
         for more in ({}, {}, {"prompt": "stack it"}, {"prompt": "stack it", "reset": True}):
-            assert answer_to(ask, pack_openpi({**ASK, **more}))[WORDS]["done"] is True
+            assert answer_to(ask, pack_openpi({**ASK, **more}))[TEXT_KEY]["done"] is True
     assert resets == ["put carrot on plate", "stack it", "stack it"]
 
 
@@ -312,13 +315,13 @@ def test_an_episode_begins_with_another_instruction_or_when_asked_for():
     "change", [{"message": 10}, {"connections": 0}, {"rows": -1}, {"idle": 0.0}, {"idle": float("nan")}]
 )
 def test_limits_that_make_no_sense_are_one_sentence(change):
-    with pytest.raises(SettingError, match="were asked for"):
+    with pytest.raises(SettingError, match="The limits are"):
         Limits(**change)
 
 
 def test_poses_are_not_served():
-    with pytest.raises(SettingError, match="moves by changes"):
-        Desk(hold, Convention(about="poses", source="here", rotation="rotvec", absolute=True), Limits())
+    with pytest.raises(SettingError, match="absolute poses"):
+        Dispatcher(hold, Convention(about="poses", source="here", rotation="rotvec", absolute=True), Limits())
 
 
 def test_json_of_the_health_check_is_json():

@@ -1,6 +1,6 @@
-"""Our policies on other people's wires, so that their harnesses can evaluate them without a line of new code.
+"""Serves this package's policies over the wire protocols of other evaluation harnesses, and models as a chat server.
 
-A policy of ours says where to go, in words and in rows of any length; their harnesses want one control step of numbers
-at a time, in their own convention, from a server they need not trust. `session.py` makes steps of decisions,
-`server.py` is the server with its limits, `openpi.py` and `vla_eval.py` are the wires.
+A policy returns a decision: text, and rows of any length. A harness asks for control steps, in its own convention.
+`action_stream.py` turns decisions into control steps, `server.py` is the websocket server with its limits, `openpi.py`
+and `vla_eval.py` are the wire protocols, `protocols.py` finds them by name; `model_server.py` is the chat server.
 """

@@ -1,7 +1,7 @@
-"""A policy of ours on openpi's wire; `policies/remote/openpi.py` says whose wire it is and where that is written.
+"""The server side of openpi's wire protocol; `policies/remote/openpi.py` names its sources.
 
-The wire knows no episodes. One begins with a connection, with another instruction, or with a question that has
-"reset": True; somebody who asks on with the same instruction is taken to be in the same episode.
+The protocol has no episodes. An episode begins with a connection, with another instruction, or with a request that has
+"reset": True; further requests with the same instruction belong to the same episode.
 """
 
 from __future__ import annotations
@@ -12,53 +12,56 @@ from typing import Any
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.remote.arrays import pack_openpi, unpack
 from vlm2vla_sim.policies.remote.openpi import EPISODES, SEED
-from vlm2vla_sim.policies.remote.wire import WORDS
+from vlm2vla_sim.policies.remote.wire import TEXT_KEY
 from vlm2vla_sim.serving.action_stream import Session
-from vlm2vla_sim.serving.server import BROKEN, Desk, sentence
+from vlm2vla_sim.serving.server import BROKEN, Dispatcher, ServerProtocol, sentence
 
 RESET = "reset"
-"""Key of a question with which an episode begins anew."""
+"""Key of a request that begins a new episode."""
 
 
-def talk(connection: Any, desk: Desk) -> None:
-    """See `server.Talk`."""
-    session = desk.open()
+def handle(connection: Any, dispatcher: Dispatcher) -> None:
+    """See `server.Handler`."""
+    session = dispatcher.open()
     try:
-        greeting = {EPISODES: True, "server": "vlm2vla_sim", "convention": desk.convention.about}
+        greeting = {EPISODES: True, "server": "vlm2vla_sim", "convention": dispatcher.convention.about}
         connection.send(pack_openpi(greeting))
-        _answer_all(connection, desk, session)
+        _answer_all(connection, dispatcher, session)
     finally:
         session.close()
 
 
-def _answer_all(connection: Any, desk: Desk, session: Session) -> None:
+PROTOCOL = ServerProtocol(handle, rows=0, wire="openpi")
+
+
+def _answer_all(connection: Any, dispatcher: Dispatcher, session: Session) -> None:
     instruction: str | None = None
     while True:
-        message = connection.recv(timeout=desk.limits.idle)
+        message = connection.recv(timeout=dispatcher.limits.idle)
         started = time.perf_counter()
         try:
-            question = _read(message)
-            asked = question.get(desk.convention.instruction_key)
-            if instruction is None or asked != instruction or question.get(RESET) is True:
-                desk.start(session, asked, question.get(SEED))
+            query = _read(message)
+            asked = query.get(dispatcher.convention.instruction_key)
+            if instruction is None or asked != instruction or query.get(RESET) is True:
+                dispatcher.start(session, asked, query.get(SEED))
                 instruction = asked
-            image = question.get(desk.convention.image_key)
+            image = query.get(dispatcher.convention.image_key)
             if image is None:
-                keys = ", ".join(sorted(map(str, question))[:20])
-                raise SettingError(f"The question has no {desk.convention.image_key!r}, only: {keys}.")
-            actions, move = desk.answer(session, image, question.get(desk.convention.proprio_key))
-        except Exception as error:  # the border: the client gets a sentence, and the server lives on
+                keys = ", ".join(sorted(map(str, query))[:20])
+                raise SettingError(f"The request has no {dispatcher.convention.image_key!r}, only: {keys}.")
+            actions, move = dispatcher.answer(session, image, query.get(dispatcher.convention.proprio_key))
+        except Exception as error:  # the client is told, and the server goes on
             connection.send(sentence(error))
             connection.close(BROKEN, "The previous message says why.")
             return
         spent = 1000 * (time.perf_counter() - started)
-        connection.send(pack_openpi({"actions": actions, WORDS: move.words, "server_timing": {"infer_ms": spent}}))
+        connection.send(pack_openpi({"actions": actions, TEXT_KEY: move.words, "server_timing": {"infer_ms": spent}}))
 
 
 def _read(message: bytes | str) -> dict[Any, Any]:
     if isinstance(message, str):
-        raise SettingError("The question is a text; expected a map in msgpack.")
-    question = unpack(message)
-    if not isinstance(question, dict):
-        raise SettingError(f"The question is a {type(question).__name__}; expected a map.")
-    return question
+        raise SettingError("The request is a text; expected a map in msgpack.")
+    query = unpack(message)
+    if not isinstance(query, dict):
+        raise SettingError(f"The request is a {type(query).__name__}; expected a map.")
+    return query

@@ -1,4 +1,4 @@
-"""A policy of ours on vla-eval's wire; `policies/remote/vla_eval.py` says where that wire is written down."""
+"""The server side of vla-eval's wire protocol; `policies/remote/vla_eval.py` names its sources."""
 
 from __future__ import annotations
 
@@ -8,49 +8,52 @@ from typing import Any
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.remote.arrays import pack_vla_eval, unpack
 from vlm2vla_sim.policies.remote.conventions import Convention
-from vlm2vla_sim.policies.remote.vla_eval import PROTOCOL, SPOKEN_BY, action_spec
-from vlm2vla_sim.policies.remote.wire import WORDS
+from vlm2vla_sim.policies.remote.vla_eval import PROTOCOL_VERSION, RELEASE, action_spec
+from vlm2vla_sim.policies.remote.wire import TEXT_KEY
 from vlm2vla_sim.serving.action_stream import Session
-from vlm2vla_sim.serving.server import Desk, sentence
+from vlm2vla_sim.serving.server import Dispatcher, ServerProtocol, sentence
 
 UNREADABLE = 1007
 """Websocket close code for a message that cannot be read."""
 
 
-def talk(connection: Any, desk: Desk) -> None:
-    """See `server.Talk`."""
-    session = desk.open()
+def handle(connection: Any, dispatcher: Dispatcher) -> None:
+    """See `server.Handler`."""
+    session = dispatcher.open()
     try:
-        _Conversation(connection, desk, session).go()
+        _Connection(connection, dispatcher, session).run()
     finally:
         session.close()
 
 
-class _Conversation:
-    def __init__(self, connection: Any, desk: Desk, session: Session) -> None:
-        self._connection, self._desk, self._session = connection, desk, session
+PROTOCOL = ServerProtocol(handle, rows=1, wire="vla-eval")
+
+
+class _Connection:
+    def __init__(self, connection: Any, dispatcher: Dispatcher, session: Session) -> None:
+        self._connection, self._dispatcher, self._session = connection, dispatcher, session
         self._begun = False
         self._seed: Any = 0
 
-    def go(self) -> None:
-        """Until the client has gone."""
+    def run(self) -> None:
+        """Answer messages until the client disconnects."""
         while True:
-            raw = self._connection.recv(timeout=self._desk.limits.idle)
+            raw = self._connection.recv(timeout=self._dispatcher.limits.idle)
             try:
                 kind, payload, number = _read(raw)
-            except Exception as error:  # the border: whatever was sent
+            except Exception as error:  # anything may have been sent
                 self._send("error", {"error": sentence(error)}, 0)
                 self._connection.close(UNREADABLE, "The previous message says why.")
                 return
             try:
                 answer = self._receive(kind, payload)
-            except Exception as error:  # the border: the client gets a sentence, and may go on
+            except Exception as error:  # the client is told, and may go on
                 answer = ("error", {"error": sentence(error)})
             if answer is not None:
                 self._send(*answer, number)
 
     def _receive(self, kind: str, payload: dict[Any, Any]) -> tuple[str, dict[str, Any]] | None:
-        """Type and payload of the answer, where the message asks for one."""
+        """Type and payload of the response; None for a message that gets none."""
         if kind == "hello":
             return "hello", self._hello()
         if kind == "observation":
@@ -65,27 +68,27 @@ class _Conversation:
 
     def _hello(self) -> dict[str, Any]:
         return {
-            "harness_version": SPOKEN_BY,
-            "protocol_version": PROTOCOL,
+            "harness_version": RELEASE,
+            "protocol_version": PROTOCOL_VERSION,
             "model_server": "vlm2vla_sim",
             "capabilities": {},
-            "action_spec": action_spec(self._desk.convention),
+            "action_spec": action_spec(self._dispatcher.convention),
             "observation_spec": {
-                self._desk.convention.image_key: {"name": "image", "dims": 0, "format": "rgb_hwc_uint8"},
+                self._dispatcher.convention.image_key: {"name": "image", "dims": 0, "format": "rgb_hwc_uint8"},
                 "language": {"name": "language", "dims": 0, "format": "language"},
             },
         }
 
     def _act(self, payload: dict[Any, Any]) -> dict[str, Any]:
-        convention = self._desk.convention
+        convention = self._dispatcher.convention
         image = _choose(payload.get("images"), convention)
         if not self._begun:
-            self._desk.start(self._session, payload.get(convention.instruction_key), self._seed)
+            self._dispatcher.start(self._session, payload.get(convention.instruction_key), self._seed)
             self._begun = True
         state = payload.get(convention.proprio_key)
-        actions, move = self._desk.answer(self._session, image, state)
-        # One step goes as (7,): vla-eval's benchmarks take it as it is.
-        return {"actions": actions[0] if self._desk.limits.rows == 1 else actions, WORDS: move.words}
+        actions, move = self._dispatcher.answer(self._session, image, state)
+        # A single step is sent as (7,), as vla-eval's benchmarks expect it.
+        return {"actions": actions[0] if self._dispatcher.limits.rows == 1 else actions, TEXT_KEY: move.words}
 
     def _send(self, kind: str, payload: dict[str, Any], number: int) -> None:
         message = {"type": kind, "payload": payload, "seq": number, "timestamp": time.time()}
@@ -93,9 +96,9 @@ class _Conversation:
 
 
 def _choose(images: Any, convention: Convention) -> Any:
-    """The picture of the camera we look through; of a single camera, whatever its name."""
+    """The image of the convention's camera; with a single camera, its image whatever its name."""
     if not isinstance(images, dict) or not images:
-        raise SettingError("The observation has no images; expected a map from camera to picture.")
+        raise SettingError("The observation has no images; expected a map from camera to image.")
     if convention.image_key in images:
         return images[convention.image_key]
     if len(images) == 1:
@@ -112,5 +115,7 @@ def _read(raw: bytes | str) -> tuple[str, dict[Any, Any], int]:
     payload = message.get("payload") if isinstance(message, dict) else None
     number = message.get("seq") if isinstance(message, dict) else None
     if not isinstance(kind, str) or not isinstance(payload, dict) or not isinstance(number, int):
-        raise SettingError("The message is none of vla-eval's; expected a map with type, payload and seq.")
+        raise SettingError(
+            "The message does not follow vla-eval's protocol; expected a map with type, payload and seq."
+        )
     return kind, payload, number

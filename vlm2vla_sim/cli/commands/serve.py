@@ -1,4 +1,4 @@
-"""`vlm2vla serve`: a policy of ours for other people's harnesses, over openpi's wire or vla-eval's."""
+"""`vlm2vla serve`: a policy for other evaluation harnesses, over openpi's wire protocol, vla-eval's or your own."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ import tyro
 
 from vlm2vla_sim.cli.flags import read_options
 from vlm2vla_sim.cli.result import CommandResult
-from vlm2vla_sim.errors import SettingError, unknown_name
+from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.policy_spec import find_format
 from vlm2vla_sim.policies import PolicyContext, check_policy, load_policy
 from vlm2vla_sim.policies.base import close_policy
 from vlm2vla_sim.policies.remote.conventions import find_convention
-from vlm2vla_sim.serving import openpi, vla_eval
-from vlm2vla_sim.serving.server import Desk, Limits, PolicyServer
+from vlm2vla_sim.serving.protocols import find_protocol
+from vlm2vla_sim.serving.server import Dispatcher, Limits, PolicyServer
 
-WIRES = {"openpi": (openpi.talk, 0), "vla-eval": (vla_eval.talk, 1)}
-"""Name -> how it is spoken, and the control steps in an answer that its harnesses expect; 0 for a whole decision."""
 BLIND = ("scripted", "oracle")
 """Policies that look into the simulator, which here is somebody else's."""
 
@@ -57,19 +55,19 @@ def serve(
         server: With the policy vlm, the OpenAI-style server that has the model.
         policy_options: What else only this policy takes, for example sampling=greedy with vlm.
         format: How the policy writes its actions: vlm2vla, prose, integers, ...
-        wire: openpi or vla-eval.
-        convention: What the numbers mean to the client, for example pi0-bridge or simpler; vlm2vla for our own.
+        wire: The wire protocol: openpi or vla-eval, or your own as package.module:NAME (a ServerProtocol).
+        convention: The client's convention, for example pi0-bridge or simpler; vlm2vla for this package's own; your own
+            as package.module:NAME.
         host: Address to listen on; other than loopback needs --expose.
         port: Port to listen on; 0 takes a free one.
         expose: Let others on the network ask, without a key.
-        rows: Control steps in an answer, 0 for all of a decision; by default 0 with openpi and 1 with vla-eval.
+        rows: Control steps in a response, 0 for all of a decision; by default 0 with openpi, 1 with vla-eval.
         connections: Clients at the same time at most.
         message_mib: Size of a message at most, in MiB.
         idle: Seconds without a question after which a client is left, and the server stops.
         json: Print JSON, one line once it answers and one when it stops.
     """
-    if wire not in WIRES:
-        raise unknown_name("wire", wire, WIRES)
+    protocol = find_protocol(wire)
     if policy in BLIND:
         raise SettingError(f"The policy {policy!r} looks into the simulator, which here is the client's own. Use vlm.")
     named = {"model": model, "adapter": adapter, "server": server}
@@ -78,14 +76,15 @@ def serve(
         **{name: text for name, text in named.items() if text},
     }
     check_policy(policy, options)
-    talk, usual = WIRES[wire]
-    limits = Limits(message_mib * 2**20, connections, idle, usual if rows == -1 else rows)
+    limits = Limits(message_mib * 2**20, connections, idle, protocol.rows if rows == -1 else rows)
     context = PolicyContext(task="", steps=0, action_format=find_format(format, options), options=options)
     # A model that cannot be loaded is told now, not to the first client.
     close_policy(load_policy(policy, context))
-    desk = Desk(lambda: load_policy(policy, context), find_convention(wire, convention), limits)
+    dispatcher = Dispatcher(
+        lambda: load_policy(policy, context), find_convention(protocol.wire or wire, convention), limits
+    )
     told = _stop_signals()
-    with PolicyServer(talk, desk, host=host, port=port, expose=expose) as offered:
+    with PolicyServer(protocol.handle, dispatcher, host=host, port=port, expose=expose) as offered:
         values = {"serving": policy, "wire": wire, "convention": convention, "url": offered.url}
         _say(CommandResult(f"Serving {policy} over {wire} ({convention}) at {offered.url}", values, json))
         why = "told to" if offered.wait(told) else f"nobody asked for {idle:g} s"

@@ -1,7 +1,7 @@
-"""The text model on any OpenAI-style chat server, such as vLLM: base model and adapter are two names on one server.
+"""A `TextModel` on an OpenAI-compatible chat server such as vLLM: base model and adapter are two names on one server.
 
-Servers fail in more ways than models do. Each of them ends here in a retry that is counted, or in one sentence; none in
-an answer that nobody gave. That includes the quietest one, an adapter that the server accepted and does not apply.
+Every fault of the server ends in a counted retry or in an error; none is taken for an answer. That includes an adapter
+that the server accepts and does not apply, which `ChatModel` looks for before the first question (the adapter probe).
 """
 
 from __future__ import annotations
@@ -9,15 +9,11 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import dataclasses
-import http.client
 import io
 import json
 import math
 import os
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,18 +25,16 @@ from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, subtasks_prompt
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.policies.models.http_client import TryAgainError, opener_for, persist, read_bounded
+from vlm2vla_sim.policies.models.http_client import HttpClient, StatusError, TransientError, check_url, with_retries
 from vlm2vla_sim.types import Stage
 
 CONSTRAINTS = ("regex", "grammar", "off")
 MAX_ANSWER_BYTES = 16 * 2**20
-WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-"""Statuses that may be gone the next time."""
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Where the server is, and what it calls its models."""
+    """A chat server's address, and its names for the models."""
 
     url: str = "http://127.0.0.1:8000/v1"
     model: str = ""
@@ -48,46 +42,45 @@ class ServerSettings:
     adapter: str = ""
     """The adapter's name on the server; empty for none."""
     constraint: str = "regex"
-    """How the grammar is sent, as `structured_outputs`: "regex", "grammar" (Lark), or "off" for a server without it."""
+    """How the grammar is sent in `structured_outputs`: "regex", "grammar" (Lark); "off" for a server without it."""
     timeout: float = 120.0
-    """[s] for one try."""
+    """[s] for one request."""
     retries: int = 3
     backoff: float = 0.5
-    """[s] before the first retry; it doubles with each further one."""
+    """[s] before the first retry; each further one waits twice as long."""
     concurrency: int = 8
-    """Questions that are under way at the same time at most."""
+    """The most requests that are sent at the same time."""
     key_variable: str = "VLM2VLA_API_KEY"
-    """The environment variable that holds the API key, where the server wants one."""
+    """The environment variable that holds the API key, where the server requires one."""
 
     def __post_init__(self) -> None:
-        if urllib.parse.urlsplit(self.url).scheme not in ("http", "https"):
-            raise SettingError(f"The server's address is {self.url!r}; expected one like http://127.0.0.1:8000/v1.")
+        check_url(self.url, ("http", "https"), "http://127.0.0.1:8000/v1")
         if not self.model:
-            raise SettingError("No model is named; give the name under which the server offers the base model.")
+            raise SettingError("No model is given; expected the server's name for the base model.")
         if self.constraint not in CONSTRAINTS:
             raise unknown_name("way to send a grammar", self.constraint, CONSTRAINTS)
         if not (math.isfinite(self.timeout) and self.timeout > 0) or self.retries < 0 or self.concurrency < 1:
             raise SettingError(
-                f"timeout is {self.timeout}, retries {self.retries}, concurrency {self.concurrency}; expected more "
-                "than 0 seconds, 0 or more retries, and 1 or more questions at a time."
+                f"timeout is {self.timeout}, retries is {self.retries}, concurrency is {self.concurrency}; expected "
+                "more than 0 seconds, 0 or more retries, and 1 or more requests at a time."
             )
 
 
 class ChatModel:
-    """A `TextModel` that asks a server."""
+    """A `TextModel` that sends its questions to a chat server."""
 
     def __init__(self, settings: ServerSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Check that the server has the models, and that the adapter makes a difference. `sleep` waits [s]."""
+        """Check that the server has the models, and that the adapter changes the answers. `sleep` waits [s]."""
         self.settings = settings
         self._sleep = sleep
-        self._key = os.environ.get(settings.key_variable, "")
-        self._opener = opener_for(settings.url)
+        key = os.environ.get(settings.key_variable, "")
+        self._http = HttpClient(settings.url, timeout=settings.timeout, max_bytes=MAX_ANSWER_BYTES, key=key)
         self._check_names()
         if settings.adapter:
             self._check_adapter()
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
-        """See `TextModel.answer`. SettingError for what no retry can mend, ServerError when the retries are used up."""
+        """See `TextModel.answer`. SettingError for a refused request, ServerError when the retries are used up."""
         if len(questions) == 1:
             return [self._answer(questions[0])]
         with concurrent.futures.ThreadPoolExecutor(self.settings.concurrency) as pool:
@@ -116,11 +109,11 @@ class ChatModel:
             request["structured_outputs"] = {settings.constraint: text}
         return request
 
-    # Asking, and asking again.
+    # Requests and retries.
 
     def _ask(self, path: str, request: dict[str, Any] | None, read: Callable[[Any], Any]) -> tuple[Any, int]:
-        """What `read` makes of the server's answer, and how many retries it took."""
-        return persist(
+        """What `read` makes of the server's response, and the number of retries."""
+        return with_retries(
             self.settings.url,
             lambda: read(self._fetch(path, request)),
             retries=self.settings.retries,
@@ -129,38 +122,26 @@ class ChatModel:
         )
 
     def _fetch(self, path: str, request: dict[str, Any] | None) -> Any:
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        body = None if request is None else json.dumps(request).encode()
-        sent = urllib.request.Request(f"{self.settings.url.rstrip('/')}/{path}", data=body, headers=headers)
         try:
-            with self._opener.open(sent, timeout=self.settings.timeout) as response:
-                return json.loads(read_bounded(response, most=MAX_ANSWER_BYTES, seconds=self.settings.timeout))
-        except urllib.error.HTTPError as refusal:
+            body = self._http.get(path) if request is None else self._http.post(path, json.dumps(request).encode())
+            return json.loads(body)
+        except StatusError as refusal:
             raise self._refusal(refusal, request) from refusal
-        except json.JSONDecodeError as broken:
-            raise TryAgainError(f"it sent broken JSON ({broken}).") from broken
-        except TimeoutError as slow:
-            raise TryAgainError(f"it took longer than {self.settings.timeout:g} s.") from slow
-        except (OSError, urllib.error.URLError, EOFError) as failed:
-            if isinstance(getattr(failed, "reason", None), TimeoutError):
-                raise TryAgainError(f"it took longer than {self.settings.timeout:g} s.") from failed
-            raise TryAgainError(f"{type(failed).__name__}: {getattr(failed, 'reason', failed)}.") from failed
-        except http.client.HTTPException as failed:  # no status line, or a body that ends early
-            raise TryAgainError(f"it broke off ({type(failed).__name__}).") from failed
+        except (ValueError, RecursionError) as broken:
+            raise TransientError(f"it sent broken JSON ({broken}).") from broken
 
-    def _refusal(self, refusal: urllib.error.HTTPError, request: dict[str, Any] | None) -> Exception:
-        said = _message(refusal)
-        if refusal.code in WORTH_ANOTHER_TRY:
-            return TryAgainError(f"status {refusal.code}: {said}")
-        if refusal.code in (401, 403):
+    def _refusal(self, refusal: StatusError, request: dict[str, Any] | None) -> SettingError:
+        server, said = f"The server at {self.settings.url}", refusal.text
+        route = self._http.describe_route()
+        if refusal.status == 407:
+            return SettingError(f"{server} is reached{route}, which requires a login (status 407): {said}")
+        if refusal.status in (401, 403):
             return SettingError(
-                f"The server at {self.settings.url} refuses us (status {refusal.code}): {said} Put its API key into "
-                f"the environment variable {self.settings.key_variable}."
+                f"{server} refuses the request{route} (status {refusal.status}): {said} If the server requires an API "
+                f"key, put it into the environment variable {self.settings.key_variable}."
             )
         model = f" for the model {request['model']!r}" if request else ""
-        return SettingError(f"The server at {self.settings.url} refuses the question{model} ({refusal.code}): {said}")
+        return SettingError(f"{server} refuses the request{model}{route} (status {refusal.status}): {said}")
 
     # Checks before the first question.
 
@@ -171,7 +152,7 @@ class ChatModel:
                 raise unknown_name(f"model on the server {self.settings.url}", name, offered)
 
     def _check_adapter(self) -> None:
-        """SettingError when base and adapter say the same to everything: servers can ignore an adapter silently."""
+        """The adapter probe: SettingError when the adapter gives the base model's answers."""
         grey = np.full((224, 224, 3), 128, np.uint8)
         action_format = get_format("vlm2vla")
         prompts = (
@@ -179,19 +160,19 @@ class ChatModel:
             plan_prompt("grasp the carrot"),
             action_prompt("grasp the carrot", "move down, then close the gripper", action_format),
         )
-        probes = [Question("canary", prompt, (grey,), sampling=Sampling(max_tokens=32)) for prompt in prompts]
+        probes = [Question("adapter probe", prompt, (grey,), sampling=Sampling(max_tokens=32)) for prompt in prompts]
         on = [stage.text for stage in self.answer(probes)]
         off = [stage.text for stage in self.answer([dataclasses.replace(probe, adapter=False) for probe in probes])]
         if on == off:
             raise SettingError(
-                f"The adapter {self.settings.adapter!r} on {self.settings.url} says word for word what the base model "
-                f"{self.settings.model!r} says: the server does not apply it, or it is untrained. With vLLM, check "
-                "that --enable-lora is given and that the adapter's layers have the names of the served model's."
+                f"The adapter {self.settings.adapter!r} on {self.settings.url} gives word for word the answers of the "
+                f"base model {self.settings.model!r}: the server does not apply it, or it is untrained. With vLLM, "
+                "check that --enable-lora is given and that the adapter's layer names match the served model's."
             )
 
 
 def data_url(image: np.ndarray) -> str:
-    """`image`, (H, W, 3) uint8 RGB, as a PNG in a data URL: nothing is lost on the way."""
+    """`image`, (H, W, 3) uint8 RGB, as a PNG (lossless) in a data URL."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, format="PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
@@ -202,9 +183,9 @@ def _read_choice(answer: Any) -> Stage:
         text = answer["choices"][0]["message"]["content"]
         tokens = int((answer.get("usage") or {}).get("completion_tokens") or 0)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as missing:
-        raise TryAgainError(f"its answer has no choice with a message: {json.dumps(answer)[:200]}") from missing
+        raise TransientError(f"its answer has no choice with a message: {json.dumps(answer)[:200]}") from missing
     if not isinstance(text, str):
-        raise TryAgainError(f"the message of its answer is {text!r}, not text.")
+        raise TransientError(f"the message of its answer is {text!r}, not text.")
     return Stage("", text, tokens)
 
 
@@ -212,18 +193,4 @@ def _read_models(answer: Any) -> list[str]:
     try:
         return [str(model["id"]) for model in answer["data"]]
     except (KeyError, TypeError) as missing:
-        raise TryAgainError(f"its list of models is none: {json.dumps(answer)[:200]}") from missing
-
-
-def _message(refusal: urllib.error.HTTPError) -> str:
-    """What the server said about it, in OpenAI's form or any other."""
-    try:
-        text = refusal.read(4096).decode(errors="replace")
-    except OSError:
-        return refusal.reason
-    try:
-        said = json.loads(text)
-        said = said.get("error", said)
-        return str(said["message"] if isinstance(said, dict) else said)
-    except (json.JSONDecodeError, KeyError, AttributeError):
-        return text.strip()[:300] or str(refusal.reason)
+        raise TransientError(f"its response is not a list of models: {json.dumps(answer)[:200]}") from missing

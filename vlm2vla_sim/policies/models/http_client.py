@@ -1,29 +1,140 @@
-"""What our clients of other people's servers share: who is this machine, how much is read, what is tried again.
+"""The HTTP client for model servers: time and size limits, retries, proxies.
 
-Each client with its own idea of a time-out or of a retry would count the same fault differently, and results from two
-servers could not be compared.
+All clients of this package share it, so that the same fault costs the same number of retries on every server, and
+results from two servers can be compared. The transport is httpx2, the maintained continuation of httpx, which is also
+what huggingface_hub uses.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import json
 import time
 import urllib.parse
-import urllib.request
-from collections.abc import Callable
+import urllib.request  # only to read the machine's proxy settings
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from vlm2vla_sim.errors import ServerError
+from vlm2vla_sim.errors import ServerError, SettingError, missing_extra
 
 Answer = TypeVar("Answer")
 
+TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses that a retry may resolve."""
+MAX_ERROR_BYTES = 4096
+"""Bytes of an error response that are read."""
+MAX_ERROR_TEXT = 300
+"""Characters of a server's error message that are passed on."""
+PROXY_VARIABLES = {
+    "http": ("http", "all"),
+    "https": ("https", "all"),
+    "ws": ("ws", "socks", "https", "http", "all"),
+    "wss": ("wss", "socks", "https", "all"),
+}
+"""URL scheme -> the proxy settings that apply to it, by priority: "http" is the environment variable http_proxy."""
 
-class TryAgainError(Exception):
-    """What may be gone the next time."""
+
+class TransientError(Exception):
+    """A fault that a retry may resolve. The message ends with a full stop."""
+
+
+class StatusError(Exception):
+    """A response with a status that no retry resolves."""
+
+    def __init__(self, status: int, text: str) -> None:
+        """text: the server's message; the status's standard phrase if it sends none."""
+        super().__init__(f"status {status}: {text}")
+        self.status, self.text = status, text
+
+
+class HttpClient:
+    """Sends JSON requests to one server. Every request has a connection of its own; threads may share the client."""
+
+    def __init__(self, url: str, *, timeout: float, max_bytes: int, key: str = "") -> None:
+        """Prepare the client; nothing is sent yet.
+
+        url: the address that paths are appended to. timeout: [s] for a request, its response included. max_bytes: the
+        largest response that is read. key: sent as `Authorization: Bearer KEY`. SettingError for a proxy setting that
+        cannot be used.
+        """
+        try:
+            import httpx2
+        except ModuleNotFoundError as error:
+            raise missing_extra("A model on an HTTP server", "httpx2", "remote") from error
+        self.url, self._timeout, self._max_bytes = url.rstrip("/"), timeout, max_bytes
+        self.proxy = find_proxy(url)
+        """The proxy that requests go through; empty for none."""
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        # No connection is kept between requests: one that the server closes meanwhile would cost a retry by chance.
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        try:
+            # A transport of our own keeps httpx2 from reading the proxy settings a second time, by other rules.
+            transport = httpx2.HTTPTransport(proxy=self.proxy or None, limits=limits)
+        except (ValueError, ImportError, httpx2.InvalidURL) as error:
+            raise SettingError(
+                f"The proxy {without_password(self.proxy)!r}, set for {url}, cannot be used: {error} Correct the "
+                "environment variable (http_proxy, https_proxy or all_proxy), or list the host in no_proxy."
+            ) from error
+        self._client = httpx2.Client(transport=transport, timeout=timeout, headers=headers)
+
+    def get(self, path: str) -> bytes:
+        """The body of the response to GET url/path; raises as `post` does."""
+        return self._request("GET", path, None)
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """The body of the response to POST url/path.
+
+        StatusError for a status that no retry resolves, redirects included; TransientError for any other fault.
+        """
+        return self._request("POST", path, body)
+
+    def describe_route(self) -> str:
+        """For messages: " through the proxy ADDRESS" where there is a proxy; else an empty text."""
+        return f" through the proxy {without_password(self.proxy)}" if self.proxy else ""
+
+    def _request(self, method: str, path: str, body: bytes | None) -> bytes:
+        with self._faults(), self._client.stream(method, f"{self.url}/{path}", content=body) as response:
+            if response.is_success:
+                return b"".join(self._bounded(response))
+            status, text = response.status_code, _error_text(response, seconds=self._timeout)
+        if status in TRANSIENT_STATUSES:
+            raise TransientError(f"status {status}{self.describe_route()}: {text}")
+        raise StatusError(status, text)
+
+    def _bounded(self, response: Any) -> Iterator[bytes]:
+        deadline = time.monotonic() + self._timeout
+        size = 0
+        for part in response.iter_bytes():
+            size += len(part)
+            if size > self._max_bytes:
+                raise TransientError(f"its answer is longer than {self._max_bytes:,} bytes.")
+            if time.monotonic() > deadline:
+                raise TransientError(self._too_slow())
+            yield part
+
+    def _too_slow(self) -> str:
+        return f"it took longer than {self._timeout:g} s{self.describe_route()}."
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Turns httpx2's errors into TransientError."""
+        import httpx2
+
+        try:
+            yield
+        except httpx2.TimeoutException as slow:
+            raise TransientError(self._too_slow()) from slow
+        except httpx2.RemoteProtocolError as broken:  # no status line, or a body that ends early
+            raise TransientError(f"it broke off{self.describe_route()} ({broken}).") from broken
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as failed:
+            raise TransientError(f"{type(failed).__name__}{self.describe_route()}: {failed}.") from failed
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine, and can be reached from nowhere else."""
+    """Whether `host` is this machine under an address that other machines cannot reach."""
     if host == "localhost":
         return True
     try:
@@ -32,27 +143,44 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def opener_for(url: str) -> urllib.request.OpenerDirector:
-    """Opens `url` the way this machine is set up, except that a proxy cannot reach this machine's own loopback."""
-    host = urllib.parse.urlsplit(url).hostname or ""
-    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if is_loopback(host) else []))
+def find_proxy(url: str) -> str:
+    """The proxy that this machine's settings (http_proxy, no_proxy, ...) name for `url`; empty for none.
+
+    A loopback address never has one, whatever the settings say: a proxy cannot reach this machine's loopback.
+    """
+    split = urllib.parse.urlsplit(url)
+    host = split.hostname or ""
+    if is_loopback(host) or urllib.request.proxy_bypass(host):
+        return ""
+    settings = urllib.request.getproxies()
+    for name in PROXY_VARIABLES.get(split.scheme, ()):
+        if proxy := settings.get(name):
+            return proxy if "://" in proxy else f"http://{proxy}"
+    return ""
 
 
-def read_bounded(response: Any, *, most: int, seconds: float) -> bytes:
-    """The body of `response`; TryAgainError when it has more than `most` bytes, or takes longer than `seconds`."""
-    deadline = time.monotonic() + seconds
-    parts, size = [], 0
-    while part := response.read(65536):
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            raise TryAgainError(f"its answer is longer than {most:,} bytes.")
-        if time.monotonic() > deadline:
-            raise TryAgainError(f"it took longer than {seconds:g} s.")
-    return b"".join(parts)
+def without_password(proxy: str) -> str:
+    """A proxy's address as it may be printed.
+
+    >>> without_password("http://me:secret@proxy:3128")
+    'http://proxy:3128'
+    """
+    scheme, _, rest = proxy.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def persist(
+def check_url(url: str, schemes: tuple[str, ...], example: str) -> None:
+    """SettingError unless `url` has one of `schemes`, a host, and no port that is not a number."""
+    try:
+        split = urllib.parse.urlsplit(url)
+        valid = split.scheme in schemes and bool(split.hostname) and (split.port is None or split.port > 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingError(f"The server's address is {url!r}; expected one like {example}.")
+
+
+def with_retries(
     url: str,
     ask: Callable[[], Answer],
     *,
@@ -60,9 +188,9 @@ def persist(
     backoff: float,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Answer, int]:
-    """What `ask` returns, and how many times it had to be asked again because of a TryAgainError.
+    """What `ask` returns, and how many retries its TransientErrors cost.
 
-    backoff: [s] before the first retry; it doubles with each further one. ServerError when the retries are used up.
+    backoff: [s] before the first retry; each further one waits twice as long. ServerError when the retries are used up.
     """
     reason = ""
     for tried in range(retries + 1):
@@ -70,9 +198,35 @@ def persist(
             sleep(backoff * 2 ** (tried - 1))
         try:
             return ask(), tried
-        except TryAgainError as trouble:
+        except TransientError as trouble:
             reason = str(trouble)
     raise ServerError(
         f"The server at {url} was asked {retries + 1} times. The last time: {reason} Is it running, and is this its "
         "address?"
     )
+
+
+def _error_text(response: Any, *, seconds: float) -> str:
+    import httpx2
+
+    if response.is_redirect:
+        return f"it redirects to {response.headers.get('location', '(nowhere)')}; give that address instead."
+    read, deadline = b"", time.monotonic() + seconds
+    try:
+        for part in response.iter_bytes():
+            read += part
+            if len(read) >= MAX_ERROR_BYTES or time.monotonic() > deadline:
+                break
+    except httpx2.HTTPError:
+        return response.reason_phrase
+    return _message(read[:MAX_ERROR_BYTES].decode(errors="replace").strip()) or response.reason_phrase
+
+
+def _message(text: str) -> str:
+    """The message in an error response, which is in OpenAI's form or any other."""
+    try:
+        said = json.loads(text)
+        said = said.get("error", said)
+        return str(said["message"] if isinstance(said, dict) else said)[:MAX_ERROR_TEXT]
+    except (ValueError, KeyError, AttributeError, RecursionError):
+        return text[:MAX_ERROR_TEXT]

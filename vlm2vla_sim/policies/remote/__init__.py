@@ -1,9 +1,9 @@
-"""Policies that live on other people's servers: three wires, and for each the conventions of the models behind it.
+"""Policies on servers: OpenVLA, ECoT, Octo, pi0 and others, through the wire protocols that their servers use.
 
-OpenVLA, ECoT, Octo, pi0 and others are the baselines of this field, and none of them can be installed beside the next.
-Each answers over a wire of its own, with rotations, grippers and pictures of its own. What is not declared here would
-be found as a lower score of somebody else's model.
+These models are the baselines of the field, and each needs an environment of its own. Their servers differ in wire
+protocol and in convention: rotation, gripper, image size, proprioception. An undeclared difference would show only as a
+lower score of the other model.
 
-`conventions.py` declares them, `convert.py` converts, `arrays.py` packs and unpacks, `openpi.py`, `openvla.py` and
-`vla_eval.py` are the wires, `policy.py` makes policies of them.
+`conventions.py` declares the conventions, `convert.py` converts actions and observations, `arrays.py` encodes arrays,
+`openpi.py`, `openvla.py` and `vla_eval.py` are the clients of the wire protocols, `policy.py` makes policies of them.
 """

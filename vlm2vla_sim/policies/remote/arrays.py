@@ -1,8 +1,8 @@
-"""Arrays inside msgpack and JSON, in the three dialects of the wires; nothing that could run, nothing of any size.
+"""Encodes and decodes arrays in msgpack and JSON, in the three encodings of the wire protocols, safely.
 
-Both formats are harmless until somebody packs arrays in them: a dtype of objects, a shape that asks for terabytes, or a
-pickle handed on as bytes. Here an array is numbers of a named kind, and exactly as many bytes as its shape says; all
-else is refused before any memory is asked for.
+A message from a server may ask for an object dtype, for a shape of terabytes, or for a pickle to be loaded. An array is
+accepted only if its dtype is a plain number and its data has exactly the bytes its shape needs; anything else is a
+WireError, raised before memory is allocated.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import numpy as np
 from vlm2vla_sim.errors import WireError, missing_extra
 
 PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
-"""The dtypes that are read and written: truth values, whole numbers, floating-point numbers."""
+"""The dtypes that are read and written: booleans, integers, floating-point numbers."""
 MOST_DIMENSIONS = 8
 MOST_PIXELS = 4096 * 4096
 MOST_ITEMS = 100_000
-"""Of one list or map in a message."""
+"""The most items in one list or map of a message."""
 
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
 def unpack(message: bytes) -> Any:
-    """A msgpack message with arrays as openpi or as vla-eval packs them; WireError for anything else."""
+    """Decodes a msgpack message with arrays as openpi or vla-eval packs them; WireError for anything else."""
     msgpack = _msgpack()
     try:
         return msgpack.unpackb(
@@ -43,21 +43,21 @@ def unpack(message: bytes) -> Any:
     except WireError:
         raise
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as broken:
-        raise WireError(f"A message of {len(message):,} bytes is no msgpack: {broken or type(broken).__name__}.") from (
-            broken
-        )
+        raise WireError(
+            f"A message of {len(message):,} bytes is not msgpack: {broken or type(broken).__name__}."
+        ) from broken
 
 
 def from_json(text: bytes | str) -> Any:
-    """A JSON text with arrays as json-numpy writes them; WireError for anything else."""
+    """Decodes JSON with arrays as json-numpy writes them; WireError for anything else."""
     try:
         return json.loads(text, object_hook=_read_map, parse_constant=float)
     except (ValueError, RecursionError) as broken:
-        raise WireError(f"An answer of {len(text):,} bytes is no JSON: {broken}.") from broken
+        raise WireError(f"An answer of {len(text):,} bytes is not JSON: {broken}.") from broken
 
 
 def _read_map(found: dict[Any, Any]) -> Any:
-    """A map, or the array or number that it stands for. openpi's markers are bytes, those of the others are text."""
+    """A map, or the array or number that it encodes. openpi's marker keys are bytes, those of the others are text."""
     for kind in (b"", ""):
         if _key(kind, "__ndarray__") in found:
             return _array(found, kind, found.get(_key(kind, "data")))
@@ -73,7 +73,7 @@ def _read_map(found: dict[Any, Any]) -> Any:
 def _array(found: dict[Any, Any], kind: bytes | str, data: Any) -> np.ndarray:
     dtype, shape = _text(found.get(_key(kind, "dtype"))), found.get(_key(kind, "shape"))
     if not PLAIN.fullmatch(dtype):
-        raise WireError(f"An array of dtype {dtype[:40]!r} is not read: expected plain numbers, such as '<f4'.")
+        raise WireError(f"An array has dtype {dtype[:40]!r}; expected a plain number such as '<f4'.")
     if (
         not isinstance(shape, (list, tuple))
         or len(shape) > MOST_DIMENSIONS
@@ -89,37 +89,37 @@ def _array(found: dict[Any, Any], kind: bytes | str, data: Any) -> np.ndarray:
 
 def _scalar(value: Any) -> Any:
     if not isinstance(value, (bool, int, float)):
-        raise WireError(f"A number is a {type(value).__name__}; expected a plain number.")
+        raise WireError(f"A scalar has type {type(value).__name__}; expected a plain number.")
     return value
 
 
 def _image(found: dict[str, Any]) -> np.ndarray:
-    """vla-eval's pictures: raw, PNG or JPEG."""
+    """An image as vla-eval encodes it: raw, PNG or JPEG."""
     if found.get("format") == "raw":
         return _array(found, "", found.get("data"))
     from PIL import Image, UnidentifiedImageError
 
     data = found.get("data")
     if found.get("format") not in ("png", "jpeg") or not isinstance(data, bytes):
-        raise WireError(f"A picture's format is {str(found.get('format'))[:40]!r}; expected raw, png or jpeg.")
+        raise WireError(f"An image's format is {str(found.get('format'))[:40]!r}; expected raw, png or jpeg.")
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
         if image.width * image.height > MOST_PIXELS:
-            raise WireError(f"A picture has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} in all.")
+            raise WireError(f"An image has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are read.")
         return np.asarray(image)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as broken:
-        raise WireError(f"A picture cannot be read: {broken}.") from broken
+        raise WireError(f"An image cannot be decoded: {broken}.") from broken
 
 
 def _refuse_extension(code: int, data: bytes) -> Any:
-    raise WireError(f"A message holds the msgpack extension {code}, which is not read.")
+    raise WireError(f"A message holds the msgpack extension {code}, which is not supported.")
 
 
 def _from_base64(text: Any) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError, ValueError) as broken:
-        raise WireError(f"An array's data is no base64: {broken}.") from broken
+        raise WireError(f"An array's data is not base64: {broken}.") from broken
 
 
 def _text(value: Any) -> str:
@@ -139,7 +139,7 @@ def pack_openpi(value: Any) -> bytes:
 
 
 def pack_vla_eval(value: Any) -> bytes:
-    """`value` in msgpack with arrays as vla-eval packs them: markers in text. Pictures go raw, which is quickest."""
+    """`value` in msgpack with arrays as vla-eval packs them: markers in text. Images are sent raw, the fastest way."""
     return _msgpack().packb(value, default=_write_vla_eval)
 
 
@@ -175,5 +175,5 @@ def _msgpack() -> Any:
     try:
         import msgpack
     except ModuleNotFoundError as error:
-        raise missing_extra("The wire of openpi and vla-eval", "msgpack", "remote") from error
+        raise missing_extra("The wire protocol of openpi and vla-eval", "msgpack", "remote") from error
     return msgpack

@@ -1,15 +1,16 @@
-"""What the numbers of other people's models mean, one frozen record each, with the source of every number.
+"""Conventions of policy servers: rotation, gripper, image and proprioception of each model, with sources.
 
-Two models on the same wire can disagree on the order of Euler angles, on which end of the range closes the gripper and
-on the picture they were trained with. None of that can be seen in the numbers themselves.
+Two models behind the same wire protocol can differ in the order of Euler angles, in which end of the range closes the
+gripper, and in the image they were trained with. None of that can be seen in the numbers themselves.
 """
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from vlm2vla_sim.core.finder import find
 from vlm2vla_sim.errors import SettingError, unknown_name
 
 ROTATIONS = ("rotvec", "euler sxyz", "euler XYZ", "none")
@@ -19,32 +20,32 @@ PROPRIOS = ("", "bridge7", "bridge8", "quaternion8")
 
 @dataclass(frozen=True)
 class Convention:
-    """How a model is asked and how its rows of numbers are read. Axes are those of the robot's base, as ours."""
+    """How a model's requests are written and its actions are read. Axes are those of the robot's base."""
 
     about: str
     """Which models, in a few words."""
     source: str
-    """Where the numbers below come from."""
+    """Source of the values below."""
     rotation: str
     """"rotvec"; "euler sxyz" (about fixed axes, R = Rz Ry Rx); "euler XYZ" (R = Rx Ry Rz); "none": rows are dx, dy, dz,
     gripper."""
     gripper_closed: float = 0.0
-    """The gripper number that means closed; the gripper is always absolute."""
+    """The gripper value that means closed; the gripper is always absolute."""
     gripper_open: float = 1.0
     gripper_threshold: float | None = 0.5
     """Opening (0 closed .. 1 open, once converted) above which it counts as open; None leaves it continuous."""
     absolute: bool = False
     """True: a row is the gripper's next target pose; False: the change of it, as ours."""
     upright: str = "base"
-    """For absolute rows, the gripper orientation that they call no rotation: "base" (the base's own axes) or "down"
-    (Bridge's, pointing down)."""
+    """For absolute rows, the gripper orientation with rotation zero: "base" (the base's axes) or "down" (Bridge's,
+    pointing down)."""
     metre: float = 1.0
-    """[m] one unit of their lengths."""
+    """[m] one unit of length."""
     radian: float = 1.0
-    """[rad] one unit of their angles."""
+    """[rad] one unit of angle."""
     image_key: str = "observation/image"
     image_size: tuple[int, int] | None = None
-    """(height, width) that is sent; None sends the camera's own."""
+    """(height, width) that is sent; None sends the camera's image as it is."""
     resize: str = "area"
     """"area" (mean of the pixels covered), "lanczos", "pad" (bilinear, keeping the shape, black bars)."""
     instruction_key: str = "prompt"
@@ -53,12 +54,12 @@ class Convention:
     """"" sends none; "bridge7": x, y, z, roll, pitch, yaw relative to gripper-down, opening; "bridge8": the same with
     a 0 before the opening; "quaternion8": x, y, z, w, x, y, z in the base's axes, opening."""
     extras: tuple[tuple[str, str], ...] = ()
-    """Further keys and values of every question."""
+    """Further keys and values of every request."""
     execute: int = 0
-    """Rows of an answer that are carried out before the next question; 0 for all of them."""
+    """Rows of an answer that are executed before the next request; 0 for all."""
     declares: tuple[tuple[str, str], ...] = ()
-    """What a vla-eval server of this kind declares of its actions ("rotation" or "gripper", format), right or wrong;
-    another word than this or the true one is a contradiction."""
+    """What a vla-eval server of this kind declares of its actions ("rotation" or "gripper", format), right or wrong. A
+    server that declares neither this nor the true format is refused."""
 
     def __post_init__(self) -> None:
         for what, value, known in (
@@ -84,7 +85,7 @@ class Convention:
         return 4 if self.rotation == "none" else 7
 
 
-OURS = "our own numbers: metres, rotation vector, gripper 0 closed .. 1 open"
+OURS = "this package's own: metres, rotation vector, gripper 0 closed .. 1 open"
 
 _OPENPI = {
     "vlm2vla": Convention(
@@ -134,7 +135,7 @@ _OPENVLA = {
     "ecot": Convention(
         about="ECoT (embodied chain of thought) on BridgeData, served by OpenVLA's deploy.py",
         source="sombit888/SimplerEnv@28289be simpler_env/policies/ecot/ecot_model.py (224 x 224, unnorm_key, "
-        "euler2axangle, gripper as OpenVLA's); the wire is OpenVLA's, of whose class the checkpoints are",
+        "euler2axangle, gripper as OpenVLA's); the protocol is OpenVLA's, whose model class the checkpoints have",
         rotation="euler sxyz",
         image_key="image",
         image_size=(224, 224),
@@ -203,24 +204,20 @@ _VLA_EVAL = {
 }
 
 CONVENTIONS = MappingProxyType({"openpi": _OPENPI, "openvla": _OPENVLA, "vla-eval": _VLA_EVAL})
-"""Wire -> name -> convention."""
+"""Wire protocol -> name -> convention."""
+
+
+def conventions_of(wire: str) -> Mapping[str, Convention]:
+    """The conventions of a wire protocol by name; for a protocol that is not in the table, only this package's own."""
+    return CONVENTIONS.get(wire, {"vlm2vla": _OPENPI["vlm2vla"]})
 
 
 def find_convention(wire: str, name: str) -> Convention:
-    """The convention `name` of `wire`, or your own as "package.module:NAME"; UnknownNameError lists those there are."""
-    known = CONVENTIONS[wire]
-    if name in known:
-        return known[name]
-    module, colon, attribute = name.partition(":")
-    if not (module and colon and attribute):
-        raise unknown_name(f"convention of the wire {wire!r}", name, [*known, "package.module:NAME"])
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except ModuleNotFoundError as error:
-        # A missing package *inside* the module is another matter, with its own message.
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        raise unknown_name(f"convention of the wire {wire!r}", name, [*known, "package.module:NAME"]) from error
+    """The convention `name` of the protocol `wire`, or your own as "package.module:NAME".
+
+    UnknownNameError lists the names there are; SettingError for an object that is not a Convention.
+    """
+    found = find(f"convention of the wire {wire!r}", name, conventions_of(wire))
     if not isinstance(found, Convention):
         raise SettingError(f"{name} is {found!r}; expected a Convention of vlm2vla_sim.policies.remote.conventions.")
     return found

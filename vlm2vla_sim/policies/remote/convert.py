@@ -1,7 +1,7 @@
-"""Their numbers to ours and back, as a `Convention` declares them; and what they see of us: picture and arm.
+"""Converts actions and observations between this package's units and those that a `Convention` declares.
 
-There is one function for each direction, and each pair undoes itself, so that a sign can be wrong only in both at once;
-the tests pin it with numbers worked out by hand.
+Every conversion has its inverse beside it. A round trip cannot see a sign that is wrong in both directions, so the
+tests pin values that were worked out by hand.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from vlm2vla_sim.types import ACTION_SIZE, RobotState
 _TO_ROTVEC = {"rotvec": np.asarray, "euler sxyz": euler_sxyz_to_rotvec, "euler XYZ": euler_XYZ_to_rotvec}
 _FROM_ROTVEC = {"rotvec": np.asarray, "euler sxyz": rotvec_to_euler_sxyz, "euler XYZ": rotvec_to_euler_XYZ}
 MOST_ROWS = 1024
-"""Of one answer; pi0 sends 50."""
+"""The most rows in one answer; pi0 sends 50."""
 LARGEST = 1e6
-"""Of a number in an answer, whatever its unit."""
+"""The largest magnitude in an answer, in any unit."""
 
 # Actions --------------------------------------------------------------------------------------------------------------
 
 
 def check_rows(answer: Any, convention: Convention) -> np.ndarray:
-    """`answer` as (T, width) float64, still in their numbers; ServerError for what no row of that convention can be."""
+    """`answer` as (T, width) float64, in the server's units; ServerError if it cannot be actions of the convention."""
     rows = np.asarray(answer)
     if rows.dtype.kind not in "fiu":
         raise ServerError(f"The server's actions are {rows.dtype}, not numbers ({convention.about}).")
@@ -49,7 +49,7 @@ def check_rows(answer: Any, convention: Convention) -> np.ndarray:
             f"The server's actions have shape {np.shape(answer)}; expected ({convention.width},) or 1 to {MOST_ROWS} "
             f"rows of {convention.width} ({convention.about}). Is the convention the right one for this model?"
         )
-    sound = (np.abs(rows) <= LARGEST).all(axis=1)  # not a number is no smaller than any number
+    sound = (np.abs(rows) <= LARGEST).all(axis=1)  # a comparison with NaN is false
     if not sound.all():
         raise ServerError(
             f"The server's actions hold a number that is not finite or beyond {LARGEST:g}: {rows[~sound][0].tolist()}. "
@@ -59,19 +59,21 @@ def check_rows(answer: Any, convention: Convention) -> np.ndarray:
 
 
 def read_deltas(rows: np.ndarray, convention: Convention) -> np.ndarray:
-    """Their rows, as `check_rows` gives them -> (T, 7) float64 as `ActionChunk.deltas`."""
+    """The server's rows, as `check_rows` returns them -> (T, 7) float64 as `ActionChunk.deltas`."""
     return np.stack([_read_row(row, convention) for row in rows])
 
 
 def write_deltas(deltas: np.ndarray, convention: Convention) -> np.ndarray:
-    """(T, 7) as `ActionChunk.deltas` -> their rows, (T, width) float32; SettingError for a convention of poses."""
+    """(T, 7) as `ActionChunk.deltas` -> the client's rows, (T, width) float32; SettingError for absolute poses."""
     if convention.absolute:
-        raise SettingError(f"Changes cannot be written as poses ({convention.about}); choose another convention.")
+        raise SettingError(
+            f"Relative actions cannot be sent as absolute poses ({convention.about}); choose another convention."
+        )
     return np.stack([_write_row(row, convention) for row in np.asarray(deltas, np.float64)]).astype(np.float32)
 
 
 def delta_to(row: np.ndarray, convention: Convention, robot: RobotState) -> np.ndarray:
-    """One absolute row -> the (7,) change that takes the controller's target to that pose, as the arm is now.
+    """One absolute row -> the (7,) delta that moves the controller's target to that pose.
 
     The inverse of `frames.advance_target`, whose rotation is about the *measured* position.
     """
@@ -103,33 +105,35 @@ def _write_row(row: np.ndarray, convention: Convention) -> np.ndarray:
     gripper = convention.gripper_closed + row[6] * (convention.gripper_open - convention.gripper_closed)
     if convention.rotation == "none":
         if np.abs(row[3:6]).max() > 1e-6:
-            raise SettingError(f"The policy turns the gripper, which this convention cannot say ({convention.about}).")
+            raise SettingError(
+                f"The policy rotates the gripper, which this convention cannot express ({convention.about})."
+            )
         return np.array([*row[:3] / convention.metre, gripper])
     turn = _FROM_ROTVEC[convention.rotation](row[3:6]) / convention.radian
     return np.array([*row[:3] / convention.metre, *turn, gripper])
 
 
-# What they see --------------------------------------------------------------------------------------------------------
+# Observations ---------------------------------------------------------------------------------------------------------
 
 
-def picture(image: np.ndarray, convention: Convention) -> np.ndarray:
-    """`image`, (H, W, 3) uint8 RGB, in the size and the way that the model was trained with."""
+def resize(image: np.ndarray, convention: Convention) -> np.ndarray:
+    """`image`, (H, W, 3) uint8 RGB, resized as the convention's model was trained."""
     image = np.ascontiguousarray(image)
     if convention.image_size is None or image.shape[:2] == convention.image_size:
         return image
     from PIL import Image
 
     height, width = convention.image_size
-    drawn = Image.fromarray(image)
+    source = Image.fromarray(image)
     if convention.resize == "pad":
         # Sizes and corner rounded down as openpi-client 0.1.2 does, image_tools.py:37-58.
-        ratio = max(drawn.width / width, drawn.height / height)
-        inner = drawn.resize((int(drawn.width / ratio), int(drawn.height / ratio)), Image.Resampling.BILINEAR)
+        ratio = max(source.width / width, source.height / height)
+        inner = source.resize((int(source.width / ratio), int(source.height / ratio)), Image.Resampling.BILINEAR)
         whole = Image.new("RGB", (width, height))
         whole.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
         return np.asarray(whole)
     way = Image.Resampling.BOX if convention.resize == "area" else Image.Resampling.LANCZOS
-    return np.asarray(drawn.resize((width, height), way))
+    return np.asarray(source.resize((width, height), way))
 
 
 def write_proprio(agent_pos: np.ndarray, convention: Convention) -> np.ndarray:
@@ -156,6 +160,6 @@ def read_proprio(state: np.ndarray, convention: Convention) -> np.ndarray:
     if convention.proprio == "bridge8":
         return np.array([*state[:6], state[7]], np.float32)
     if np.linalg.norm(state[3:7]) < 1e-6:
-        raise SettingError(f"The state's quaternion is {state[3:7].tolist()}, which is no rotation.")
+        raise SettingError(f"The state's quaternion is {state[3:7].tolist()}, which is not a rotation.")
     euler = matrix_to_euler_sxyz(quaternion_to_matrix(state[3:7]) @ BRIDGE_GRIPPER_DOWN.T)
     return np.array([*state[:3], *euler, state[7]], np.float32)

@@ -1,7 +1,7 @@
-"""The policies "openpi", "openvla" and "vla-eval": a server's numbers, converted, as decisions of ours.
+"""The policies "openpi", "openvla" and "vla-eval": the actions of a policy server, converted to this package's units.
 
-A baseline has to meet the same rollout, judge and video as a policy that speaks, or the comparison is of two harnesses.
-It does not speak, though: where a text of the policy would stand, its motion stands in our words and says so.
+A baseline runs in the same rollout, with the same success check and video, as a language policy. It writes no text, so
+the action text of its decisions is a description of its motion, marked with `DESCRIPTION_MARK`.
 """
 
 from __future__ import annotations
@@ -21,32 +21,36 @@ from vlm2vla_sim.policies import PolicyContext
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.options import check_types
 from vlm2vla_sim.policies.remote.conventions import CONVENTIONS, Convention, find_convention
-from vlm2vla_sim.policies.remote.convert import check_rows, delta_to, picture, read_deltas, write_proprio
+from vlm2vla_sim.policies.remote.convert import check_rows, delta_to, read_deltas, resize, write_proprio
 from vlm2vla_sim.policies.remote.openpi import OpenpiWire
 from vlm2vla_sim.policies.remote.openvla import OpenvlaWire
 from vlm2vla_sim.policies.remote.vla_eval import VlaEvalWire
-from vlm2vla_sim.policies.remote.wire import Reply, Server, Sight, Wire
+from vlm2vla_sim.policies.remote.wire import Reply, Request, Server, Wire
 from vlm2vla_sim.types import ActionChunk, Decision, RobotState, Stage
 
-IN_OUR_WORDS = "[numbers, in our words] "
-MOST_WORDS = 8
-"""Rows of an answer that are put into words; the rest are counted."""
-LONGEST_SAID = 4000
+DESCRIPTION_MARK = "[numbers, described] "
+"""Begins the action text of a decision whose policy wrote no text."""
+MAX_DESCRIBED_ROWS = 8
+"""Rows of an answer that are described; of the others, the text says only how many there are."""
+MAX_TEXT = 4000
 """Characters of a text from a server that are kept."""
 
 
 class RemotePolicy:
-    """Asks a server for rows of numbers, and carries them out one control step each, as they were trained."""
+    """Asks a server for actions and executes each row as one control step, as the models were trained."""
 
     def __init__(self, wire: Wire, convention: Convention, robot: Callable[[], RobotState] | None) -> None:
-        """robot: the arm as of now, which a convention of absolute poses needs."""
+        """robot: returns the present state of the arm, which a convention of absolute poses requires."""
         if convention.absolute and robot is None:
-            raise SettingError(f"{convention.about}: poses need to know where the arm is, which nobody can tell here.")
+            raise SettingError(
+                f"The convention ({convention.about}) has absolute poses, which need the state of the arm; this "
+                "backend does not report it. Use a convention of relative actions."
+            )
         self._wire, self._convention, self._robot = wire, convention, robot
         self._instruction, self._seed, self._retries = "", 0, 0
         self._poses: deque[np.ndarray] = deque()
         self.ended = ""
-        """Why a server of ours is done; empty until it is."""
+        """Why a `vlm2vla serve` server says that it is done; empty until then."""
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         """Start an episode, on the server as well."""
@@ -56,39 +60,39 @@ class RemotePolicy:
         self._retries = self._wire.start(instruction, seed)
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
-        """The server's next rows; None when it says that it is done."""
+        """The server's next actions; None when the server says that it is done."""
         if self._poses:
-            return self._decide(self._next_pose(), Stage("remote", "the next row of the last answer"), {})
+            return self._decide(self._next_pose(), Stage("remote", "the next row of the previous answer"), {})
         started = time.perf_counter()
-        reply = self._wire.ask(self._look(observation))
+        reply = self._wire.ask(self._request(observation))
         seconds = round(time.perf_counter() - started, 4)
-        if reply.said.get("done") is True:
-            self.ended = _text(reply.said, "ended")
+        if reply.text.get("done") is True:
+            self.ended = _text(reply.text, "ended")
             return None
         rows = check_rows(reply.actions, self._convention)
         stage = Stage("remote", f"{len(rows)} x {rows.shape[1]} numbers", seconds=seconds, retries=self._count(reply))
         rows = rows[: self._convention.execute or None]
         if self._convention.absolute:
             self._poses.extend(rows)
-            return self._decide(self._next_pose(), stage, reply.said)
-        return self._decide(read_deltas(rows, self._convention), stage, reply.said)
+            return self._decide(self._next_pose(), stage, reply.text)
+        return self._decide(read_deltas(rows, self._convention), stage, reply.text)
 
     def close(self) -> None:
-        """Leave the server."""
+        """Close the connection to the server."""
         self._wire.close()
 
     # Parts.
 
-    def _look(self, observation: dict[str, Any]) -> Sight:
+    def _request(self, observation: dict[str, Any]) -> Request:
         if "pixels" not in observation:
-            raise SettingError("A policy on a server looks at pictures, and none are drawn; leave out image_size=None.")
+            raise SettingError("A policy on a server needs images, and none are rendered; leave out image_size=None.")
         convention = self._convention
         proprio = write_proprio(observation["agent_pos"], convention) if convention.proprio else None
-        image = picture(np.asarray(observation["pixels"]["primary"]), convention)
-        return Sight(self._instruction, image, proprio, self._seed)
+        image = resize(np.asarray(observation["pixels"]["primary"]), convention)
+        return Request(self._instruction, image, proprio, self._seed)
 
     def _count(self, reply: Reply) -> int:
-        """The retries of this answer, and before the first one those of the episode's start."""
+        """The retries of this answer; for the first answer of an episode, also those of its start."""
         retries, self._retries = self._retries + reply.retries, 0
         return retries
 
@@ -96,32 +100,32 @@ class RemotePolicy:
         assert self._robot is not None
         return delta_to(self._poses.popleft(), self._convention, self._robot())[None]
 
-    def _decide(self, deltas: np.ndarray, stage: Stage, said: dict[str, Any]) -> Decision:
-        if not said:
+    def _decide(self, deltas: np.ndarray, stage: Stage, text: dict[str, Any]) -> Decision:
+        if not text:
             chunk = ActionChunk(deltas, text="", stepwise=True)
-            words = _in_our_words(chunk)
-            return Decision(self._instruction, "", words, dataclasses.replace(chunk, text=words), (stage,))
-        failures = said.get("parse_failures")
-        words, error = _text(said, "action"), _text(said, "error")
+            action = _description(chunk)
+            return Decision(self._instruction, "", action, dataclasses.replace(chunk, text=action), (stage,))
+        failures = text.get("parse_failures")
+        action, error = _text(text, "action"), _text(text, "error")
         return Decision(
-            subtask=_text(said, "subtask"),
-            plan=_text(said, "plan"),
-            action=words,
-            chunk=None if error else ActionChunk(deltas, words, stepwise=True),
+            subtask=_text(text, "subtask"),
+            plan=_text(text, "plan"),
+            action=action,
+            chunk=None if error else ActionChunk(deltas, action, stepwise=True),
             stages=(stage,),
             parse_failures=failures if isinstance(failures, int) and failures >= 0 else 0,
             error=error,
         )
 
 
-def _in_our_words(chunk: ActionChunk) -> str:
+def _description(chunk: ActionChunk) -> str:
     rows = describe(chunk)
-    more = f"; and {len(rows) - MOST_WORDS} more rows" if len(rows) > MOST_WORDS else ""
-    return IN_OUR_WORDS + "; ".join(rows[:MOST_WORDS]) + more
+    more = f"; and {len(rows) - MAX_DESCRIBED_ROWS} more rows" if len(rows) > MAX_DESCRIBED_ROWS else ""
+    return DESCRIPTION_MARK + "; ".join(rows[:MAX_DESCRIBED_ROWS]) + more
 
 
-def _text(said: dict[str, Any], key: str) -> str:
-    return str(said.get(key, ""))[:LONGEST_SAID]
+def _text(values: dict[str, Any], key: str) -> str:
+    return str(values.get(key, ""))[:MAX_TEXT]
 
 
 # Options and factories ------------------------------------------------------------------------------------------------
@@ -129,18 +133,18 @@ def _text(said: dict[str, Any], key: str) -> str:
 
 @dataclass(frozen=True)
 class RemoteOptions:
-    """What can be said about a policy on a server, as `--server`, `--convention` and `--policy-options NAME=VALUE`."""
+    """Options of a policy on a server: `--server`, `--convention` and `--policy-options NAME=VALUE`."""
 
     wire: ClassVar[str] = ""
     schemes: ClassVar[tuple[str, ...]] = ("ws", "wss")
     server: str = ""
-    """Its address."""
+    """The server's address."""
     convention: str = ""
-    """What its numbers mean: a name of `conventions.CONVENTIONS`, or your own as package.module:NAME."""
+    """The convention of its actions: a name of `conventions.CONVENTIONS`, or your own as package.module:NAME."""
     execute: int = 0
-    """Rows of an answer that are carried out before the next question; 0 as the convention says."""
+    """Rows of an answer that are executed before the next request; 0 for as many as the convention says."""
     timeout: float = Server.timeout
-    """[s] for one answer."""
+    """[s] for one response."""
     retries: int = Server.retries
 
     def __post_init__(self) -> None:
@@ -150,7 +154,7 @@ class RemoteOptions:
             raise SettingError(f"The policy {self.wire!r} needs a server: --server {self.schemes[0]}://127.0.0.1:8000.")
         if not self.convention:
             raise SettingError(
-                f"The policy {self.wire!r} needs to be told what the server's numbers mean: --convention with one of: "
+                f"The policy {self.wire!r} needs the convention of the server's actions: --convention with one of: "
                 f"{names}; or your own as package.module:NAME."
             )
         if self.execute < 0:
@@ -159,11 +163,11 @@ class RemoteOptions:
         self.address().check(self.schemes)
 
     def address(self) -> Server:
-        """The server, as the wires take it."""
+        """Address, time limit and retries of the server."""
         return Server(self.server, timeout=self.timeout, retries=self.retries)
 
     def meaning(self) -> Convention:
-        """The convention, with what the options change of it."""
+        """The convention, with the options applied."""
         convention = find_convention(self.wire, self.convention)
         return dataclasses.replace(convention, execute=self.execute or convention.execute)
 
@@ -189,7 +193,7 @@ class OpenvlaOptions(RemoteOptions):
     wire = "openvla"
     schemes = ("http", "https")
     unnorm_key: str = ""
-    """The statistics a fine-tuned model is un-normalised with; empty for the convention's."""
+    """Name of the statistics that un-normalise a fine-tuned model's actions; empty for the convention's."""
 
     def meaning(self) -> Convention:
         """See `RemoteOptions.meaning`."""

@@ -1,8 +1,8 @@
-"""vla-eval's wire, spoken as a client: a websocket with numbered messages, episodes that begin and end.
+"""Client of vla-eval's wire protocol: a websocket with numbered messages and explicit episodes.
 
-vla-eval 0.8.0 protocol/messages.py (version 1), connection.py, model_servers/serve.py. A server says what its actions
-mean; when that contradicts the convention, nothing is asked of it: one of the two is wrong, and a score would not say
-which.
+vla-eval 0.8.0 protocol/messages.py (version 1), connection.py, model_servers/serve.py. A server declares the format of
+its actions. If that contradicts the convention, the server is refused: one of the two is wrong, and a score would not
+show which.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import Any
 from vlm2vla_sim.errors import ServerError, SettingError, WireError
 from vlm2vla_sim.policies.remote.arrays import pack_vla_eval, unpack
 from vlm2vla_sim.policies.remote.conventions import Convention
-from vlm2vla_sim.policies.remote.wire import WORDS, Reply, Server, Sight, Socket
+from vlm2vla_sim.policies.remote.wire import TEXT_KEY, Reply, Request, Server, Socket
 
-PROTOCOL = 1
+PROTOCOL_VERSION = 1
 """vla-eval 0.8.0 protocol/messages.py, PROTOCOL_VERSION"""
-SPOKEN_BY = "0.8.0"
-"""The release of vla-eval whose wire this is."""
-UNSAID = ("", "raw")
-"""Formats with which a server declares nothing."""
+RELEASE = "0.8.0"
+"""The release of vla-eval whose protocol this is."""
+UNDECLARED = ("", "raw")
+"""Formats by which a server declares nothing."""
 ROTATION_FORMATS = {"rotvec": "axis_angle", "euler sxyz": "euler_xyz"}
-"""Ours -> vla-eval's, specs.py of 0.8.0; others are declared raw."""
+"""`Convention.rotation` -> the format in vla-eval 0.8.0 specs.py; others are declared raw."""
 
 
 class VlaEvalWire:
     """A `Wire` to a vla-eval model server."""
 
     def __init__(self, server: Server, convention: Convention, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Nothing is sent yet."""
+        """Prepare the client; nothing is sent yet."""
         self._convention = convention
         self._socket = Socket(server, greet=self._greet, sleep=sleep)
         self._number = 0
         self._in_episode = False
 
     def start(self, instruction: str, seed: int) -> int:
-        """End the last episode and begin one, on the same connection where it still stands."""
+        """End the last episode and begin one, on the same connection if it is still open."""
 
         def begin() -> None:
             if self._in_episode:
@@ -45,50 +45,50 @@ class VlaEvalWire:
                 self._in_episode = False
             self._send("episode_start", {"task": {"name": instruction, "seed": seed}})
 
-        self._socket.remembers = False
-        _, retries = self._socket.persist(begin)
-        self._in_episode = self._socket.remembers = True
+        self._socket.is_stateful = False
+        _, retries = self._socket.with_retries(begin)
+        self._in_episode = self._socket.is_stateful = True
         return retries
 
-    def ask(self, sight: Sight) -> Reply:
+    def ask(self, request: Request) -> Reply:
         """See `Wire.ask`."""
         convention = self._convention
-        question: dict[str, Any] = dict(convention.extras)
-        question |= {"images": {convention.image_key: sight.image}, convention.instruction_key: sight.instruction}
-        if sight.proprio is not None:
-            question[convention.proprio_key] = sight.proprio
-        payload, retries = self._socket.persist(lambda: self._exchange("observation", question, "action"))
-        said = payload.get(WORDS)
-        return Reply(payload.get("actions"), retries, said if isinstance(said, dict) else {})
+        query: dict[str, Any] = dict(convention.extras)
+        query |= {"images": {convention.image_key: request.image}, convention.instruction_key: request.instruction}
+        if request.proprio is not None:
+            query[convention.proprio_key] = request.proprio
+        payload, retries = self._socket.with_retries(lambda: self._exchange("observation", query, "action"))
+        text = payload.get(TEXT_KEY)
+        return Reply(payload.get("actions"), retries, text if isinstance(text, dict) else {})
 
     def close(self) -> None:
         """See `Wire.close`."""
-        self._socket.remembers = self._in_episode = False
+        self._socket.is_stateful = self._in_episode = False
         self._socket.close()
 
     # Parts.
 
     def _greet(self, connection: Any) -> None:
         self._in_episode = False
-        hello = {"harness_version": SPOKEN_BY, "protocol_version": PROTOCOL, "benchmark": "vlm2vla_sim"}
+        hello = {"harness_version": RELEASE, "protocol_version": PROTOCOL_VERSION, "benchmark": "vlm2vla_sim"}
         answer = self._exchange("hello", hello, "hello")
         theirs = answer.get("protocol_version")
-        if theirs != PROTOCOL:
+        if theirs != PROTOCOL_VERSION:
             self.close()
             raise SettingError(
-                f"The server at {self._socket.server.url} speaks version {theirs!r} of vla-eval's protocol; expected "
-                f"{PROTOCOL}."
+                f"The server at {self._socket.server.url} uses version {theirs!r} of vla-eval's protocol; expected "
+                f"{PROTOCOL_VERSION}."
             )
         self._check_declared(answer.get("action_spec"))
 
     def _check_declared(self, spec: Any) -> None:
-        """SettingError when the server says of its actions what the convention does not expect."""
+        """SettingError when the declared format of the actions contradicts the convention."""
         declared = spec if isinstance(spec, dict) else {}
         true = action_spec(self._convention)
         for part, expected in self._convention.declares:
-            said = declared.get(part)
-            given = str(said.get("format", "")) if isinstance(said, dict) else ""
-            if given not in (*UNSAID, expected, true[part]["format"]):
+            entry = declared.get(part)
+            given = str(entry.get("format", "")) if isinstance(entry, dict) else ""
+            if given not in (*UNDECLARED, expected, true[part]["format"]):
                 self.close()
                 raise SettingError(
                     f"The server at {self._socket.server.url} declares its {part} as {given!r}, but the convention "
@@ -99,10 +99,12 @@ class VlaEvalWire:
         number = self._next()
         answer = self._socket.exchange(_message(kind, payload, number))
         if isinstance(answer, str):
-            raise WireError(f"a text ({answer[:80]!r}) in place of a message.")
+            raise WireError(f"a text ({answer[:80]!r}) instead of a message.")
         read = unpack(answer)
         if not isinstance(read, dict) or not isinstance(read.get("payload"), dict):
-            raise WireError(f"no message of vla-eval's; {self._socket.server.url} may not be such a server.")
+            raise WireError(
+                f"not a message of vla-eval's protocol; {self._socket.server.url} may not be such a server."
+            )
         if read.get("type") == "error":
             self.close()
             reason = str(read["payload"].get("error", read["payload"]))
@@ -122,7 +124,7 @@ class VlaEvalWire:
 
 
 def action_spec(convention: Convention) -> dict[str, Any]:
-    """What actions of that convention are, in vla-eval's words."""
+    """The format of the convention's actions, as vla-eval declares it."""
     ends = sorted((convention.gripper_closed, convention.gripper_open))
     rotation = ROTATION_FORMATS.get(convention.rotation, "raw")
     return {

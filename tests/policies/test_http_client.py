@@ -1,0 +1,194 @@
+"""Requests are bounded in time and size, never reuse a connection, and a proxy is named where there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from vlm2vla_sim.errors import ServerError, SettingError
+from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
+from vlm2vla_sim.policies.models.http_client import (
+    HttpClient,
+    StatusError,
+    TransientError,
+    check_url,
+    find_proxy,
+    is_loopback,
+)
+from vlm2vla_sim.policies.remote.conventions import find_convention
+from vlm2vla_sim.policies.remote.openvla import OpenvlaWire
+from vlm2vla_sim.policies.remote.wire import Server
+
+FAR = "http://model.example:8000/v1"
+"""An address that only a proxy can resolve: the name does not exist."""
+
+
+@contextlib.contextmanager
+def answering(treat):
+    """A server whose every request is treated by `treat(handler)`; yields its port and the paths that were asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            treat(self)
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+        def do_CONNECT(self):
+            asked.append(f"CONNECT {self.path}")
+            self.send_error(403, "Forbidden by the company")
+
+        def say(self, status, body=b"", **headers):
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server.server_address[1], asked
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    for name in ("http", "https", "all", "no", "ws", "wss", "socks"):
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
+
+
+def client(url: str, **changes) -> HttpClient:
+    return HttpClient(url, **({"timeout": 5.0, "max_bytes": 1000} | changes))
+
+
+def test_a_body_is_read_up_to_the_limit_and_no_further():
+    with answering(lambda handler: handler.say(200, b"x" * 1000)) as (port, _):
+        assert client(f"http://127.0.0.1:{port}").get("a") == b"x" * 1000
+        with pytest.raises(TransientError, match="longer than 999 bytes"):
+            client(f"http://127.0.0.1:{port}", max_bytes=999).get("a")
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_body_that_drips_is_given_up_after_the_time_limit(status):
+    def drip(handler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                handler.wfile.write(b"x")
+                handler.wfile.flush()
+                time.sleep(0.05)
+
+    started = time.monotonic()
+    with answering(drip) as (port, _), pytest.raises((TransientError, StatusError)):
+        client(f"http://127.0.0.1:{port}", timeout=0.3).get("a")
+    assert time.monotonic() - started < 3
+
+
+def test_a_redirect_is_not_followed_and_names_the_other_address():
+    def redirect(handler) -> None:
+        handler.say(301, Location="http://elsewhere.example/v1")
+
+    with answering(redirect) as (port, asked), pytest.raises(StatusError, match=r"redirects to http://elsewhere"):
+        client(f"http://127.0.0.1:{port}").get("a")
+    assert asked == ["/a"]
+
+
+def test_this_machine_is_never_asked_through_a_proxy(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with answering(lambda handler: handler.say(200, b"here")) as (port, _):
+        for host in ("127.0.0.1", "localhost"):
+            assert client(f"http://{host}:{port}").get("a") == b"here"
+    assert find_proxy("http://[::1]:8000") == ""
+    assert find_proxy("ws://127.0.0.1:8000") == ""
+    assert is_loopback("127.1.2.3")
+    assert not is_loopback("10.0.0.1")
+
+
+def test_another_machine_is_asked_through_the_proxy_unless_no_proxy_lists_it(monkeypatch):
+    with answering(lambda handler: handler.say(200, b"by proxy")) as (port, asked):
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{port}")
+        assert client(FAR).post("act", b"{}") == b"by proxy"
+        assert asked == [f"{FAR}/act"]
+        monkeypatch.setenv("no_proxy", "model.example")
+        assert find_proxy(FAR) == ""
+
+
+def begin(ask: str) -> None:
+    if ask == "chat":
+        ChatModel(ServerSettings(FAR, model="base", timeout=0.3, retries=0))
+    else:
+        OpenvlaWire(Server(FAR, timeout=0.3, retries=0), find_convention("openvla", "openvla")).start("go", 0)
+
+
+@pytest.mark.parametrize("ask", ["chat", "openvla"])
+@pytest.mark.parametrize(
+    ("treat", "said"),
+    [
+        (lambda handler: handler.say(502, b"no such host"), r"status 502 through the proxy {proxy}: no such host"),
+        (lambda handler: handler.say(407, b"log in"), r"through the proxy {proxy}.*407.*log in"),
+        (lambda handler: handler.say(403, b"blocked"), r"through the proxy {proxy}.*403.*blocked"),
+        (lambda handler: time.sleep(0.8), r"longer than 0\.3 s through the proxy {proxy}"),
+        (lambda handler: setattr(handler, "close_connection", True), r"broke off through the proxy {proxy}"),
+    ],
+    ids=["gateway", "login", "forbidden", "slow", "hangs up"],
+)
+def test_behind_a_proxy_every_error_names_it_and_no_password(monkeypatch, ask, treat, said):
+    with answering(treat) as (port, _):
+        monkeypatch.setenv("http_proxy", f"http://me:s3cret@127.0.0.1:{port}")
+        with pytest.raises((ServerError, SettingError), match=said.format(proxy=f"http://127.0.0.1:{port}")) as error:
+            begin(ask)
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_proxy_that_refuses_the_tunnel_or_is_not_there_is_named(monkeypatch):
+    with answering(lambda handler: None) as (port, asked):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        with pytest.raises(TransientError, match=rf"ProxyError through the proxy http://127.0.0.1:{port}: 403"):
+            client("https://model.example/v1").get("models")
+        assert asked == ["CONNECT model.example:443"]
+    with pytest.raises(TransientError, match=rf"ConnectError through the proxy http://127.0.0.1:{port}.*refused"):
+        client("https://model.example/v1").get("models")
+
+
+@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:3128", "socks5://127.0.0.1:1080"])
+def test_a_proxy_that_cannot_be_used_is_a_sentence_about_the_setting(monkeypatch, proxy):
+    monkeypatch.setenv("all_proxy", proxy)
+    with pytest.raises(SettingError, match=rf"The proxy '{proxy}'.*no_proxy"):
+        client(FAR)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "127.0.0.1:8000", "http://x:port", "http://[::1"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(SettingError, match="expected one like http://127"):
+        check_url(url, ("http", "https"), "http://127.0.0.1:8000")
+
+
+def test_threads_share_a_client_and_leave_no_connection_open():
+    def answer(handler) -> None:
+        handler.protocol_version = "HTTP/1.1"  # which keeps a connection open unless the client closes it
+        handler.say(200, b"ok")
+        handler.close_connection = False
+
+    with answering(answer) as (port, asked):
+        one = client(f"http://127.0.0.1:{port}")
+        threads = [threading.Thread(target=one.get, args=(str(k),)) for k in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+        assert sorted(asked) == [f"/{k}" for k in range(8)]
+        assert one._client._transport._pool.connections == []
