@@ -13,7 +13,7 @@ import numpy as np
 from vlm2vla_sim.envs.tasks import Layout, Task
 from vlm2vla_sim.errors import ActionTextError, BackendFaultError, EpisodeAbortedError, RendererError, missing_extra
 from vlm2vla_sim.policies import PolicyContext
-from vlm2vla_sim.policies.baselines import make_hold
+from vlm2vla_sim.policies.baselines import HOLD
 from vlm2vla_sim.testing import PointBackend
 from vlm2vla_sim.types import Body, Decision, Pose, SceneState, Status
 
@@ -245,7 +245,10 @@ class OddError(Exception):
         super().__init__(first)
 
 
-still = make_hold
+still = HOLD
+
+
+make_words.takes_noise = True  # type: ignore[attr-defined]
 
 
 def make_muttering(context: PolicyContext) -> ScriptedWords:

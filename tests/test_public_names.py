@@ -9,7 +9,7 @@ import pkgutil
 import pytest
 
 import vlm2vla_sim
-from vlm2vla_sim.envs.base import BACKENDS
+from vlm2vla_sim.envs.backends import BACKENDS
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.language.formats import FORMATS
 from vlm2vla_sim.policies import POLICIES

@@ -15,7 +15,8 @@ from lane import cannot_run
 from robot_bench import stand_in
 
 from vlm2vla_sim.core import frames
-from vlm2vla_sim.envs.base import BACKENDS, REAL_BACKENDS, WidowXEnv
+from vlm2vla_sim.envs.backends import BACKENDS, is_real_robot
+from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import ActionError, AssetsError, MissingExtraError, RendererError
 
@@ -60,7 +61,7 @@ def env(make_env: MakeEnv) -> WidowXEnv:
 
 def real(env: WidowXEnv) -> bool:
     """Whether this is a real arm, or stands for one."""
-    return env.backend_name in REAL_BACKENDS
+    return is_real_robot(env.backend_name)
 
 
 def go(env: WidowXEnv, *parts: float, steps: int = 1, settle: int = 5) -> np.ndarray:

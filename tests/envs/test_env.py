@@ -13,9 +13,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import vlm2vla_sim
-from vlm2vla_sim.envs.base import WidowXEnv, load_backend
+from vlm2vla_sim.envs.backends import load_backend
+from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.tasks import OWN_TASK_ID, TASKS
-from vlm2vla_sim.errors import ActionError, EpisodeError, UnknownNameError
+from vlm2vla_sim.errors import ActionError, EpisodeError, ExtensionError, UnknownNameError
 
 SMALL = (32, 48)
 HOLD = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
@@ -232,7 +233,7 @@ def test_whole_numbers_of_any_kind_are_an_image_size():
 def test_a_package_missing_inside_a_backend_is_not_mistaken_for_a_wrong_name(tmp_path, monkeypatch):
     (tmp_path / "needy_backend.py").write_text("import a_package_that_is_not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
+    with pytest.raises(ExtensionError, match="No module named .a_package_that_is_not_there."):
         load_backend("needy_backend:Robot")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes import MARKER, OddError
+from fakes import MARKER, OddError, ProcessBackend
 
 from vlm2vla_sim import errors
 from vlm2vla_sim.evaluation.results import read_results, sort_results
@@ -92,7 +92,7 @@ def test_random_layouts_go_beyond_simplers_grid(tmp_path):
         ({"tasks": ("carot",)}, errors.UnknownNameError, "No task named 'carot'. Did you mean 'carrot_on_plate'"),
         ({"backend": "mojoco"}, errors.UnknownNameError, "No backend named 'mojoco'. Did you mean 'mujoco'"),
         ({"policy": "scripd"}, errors.UnknownNameError, "No policy named 'scripd'. Did you mean 'scripted'"),
-        ({"policy": "fakes:make_nothing"}, errors.UnknownNameError, "No policy factory in fakes named 'make_nothing'"),
+        ({"policy": "fakes:make_nothing"}, errors.UnknownNameError, "No policy in fakes named 'make_nothing'"),
         ({"policy": "no_such_module:make"}, errors.UnknownNameError, "No policy named 'no_such_module:make'"),
         ({"action_format": "pros"}, errors.UnknownNameError, "No action format named 'pros'. Did you mean 'prose'"),
         ({"layouts": "grd"}, errors.SettingError, "'grid' or 'random'"),
@@ -179,7 +179,7 @@ def test_a_worker_that_hangs_is_stopped_and_the_run_goes_on(tmp_path):
 
 
 def test_a_backend_that_needs_it_gets_a_process_for_every_task(tmp_path, monkeypatch):
-    monkeypatch.setattr("vlm2vla_sim.evaluation.suite.ISOLATED_BACKENDS", frozenset({"fakes:ProcessBackend"}))
+    monkeypatch.setattr(ProcessBackend, "own_process", True, raising=False)
     settings = dataclasses.replace(CARROT, backend="fakes:ProcessBackend", tasks=("carrot_on_plate", "stack_cube"))
     made = run(tmp_path / "run", settings)
     processes = [result.profile for result in made.results]

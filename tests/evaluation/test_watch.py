@@ -116,9 +116,9 @@ PRESS: list[Callable[[], Any]] = []
 
 def press_stop(context: Any) -> Any:
     """A policy that presses stop itself at its first decision."""
-    from vlm2vla_sim.policies.baselines import make_hold
+    from vlm2vla_sim.policies.baselines import HOLD
 
-    policy = make_hold(context)
+    policy = HOLD(context)
 
     class Pressing:
         def reset(self, instruction: str, seed: int = 0) -> None:

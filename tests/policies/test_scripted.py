@@ -167,7 +167,7 @@ def test_an_object_shot_off_the_table_is_a_failure_and_no_crash():
 def test_it_is_refused_where_nobody_knows_the_truth():
     context = PolicyContext("carrot_on_plate", 60, get_format("vlm2vla"))
     with pytest.raises(
-        SettingError, match=r"needs ground truth, which this backend does not have\. Use another policy"
+        SettingError, match=r"reads the simulator's ground truth, which is not known here\. Use another policy"
     ):
         load_policy("scripted", context)
     env = gym.make(TASKS["carrot_on_plate"].env_id, backend=f"{__name__}:UnknowingBackend", image_size=SMALL)

@@ -18,7 +18,7 @@ from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext, load_policy
 from vlm2vla_sim.policies.remote.conventions import find_convention
 from vlm2vla_sim.policies.remote.convert import resize
-from vlm2vla_sim.serving.action_stream import Session
+from vlm2vla_sim.serving.action_stream import ActionStream
 from vlm2vla_sim.types import Outcome
 
 need_remote()
@@ -57,7 +57,7 @@ def sent_image(seed: int) -> np.ndarray:
 
 def in_process(count: int, *, rows: int) -> list[np.ndarray]:
     """The same answers without a wire."""
-    session = Session(random_policy(), rows=rows)
+    session = ActionStream(random_policy(), rows=rows)
     session.reset("put carrot on plate", 5)
     return [session.next({"pixels": {"primary": sent_image(0)}}).steps for _ in range(count)]
 
@@ -67,7 +67,7 @@ def test_openpi_client_gets_the_actions_of_the_policy_and_errors_as_it_expects_t
         metadata, *answers, error = peer("openpi_client", server.url, "5")
     assert "convention" in metadata
     # Its state says gripper closed, and so does ours.
-    session = Session(random_policy(), rows=4)
+    session = ActionStream(random_policy(), rows=4)
     session.reset("put carrot on plate", 5)
     closed = {"agent_pos": np.zeros(7, np.float32)}
     for answer in answers:

@@ -8,7 +8,7 @@ import pytest
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.errors import ActionTextError
 from vlm2vla_sim.language.formats import get_format
-from vlm2vla_sim.serving.action_stream import Session
+from vlm2vla_sim.serving.action_stream import ActionStream
 from vlm2vla_sim.types import ActionChunk, Decision
 
 FORMAT = get_format("prose")
@@ -33,8 +33,8 @@ class Reading:
         return text if isinstance(text, Decision) else Decision("subtask", "plan", text, FORMAT.read(text))
 
 
-def session(*texts, rows=0) -> Session:
-    made = Session(Reading(*texts), rows=rows)
+def session(*texts, rows=0) -> ActionStream:
+    made = ActionStream(Reading(*texts), rows=rows)
     made.reset("put carrot on plate", 7)
     return made
 
@@ -45,7 +45,7 @@ def test_a_decision_is_given_as_the_steps_of_the_rollout():
     expected = list(motion.split(FORMAT.read(text).deltas, gripper=1.0))
     assert len(expected) == 7, "four of 2.5 cm, three for the gripper"
     np.testing.assert_array_equal(move.steps, np.array(expected))
-    assert move.words == {
+    assert move.text == {
         "subtask": "subtask",
         "plan": "plan",
         "action": text,
@@ -76,7 +76,7 @@ def test_a_policy_that_is_done_stands_still_for_as_long_as_it_is_asked():
     client.next({})
     for _ in range(3):
         move = client.next({})
-        assert move.words == {"done": True, "ended": "done: it is on the plate"}
+        assert move.text == {"done": True, "ended": "done: it is on the plate"}
         np.testing.assert_array_equal(move.steps, [[0, 0, 0, 0, 0, 0, 0]] * 3)
 
 
@@ -84,16 +84,16 @@ def test_unreadable_words_are_one_step_of_standing_still_and_one_failure():
     babble = Decision("s", "p", "hm", chunk=None, error="no numbers", parse_failures=2)
     client = session(babble, ActionTextError("nor here"), "move up 1 cm, open gripper")
     first, second, third = (client.next({}) for _ in range(3))
-    assert (first.words["error"], first.words["parse_failures"]) == ("no numbers", 2)
-    assert (second.words["error"], second.words["parse_failures"]) == ("nor here", 1)
+    assert (first.text["error"], first.text["parse_failures"]) == ("no numbers", 2)
+    assert (second.text["error"], second.text["parse_failures"]) == ("nor here", 1)
     assert len(first.steps) == len(second.steps) == 1
-    assert third.words["error"] == ""
+    assert third.text["error"] == ""
 
 
 def test_failures_of_a_decision_are_told_once_though_it_is_given_in_several_answers():
     again = Decision("s", "p", "up", FORMAT.read("move up 10 cm, open gripper"), parse_failures=2)
     client = session(again, rows=1)
-    assert [client.next({}).words["parse_failures"] for _ in range(4)] == [2, 0, 0, 0]
+    assert [client.next({}).text["parse_failures"] for _ in range(4)] == [2, 0, 0, 0]
 
 
 def test_rows_that_are_steps_already_are_handed_on_as_they_are():

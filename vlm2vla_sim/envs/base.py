@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import importlib
 import inspect
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
 from vlm2vla_sim.envs import motion
+from vlm2vla_sim.envs.backends import backend_name, check_backend_options, is_real_robot, make_backend
 from vlm2vla_sim.envs.judge import Judge, SuccessFlags
 from vlm2vla_sim.envs.tasks import TASKS, Layout, Task, get_task, own_task
 from vlm2vla_sim.errors import EpisodeError, LinkLostError, unknown_name
@@ -30,42 +30,7 @@ Observation = dict[str, Any]
 CONTROL_HZ = 5
 """Control steps per second. simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:167-168"""
 
-BACKENDS = {
-    "mujoco": "vlm2vla_sim.envs.mujoco.backend:MujocoBackend",
-    "simpler": "vlm2vla_sim.envs.simpler.backend:SimplerBackend",
-    "point": "vlm2vla_sim.testing:PointBackend",
-    "bridge": "vlm2vla_sim.envs.bridge.backend:BridgeBackend",
-}
-"""Name -> "module:class". The module is imported when the backend is asked for, not before."""
-
-REAL_BACKENDS = frozenset({"bridge"})
-"""Backends with a person beside them, who can arrange and judge a task in any words."""
-
 RESET_OPTIONS = ("episode_id", "layout")
-
-
-class Backend(Protocol):
-    """What stands behind the environment, simulator or robot: made with (task, image_size=, quality=, **options)."""
-
-    def reset(self, layout: Layout, rng: np.random.Generator) -> None:
-        """Put the objects where `layout` says, let them settle, and send the arm home."""
-        ...
-
-    def move(self, delta: np.ndarray) -> None:
-        """Carry out one control step. delta: (7,) float64, see `types.ACTION_SIZE`; already limited."""
-        ...
-
-    def observe(self) -> Observation:
-        """The camera picture and the arm's state, now."""
-        ...
-
-    def status(self) -> Status:
-        """Robot and, in a simulator, scene state after the last step."""
-        ...
-
-    def close(self) -> None:
-        """Release the renderer, the processes, the connection. May be called twice."""
-        ...
 
 
 class WidowXEnv(gym.Env[Observation, np.ndarray]):
@@ -82,7 +47,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self,
         task: str,
         *,
-        backend: str = "mujoco",
+        backend: str | type = "mujoco",
         image_size: tuple[int, int] | None = (480, 640),
         quality: str = "fast",
         layouts: str = "grid",
@@ -94,8 +59,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         """Make the environment; the simulator itself starts at the first `reset`.
 
         task: a name of `tasks.TASKS` or its environment id; on a real robot also any instruction. backend: a name of
-        `BACKENDS`. image_size: (height, width); None draws no pictures, for policies that do not look: the observation
-        then has "agent_pos" only.
+        `backends.BACKENDS`, "package.module:Class", or the class itself. image_size: (height, width); None draws no
+        images, for policies that do not look: the observation then has "agent_pos" only.
         quality: "fast", or "high" with cast shadows and smooth edges. layouts: what `reset` draws when it is not told,
         "grid" (one of SIMPLER's episodes) or "random" (anywhere in the task's region). instruction: what is said in
         place of the task's own words, in any language; what counts as success stays the task's.
@@ -106,14 +71,16 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise unknown_name("render mode", render_mode, self.metadata["render_modes"])
         self.spec_task: Task = find_task(task, backend)
-        self.backend_name = backend
+        self.backend_name = backend_name(backend)
         self.render_mode = render_mode
         self.layouts = layouts
         self._terminate_on_success = terminate_on_success
         self._instruction = instruction or self.spec_task.instruction
         image_size = None if image_size is None else check_image_size(image_size)
-        check_options(backend, backend_options)
-        self._backend = load_backend(backend)(self.spec_task, image_size=image_size, quality=quality, **backend_options)
+        shared = inspect.signature(WidowXEnv.__init__).parameters
+        own = [name for name in shared if name not in ("self", "task", "backend_options")]
+        check_backend_options(backend, backend_options, shared=own)
+        self._backend = make_backend(backend, self.spec_task, image_size=image_size, quality=quality, **backend_options)
         self._status: Status | None = None
         self._judge: Judge | None = None
         self._observation: Observation = {}
@@ -147,6 +114,11 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         return str(getattr(self._backend, "profile", "default"))
 
     @property
+    def knows_scene(self) -> bool | None:
+        """Whether the backend knows where the objects are; see `backends.Backend.knows_scene`."""
+        return getattr(self._backend, "knows_scene", True)
+
+    @property
     def status(self) -> Status:
         """Robot and scene as of the last step, ground truth included: for judges, oracles, tests; not for policies."""
         if self._status is None:
@@ -174,6 +146,9 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control step, a fifth of a second. ActionError for a wrong shape or a number that is not finite.
 
+        info["sent_action"] is the action the arm was given, (7,) float64: limited in length and to the workspace;
+        None after a reset.
+
         When a real robot falls silent the episode ends truncated with info["reason"]; the observation is the last one.
         """
         target = self.status.robot.target.position
@@ -183,11 +158,11 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
             status = self._status = self._backend.status()
             self._observation = self._observe()
         except LinkLostError as lost:
-            info = self._info(None, clipped=clipped) | {"reason": lost.reason, "fault": str(lost)}
+            info = self._info(None, clipped=clipped, sent=delta) | {"reason": lost.reason, "fault": str(lost)}
             return copy.deepcopy(self._observation), 0.0, False, True, info
         verdict = self._judge.judge(status.scene) if self._judge and status.scene else None
         success = verdict is not None and verdict.success
-        info = self._info(verdict, clipped=clipped)
+        info = self._info(verdict, clipped=clipped, sent=delta)
         return self._observation, float(success), self._terminate_on_success and success, False, info
 
     def render(self) -> np.ndarray | None:
@@ -220,7 +195,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self._frame = observation["pixels"]["primary"] if "pixels" in observation else None
         return observation
 
-    def _info(self, verdict: SuccessFlags | None, *, clipped: bool) -> dict[str, Any]:
+    def _info(self, verdict: SuccessFlags | None, *, clipped: bool, sent: np.ndarray | None = None) -> dict[str, Any]:
         flags = dataclasses.asdict(verdict) if verdict else {f.name: False for f in dataclasses.fields(SuccessFlags)}
         return {
             "instruction": self.task_description,
@@ -228,6 +203,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
             "episode_id": self._episode_id,
             "is_success": flags["success"],
             "clipped": clipped,
+            "sent_action": sent,
             **flags,
             # What only this backend has to say: the age of a real camera's frame, a stall.
             **getattr(self._backend, "report", dict)(),
@@ -240,40 +216,11 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         return self.status.scene
 
 
-def find_task(task: str, backend: str) -> Task:
+def find_task(task: str, backend: str | type) -> Task:
     """The task of that name or id; on a real robot also one made of any other words (`tasks.own_task`)."""
     known = task in TASKS or any(task == known.env_id for known in TASKS.values())
     # A single word is a name, and most likely a misspelt one.
-    return own_task(task) if backend in REAL_BACKENDS and not known and " " in task.strip() else get_task(task)
-
-
-def load_backend(name: str) -> Any:
-    """The class behind a name of `BACKENDS`, or your own when `name` is "package.module:Class"."""
-    module_name, colon, attribute = BACKENDS.get(name, str(name)).partition(":")
-    if not (colon and module_name and attribute):
-        raise unknown_name("backend", name, BACKENDS)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # A missing package *inside* the module is another matter, with its own message.
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise unknown_name("backend", name, [*BACKENDS, "package.module:Class"]) from error
-    if not hasattr(module, attribute):
-        raise unknown_name(f"backend in {module_name}", attribute, [n for n in vars(module) if n.endswith("Backend")])
-    return getattr(module, attribute)
-
-
-def check_options(backend: str, options: Iterable[str]) -> None:
-    """UnknownNameError for an option that neither `WidowXEnv` nor the backend of that name takes."""
-    own = inspect.signature(WidowXEnv.__init__).parameters
-    parameters = inspect.signature(load_backend(backend)).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    known = dict.fromkeys(name for name in [*own, *parameters] if name not in ("self", "task", "backend_options"))
-    for name in options:
-        if name not in known:
-            raise unknown_name(f"option of the environment on the backend {backend!r}", name, known)
+    return own_task(task) if not known and " " in task.strip() and is_real_robot(backend) else get_task(task)
 
 
 def observation_space(

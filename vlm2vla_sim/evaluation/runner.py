@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
 
-from vlm2vla_sim.envs.base import REAL_BACKENDS, find_task
+from vlm2vla_sim.envs.backends import is_real_robot
+from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import BackendFaultError
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.operator.prompts import Operator, StreamAnswers
 from vlm2vla_sim.evaluation.operator.session import attended
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec, episode_seed, make_policy
+from vlm2vla_sim.evaluation.policy_spec import PolicySpec, episode_seed, make_policy, widowx
 from vlm2vla_sim.evaluation.run_folder import RunSettings
 from vlm2vla_sim.policies.base import close_policy
 from vlm2vla_sim.types import EpisodeResult, Outcome
@@ -122,7 +123,7 @@ class EpisodeRunner:
     def run(self, item: Item) -> EpisodeResult:
         """The result of one episode; errors that would meet every episode are raised."""
         settings = self._job.settings
-        if settings.backend not in REAL_BACKENDS or settings.backend_options.get("truth"):
+        if not is_real_robot(settings.backend) or widowx(self._prepare(item.task)[0]).knows_scene:
             return self._run_once(item)
         if self._operator is None:
             self._operator = Operator([StreamAnswers(sys.stdin)], say=_say)

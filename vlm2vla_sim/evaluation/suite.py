@@ -6,7 +6,6 @@ afterwards what it was made with.
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -15,9 +14,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vlm2vla_sim.envs.base import REAL_BACKENDS, find_task, load_backend
+from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, needs_own_process
+from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.envs.tasks import TASKS
-from vlm2vla_sim.errors import EpisodeError, SettingError, unknown_name
+from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.policy_spec import find_format
 from vlm2vla_sim.evaluation.results import RunSummary, sort_results, summarize
 from vlm2vla_sim.evaluation.run_folder import RunFolder, RunSettings, default_folder
@@ -26,9 +26,6 @@ from vlm2vla_sim.evaluation.worker_pool import run_in_workers
 from vlm2vla_sim.policies import check_policy
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
-ISOLATED_BACKENDS = frozenset({"simpler"})
-"""Backends that always run in processes of their own, one environment each: SAPIEN allows no second one, and a crash in
-its native code would take the run with it."""
 EPISODE_TIMEOUT = 3600.0
 """[s] after which an episode in a worker process is given up; generous, for large models on slow machines."""
 
@@ -89,9 +86,9 @@ def run_suite(
         raise SettingError("Videos were asked for, but nothing is drawn (image_size=None); leave the videos out.")
     if not episode_timeout > 0:
         raise SettingError(f"The time limit of an episode is {episode_timeout} s; expected more than 0.")
-    alone = settings.backend in ISOLATED_BACKENDS
+    alone = needs_own_process(settings.backend)
     isolated = alone if isolate is None else isolate or alone
-    if settings.backend in REAL_BACKENDS and (workers > 1 or isolated):
+    if is_real_robot(settings.backend) and (workers > 1 or isolated):
         raise SettingError("There is one robot and one person beside it: run with one worker, not isolated.")
     folder = RunFolder(default_folder(settings) if out is None else Path(out), settings, resume=resume)
     with closing(folder):
@@ -109,8 +106,8 @@ def run_suite(
 def check_settings(settings: RunSettings) -> RunSettings:
     """The same settings with tasks by name; an error names whatever no episode could be run with."""
     tasks = [find_task(name, settings.backend) for name in settings.tasks]
-    _check_options(settings)
-    check_policy(settings.policy, settings.policy_options)
+    check_backend_options(settings.backend, settings.backend_options)
+    check_policy(settings.policy, settings.policy_options, noise_cm=settings.noise_cm)
     find_format(settings.action_format, settings.policy_options)
     if settings.layouts not in ("grid", "random"):
         raise SettingError(f"layouts is {settings.layouts!r}; expected 'grid' or 'random'.")
@@ -122,14 +119,6 @@ def check_settings(settings: RunSettings) -> RunSettings:
                 f"{len(task.layouts)}. Ask for at most that many, or for random layouts (--layouts random)."
             )
     return settings.with_tasks(task.instruction if task.own else task.name for task in tasks)
-
-
-def _check_options(settings: RunSettings) -> None:
-    known = [*inspect.signature(load_backend(settings.backend)).parameters]
-    for name in settings.backend_options:
-        if name not in known or name in ("task", "image_size", "quality"):
-            own = [name for name in known if name not in ("task", "image_size", "quality")]
-            raise unknown_name(f"option of the backend {settings.backend!r}", name, own or ["none"])
 
 
 def all_tasks() -> tuple[str, ...]:

@@ -1,21 +1,19 @@
-"""Policies: what looks at the picture and decides, in words, what to do. This file finds them by name.
+"""Policies: what looks at the image and decides, in text, what to do. This module finds and makes them.
 
-Without one door through which every policy is made, each would be given its own set of things by the rollout, and
-adding one would mean editing the rollout, the suite and the command line.
-
-A factory is called once per task and process, as `factory(context) -> Policy`. It takes from the context what it needs.
-One that holds a heavy model keeps the model in a cache of its own module, because the next task calls it again.
+A policy is made by a factory, called once per task and process as `factory(context) -> Policy`. A factory that holds a
+heavy model keeps it in a cache of its own module, because the next task calls it again. What a policy takes and needs
+is declared on its factory (`PolicyFactory`), or as attributes of a class or function of a user's.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
-from vlm2vla_sim.errors import SettingError, unknown_name
+from vlm2vla_sim.core.finder import find
+from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.types import RobotState, SceneState
 
@@ -23,32 +21,20 @@ if TYPE_CHECKING:
     from vlm2vla_sim.language.formats import ActionFormat
 
 POLICIES = {
-    "scripted": "vlm2vla_sim.policies.scripted:make",
-    "hold": "vlm2vla_sim.policies.baselines:make_hold",
-    "random": "vlm2vla_sim.policies.baselines:make_random",
-    "oracle": "vlm2vla_sim.policies.oracle:make",
-    "vlm": "vlm2vla_sim.policies.vlm:make",
-    "mini": "vlm2vla_sim.policies.mini:make",
-    "openpi": "vlm2vla_sim.policies.remote.policy:make_openpi",
-    "openvla": "vlm2vla_sim.policies.remote.policy:make_openvla",
-    "vla-eval": "vlm2vla_sim.policies.remote.policy:make_vla_eval",
+    "scripted": "vlm2vla_sim.policies.scripted:FACTORY",
+    "hold": "vlm2vla_sim.policies.baselines:HOLD",
+    "random": "vlm2vla_sim.policies.baselines:RANDOM",
+    "oracle": "vlm2vla_sim.policies.oracle:FACTORY",
+    "vlm": "vlm2vla_sim.policies.vlm:FACTORY",
+    "mini": "vlm2vla_sim.policies.mini:FACTORY",
+    "openpi": "vlm2vla_sim.policies.remote.policy:OPENPI",
+    "openvla": "vlm2vla_sim.policies.remote.policy:OPENVLA",
+    "vla-eval": "vlm2vla_sim.policies.remote.policy:VLA_EVAL",
 }
 """Name -> "module:factory". The module is imported when the policy is asked for, not before."""
 
-TAKES_NOISE = frozenset({"scripted"})
-"""Policies of the table that can be made worse on purpose; the others refuse a noise other than 0."""
-
-TAKES_OPTIONS = {
-    "vlm": "vlm2vla_sim.policies.vlm:VlmOptions",
-    "mini": "vlm2vla_sim.policies.mini:MiniOptions",
-    "openpi": "vlm2vla_sim.policies.remote.policy:OpenpiOptions",
-    "openvla": "vlm2vla_sim.policies.remote.policy:OpenvlaOptions",
-    "vla-eval": "vlm2vla_sim.policies.remote.policy:VlaEvalOptions",
-}
-"""Policies of the table that take options of their own -> "module:class", whose fields the options are."""
-
 PolicyOptions = Mapping[str, str | int | float | bool]
-"""What only this policy takes, by name; its factory checks it."""
+"""What only this policy takes, by name."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +42,17 @@ class PolicyContext:
     """What a policy may be given to work with."""
 
     task: str
-    """A name of `envs.tasks.TASKS`."""
+    """A task's name."""
     steps: int
     """Control steps in an episode."""
     action_format: ActionFormat
     """How the policy writes its actions, and how they are read."""
     see: Callable[[], SceneState] | None = None
-    """Ground truth of the scene as of the last step, for upper bounds, which say so; None on a real arm."""
+    """Ground truth of the scene as of the last step, for upper bounds, which declare it; None where nobody knows it."""
     robot: Callable[[], RobotState] | None = None
     """The arm as of the last step, the controller's own target included."""
     noise_cm: float = 0.0
-    """[cm] how far off a policy that takes noise should see the objects; drawn from the seed of `Policy.reset`."""
+    """[cm] how far off a policy that takes noise sees the objects; drawn from the seed of `Policy.reset`."""
     options: PolicyOptions = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,53 +60,80 @@ class PolicyContext:
             raise SettingError(f"The noise is {self.noise_cm} cm; expected 0 or more.")
 
 
+@dataclass(frozen=True)
+class PolicyFactory:
+    """Makes a policy, and declares what it takes and needs.
+
+    A user's factory may also be a function, or a class made with the context, with these names as attributes.
+    """
+
+    make: Callable[[PolicyContext], Policy]
+    options: type[Any] | None = None
+    """A dataclass whose fields are the policy's options, checked when it is made; None for none."""
+    takes_noise: bool = False
+    """Whether `noise_cm` makes it worse on purpose."""
+    needs_truth: bool = False
+    """Whether it reads the simulator's ground truth: an upper bound, which no real robot and no server can run."""
+
+    def __call__(self, context: PolicyContext) -> Policy:
+        """The policy for `context`."""
+        return self.make(context)
+
+
 def load_policy(name: str, context: PolicyContext) -> Policy:
-    """The policy called `name` in `POLICIES`, or made by your own factory when `name` is "package.module:factory"."""
-    factory = _find_factory(name)
-    if context.noise_cm and name in POLICIES and name not in TAKES_NOISE:
+    """The policy called `name` in `POLICIES`, or made by a user's factory when `name` is "package.module:NAME"."""
+    factory = find_factory(name)
+    _check(name, factory, context.options, context.noise_cm)
+    if getattr(factory, "needs_truth", False) and context.see is None:
         raise SettingError(
-            f"The policy {name!r} takes no noise, but {context.noise_cm:g} cm was asked for. "
-            f"Leave the noise at 0, or choose one of: {', '.join(sorted(TAKES_NOISE))}."
+            f"The policy {name!r} reads the simulator's ground truth, which is not known here. Use another policy."
         )
-    _check_options(name, context.options)
-    return factory(context)
+    policy = factory(context)
+    missing = [method for method in ("reset", "act") if not callable(getattr(policy, method, None))]
+    if missing:
+        raise ExtensionError(
+            f"The factory {name!r} made a {type(policy).__name__}, which has no method {', '.join(missing)}; expected "
+            "a policy (see `policies.base.Policy`)."
+        )
+    return policy
 
 
-def check_policy(name: str, options: PolicyOptions | None = None) -> None:
-    """UnknownNameError unless `load_policy` can find the factory of `name`, and the factory takes such `options`."""
-    _find_factory(name)
-    _check_options(name, options or {})
+def check_policy(name: str, options: PolicyOptions | None = None, *, noise_cm: float = 0.0) -> None:
+    """An error unless `load_policy` can find the factory of `name` and it takes such options and noise."""
+    _check(name, find_factory(name), options or {}, noise_cm)
 
 
-def _check_options(name: str, options: PolicyOptions) -> None:
-    if name not in POLICIES:
-        return  # a factory of somebody else's knows its own options
-    if name not in TAKES_OPTIONS:
-        for option in options:
-            raise unknown_name(f"option of the policy {name!r}, which takes none,", option, ["(none)"])
-        return
-    module, _, attribute = TAKES_OPTIONS[name].partition(":")
-    options_class = getattr(importlib.import_module(module), attribute)
-    for option in options:
-        if option not in (known := [field.name for field in fields(options_class)]):
-            raise unknown_name(f"option of the policy {name!r}", option, known)
-    options_class(**options)
+def needs_truth(name: str) -> bool:
+    """Whether the policy reads the simulator's ground truth."""
+    return bool(getattr(find_factory(name), "needs_truth", False))
 
 
-def _find_factory(name: str) -> Callable[[PolicyContext], Policy]:
-    where = POLICIES.get(name, name)
-    module_name, colon, attribute = where.partition(":")
-    if not (colon and module_name and attribute):
-        raise unknown_name("policy", name, POLICIES)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # A missing package *inside* the module is another matter, with its own message.
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise unknown_name("policy", name, [*POLICIES, "package.module:factory"]) from error
-    factory = getattr(module, attribute, None)
+def find_factory(name: str) -> Callable[[PolicyContext], Policy]:
+    """The factory called `name`; see `load_policy`."""
+    factory = find("policy", name, POLICIES)
     if not callable(factory):
-        names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-        raise unknown_name(f"policy factory in {module_name}", attribute, names)
-    return cast("Callable[[PolicyContext], Policy]", factory)
+        raise ExtensionError(
+            f"The policy {name!r} is {factory!r}; expected a function, a class or a PolicyFactory, called with a "
+            "PolicyContext."
+        )
+    return factory
+
+
+def _check(name: str, factory: object, options: PolicyOptions, noise_cm: float) -> None:
+    if noise_cm and not getattr(factory, "takes_noise", False):
+        takers = [known for known in POLICIES if getattr(find("policy", known, POLICIES), "takes_noise", False)]
+        raise SettingError(
+            f"The policy {name!r} takes no noise, but {noise_cm:g} cm was asked for. Leave the noise at 0, or choose "
+            f"one of: {', '.join(takers)}. A factory of your own declares it: takes_noise = True."
+        )
+    options_type = getattr(factory, "options", None)
+    if options_type is None:
+        if isinstance(factory, PolicyFactory):
+            for option in options:
+                raise unknown_name(f"option of the policy {name!r}, which takes none,", option, ["(none)"])
+        return  # a user's factory that declares no options reads them from the context itself
+    known = [known.name for known in fields(options_type)]
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of the policy {name!r}", option, known)
+    options_type(**options)

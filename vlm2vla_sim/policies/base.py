@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.errors import ActionTextError, SettingError
 from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.types import Decision, Stage
 
@@ -31,6 +32,24 @@ class Policy(Protocol):
         Called again once the chunk of the last decision has been carried out.
         """
         ...
+
+
+def decide(policy: Policy, observation: dict[str, Any]) -> Decision | None:
+    """The policy's next decision, an action text that cannot be read being part of it rather than an error.
+
+    A decision without a chunk says why in `error` and counts one parse failure at least.
+    """
+    try:
+        decision = policy.act(observation)
+    except ActionTextError as error:
+        return Decision(subtask="", plan="", action="", chunk=None, parse_failures=1, error=str(error))
+    if decision is None or decision.chunk is not None:
+        return decision
+    return dataclasses.replace(
+        decision,
+        parse_failures=max(decision.parse_failures, 1),
+        error=decision.error or "The action text could not be read.",
+    )
 
 
 def close_policy(policy: Policy) -> None:

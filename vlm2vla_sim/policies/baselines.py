@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.language.formats import ActionFormat
-from vlm2vla_sim.policies import PolicyContext
-from vlm2vla_sim.policies.base import Policy
+from vlm2vla_sim.policies import PolicyFactory
 from vlm2vla_sim.types import Decision
 
 STAY = np.array([[0, 0, 0, 0, 0, 0, 1]], np.float32)
@@ -67,11 +66,7 @@ def say(rows: np.ndarray, action_format: ActionFormat, *, subtask: str, plan: st
     return Decision(subtask=subtask, plan=plan, action=words, chunk=action_format.read(words))
 
 
-def make_hold(context: PolicyContext) -> Policy:
-    """The factory behind "hold" in `policies.POLICIES`."""
-    return HoldPolicy(context.action_format)
-
-
-def make_random(context: PolicyContext) -> Policy:
-    """The factory behind "random" in `policies.POLICIES`."""
-    return RandomPolicy(context.action_format)
+HOLD = PolicyFactory(lambda context: HoldPolicy(context.action_format))
+"""The policy "hold"."""
+RANDOM = PolicyFactory(lambda context: RandomPolicy(context.action_format))
+"""The policy "random"."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.policies import PolicyContext
+from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.vlm import VlmOptions, assemble
 
@@ -41,3 +41,7 @@ class MiniOptions(VlmOptions):
 def make(context: PolicyContext) -> Policy:
     """The factory behind "mini" in `policies.POLICIES`."""
     return assemble(MiniOptions(**context.options), context)  # type: ignore[arg-type] # checked by the options
+
+
+FACTORY = PolicyFactory(make, options=MiniOptions)
+"""The policy "mini"."""

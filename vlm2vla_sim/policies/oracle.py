@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import ActionFormat
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY
-from vlm2vla_sim.policies import PolicyContext
+from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy, Question
 from vlm2vla_sim.policies.language_action import LanguageActionPolicy, LoopSettings
 from vlm2vla_sim.policies.scripted import ScriptedPolicy
@@ -82,3 +82,7 @@ def _find(pattern: re.Pattern[str], prompt: str) -> str:
     if found is None:
         raise AssertionError(f"The prompt holds nothing like {pattern.pattern!r}: {prompt[:200]!r}.")
     return found.group(1)
+
+
+FACTORY = PolicyFactory(make, needs_truth=True)
+"""The policy "oracle"."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language import plan_words
-from vlm2vla_sim.policies import PolicyContext
+from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.types import Body, Decision, RobotState, SceneState, Stage
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ OPEN, CLOSED = 1.0, 0.0
 def make(context: PolicyContext) -> ScriptedPolicy:
     """The scripted policy for `context`; SettingError on a backend that does not know where things are."""
     if context.see is None or context.robot is None:
-        raise SettingError(
-            "The scripted policy needs ground truth, which this backend does not have. Use another policy."
-        )
+        raise SettingError("The policy 'scripted' needs the scene and the arm's state in its context.")
     return ScriptedPolicy(context.see, context.robot, context.action_format, noise_cm=context.noise_cm)
 
 
@@ -235,3 +233,7 @@ def _heading(quaternion: np.ndarray, *, axis: int) -> float:
     if axis == 0:
         return float(np.arctan2(2 * (x * y + w * z), 1 - 2 * (y * y + z * z)))
     return float(np.arctan2(1 - 2 * (x * x + z * z), 2 * (x * y - w * z)))
+
+
+FACTORY = PolicyFactory(make, takes_noise=True, needs_truth=True)
+"""The policy "scripted"."""

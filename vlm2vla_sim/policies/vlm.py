@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vlm2vla_sim.errors import SettingError, unknown_name
-from vlm2vla_sim.policies import PolicyContext
+from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy, TextModel, Verifier
 from vlm2vla_sim.policies.language_action import PAPER, LanguageActionPolicy, LoopSettings, StageSampling
 from vlm2vla_sim.policies.options import check_types
@@ -150,3 +150,7 @@ def _make_verifier(options: VlmOptions, model: TextModel, context: PolicyContext
         judge = ServerSettings(options.verifier_server, options.verifier_model, constraint="off")
         return ModelVerifier(ChatModel(judge), constrained=False)
     return ModelVerifier(model, adapter=options.verifier == "adapter")
+
+
+FACTORY = PolicyFactory(make, options=VlmOptions)
+"""The policy "vlm"."""

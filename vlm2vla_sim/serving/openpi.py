@@ -13,7 +13,7 @@ from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.remote.arrays import pack_openpi, unpack
 from vlm2vla_sim.policies.remote.openpi import EPISODES, SEED
 from vlm2vla_sim.policies.remote.wire import TEXT_KEY
-from vlm2vla_sim.serving.action_stream import Session
+from vlm2vla_sim.serving.action_stream import ActionStream
 from vlm2vla_sim.serving.server import BROKEN, Dispatcher, ServerProtocol, sentence
 
 RESET = "reset"
@@ -34,7 +34,7 @@ def handle(connection: Any, dispatcher: Dispatcher) -> None:
 PROTOCOL = ServerProtocol(handle, rows=0, wire="openpi")
 
 
-def _answer_all(connection: Any, dispatcher: Dispatcher, session: Session) -> None:
+def _answer_all(connection: Any, dispatcher: Dispatcher, session: ActionStream) -> None:
     instruction: str | None = None
     while True:
         message = connection.recv(timeout=dispatcher.limits.idle)
@@ -49,13 +49,13 @@ def _answer_all(connection: Any, dispatcher: Dispatcher, session: Session) -> No
             if image is None:
                 keys = ", ".join(sorted(map(str, query))[:20])
                 raise SettingError(f"The request has no {dispatcher.convention.image_key!r}, only: {keys}.")
-            actions, move = dispatcher.answer(session, image, query.get(dispatcher.convention.proprio_key))
+            actions, response = dispatcher.answer(session, image, query.get(dispatcher.convention.proprio_key))
         except Exception as error:  # the client is told, and the server goes on
             connection.send(sentence(error))
             connection.close(BROKEN, "The previous message says why.")
             return
         spent = 1000 * (time.perf_counter() - started)
-        connection.send(pack_openpi({"actions": actions, TEXT_KEY: move.words, "server_timing": {"infer_ms": spent}}))
+        connection.send(pack_openpi({"actions": actions, TEXT_KEY: response.text, "server_timing": {"infer_ms": spent}}))
 
 
 def _read(message: bytes | str) -> dict[Any, Any]:

@@ -24,7 +24,7 @@ from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.models.http_client import is_loopback
 from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.policies.remote.convert import read_proprio, write_deltas
-from vlm2vla_sim.serving.action_stream import Move, Session
+from vlm2vla_sim.serving.action_stream import ActionResponse, ActionStream
 
 GOING_AWAY, BROKEN, TRY_LATER = 1001, 1011, 1013
 """Websocket close codes."""
@@ -73,12 +73,12 @@ class Dispatcher:
         # There is one accelerator, and policies are not thread-safe.
         self._computing = threading.Lock()
 
-    def open(self) -> Session:
+    def open(self) -> ActionStream:
         """An action stream with a policy of its own, for a new client."""
         with self._computing:
-            return Session(self._make(), rows=self.limits.rows)
+            return ActionStream(self._make(), rows=self.limits.rows)
 
-    def start(self, session: Session, instruction: Any, seed: Any) -> None:
+    def start(self, session: ActionStream, instruction: Any, seed: Any) -> None:
         """Begin an episode. SettingError unless `instruction` is a text of 1 to 2000 characters."""
         if not isinstance(instruction, str) or not 0 < len(instruction.strip()) <= LONGEST_INSTRUCTION:
             raise SettingError(
@@ -89,7 +89,7 @@ class Dispatcher:
         with self._computing:
             session.reset(instruction, number)
 
-    def answer(self, session: Session, image: Any, state: Any) -> tuple[np.ndarray, Move]:
+    def answer(self, session: ActionStream, image: Any, state: Any) -> tuple[np.ndarray, ActionResponse]:
         """The next control steps, (T, width) float32 in the client's convention, and the response they come from.
 
         image: (H, W, 3) uint8 RGB. state: the proprioception as the convention defines it, or None. SettingError for
@@ -100,9 +100,9 @@ class Dispatcher:
         if state is not None and self.convention.proprio:
             observation["agent_pos"] = read_proprio(state, self.convention)
         with self._computing:
-            move = session.next(observation)
+            response = session.next(observation)
         self.last_request = time.monotonic()
-        return write_deltas(move.steps, self.convention), move
+        return write_deltas(response.steps, self.convention), response
 
 
 class Handler(Protocol):

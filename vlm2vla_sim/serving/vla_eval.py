@@ -10,7 +10,7 @@ from vlm2vla_sim.policies.remote.arrays import pack_vla_eval, unpack
 from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.policies.remote.vla_eval import PROTOCOL_VERSION, RELEASE, action_spec
 from vlm2vla_sim.policies.remote.wire import TEXT_KEY
-from vlm2vla_sim.serving.action_stream import Session
+from vlm2vla_sim.serving.action_stream import ActionStream
 from vlm2vla_sim.serving.server import Dispatcher, ServerProtocol, sentence
 
 UNREADABLE = 1007
@@ -30,7 +30,7 @@ PROTOCOL = ServerProtocol(handle, rows=1, wire="vla-eval")
 
 
 class _Connection:
-    def __init__(self, connection: Any, dispatcher: Dispatcher, session: Session) -> None:
+    def __init__(self, connection: Any, dispatcher: Dispatcher, session: ActionStream) -> None:
         self._connection, self._dispatcher, self._session = connection, dispatcher, session
         self._begun = False
         self._seed: Any = 0
@@ -86,9 +86,9 @@ class _Connection:
             self._dispatcher.start(self._session, payload.get(convention.instruction_key), self._seed)
             self._begun = True
         state = payload.get(convention.proprio_key)
-        actions, move = self._dispatcher.answer(self._session, image, state)
+        actions, response = self._dispatcher.answer(self._session, image, state)
         # A single step is sent as (7,), as vla-eval's benchmarks expect it.
-        return {"actions": actions[0] if self._dispatcher.limits.rows == 1 else actions, TEXT_KEY: move.words}
+        return {"actions": actions[0] if self._dispatcher.limits.rows == 1 else actions, TEXT_KEY: response.text}
 
     def _send(self, kind: str, payload: dict[str, Any], number: int) -> None:
         message = {"type": kind, "payload": payload, "seq": number, "timestamp": time.time()}

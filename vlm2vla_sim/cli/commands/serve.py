@@ -14,14 +14,12 @@ from vlm2vla_sim.cli.flags import read_options
 from vlm2vla_sim.cli.result import CommandResult
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.policy_spec import find_format
-from vlm2vla_sim.policies import PolicyContext, check_policy, load_policy
+from vlm2vla_sim.policies import PolicyContext, check_policy, load_policy, needs_truth
 from vlm2vla_sim.policies.base import close_policy
 from vlm2vla_sim.policies.remote.conventions import find_convention
 from vlm2vla_sim.serving.protocols import find_protocol
 from vlm2vla_sim.serving.server import Dispatcher, Limits, PolicyServer
 
-BLIND = ("scripted", "oracle")
-"""Policies that look into the simulator, which here is somebody else's."""
 
 
 def serve(
@@ -68,7 +66,7 @@ def serve(
         json: Print JSON, one line once it answers and one when it stops.
     """
     protocol = find_protocol(wire)
-    if policy in BLIND:
+    if needs_truth(policy):
         raise SettingError(f"The policy {policy!r} looks into the simulator, which here is the client's own. Use vlm.")
     named = {"model": model, "adapter": adapter, "server": server}
     options = {

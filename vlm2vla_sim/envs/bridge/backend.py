@@ -41,6 +41,10 @@ Corner = tuple[float, float, float]
 class BridgeBackend:
     """A real arm, or a stand-in; see `envs.base.Backend` for the contract and docs/real_robot.md for the promises."""
 
+    real_robot = True
+    knows_scene: bool | None = None
+    """Only with `truth`, the state channel of a mock server."""
+
     def __init__(
         self,
         task: Task,
@@ -96,6 +100,7 @@ class BridgeBackend:
         self._frame_clock = FrameClock()
         self._cameras = _open_cameras(cameras or {}, image_size)
         self._truth = _open_truth(truth)
+        self.knows_scene = self._truth is not None
         self._scene: SceneState | None = None
         self._begin()
 

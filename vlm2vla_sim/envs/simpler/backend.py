@@ -36,6 +36,9 @@ NAMES = {"arena": "table"}
 class SimplerBackend:
     """The four Bridge scenes on ManiSkill 3; see `envs.base.Backend` for the contract."""
 
+    own_process = True
+    """SAPIEN allows no second environment in a process, and a crash in its native code ends the process."""
+
     def __init__(
         self,
         task: Task,

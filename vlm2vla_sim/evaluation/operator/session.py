@@ -16,7 +16,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from vlm2vla_sim.envs.base import REAL_BACKENDS, find_task
+from vlm2vla_sim.envs.backends import is_real_robot
+from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.envs.tasks import OWN_TASK_ID, TASKS
 from vlm2vla_sim.errors import BackendFaultError, EpisodeAbortedError
 from vlm2vla_sim.evaluation.episode import run_episode
@@ -176,7 +177,7 @@ class _Session:
         planned = len(self._settings.plan())
         who, words = self._settings.title(trial), widowx(env).task_description
         self._tell(trial=trial.number, trials=planned, who=who, instruction=words, phase="scene")
-        if self._settings.backend not in REAL_BACKENDS:
+        if not is_real_robot(self._settings.backend):
             return
         live = env.reset(seed=seed, options={"episode_id": trial.episode_id})[0]["pixels"]["primary"]
         wanted = self._wanted_picture(trial, live)

@@ -11,13 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import describe
-from vlm2vla_sim.policies import PolicyContext
+from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.options import check_types
 from vlm2vla_sim.policies.remote.conventions import CONVENTIONS, Convention, find_convention
@@ -204,22 +205,15 @@ class OpenvlaOptions(RemoteOptions):
         return dataclasses.replace(convention, extras=tuple(extras.items()))
 
 
-def make_openpi(context: PolicyContext) -> Policy:
-    """The factory behind "openpi" in `policies.POLICIES`."""
-    return _make(OpenpiOptions, OpenpiWire, context)
-
-
-def make_openvla(context: PolicyContext) -> Policy:
-    """The factory behind "openvla" in `policies.POLICIES`."""
-    return _make(OpenvlaOptions, OpenvlaWire, context)
-
-
-def make_vla_eval(context: PolicyContext) -> Policy:
-    """The factory behind "vla-eval" in `policies.POLICIES`."""
-    return _make(VlaEvalOptions, VlaEvalWire, context)
-
-
 def _make(kind: type[RemoteOptions], wire: Callable[..., Wire], context: PolicyContext) -> Policy:
     options = kind(**context.options)  # type: ignore[arg-type]  # checked by RemoteOptions itself
     convention = options.meaning()
     return RemotePolicy(wire(options.address(), convention), convention, context.robot)
+
+
+OPENPI = PolicyFactory(partial(_make, OpenpiOptions, OpenpiWire), options=OpenpiOptions)
+"""The policy "openpi"."""
+OPENVLA = PolicyFactory(partial(_make, OpenvlaOptions, OpenvlaWire), options=OpenvlaOptions)
+"""The policy "openvla"."""
+VLA_EVAL = PolicyFactory(partial(_make, VlaEvalOptions, VlaEvalWire), options=VlaEvalOptions)
+"""The policy "vla-eval"."""

@@ -1,0 +1,125 @@
+"""Backends: what stands behind the environment, simulator or robot, and what each says about itself.
+
+A backend is found by a name of `BACKENDS`, as "package.module:Class", or given as a class. What it can do is declared
+on the class, so that a backend of a user's is treated like one of ours.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from vlm2vla_sim.core.finder import find
+from vlm2vla_sim.envs.tasks import Layout, Task
+from vlm2vla_sim.errors import ExtensionError, unknown_name
+from vlm2vla_sim.types import Status
+
+BACKENDS = {
+    "mujoco": "vlm2vla_sim.envs.mujoco.backend:MujocoBackend",
+    "simpler": "vlm2vla_sim.envs.simpler.backend:SimplerBackend",
+    "point": "vlm2vla_sim.testing:PointBackend",
+    "bridge": "vlm2vla_sim.envs.bridge.backend:BridgeBackend",
+}
+"""Name -> "module:class". The module is imported when the backend is asked for, not before."""
+
+METHODS = ("reset", "move", "observe", "status", "close")
+FIXED = ("task", "image_size", "quality")
+"""Parameters that every backend is given; the others are its own options."""
+
+
+class Backend(Protocol):
+    """What stands behind the environment: made with (task, image_size=, quality=, **options).
+
+    The class attributes may be left out; their defaults are those below.
+    """
+
+    real_robot: ClassVar[bool] = False
+    """A robot that a person stands beside, who arranges and judges. A task may then be any instruction."""
+    own_process: ClassVar[bool] = False
+    """Runs in a process of its own, one environment each: native code that allows no second one, or may crash."""
+    knows_scene: ClassVar[bool | None] = True
+    """Whether `status().scene` is known: True, False, or None where it depends on the options."""
+
+    def reset(self, layout: Layout, rng: np.random.Generator) -> None:
+        """Place the objects as `layout` says, let them settle, and send the arm home."""
+        ...
+
+    def move(self, delta: np.ndarray) -> None:
+        """Carry out one control step. delta: (7,) float64, see `types.ACTION_SIZE`; already limited."""
+        ...
+
+    def observe(self) -> dict[str, Any]:
+        """The camera images and the arm's state, now: `envs.base.Observation`."""
+        ...
+
+    def status(self) -> Status:
+        """The robot's state and, where it is known, the scene's, after the last step."""
+        ...
+
+    def close(self) -> None:
+        """Release the renderer, the processes, the connection. May be called twice."""
+        ...
+
+
+def load_backend(backend: str | type) -> Any:
+    """The class behind a name of `BACKENDS` or "package.module:Class"; a class is returned as it is."""
+    if isinstance(backend, type):
+        return backend
+    found = find("backend", backend, BACKENDS)
+    if not callable(found):
+        raise ExtensionError(f"The backend {backend!r} is {found!r}; expected a class (see `envs.backends.Backend`).")
+    return found
+
+
+def make_backend(backend: str | type, task: Task, **options: Any) -> Any:
+    """The backend for `task`; ExtensionError where it lacks a method of `Backend`."""
+    made = load_backend(backend)(task, **options)
+    missing = [name for name in METHODS if not callable(getattr(made, name, None))]
+    if missing:
+        raise ExtensionError(
+            f"The backend {backend_name(backend)!r} has no method {', '.join(missing)} (see `envs.backends.Backend`)."
+        )
+    return made
+
+
+def backend_name(backend: str | type) -> str:
+    """What a backend is called in results: its name, or "package.module:Class"."""
+    return f"{backend.__module__}:{backend.__qualname__}" if isinstance(backend, type) else str(backend)
+
+
+def is_real_robot(backend: str | type) -> bool:
+    """Whether a person stands beside it; see `Backend.real_robot`."""
+    return bool(getattr(load_backend(backend), "real_robot", False))
+
+
+def needs_own_process(backend: str | type) -> bool:
+    """See `Backend.own_process`."""
+    return bool(getattr(load_backend(backend), "own_process", False))
+
+
+def knows_scene(backend: str | type) -> bool | None:
+    """See `Backend.knows_scene`."""
+    return getattr(load_backend(backend), "knows_scene", True)
+
+
+def own_options(backend: str | type) -> tuple[str, ...] | None:
+    """Names of the options that only this backend takes; None where it takes any (`**options`)."""
+    parameters = inspect.signature(load_backend(backend)).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return tuple(parameter.name for parameter in parameters if parameter.name not in FIXED)
+
+
+def check_backend_options(backend: str | type, options: Iterable[str], *, shared: Iterable[str] = ()) -> None:
+    """UnknownNameError for an option that the backend does not take.
+
+    shared: names that are not the backend's own and are taken all the same, listed in the error.
+    """
+    own = own_options(backend)
+    known = list(dict.fromkeys([*shared, *(own or ())]))
+    for name in options:
+        if (name in FIXED and name not in known) or (own is not None and name not in known):
+            raise unknown_name(f"option of the backend {backend_name(backend)!r}", name, known or ["(none)"])
