@@ -233,7 +233,7 @@ def test_whole_numbers_of_any_kind_are_an_image_size():
 def test_a_package_missing_inside_a_backend_is_not_mistaken_for_a_wrong_name(tmp_path, monkeypatch):
     (tmp_path / "needy_backend.py").write_text("import a_package_that_is_not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ExtensionError, match="No module named .a_package_that_is_not_there."):
+    with pytest.raises(ExtensionError, match=r"No module named .a_package_that_is_not_there."):
         load_backend("needy_backend:Robot")
 
 

@@ -55,7 +55,9 @@ def _answer_all(connection: Any, dispatcher: Dispatcher, session: ActionStream) 
             connection.close(BROKEN, "The previous message says why.")
             return
         spent = 1000 * (time.perf_counter() - started)
-        connection.send(pack_openpi({"actions": actions, TEXT_KEY: response.text, "server_timing": {"infer_ms": spent}}))
+        connection.send(
+            pack_openpi({"actions": actions, TEXT_KEY: response.text, "server_timing": {"infer_ms": spent}})
+        )
 
 
 def _read(message: bytes | str) -> dict[Any, Any]:

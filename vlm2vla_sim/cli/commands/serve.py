@@ -21,7 +21,6 @@ from vlm2vla_sim.serving.protocols import find_protocol
 from vlm2vla_sim.serving.server import Dispatcher, Limits, PolicyServer
 
 
-
 def serve(
     *,
     policy: str = "vlm",
