@@ -11,6 +11,8 @@
 #                      environment of their own, for which PYTHON must be 3.11 or 3.12: openpi-client wants NumPy 1)
 #   make test-data     the tests of recorded data, RLDS too (installs tensorflow, tensorflow-datasets)
 #   make mini          make the embedded model again: draw its scenes, train its base and its adapter (hours; docs/mini.md)
+#   make docs          the documentation site, in build/docs; a warning is an error
+#   make test-docs     the tests of the documentation and of examples/, the site and the notebook included
 #   make env           only make .venv and install
 #
 # PYTHON     the interpreter .venv is made with
@@ -34,11 +36,11 @@ ONE_THREAD := OMP_NUM_THREADS=1
 MINI := $(ONE_THREAD) $(BIN)/python -m vlm2vla_sim.mini
 BASE := $(ONE_THREAD) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m vlm2vla_sim.mini base
 TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small --launch cpu --processes $(PROCESSES) --resume
-PACKAGE := vlm2vla_sim tests benchmarks
+PACKAGE := vlm2vla_sim tests benchmarks docs examples
 REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py
 ROBOT_TESTS := tests/envs/bridge tests/cli/test_robot_docs_and_cli.py tests/evaluation/test_session.py tests/evaluation/test_watch.py
 
-.PHONY: env demo mini test check format test-simpler test-robot test-remote test-vlm test-data clean
+.PHONY: env demo mini test check format test-simpler test-robot test-remote test-vlm test-data docs test-docs clean
 
 env: $(VENV)/.base
 
@@ -90,6 +92,10 @@ $(VENV)/.simpler: $(VENV)/.torch $(VENV)/.dev
 	$(PIP) --editable '.[simpler]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.dev docs/requirements.txt
+	$(PIP) --requirement docs/requirements.txt
+	touch $@
+
 demo: $(VENV)/.speak
 	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1 --layouts random --seed 950000
 
@@ -132,6 +138,13 @@ test-vlm: $(VENV)/.vlm
 
 test-data: $(RLDS)/.made
 	VLM2VLA_REQUIRE=rlds $(RLDS)/bin/python -m pytest tests/data
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+	@echo "Open build/docs/index.html"
+
+test-docs: $(VENV)/.docs
+	VLM2VLA_REQUIRE="$$VLM2VLA_REQUIRE docs" $(BIN)/python -m pytest -n 2 tests/docs
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml

@@ -1,0 +1,79 @@
+"""Links lead somewhere, files and tests that pages name exist, and every page is in the site."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from doc_pages import PAGES, ROOT, code_spans, links
+
+TESTS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+def ids(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#+ +(.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    cleaned = (re.sub(r"[^\w\- ]", "", title.lower()).strip() for title in titles)
+    return {re.sub(r" ", "-", title) for title in cleaned}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_every_link_leads_somewhere(page):
+    for link in links(page):
+        if link.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), f"{ids(page)}: {link}"
+        assert ROOT in target.parents, f"{ids(page)}: {link} leads out of the repository"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{ids(page)}: {link}: there is no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_every_test_that_a_page_names_exists(page):
+    for name in (span for span in code_spans(page) if re.fullmatch(r"test_\w+", span)):
+        assert f"def {name}(" in TESTS, f"{ids(page)}: {name}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in ("log.md",)], ids=ids)
+def test_every_file_that_a_page_names_exists(page):
+    roots = [ROOT, ROOT / "vlm2vla_sim", ROOT / "tests", page.parent]
+    for span in code_spans(page):
+        if not re.fullmatch(r"[\w./-]+/[\w./-]*\.(py|md|txt|toml|svg|jpg|yaml)|[\w-]+(/[\w-]+)+/", span):
+            continue
+        if span.split("/")[0] in ("runs", "my_package", "build", "live", "videos", "logs"):
+            continue  # what a command makes
+        assert any((root / span).exists() for root in roots), f"{ids(page)}: {span}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if ROOT / "docs" in page.parents], ids=ids)
+def test_every_page_of_the_docs_is_in_the_site(page):
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    name = str(page.relative_to(ROOT / "docs").with_suffix(""))
+    patterns = [line.strip() for line in index.splitlines()]
+    listed = any(
+        Path(name).match(pattern) for pattern in patterns if pattern and not pattern.startswith((":", "`", "#"))
+    )
+    assert listed or name == "index", f"{name} is in no table of contents of docs/index.md"
+
+
+def test_the_readme_is_short_and_says_how_to_begin():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert "make demo" in text
+    assert "make test" in text
+
+
+def test_images_of_the_readme_come_with_the_sources():
+    """The source archive holds docs/; an address of a server is none of ours."""
+    images = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert images
+    for image in images:
+        assert not image.startswith("http"), image
+        assert image.startswith("docs/images/"), image
