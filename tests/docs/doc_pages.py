@@ -1,8 +1,8 @@
 """Reads the pages of the documentation: fenced blocks, commands, links.
 
-An HTML comment on the line before a block marks it, invisibly for readers: `<!-- run -->` runs a shell block,
-`<!-- not run: REASON -->` only compiles a Python block. A Python block that starts with `# continues the block above`
-runs after that block, in the same process.
+An HTML comment on the line before a block marks it, invisibly for readers. `<!-- run -->` runs a shell block, and
+`<!-- run: data -->` does where that extra is installed; `<!-- not run: REASON -->` only compiles a Python block. A
+Python block that starts with `# continues the block above` runs after that block, in the same process.
 """
 
 from __future__ import annotations
@@ -74,7 +74,6 @@ class Command:
 
     where: str
     words: tuple[str, ...]
-    run: bool = False
 
 
 def commands(block: Block) -> list[Command]:
@@ -84,7 +83,7 @@ def commands(block: Block) -> list[Command]:
         for part in re.split(r" && | ; ", line):
             words = tuple(shlex.split(part, comments=True))
             if words:
-                found.append(Command(block.where, words, run=block.mark == "run"))
+                found.append(Command(block.where, words))
     return found
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
+import io
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
-from doc_pages import PAGES, ROOT, Command, all_blocks, all_commands, code_spans
+from doc_pages import PAGES, ROOT, Command, all_blocks, all_commands, code_spans, commands
 
 from vlm2vla_sim.cli import main as cli
 from vlm2vla_sim.cli.flags import RunFlags
@@ -22,6 +24,7 @@ OTHERS = ("git", "ssh", "cd", "export", "for", "do", "done")
 """Commands of the shell that a page may use and nobody here can check."""
 
 COMMANDS = all_commands()
+RUNNABLE = [block for block in all_blocks("bash") if block.mark == "run"]
 
 
 def ids(command: Command) -> str:
@@ -67,10 +70,36 @@ def check(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         run.settings(tasks=named, episodes=episodes)  # type: ignore[arg-type]
 
 
+@functools.cache
+def help_text(*words: str) -> str:
+    """What `vlm2vla WORDS --help` prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert cli.main([*words, "--help"]) == 0
+    return printed.getvalue()
+
+
+def flags_of(name: str) -> set[str]:
+    """The flags of a command and of its subcommands."""
+    text = help_text(name)
+    found = re.search(r"\{([a-z][\w,-]*)\}", text.split("\n\n")[0])
+    parts = [text, *(help_text(name, word) for word in (found[1].split(",") if found else ()))]
+    return set(re.findall(r"--[a-z][\w-]*", "".join(parts)))
+
+
+def script_flags(script: Path) -> set[str]:
+    """The flags that a script of ours may take, as far as its source shows: literal ones, and names of arguments."""
+    source = script.read_text(encoding="utf-8")
+    names = re.findall(r"^ *(\w+): [\w| .,\[\]]+ = ", source, re.MULTILINE)
+    names += re.findall(r"\b(\w+): [\w| .\[\]]+(?:=| =|,|\))", source)
+    return set(re.findall(r"--[a-z][\w-]*", source)) | {f"--{name.replace('_', '-')}" for name in names}
+
+
 def test_pages_are_found():
     assert len(PAGES) > 15
     assert len(of("vlm2vla")) > 30
-    assert len([command for command in COMMANDS if command.run]) > 3
+    assert len(RUNNABLE) > 4
+    assert {block.reason for block in RUNNABLE} <= {"", "data"}
 
 
 def test_every_block_says_what_it_is_written_in():
@@ -118,12 +147,8 @@ def test_every_script_exists_and_knows_its_flags(command):
     if command.words[1] == "-m":
         assert importlib.util.find_spec(command.words[2]) or command.words[2] == "venv"
         return
-    script = ROOT / command.words[1]
-    assert script.is_file()
-    source = script.read_text(encoding="utf-8")
-    for word in command.words[2:]:
-        if word.startswith("--"):
-            assert word in source or word[2:].replace("-", "_") in source, f"{script.name} has no {word}."
+    used = {word for word in command.words[2:] if word.startswith("--")}
+    assert used <= script_flags(ROOT / command.words[1])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -138,12 +163,31 @@ def test_commands_in_the_text_exist(page):
             assert re.search(rf"^{words[1]}:", MAKEFILE, re.MULTILINE), span
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.run], ids=ids)
-def test_a_command_that_is_marked_runs(command, monkeypatch, tmp_path, capsys, own_package):
-    assert command.words[0] == "vlm2vla"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_flags_in_the_text_exist(page):
+    """A flag in code of the text is one of the command that it follows; alone, one of any command or benchmark."""
+    known = {name: flags_of(name) for name in cli.COMMANDS}
+    everywhere = set().union(*known.values(), *(script_flags(script) for script in (ROOT / "benchmarks").glob("*.py")))
+    for span in code_spans(page):
+        words = span.split()
+        used = set(re.findall(r"(?<!\S)--[a-z][\w-]*", span))
+        if words[0] == "vlm2vla" and len(words) > 1 and words[1] in known:
+            assert used <= known[words[1]], span
+        elif words[0] == "python" and len(words) > 1 and words[1].endswith(".py"):
+            assert used <= script_flags(ROOT / words[1]), span
+        elif span.startswith("--"):
+            assert used <= everywhere, span
+
+
+@pytest.mark.parametrize("block", RUNNABLE, ids=lambda block: block.where)
+def test_a_block_that_is_marked_runs(block, monkeypatch, tmp_path, capsys):
+    if block.reason == "data":
+        pytest.importorskip("pyarrow")
     monkeypatch.chdir(tmp_path)
-    assert cli.main(list(command.words[1:])) == 0
-    assert capsys.readouterr().out.strip()
+    for command in commands(block):
+        assert command.words[0] == "vlm2vla"
+        assert cli.main(list(command.words[1:])) == 0, command
+        assert capsys.readouterr().out.strip()
 
 
 @pytest.mark.parametrize(
