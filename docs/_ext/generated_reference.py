@@ -20,9 +20,12 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from vlm2vla_sim.cli.main import COMMANDS, main
+
+logger = logging.getLogger(__name__)
 
 WIDTH = 88
 """Columns of a help text."""
@@ -87,7 +90,10 @@ class ApiReference(SphinxDirective):
 def autodoc_lines(name: str) -> list[str]:
     """The autodoc directive for the object with this dotted name."""
     module, _, attribute = name.rpartition(".")
-    found = getattr(importlib.import_module(module), attribute)
+    found = getattr(importlib.import_module(module), attribute, None)
+    if found is None:
+        logger.warning("The API reference names %s, which does not exist.", name)
+        return []
     if inspect.isclass(found):
         return [f".. autoclass:: {name}", "   :members:", ""]
     if callable(found):

@@ -197,7 +197,7 @@ def test_a_block_that_is_marked_runs(block, monkeypatch, tmp_path, capsys):
         ("evaluate", "--polciy", "scripted"),
         ("evaluate", "--policy", "scriptedd"),
         ("evaluate", "--tasks", "carrot"),
-        ("evalute",),
+        ("evaluat",),
         ("evaluate", "--policy", "vlm", "--model", "m", "--policy-options", "sampling=hot"),
     ],
 )
