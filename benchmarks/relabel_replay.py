@@ -20,10 +20,10 @@ from typing import Annotated, Any
 import gymnasium as gym
 import tyro
 
-from vlm2vla_sim.data.datasets.lerobot_layout import EpisodeWords, read_words
-from vlm2vla_sim.data.datasets.open import open_source, read_trajectories
+from vlm2vla_sim.data.datasets.lerobot_layout import EpisodeAnnotation, read_annotations
+from vlm2vla_sim.data.datasets.open import open_dataset, read_trajectories
 from vlm2vla_sim.data.recording.record import record
-from vlm2vla_sim.data.relabel.rules import Rules, relabel
+from vlm2vla_sim.data.relabel.rules import LabelingRules, relabel
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.results import Rate
@@ -31,11 +31,11 @@ from vlm2vla_sim.evaluation.run_folder import RunSettings
 from vlm2vla_sim.language.formats import ActionFormat, get_format
 from vlm2vla_sim.types import Decision, Outcome
 
-ARMS: dict[str, tuple[Rules, str]] = {
-    "reached motion (default)": (Rules(), "vlm2vla"),
-    "reached motion, in prose": (Rules(), "prose"),
-    "reached, rounded by phase": (Rules(carry_rest=False), "vlm2vla"),
-    "commanded motion": (Rules(motion="commanded"), "vlm2vla"),
+ARMS: dict[str, tuple[LabelingRules, str]] = {
+    "reached motion (default)": (LabelingRules(), "vlm2vla"),
+    "reached motion, in prose": (LabelingRules(), "prose"),
+    "reached, rounded by phase": (LabelingRules(carry_rest=False), "vlm2vla"),
+    "commanded motion": (LabelingRules(motion="commanded"), "vlm2vla"),
 }
 """Name -> the rules, and the format the words are written and read in."""
 
@@ -64,7 +64,7 @@ class SayAgain:
 
 
 def replay(
-    episodes: Iterable[tuple[EpisodeWords, Sequence[tuple[str, str, str]]]], format_name: str
+    episodes: Iterable[tuple[EpisodeAnnotation, Sequence[tuple[str, str, str]]]], format_name: str
 ) -> dict[str, Rate]:
     """Successes by task, of words carried out from the starts of the episodes they were made of."""
     counts: dict[str, list[int]] = {}
@@ -110,15 +110,15 @@ def main(
         folder = data or Path(scratch) / "demonstrations"
         settings = RunSettings(tasks=tuple(TASKS), episodes=episodes, image_size=image_size)
         record(settings, folder, keep_failures=True, resume=folder.exists(), workers=workers)
-        words = {one.name: one for one in read_words(folder)}
+        words = {one.name: one for one in read_annotations(folder)}
         order = sorted(words, key=lambda name: (list(TASKS).index(words[name].task), name))
-        trajectories = {trajectory.name: trajectory for trajectory in read_trajectories(open_source(folder))}
-        said = [(words[name], [(s.subtask, s.plan, s.action) for s in words[name].said]) for name in order]
+        trajectories = {trajectory.name: trajectory for trajectory in read_trajectories(open_dataset(folder))}
+        decisions = [(words[name], [(s.subtask, s.plan, s.action) for s in words[name].decisions]) for name in order]
         recorded = {
             task: Rate(sum(w.outcome == "success" for w in words.values() if w.task == task), episodes)
             for task in TASKS
         }
-        table = {"the demonstrations": recorded, "their own words": replay(said, "vlm2vla")}
+        table = {"the demonstrations": recorded, "their own words": replay(decisions, "vlm2vla")}
         print(f"{'':28} {' '.join(f'{task:>20}' for task in TASKS)}  all", flush=True)
         for name, (rules, format_name) in ARMS.items():
             spoken = get_format(format_name)

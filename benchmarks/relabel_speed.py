@@ -23,14 +23,14 @@ from typing import Annotated
 
 import tyro
 
-from vlm2vla_sim.data.datasets.lerobot_layout import PICTURE, VIDEO, part, read_words
+from vlm2vla_sim.data.datasets.lerobot_layout import IMAGE, VIDEO, part, read_annotations
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
-from vlm2vla_sim.data.datasets.open import SourceOptions, open_source, read_trajectories
+from vlm2vla_sim.data.datasets.open import DatasetOptions, open_dataset, read_trajectories
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.data.recording.record import record
 from vlm2vla_sim.data.relabel.labels import LabelSettings
 from vlm2vla_sim.data.relabel.rules import relabel
-from vlm2vla_sim.data.relabel.run import label_source
+from vlm2vla_sim.data.relabel.run import label_dataset
 from vlm2vla_sim.envs.base import CONTROL_HZ
 from vlm2vla_sim.evaluation.run_folder import RunSettings
 
@@ -39,25 +39,25 @@ def make(folder: Path, *, episodes: int, size: tuple[int, int]) -> int:
     """Write the data set; how many pictures it has."""
     seeds = folder.with_name("seeds")
     record(RunSettings(tasks=("carrot_on_plate", "stack_cube"), episodes=4, image_size=size), seeds, workers=2)
-    originals: list[Trajectory] = list(read_trajectories(open_source(seeds)))
-    words = read_words(seeds)
+    originals: list[Trajectory] = list(read_trajectories(open_dataset(seeds)))
+    words = read_annotations(seeds)
     writer = LeRobotWriter(folder, size=size, fps=CONTROL_HZ)
     folder.mkdir(parents=True)
     for number in range(episodes):
         index = number % len(originals)
-        film = seeds / VIDEO.format(video_key=PICTURE, **part(index))
+        film = seeds / VIDEO.format(video_key=IMAGE, **part(index))
         copy = folder / "copy.mp4"
         shutil.copyfile(film, copy)
         named = dataclasses.replace(words[index], name=f"{words[index].task}/{number:05d}")
-        writer.add_filmed(copy, originals[index].states, originals[index].actions, named)
+        writer.add_with_video(copy, originals[index].states, originals[index].actions, named)
     return sum(len(originals[number % len(originals)]) for number in range(episodes))
 
 
 def measure(folder: Path, out: Path, *, workers: int, check: bool) -> dict[str, float]:
     """Relabel in this process; seconds, and the largest memory [MiB] of this process and of one decoder."""
-    settings = LabelSettings(str(folder), SourceOptions(), "rules", {})
+    settings = LabelSettings(str(folder), DatasetOptions(), "rules", {})
     start = time.perf_counter()
-    summary = label_source(open_source(folder), relabel, settings, out, workers=workers, check=check)
+    summary = label_dataset(open_dataset(folder), relabel, settings, out, workers=workers, check=check)
     seconds = time.perf_counter() - start
     here, decoder = (
         resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm2vla_sim.data.episode import Labelled, Phase, Trajectory
+from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
 from vlm2vla_sim.types import ActionChunk
 
 
-def make_labelled(number: int = 0, *, side: int = 48, closing_frame: bool = True) -> Labelled:
+def make_labelled(number: int = 0, *, side: int = 48, closing_frame: bool = True) -> LabelledTrajectory:
     """A carrot episode of 14 frames in four phases, the first two of one subtask; every picture is another one."""
     rng = np.random.default_rng(number)
     length = 14 if closing_frame else 13
@@ -30,4 +30,4 @@ def make_labelled(number: int = 0, *, side: int = 48, closing_frame: bool = True
     trajectory = Trajectory(
         f"fake/{number:05}", "put carrot on plate", 5.0, pictures, np.zeros((length, 7)), np.zeros((length, 7))
     )
-    return Labelled(trajectory, names, phases)
+    return LabelledTrajectory(trajectory, names, phases)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlm2vla_sim.data.datasets.lerobot_layout import EpisodeWords, Said
+from vlm2vla_sim.data.datasets.lerobot_layout import DecisionRecord, EpisodeAnnotation
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
 from vlm2vla_sim.data.episode import Trajectory
 
@@ -64,9 +64,9 @@ def trajectory(
     return Trajectory(name, instruction, fps, Shades(len(states)), states, actions)
 
 
-def words(name: str, instruction: str = "put carrot on plate") -> EpisodeWords:
-    said = (Said(0, 6, "grasp the carrot", "move forward", "[[12, 6, 0, 1]]"),)
-    return EpisodeWords(name, instruction, "success", task="carrot_on_plate", episode_id=0, said=said)
+def words(name: str, instruction: str = "put carrot on plate") -> EpisodeAnnotation:
+    said = (DecisionRecord(0, 6, "grasp the carrot", "move forward", "[[12, 6, 0, 1]]"),)
+    return EpisodeAnnotation(name, instruction, "success", task="carrot_on_plate", episode_id=0, decisions=said)
 
 
 def write_folder(root: Path, count: int, *, parts=PICK_AND_PLACE, size: tuple[int, int] = SIZE) -> LeRobotWriter:

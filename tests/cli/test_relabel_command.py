@@ -97,12 +97,12 @@ def test_what_costs_more_than_the_budget_is_not_begun(tmp_path, server, capsys):
     ("words", "told"),
     [
         (("relabel", "nowhere", "--out", "words"), "There is no folder nowhere"),
-        (("relabel", ".", "--out", "words"), "is no data set that we know"),
+        (("relabel", ".", "--out", "words"), "is not a known data set"),
         (("relabel", "set", "--out", "set"), "not empty"),
         (("relabel", "set", "--out", "words", "--motion", "guessed"), "No kind of motion named 'guessed'"),
         (
             ("relabel", "set", "--out", "words", "--format", "hdf5"),
-            "The format is 'hdf5'; expected one of auto, lerobot",
+            "The data set format is 'hdf5'; expected one of auto, lerobot",
         ),
         (("relabel", "set", "--out", "words", "--workers", "0"), "workers is 0"),
         (("relabel", "set", "--out", "words", "--resolution", "0.3", "5"), "A resolution of 0.003 m"),

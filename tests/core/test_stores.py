@@ -21,9 +21,9 @@ import pytest
 from vlm2vla_sim.core import store as store_module
 from vlm2vla_sim.core.json_lines import JsonLines, read_lines
 from vlm2vla_sim.core.store import Store
-from vlm2vla_sim.data.datasets.open import SourceOptions
+from vlm2vla_sim.data.datasets.open import DatasetOptions
 from vlm2vla_sim.data.relabel.labels import LabelFolder, LabelSettings
-from vlm2vla_sim.data.relabel.rules import Rules
+from vlm2vla_sim.data.relabel.rules import LabelingRules
 from vlm2vla_sim.errors import DataError, RunFolderError
 from vlm2vla_sim.evaluation.operator.episode_log import Contender, SessionSettings, TrialLog
 from vlm2vla_sim.evaluation.run_folder import RunFolder, RunSettings
@@ -32,7 +32,7 @@ from vlm2vla_sim.training.settings import TrainSettings
 
 RUN = RunSettings(policy="hold", tasks=("carrot_on_plate",), episodes=3)
 SESSION = SessionSettings((Contender("hold"), Contender("random")), ("carrot_on_plate",), 2)
-LABELS = LabelSettings("somewhere", SourceOptions(), "rules", Rules())
+LABELS = LabelSettings("somewhere", DatasetOptions(), "rules", LabelingRules())
 TRAINING = TrainSettings("model")
 
 
@@ -83,7 +83,9 @@ KINDS = {
         "settings.json",
         "labels.jsonl",
         DataError,
-        lambda path, resume: LabelFolder(path, dataclasses.replace(LABELS, options=Rules("commanded")), resume=resume),
+        lambda path, resume: LabelFolder(
+            path, dataclasses.replace(LABELS, options=LabelingRules("commanded")), resume=resume
+        ),
         r"The label set in .* was made with options\.motion reached, not commanded",
         ("options", "carry_rest"),
     ),

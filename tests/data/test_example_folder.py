@@ -7,7 +7,7 @@ import pytest
 from labelled_fakes import make_labelled
 
 from vlm2vla_sim.data.episode import Example
-from vlm2vla_sim.data.examples.folder import PICTURES, data_hash, read_examples, write_examples
+from vlm2vla_sim.data.examples.folder import IMAGES, data_hash, read_examples, write_examples
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.language.formats import get_format
@@ -29,7 +29,7 @@ def test_what_was_written_is_read_back_pixel_for_pixel_and_each_picture_is_there
         assert (before.stage, before.prompt, before.completion) == (after.stage, after.prompt, after.completion)
         assert all(np.array_equal(a, b) for a, b in zip(before.images, after.images, strict=True))
     shown = {image.tobytes() for row in rows for image in row.images}
-    assert len(list((tmp_path / "data" / PICTURES).iterdir())) == len(shown)
+    assert len(list((tmp_path / "data" / IMAGES).iterdir())) == len(shown)
 
 
 def test_the_same_data_has_the_same_hash_and_another_pixel_another(tmp_path):
@@ -55,9 +55,9 @@ def test_bad_rows_are_left_out_each_counted_under_its_reason(tmp_path):
     written = write_examples([*bad, *make()], tmp_path / "data")
     assert written.rows == len(make())
     assert written.skipped == {
-        "no picture": 1,
-        "a picture that is not (height, width, 3) uint8": 1,
-        "an empty picture": 1,
+        "no image": 1,
+        "an image that is not (height, width, 3) uint8": 1,
+        "an empty image": 1,
         "an empty prompt": 1,
         "an empty completion": 1,
     }
@@ -72,13 +72,13 @@ def test_a_stop_in_the_middle_leaves_no_folder_and_the_next_attempt_succeeds(tmp
         write_examples(stopped(), tmp_path / "data")
     assert not (tmp_path / "data").exists()
     assert write_examples(make(), tmp_path / "data").rows == len(make())
-    with pytest.raises(RunFolderError, match="is there already"):
+    with pytest.raises(RunFolderError, match="exists already"):
         write_examples(make(), tmp_path / "data")
 
 
 def test_a_missing_and_a_broken_picture_are_told_by_name(tmp_path):
     write_examples(make(), tmp_path / "data")
-    victim = next((tmp_path / "data" / PICTURES).iterdir())
+    victim = next((tmp_path / "data" / IMAGES).iterdir())
     victim.write_bytes(b"\x89PNG broken")
     with pytest.raises(RunFolderError, match=victim.name):
         list(read_examples(tmp_path / "data"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from labelled_fakes import make_labelled
 
-from vlm2vla_sim.data.episode import Example, Labelled, Phase
+from vlm2vla_sim.data.episode import Example, LabelledTrajectory, Phase
 from vlm2vla_sim.data.examples.maker import STAGES, ExampleMaker, ExampleSettings, to_chat
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import SettingError
@@ -53,7 +53,7 @@ def same(row: Example, question: Question) -> bool:
     )
 
 
-def rows_of(labelled: Labelled, name: str = "vlm2vla", **settings) -> list[Example]:
+def rows_of(labelled: LabelledTrajectory, name: str = "vlm2vla", **settings) -> list[Example]:
     return list(ExampleMaker(ExampleSettings(format_called(name), **settings)).make([labelled]))
 
 
@@ -67,11 +67,11 @@ def test_the_loop_that_follows_a_trajectory_asks_the_very_rows_it_was_taught_wit
     policy = LanguageActionPolicy(teacher, format_called(name), ModelVerifier(teacher), settings=settings)
     policy.reset(labelled.trajectory.instruction)
     for phase in labelled.phases:
-        now = {"primary": labelled.trajectory.pictures[phase.start]}
+        now = {"primary": labelled.trajectory.images[phase.start]}
         decision = policy.act({"pixels": now, "agent_pos": labelled.trajectory.states[phase.start]})
         expected = format_called(name).read(format_called(name).write(phase.chunk.deltas))
         np.testing.assert_array_equal(decision.chunk.deltas, expected.deltas)
-    last = {"primary": labelled.trajectory.pictures[-1]}
+    last = {"primary": labelled.trajectory.images[-1]}
     assert policy.act({"pixels": last, "agent_pos": labelled.trajectory.states[-1]}) is None
     assert policy.ended.startswith("done")
     assert [q.stage for q in teacher.asked].count("verify") == len(labelled.phases)
@@ -88,7 +88,7 @@ def test_without_reasoning_the_rows_are_what_that_variant_asks(name):
     policy = LanguageActionPolicy(teacher, format_called(name), None, settings=LoopSettings(reasoning=False))
     policy.reset(labelled.trajectory.instruction)
     for phase in labelled.phases:
-        policy.act({"pixels": {"primary": labelled.trajectory.pictures[phase.start]}})
+        policy.act({"pixels": {"primary": labelled.trajectory.images[phase.start]}})
     assert all(same(row, question) for row, question in zip(rows, teacher.asked, strict=True))
 
 
@@ -104,7 +104,7 @@ def test_every_completion_is_what_evaluation_reads_as_the_label():
 
 def test_the_verdict_is_advance_after_a_subtasks_last_phase_only():
     labelled = make_labelled()
-    pictures = labelled.trajectory.pictures
+    pictures = labelled.trajectory.images
     verdicts = [row for row in rows_of(labelled) if row.stage == "verify"]
     after = {
         phase.stop: next(row.completion for row in verdicts if np.array_equal(row.images[1], pictures[phase.stop]))
@@ -146,9 +146,9 @@ def test_what_cannot_be_taught_is_skipped_with_its_reason_and_the_rest_is_kept()
     cases = {
         "a trajectory without phases": dataclasses.replace(good, phases=()),
         "motion that the format cannot write": dataclasses.replace(good, phases=(too_far,)),
-        "a plan that cannot be read back": dataclasses.replace(good, phases=(no_plan, *good.phases[1:])),
-        "subtasks that cannot be read back": dataclasses.replace(good, subtasks=(*good.subtasks, '""')),
-        "a verdict without a picture after the motion": good,
+        "a plan that cannot be parsed back": dataclasses.replace(good, phases=(no_plan, *good.phases[1:])),
+        "subtasks that cannot be parsed back": dataclasses.replace(good, subtasks=(*good.subtasks, '""')),
+        "a verdict without an image after the motion": good,
     }
     for reason, labelled in cases.items():
         maker = ExampleMaker(ExampleSettings(format_called("vlm2vla")))
@@ -165,7 +165,7 @@ def test_what_cannot_be_taught_is_skipped_with_its_reason_and_the_rest_is_kept()
     [
         ({"stages": ("act",)}, "No stage named 'act'"),
         ({"languages": ("fr",)}, "No language named 'fr'"),
-        ({"stages": ()}, "No stage"),
+        ({"stages": ()}, "stages or the languages are empty"),
         ({"stages": ("plan",), "reasoning": False}, "Without reasoning"),
     ],
 )

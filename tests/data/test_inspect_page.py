@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from trajectory_fakes import PICK_AND_PLACE, trajectory
 
-from vlm2vla_sim.data.datasets.source import Skipped
+from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.inspect_page import WIDTH, write_page
 from vlm2vla_sim.data.relabel.rules import relabel
 

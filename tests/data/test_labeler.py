@@ -7,9 +7,9 @@ import json
 import pytest
 from trajectory_fakes import PICK_AND_PLACE, trajectory
 
-from vlm2vla_sim.data.datasets.source import Skipped
+from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.relabel.labeler import Labeler, LabelerSettings, Prices, estimate
-from vlm2vla_sim.data.relabel.rules import Rules, relabel
+from vlm2vla_sim.data.relabel.rules import LabelingRules, relabel
 from vlm2vla_sim.errors import AnswerError, DataError, SettingError
 from vlm2vla_sim.language.label_prompt import read_spans
 
@@ -44,7 +44,7 @@ class Model:
 
 
 def labeler(model, tmp_path, **changes) -> Labeler:
-    return Labeler(model, LabelerSettings("gemini", **changes), Rules(), tmp_path / "answers")
+    return Labeler(model, LabelerSettings("gemini", **changes), LabelingRules(), tmp_path / "answers")
 
 
 def test_words_come_from_the_model_and_numbers_from_the_motion(tmp_path):
@@ -104,7 +104,7 @@ def test_phases_that_do_not_add_up_are_asked_for_again_with_the_reason(tmp_path,
 
 def test_a_model_that_never_adds_up_is_given_up_with_a_reason(tmp_path):
     model = Model("no")
-    with pytest.raises(DataError, match="asked 3 times; the last answer is no use: There is no JSON list"):
+    with pytest.raises(DataError, match="queried 3 times without a usable answer; the last one: There is no JSON list"):
         labeler(model, tmp_path)(trajectory())
     assert len(model.prompts) == 3
 
@@ -123,7 +123,7 @@ def test_an_answer_is_not_paid_for_twice(tmp_path):
 
 def test_nothing_is_sent_about_what_cannot_be_labelled(tmp_path):
     model = Model(GOOD)
-    with pytest.raises(DataError, match="the model was not asked"):
+    with pytest.raises(DataError, match="the model was not queried"):
         labeler(model, tmp_path)(trajectory(instruction=""))
     assert model.prompts == []
 
@@ -144,11 +144,11 @@ class Listed(list):
 
 def test_the_cost_is_told_before_anything_is_sent():
     source = Listed([Skipped("x", "broken"), *(trajectory(name=str(n)) for n in range(9))])
-    told = estimate(source, LabelerSettings("m"), Prices(read=2.0, written=10.0))
+    told = estimate(source, LabelerSettings("m"), Prices(input=2.0, output=10.0))
     assert told.trajectories == 10
     # Ten prompts of some 3,000 characters and six pictures of 258 tokens each.
-    assert 15_000 + 10_000 < told.tokens_read < 15_000 + 25_000
-    assert told.cost == pytest.approx((2 * told.tokens_read + 10 * told.tokens_written) / 1e6)
+    assert 15_000 + 10_000 < told.input_tokens < 15_000 + 25_000
+    assert told.cost == pytest.approx((2 * told.input_tokens + 10 * told.output_tokens) / 1e6)
     assert estimate(source, LabelerSettings("m"), Prices(), limit=4).trajectories == 4
     with pytest.raises(DataError, match="nothing was sent"):
         estimate(Listed([Skipped("x", "broken")]), LabelerSettings("m"), Prices())

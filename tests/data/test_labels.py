@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from trajectory_fakes import trajectory, write_folder
 
-from vlm2vla_sim.data.datasets.open import SourceOptions, open_source
-from vlm2vla_sim.data.datasets.source import Skipped
+from vlm2vla_sim.data.datasets.base import Skipped
+from vlm2vla_sim.data.datasets.open import DatasetOptions, open_dataset
 from vlm2vla_sim.data.relabel.labels import LabelFolder, LabelSettings, read_labels, to_json
 from vlm2vla_sim.data.relabel.rules import relabel
-from vlm2vla_sim.data.relabel.run import label_source
+from vlm2vla_sim.data.relabel.run import label_dataset
 from vlm2vla_sim.errors import DataError
 
-OPTIONS = SourceOptions()
+OPTIONS = DatasetOptions()
 
 
 class Listed:
@@ -40,14 +40,14 @@ def settings(data="somewhere", **changes) -> LabelSettings:
 
 def test_labels_are_read_back_as_they_were_made(tmp_path):
     write_folder(tmp_path / "set", 3)
-    source = open_source(tmp_path / "set")
-    summary = label_source(source, relabel, settings(tmp_path / "set"), tmp_path / "words")
+    source = open_dataset(tmp_path / "set")
+    summary = label_dataset(source, relabel, settings(tmp_path / "set"), tmp_path / "words")
     assert (summary.labelled, summary.skipped, summary.phases, summary.subtasks) == (3, 0, 18, 4)
     for read, found in zip(read_labels(tmp_path / "words"), source, strict=True):
         made = relabel(found)
         assert to_json(read) == to_json(made)
         assert np.allclose(read.phases[0].chunk.deltas, made.phases[0].chunk.deltas, atol=1e-6)
-        assert read.trajectory.pictures[2].shape == (48, 64, 3)
+        assert read.trajectory.images[2].shape == (48, 64, 3)
 
 
 def test_trajectories_that_cannot_be_used_are_counted_with_their_reasons(tmp_path):
@@ -59,7 +59,7 @@ def test_trajectories_that_cannot_be_used_are_counted_with_their_reasons(tmp_pat
         Skipped("e", "It is broken."),
     )
     seen = []
-    summary = label_source(source, relabel, settings(), tmp_path / "words", on_done=seen.append)
+    summary = label_dataset(source, relabel, settings(), tmp_path / "words", on_done=seen.append)
     assert (summary.labelled, summary.skipped) == (1, 4)
     assert next(iter(summary.reasons.items())) == ("It is broken.", 2)
     skipped = [json.loads(line) for line in (tmp_path / "words/skipped.jsonl").read_text().splitlines()]
@@ -80,13 +80,13 @@ def test_labelling_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path):
 
     source = Listed(*(trajectory(name=f"t{number}") for number in range(6)))
     with pytest.raises(KeyboardInterrupt):
-        label_source(source, label, settings(), tmp_path / "words", workers=1)
+        label_dataset(source, label, settings(), tmp_path / "words", workers=1)
     done = (tmp_path / "words/labels.jsonl").read_bytes()
     with (tmp_path / "words/labels.jsonl").open("ab") as file:
         file.write(b'{"name": "t5", "dig')  # what a crash left of a line
     asked.clear()
     asked += ["", "", ""]
-    summary = label_source(source, label, settings(), tmp_path / "words", workers=1, resume=True)
+    summary = label_dataset(source, label, settings(), tmp_path / "words", workers=1, resume=True)
     assert summary.labelled == 6
     kept = [json.loads(line)["name"] for line in done.splitlines()]
     assert len(kept) < 6
@@ -95,11 +95,11 @@ def test_labelling_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path):
 
 
 def test_no_folder_is_used_twice_without_being_asked_to(tmp_path):
-    label_source(Listed(trajectory()), relabel, settings(), tmp_path / "words")
+    label_dataset(Listed(trajectory()), relabel, settings(), tmp_path / "words")
     with pytest.raises(DataError, match=r"not empty.*--resume"):
-        label_source(Listed(trajectory()), relabel, settings(), tmp_path / "words")
+        label_dataset(Listed(trajectory()), relabel, settings(), tmp_path / "words")
     with pytest.raises(DataError, match="made with data somewhere, not elsewhere"):
-        label_source(Listed(trajectory()), relabel, settings("elsewhere"), tmp_path / "words", resume=True)
+        label_dataset(Listed(trajectory()), relabel, settings("elsewhere"), tmp_path / "words", resume=True)
 
 
 def test_only_one_process_writes_to_a_folder(tmp_path):
@@ -111,7 +111,7 @@ def test_only_one_process_writes_to_a_folder(tmp_path):
 
 
 def test_words_are_not_laid_on_motion_that_has_changed(tmp_path):
-    label_source(Listed(trajectory(name="a")), relabel, settings(), tmp_path / "words")
+    label_dataset(Listed(trajectory(name="a")), relabel, settings(), tmp_path / "words")
     other = trajectory(((9, (0.02, 0, 0), 0.0, 1.0),), name="a")
     with pytest.raises(DataError, match="a has changed since it was labelled"):
         list(read_labels(tmp_path / "words", Listed(other)))
@@ -121,7 +121,7 @@ def test_words_are_not_laid_on_motion_that_has_changed(tmp_path):
 
 def test_a_limit_bounds_how_many_are_looked_at(tmp_path):
     source = Listed(*(trajectory(name=f"t{number}") for number in range(6)))
-    assert label_source(source, relabel, settings(limit=2), tmp_path / "words").labelled == 2
+    assert label_dataset(source, relabel, settings(limit=2), tmp_path / "words").labelled == 2
 
 
 def test_no_more_trajectories_are_held_than_are_worked_on(tmp_path):
@@ -142,7 +142,7 @@ def test_no_more_trajectories_are_held_than_are_worked_on(tmp_path):
         waited.append(gate.wait(0.3))  # with two workers the reader is never eight ahead
         return relabel(found)
 
-    label_source(
+    label_dataset(
         Counting(*(trajectory(name=f"t{number}") for number in range(8))), label, settings(), tmp_path / "w", workers=2
     )
     assert waited[0] is False

@@ -20,12 +20,19 @@ from PIL import Image
 from trajectory_fakes import PICK_AND_PLACE, SIZE, Shades, motion, trajectory, words, write_folder
 
 from vlm2vla_sim.data.datasets import lerobot_write
+from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES, convert
-from vlm2vla_sim.data.datasets.lerobot_layout import ACTION, PICTURE, STATE, combine_stats, number_stats, read_words
+from vlm2vla_sim.data.datasets.lerobot_layout import (
+    ACTION,
+    IMAGE,
+    STATE,
+    combine_stats,
+    number_stats,
+    read_annotations,
+)
 from vlm2vla_sim.data.datasets.lerobot_read import Columns, LeRobotFolder
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
-from vlm2vla_sim.data.datasets.open import SourceOptions, check_pictures, open_source
-from vlm2vla_sim.data.datasets.source import Skipped
+from vlm2vla_sim.data.datasets.open import DatasetOptions, check_images, open_dataset
 from vlm2vla_sim.errors import DataError, UnknownNameError
 from vlm2vla_sim.video.mp4 import write_mp4
 
@@ -33,7 +40,7 @@ FRAMES = sum(steps for steps, *_ in PICK_AND_PLACE)
 
 
 def video(root: Path, index: int = 0) -> Path:
-    return root / f"videos/{PICTURE}/chunk-000/file-{index:03d}.mp4"
+    return root / f"videos/{IMAGE}/chunk-000/file-{index:03d}.mp4"
 
 
 def rewrite_info(root: Path, **changes) -> None:
@@ -64,11 +71,11 @@ def test_the_folder_has_the_files_and_fields_of_lerobot_v3(written):
     assert (info["total_episodes"], info["total_frames"], info["total_tasks"]) == (3, 3 * FRAMES, 2)
     assert info["splits"] == {"train": "0:3"}
     assert info["data_path"].format(chunk_index=0, file_index=0) == "data/chunk-000/file-000.parquet"
-    assert (written / info["video_path"].format(video_key=PICTURE, chunk_index=0, file_index=2)).is_file()
+    assert (written / info["video_path"].format(video_key=IMAGE, chunk_index=0, file_index=2)).is_file()
     assert info["features"][ACTION] == {"dtype": "float32", "shape": [7], "names": list(ACTION_NAMES)}
     assert info["features"][STATE] == {"dtype": "float32", "shape": [7], "names": list(STATE_NAMES)}
-    assert info["features"][PICTURE]["shape"] == [*SIZE, 3]
-    assert info["features"][PICTURE]["info"]["video.codec"] == "h264"
+    assert info["features"][IMAGE]["shape"] == [*SIZE, 3]
+    assert info["features"][IMAGE]["info"]["video.codec"] == "h264"
     data = pq.read_table(written / "data/chunk-000/file-001.parquet")
     assert {name: str(data.schema.field(name).type) for name in data.column_names} == {
         ACTION: "fixed_size_list<element: float>[7]",
@@ -92,12 +99,12 @@ def test_an_episode_is_found_through_its_line_of_metadata(written):
     assert row["tasks"] == ["put the spoon on the towel"]
     assert (row["length"], row["dataset_from_index"], row["dataset_to_index"]) == (FRAMES, FRAMES, 2 * FRAMES)
     assert (row["data/chunk_index"], row["data/file_index"]) == (0, 1)
-    assert (row[f"videos/{PICTURE}/chunk_index"], row[f"videos/{PICTURE}/file_index"]) == (0, 1)
-    assert row[f"videos/{PICTURE}/from_timestamp"] == 0.0
-    assert row[f"videos/{PICTURE}/to_timestamp"] == pytest.approx(FRAMES / 5)
+    assert (row[f"videos/{IMAGE}/chunk_index"], row[f"videos/{IMAGE}/file_index"]) == (0, 1)
+    assert row[f"videos/{IMAGE}/from_timestamp"] == 0.0
+    assert row[f"videos/{IMAGE}/to_timestamp"] == pytest.approx(FRAMES / 5)
     assert row[f"stats/{ACTION}/max"][6] == 1.0
-    assert np.shape(row[f"stats/{PICTURE}/mean"]) == (3, 1, 1)
-    assert row[f"stats/{PICTURE}/mean"][0][0][0] == pytest.approx(40 / 255, abs=0.02)
+    assert np.shape(row[f"stats/{IMAGE}/mean"]) == (3, 1, 1)
+    assert row[f"stats/{IMAGE}/mean"][0][0][0] == pytest.approx(40 / 255, abs=0.02)
 
 
 def test_statistics_of_parts_together_are_those_of_the_whole():
@@ -111,42 +118,42 @@ def test_statistics_of_parts_together_are_those_of_the_whole():
 
 def test_what_is_read_is_what_was_written(written):
     states, actions = motion()
-    found = list(open_source(written))
+    found = list(open_dataset(written))
     assert [one.name for one in found] == ["fake/00000", "fake/00001", "fake/00002"]
     assert [one.instruction for one in found][:2] == ["put carrot on plate", "put the spoon on the towel"]
     for index, one in enumerate(found):
         assert one.fps == 5
         assert np.array_equal(one.states, states)
         assert np.array_equal(one.actions, actions)
-        check_pictures(one)
+        check_images(one)
         for frame in (0, 1, 17, len(one) - 1):  # 17 is in the second window of frames
-            assert one.pictures[frame].shape == (*SIZE, 3)
-            assert one.pictures[frame].mean(axis=(0, 1)) == pytest.approx(
+            assert one.images[frame].shape == (*SIZE, 3)
+            assert one.images[frame].mean(axis=(0, 1)) == pytest.approx(
                 [40 * index, 4 * (frame % 60), 4 * (frame % 60)], abs=4
             )
 
 
 def test_the_words_beside_it_are_read_back(written):
-    assert [one.name for one in read_words(written)] == ["fake/00000", "fake/00001", "fake/00002"]
-    assert read_words(written)[0] == words("fake/00000")
+    assert [one.name for one in read_annotations(written)] == ["fake/00000", "fake/00001", "fake/00002"]
+    assert read_annotations(written)[0] == words("fake/00000")
 
 
 def test_a_folder_goes_on_where_it_stopped(folder):
     assert len(write_folder(folder, 2)) == 5
-    assert [one.name for one in open_source(folder)][-1] == "fake/00004"
+    assert [one.name for one in open_dataset(folder)][-1] == "fake/00004"
     assert json.loads((folder / "meta/stats.json").read_text())[ACTION]["count"] == [5 * FRAMES]
 
 
 def test_no_episode_is_written_twice(folder):
     writer = LeRobotWriter(folder, size=SIZE, fps=5)
-    with pytest.raises(DataError, match=r"'fake/00001' is in .* already"):
+    with pytest.raises(DataError, match=r"'fake/00001' is already in"):
         writer.add(trajectory(name="fake/00001"), words("fake/00001"))
-    assert len(list(open_source(folder))) == 3
+    assert len(list(open_dataset(folder))) == 3
 
 
 @pytest.mark.parametrize(
     "crash_at",
-    ["LeRobotWriter._append_words", "LeRobotWriter._write_tasks", "LeRobotWriter._write_table", "write_text"],
+    ["LeRobotWriter._append_annotation", "LeRobotWriter._write_tasks", "LeRobotWriter._write_table", "write_text"],
 )
 def test_an_episode_that_a_crash_interrupts_is_not_there_and_its_place_is_taken(folder, monkeypatch, crash_at):
     def crash(*_):
@@ -157,14 +164,14 @@ def test_an_episode_that_a_crash_interrupts_is_not_there_and_its_place_is_taken(
         patch.setattr(f"{module}.{crash_at}", crash)
         with pytest.raises(KeyboardInterrupt):
             write_folder(folder, 1)
-    assert [one.name for one in open_source(folder)] == ["fake/00000", "fake/00001", "fake/00002"]
-    assert len(read_words(folder)) == 3
+    assert [one.name for one in open_dataset(folder)] == ["fake/00000", "fake/00001", "fake/00002"]
+    assert len(read_annotations(folder)) == 3
     write_folder(folder, 2)
-    found = list(open_source(folder))
+    found = list(open_dataset(folder))
     assert [one.name for one in found] == [f"fake/{index:05d}" for index in range(5)]
-    assert len(read_words(folder)) == 5
+    assert len(read_annotations(folder)) == 5
     for one in found:
-        check_pictures(one)
+        check_images(one)
 
 
 def test_statistics_do_not_count_an_episode_that_a_crash_kept_out(folder, monkeypatch):
@@ -195,18 +202,18 @@ def test_a_picture_of_another_size_leaves_nothing_behind(folder):
     pictures = Shades(len(states), size=(32, 32))
     write_mp4(film, (pictures[n] for n in range(len(states))), size=(32, 32), fps=5)
     with pytest.raises(DataError, match="32 x 32"):
-        LeRobotWriter(folder, size=SIZE, fps=5).add_filmed(film, states, actions, words("fake/x"))
+        LeRobotWriter(folder, size=SIZE, fps=5).add_with_video(film, states, actions, words("fake/x"))
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == before
 
 
 def test_words_that_cannot_be_read_end_in_one_sentence(folder):
     (folder / "words.jsonl").write_text("{")
-    with pytest.raises(DataError, match=r"words.jsonl cannot be read.*put it aside"):
-        open_source(folder)
+    with pytest.raises(DataError, match=r"words.jsonl cannot be read.*move it away"):
+        open_dataset(folder)
 
 
 def test_another_kind_of_folder_is_not_gone_on_with(folder):
-    with pytest.raises(DataError, match="another kind"):
+    with pytest.raises(DataError, match="other columns, image size or frame rate"):
         LeRobotWriter(folder, size=(64, 64), fps=5)
 
 
@@ -287,8 +294,8 @@ def write_theirs(root: Path, *, names: tuple[str, str, str]) -> None:
 
 def test_another_persons_folder_is_read_by_the_names_and_the_convention_given(tmp_path):
     write_theirs(tmp_path, names=("observation.images.top", "proprio", "command"))
-    options = SourceOptions(state="proprio", action="command", convention="bridge")
-    found = list(open_source(tmp_path, options))
+    options = DatasetOptions(state="proprio", action="command", convention="bridge")
+    found = list(open_dataset(tmp_path, options))
     assert [one.instruction for one in found] == ["put carrot on plate", "stack"]
     states, actions = motion()
     for index, one in enumerate(found):
@@ -296,19 +303,19 @@ def test_another_persons_folder_is_read_by_the_names_and_the_convention_given(tm
         assert np.allclose(one.states[:, :6], states[:, :6], atol=1e-6)
         assert one.states[:, 6] == pytest.approx(states[:, 6], abs=1e-5)
         assert np.allclose(one.actions, actions, atol=1e-6)
-        check_pictures(one)
-        assert one.pictures[len(one) - 1].mean(axis=(0, 1))[0] == pytest.approx(200 * index, abs=4)
-        assert one.pictures[3].mean(axis=(0, 1))[1:] == pytest.approx([12, 12], abs=4)
+        check_images(one)
+        assert one.images[len(one) - 1].mean(axis=(0, 1))[0] == pytest.approx(200 * index, abs=4)
+        assert one.images[3].mean(axis=(0, 1))[1:] == pytest.approx([12, 12], abs=4)
 
 
 def test_what_the_folder_does_not_say_is_asked_for(tmp_path):
     write_theirs(tmp_path, names=("observation.images.top", "proprio", "command"))
     with pytest.raises(UnknownNameError, match=r"column of the data set named 'observation.state'.*proprio"):
-        open_source(tmp_path)
-    with pytest.raises(DataError, match=r"does not say in which convention.*--convention"):
-        open_source(tmp_path, SourceOptions(state="proprio", action="command"))
+        open_dataset(tmp_path)
+    with pytest.raises(DataError, match=r"does not declare the convention.*--convention"):
+        open_dataset(tmp_path, DatasetOptions(state="proprio", action="command"))
     with pytest.raises(UnknownNameError, match=r"--picture.*named 'wrist'.*observation.images.top"):
-        open_source(tmp_path, SourceOptions(picture="wrist", state="proprio", action="command", convention="bridge"))
+        open_dataset(tmp_path, DatasetOptions(picture="wrist", state="proprio", action="command", convention="bridge"))
 
 
 def test_bridges_numbers_become_ours():
@@ -360,13 +367,13 @@ def short_table(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda root: video(root, 1).unlink(), f"camera '{PICTURE}' is missing: there is no videos/"),
+        (lambda root: video(root, 1).unlink(), f"camera '{IMAGE}' is missing: there is no videos/"),
         (lambda root: video(root, 1).write_bytes(b"no video at all"), "file-001.mp4 is no video that can be read"),
         (break_video, "file-001.mp4 holds .* pictures that can be read"),
         (cut_video, f"file-001.mp4 holds {FRAMES - 5} of {FRAMES} pictures"),
         (quick_video, "has 30 pictures a second; its data set says 5"),
-        (nan_actions, "actions hold a number that is not finite, the first in frame 4"),
-        (short_table, f"It has 9 frames; its data set says {FRAMES}"),
+        (nan_actions, "actions contain a value that is not finite, first in frame 4"),
+        (short_table, f"It has 9 frames; the data set's metadata says {FRAMES}"),
         (
             lambda root: (root / "data/chunk-000/file-001.parquet").write_bytes(b"PAR1"),
             "file-001.parquet cannot be read",
@@ -382,7 +389,7 @@ def test_a_broken_episode_is_passed_over_with_its_reason_and_the_others_are_read
             bad.append(one)
             continue
         try:
-            check_pictures(one)
+            check_images(one)
             good.append(one.name)
         except DataError as error:
             bad.append(Skipped(one.name, str(error)))
@@ -395,8 +402,8 @@ def test_a_broken_episode_is_passed_over_with_its_reason_and_the_others_are_read
     ("changes", "words"),
     [
         ({"codebase_version": "v2.1"}, "of version v2.1; expected v3.0.*convert"),
-        ({"fps": 0}, "says 0 pictures a second"),
-        ({"fps": "five"}, "says 'five' pictures a second"),
+        ({"fps": 0}, "has fps 0;"),
+        ({"fps": "five"}, "has fps 'five';"),
         ({"features": {}}, "has no camera"),
         ({"features": None}, "cannot be read"),
     ],
@@ -404,14 +411,14 @@ def test_a_broken_episode_is_passed_over_with_its_reason_and_the_others_are_read
 def test_metadata_that_cannot_be_true_ends_in_one_sentence(folder, changes, words):
     rewrite_info(folder, **changes)
     with pytest.raises(DataError, match=words):
-        open_source(folder)
+        open_dataset(folder)
 
 
 def test_a_folder_that_is_none_is_refused_with_what_was_looked_for(tmp_path):
-    with pytest.raises(DataError, match=r"no data set that we know.*info.json.*dataset_info.json.*obs_dict.pkl"):
-        open_source(tmp_path)
+    with pytest.raises(DataError, match=r"is not a known data set.*info.json.*dataset_info.json.*obs_dict.pkl"):
+        open_dataset(tmp_path)
     with pytest.raises(DataError, match="There is no folder"):
-        open_source(tmp_path / "nowhere")
+        open_dataset(tmp_path / "nowhere")
 
 
 def test_pictures_in_the_table_are_read_too(folder):
@@ -426,7 +433,7 @@ def test_pictures_in_the_table_are_read_too(folder):
     features = json.loads((folder / "meta/info.json").read_text())["features"]
     rewrite_info(folder, features=features | {"front": {"dtype": "image", "shape": [8, 8, 3]}}, total_episodes=1)
     (one,) = LeRobotFolder(folder, Columns(picture="front"))
-    assert [int(one.pictures[n][0, 0, 0]) for n in (0, 5, len(one) - 1)] == [0, 5, len(one) - 1]
+    assert [int(one.images[n][0, 0, 0]) for n in (0, 5, len(one) - 1)] == [0, 5, len(one) - 1]
 
 
 def test_a_data_set_larger_than_the_memory_it_takes_is_read_through(tmp_path):
@@ -445,9 +452,9 @@ def test_a_data_set_larger_than_the_memory_it_takes_is_read_through(tmp_path):
     seen = 0
     tracemalloc.start()
     try:
-        for one in open_source(tmp_path):
+        for one in open_dataset(tmp_path):
             assert not isinstance(one, Skipped)
-            assert one.pictures[FRAMES // 2].shape == (480, 640, 3)
+            assert one.images[FRAMES // 2].shape == (480, 640, 3)
             seen += len(one)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from vlm2vla_sim.cli import main
-from vlm2vla_sim.data.datasets.lerobot_layout import read_words
-from vlm2vla_sim.data.datasets.open import check_pictures, open_source
-from vlm2vla_sim.data.datasets.source import Skipped
+from vlm2vla_sim.data.datasets.base import Skipped
+from vlm2vla_sim.data.datasets.lerobot_layout import read_annotations
+from vlm2vla_sim.data.datasets.open import check_images, open_dataset
 from vlm2vla_sim.data.recording.record import record
 from vlm2vla_sim.data.recording.recorder import DemonstrationRecorder, read_staged
 from vlm2vla_sim.envs.motion import MAX_STEP
@@ -66,20 +66,20 @@ def test_a_step_that_was_cut_short_is_kept_as_the_arm_was_given_it(tmp_path):
 def test_a_recording_is_a_data_set_with_words_in_it(tmp_path, read_video):
     made = record(TWO_TASKS, tmp_path / "set")
     assert (made.episodes, made.left_out) == (4, 0)
-    words = {one.name: one for one in read_words(tmp_path / "set")}
+    words = {one.name: one for one in read_annotations(tmp_path / "set")}
     assert sorted(words) == [f"{task}/{k:05d}" for task in ("carrot_on_plate", "stack_cube") for k in (0, 1)]
     env = gym.make("vlm2vla/WidowXCarrotOnPlate-v0", backend="point", image_size=(48, 64))
     first = env.reset(options={"episode_id": 1})[0]
-    for one in open_source(tmp_path / "set"):
+    for one in open_dataset(tmp_path / "set"):
         assert not isinstance(one, Skipped)
-        check_pictures(one)
+        check_images(one)
         assert one.instruction == words[one.name].instruction
-        said = words[one.name].said
-        assert (said[0].start, said[-1].stop) == (0, len(one))
-        assert said[0].subtask.startswith("grasp the ")
+        decisions = words[one.name].decisions
+        assert (decisions[0].start, decisions[-1].stop) == (0, len(one))
+        assert decisions[0].subtask.startswith("grasp the ")
         if one.name == "carrot_on_plate/00001":
             assert np.allclose(one.states[0], first["agent_pos"])
-            difference = one.pictures[0].astype(int) - first["pixels"]["primary"]
+            difference = one.images[0].astype(int) - first["pixels"]["primary"]
             assert np.abs(difference).mean() < 6
     assert not list((tmp_path / "set").rglob("*.npz"))
 
@@ -89,18 +89,18 @@ def test_only_successes_are_kept_unless_all_are_asked_for(tmp_path):
     assert record(failing, tmp_path / "some").episodes == 0
     made = record(failing, tmp_path / "all", keep_failures=True)
     assert made.episodes == 2
-    assert {one.outcome for one in read_words(tmp_path / "all")} == {"failure"}
+    assert {one.outcome for one in read_annotations(tmp_path / "all")} == {"failure"}
     assert not list((tmp_path / "some").rglob("*.mp4"))
 
 
 def test_two_workers_record_the_same_as_none(tmp_path):
     record(TWO_TASKS, tmp_path / "1")
     record(TWO_TASKS, tmp_path / "2", workers=2)
-    alone, together = ({one.name: one for one in open_source(tmp_path / name)} for name in "12")
+    alone, together = ({one.name: one for one in open_dataset(tmp_path / name)} for name in "12")
     assert set(alone) == set(together)
     for name, one in alone.items():
         assert np.array_equal(one.actions, together[name].actions)
-        assert np.array_equal(one.pictures[7], together[name].pictures[7])
+        assert np.array_equal(one.images[7], together[name].images[7])
 
 
 def test_a_recording_that_was_interrupted_goes_on_and_repeats_nothing(tmp_path):
@@ -131,7 +131,7 @@ def test_an_episode_whose_result_was_written_and_whose_data_was_not_comes_in_lat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("vlm2vla_sim.data.datasets.lerobot_write.LeRobotWriter.add_filmed", crash)
+        patch.setattr("vlm2vla_sim.data.datasets.lerobot_write.LeRobotWriter.add_with_video", crash)
         with pytest.raises(InterruptedRunError):
             record(POINT, tmp_path / "set")
     assert len((tmp_path / "set/recording/results.jsonl").read_text().splitlines()) == 1
@@ -147,7 +147,7 @@ def test_pictures_that_no_video_can_hold_are_refused_before_anything_is_run(tmp_
 
 def test_an_episode_that_broke_is_not_in_the_data_set(tmp_path):
     made = record(dataclasses.replace(POINT, backend="fakes:FaultyBackend"), tmp_path / "set", keep_failures=True)
-    assert [one.name for one in read_words(tmp_path / "set")] == ["carrot_on_plate/00000"]
+    assert [one.name for one in read_annotations(tmp_path / "set")] == ["carrot_on_plate/00000"]
     assert made.run.summary.overall.n_error == 1
     assert not list((tmp_path / "set/recording").rglob("*.mp4"))
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from trajectory_fakes import CLOSED, OPEN, PICK_AND_PLACE, motion, trajectory
 
 from vlm2vla_sim.data.examples.auxiliary import direction_examples, subtask_examples
-from vlm2vla_sim.data.relabel.gripper import GripRules, find_gripper_intervals
-from vlm2vla_sim.data.relabel.path import Cuts, cut, reached_path
-from vlm2vla_sim.data.relabel.rules import Rules, relabel
+from vlm2vla_sim.data.relabel.gripper import GripperRules, find_gripper_intervals
+from vlm2vla_sim.data.relabel.path import RowThresholds, reached_path, row_boundaries
+from vlm2vla_sim.data.relabel.rules import LabelingRules, relabel
 from vlm2vla_sim.errors import DataError, SettingError, UnknownNameError
 from vlm2vla_sim.language.formats import FORMATS, get_format
 from vlm2vla_sim.language.formats.grid import Resolution
@@ -60,7 +60,7 @@ def test_a_pick_and_place_is_told_as_a_person_would():
 @pytest.mark.parametrize("motion_kind", ["reached", "commanded"])
 def test_every_direction_has_its_word_and_its_sign(move, word, text, motion_kind):
     # One more step of standing still, in which the last move is measured.
-    labelled = relabel(trajectory(((5, move, 0.0, OPEN), (1, (0, 0, 0), 0.0, OPEN))), Rules(motion=motion_kind))
+    labelled = relabel(trajectory(((5, move, 0.0, OPEN), (1, (0, 0, 0), 0.0, OPEN))), LabelingRules(motion=motion_kind))
     (phase,) = labelled.phases
     assert word in phase.plan.replace(",", "").split()
     assert phase.chunk.text == text
@@ -79,21 +79,21 @@ def test_the_same_trajectory_gets_the_same_words():
 
 def test_small_moves_become_a_row_at_two_and_a_half_centimetres_along_an_axis():
     path = reached_path(trajectory(((12, (0.01, 0, 0), 0.0, OPEN), (1, (0, 0, 0), 0.0, OPEN))))
-    assert cut(path, 0, 12, Cuts(straight_cm=0)) == [0, 3, 6, 9, 12]
-    assert cut(path, 0, 12, Cuts(axis_cm=6.0, total_cm=6.0, straight_cm=0)) == [0, 6, 12]
-    assert cut(path, 0, 12, Cuts()) == [0, 12]
+    assert row_boundaries(path, 0, 12, RowThresholds(straight_cm=0)) == [0, 3, 6, 9, 12]
+    assert row_boundaries(path, 0, 12, RowThresholds(axis_cm=6.0, total_cm=6.0, straight_cm=0)) == [0, 6, 12]
+    assert row_boundaries(path, 0, 12, RowThresholds()) == [0, 12]
 
 
 def test_an_axis_that_turned_back_counts_only_towards_the_five_centimetres():
     wiggle = [(1, (0, 0.01, 0), 0.0, OPEN), (2, (0, -0.01, 0), 0.0, OPEN), (6, (0, 0.01, 0), 0.0, OPEN)]
     path = reached_path(trajectory((*wiggle, (1, (0, 0, 0), 0.0, OPEN))))
     # It went to +1, back to -1, and on to +5: on a straight way it would have been a row at +2.5 (frame 7).
-    assert cut(path, 0, 9, Cuts(straight_cm=0)) == [0, 9]
+    assert row_boundaries(path, 0, 9, RowThresholds(straight_cm=0)) == [0, 9]
 
 
 def test_what_is_left_of_a_motion_is_not_lost():
     path = reached_path(trajectory(((7, (0.01, 0, 0), 0.0, OPEN), (1, (0, 0, 0), 0.0, OPEN))))
-    assert cut(path, 0, 7, Cuts(straight_cm=0)) == [0, 3, 7]
+    assert row_boundaries(path, 0, 7, RowThresholds(straight_cm=0)) == [0, 3, 7]
     assert relabel(trajectory(((7, (0.01, 0, 0), 0.0, OPEN), (1, (0, 0, 0), 0.0, OPEN)))).phases[0].chunk.text == (
         "[[7, 0, 0, 1]]"
     )
@@ -136,13 +136,13 @@ def test_the_words_of_an_episode_add_up_to_its_motion_whatever_it_is(parts):
 def test_rounding_by_phase_is_true_in_every_phase():
     parts = tuple((4, tuple(1.1 * value for value in move), yaw, grip) for _, move, yaw, grip in PICK_AND_PLACE)
     recorded = trajectory(parts)
-    for phase in relabel(recorded, Rules(carry_rest=False)).phases:
+    for phase in relabel(recorded, LabelingRules(carry_rest=False)).phases:
         moved = recorded.states[min(phase.stop, len(recorded) - 1), :3] - recorded.states[phase.start, :3]
         assert np.abs(phase.chunk.deltas[:, :3].sum(axis=0) - moved).max() <= 0.005 + 1e-6
 
 
 def test_a_finer_grid_says_finer_numbers():
-    fine = relabel(trajectory(), Rules(resolution=Resolution(0.001, 1.0)))
+    fine = relabel(trajectory(), LabelingRules(resolution=Resolution(0.001, 1.0)))
     assert fine.phases[0].chunk.text == "[[0, 0, 0, 0, 0, -69, 1], [12, 6, 0, 0, 0, 0, 1]]"
 
 
@@ -170,7 +170,7 @@ def test_a_flicker_of_the_gripper_is_no_grasp():
     actions = actions.copy()
     actions[4, 6] = 0.0
     flickering = dataclasses.replace(trajectory(((10, (0.02, 0, 0), 0.0, OPEN),)), actions=actions)
-    assert not any(stretch.acts for stretch in find_gripper_intervals(flickering, GripRules()))
+    assert not any(interval.acts for interval in find_gripper_intervals(flickering, GripperRules()))
     assert states.shape == (10, 7)
 
 
@@ -194,11 +194,11 @@ def test_what_nothing_can_be_said_about_is_refused_in_a_sentence(recorded, words
 
 def test_options_that_make_no_sense_are_refused():
     with pytest.raises(UnknownNameError, match="reached, commanded"):
-        Rules(motion="reach")
+        LabelingRules(motion="reach")
     with pytest.raises(SettingError, match="axis_cm is 0"):
-        Cuts(axis_cm=0)
+        RowThresholds(axis_cm=0)
     with pytest.raises(SettingError, match="dwell_s is nan"):
-        GripRules(dwell_s=float("nan"))
+        GripperRules(dwell_s=float("nan"))
 
 
 def test_a_long_way_is_said_in_several_rows_that_a_format_can_write():

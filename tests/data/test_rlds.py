@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from trajectory_fakes import motion
 
-from vlm2vla_sim.data.datasets.open import SourceOptions, check_pictures, open_source
-from vlm2vla_sim.data.datasets.source import Skipped
+from vlm2vla_sim.data.datasets.base import Skipped
+from vlm2vla_sim.data.datasets.open import DatasetOptions, check_images, open_dataset
 from vlm2vla_sim.errors import MissingExtraError, UnknownNameError
 
 HERE = (
@@ -28,7 +28,7 @@ needs_tfds = pytest.mark.skipif(not HERE, reason="needs tensorflow-datasets: pip
 def test_without_the_package_the_command_that_installs_it_is_named(tmp_path):
     (tmp_path / "dataset_info.json").write_text("{}")
     with pytest.raises(MissingExtraError, match=r"vlm2vla_sim\[rlds\]"):
-        open_source(tmp_path)
+        open_dataset(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def bridge_orig(tmp_path_factory) -> Path:
 
 @needs_tfds
 def test_an_episode_is_read_in_our_convention_without_its_empty_first_step(bridge_orig):
-    source = open_source(bridge_orig)
+    source = open_dataset(bridge_orig)
     assert (source.kind, len(source)) == ("rlds", 2)
     good, bad = source
     assert not isinstance(good, Skipped)
@@ -90,8 +90,8 @@ def test_an_episode_is_read_in_our_convention_without_its_empty_first_step(bridg
     assert good.instruction == "put the carrot on the plate"
     assert np.allclose(good.states, states, atol=1e-5)
     assert np.allclose(good.actions, actions, atol=1e-6)
-    check_pictures(good)
-    assert good.pictures[10].mean() == pytest.approx(44, abs=2)
+    check_images(good)
+    assert good.images[10].mean() == pytest.approx(44, abs=2)
     assert isinstance(bad, Skipped)
     assert "not finite" in bad.reason
 
@@ -99,6 +99,6 @@ def test_an_episode_is_read_in_our_convention_without_its_empty_first_step(bridg
 @needs_tfds
 def test_a_split_or_camera_that_is_not_there_is_named_with_those_that_are(bridge_orig):
     with pytest.raises(UnknownNameError, match=r"'val'.*train"):
-        open_source(bridge_orig, SourceOptions(split="val"))
+        open_dataset(bridge_orig, DatasetOptions(split="val"))
     with pytest.raises(UnknownNameError, match=r"'image_3'.*image_0"):
-        open_source(bridge_orig, SourceOptions(picture="image_3"))
+        open_dataset(bridge_orig, DatasetOptions(picture="image_3"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vlm2vla_sim.cli.commands.train import words_for
+from vlm2vla_sim.cli.commands.train import train_arguments
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.training.launch import CONFIGS, CPU, config_path, launch_command
 from vlm2vla_sim.training.settings import PRESETS, TrainSettings, preset
@@ -41,7 +41,7 @@ def test_a_preset_is_the_recipe_with_what_was_changed():
 def test_every_launch_file_comes_with_the_package_and_is_named_in_its_command(name):
     path = config_path(name)
     assert path.is_file()
-    command = launch_command(name, 4, words_for(Path("rows"), Path("out"), "paper", "m", given={}))
+    command = launch_command(name, 4, train_arguments(Path("rows"), Path("out"), "paper", "m", given={}))
     assert command[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
     assert command[command.index("--config_file") + 1] == str(path)
     assert command[command.index("--num_processes") + 1] == "4"

@@ -24,7 +24,7 @@ from transformers import AutoModelForImageTextToText  # noqa: E402
 
 from vlm2vla_sim.cli.commands import train as command  # noqa: E402
 from vlm2vla_sim.cli.main import main  # noqa: E402
-from vlm2vla_sim.data.examples.folder import PICTURES, ROWS, read_examples, write_examples  # noqa: E402
+from vlm2vla_sim.data.examples.folder import IMAGES, ROWS, read_examples, write_examples  # noqa: E402
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings, to_chat  # noqa: E402
 from vlm2vla_sim.errors import RunFolderError, SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
@@ -215,10 +215,10 @@ def test_rows_that_cannot_be_trained_on_are_left_out_each_with_its_reason(tiny_f
     shutil.copytree(rows, folder)
     lines = [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
     good = lines[0]
-    (folder / PICTURES / "broken.png").write_bytes((folder / good["images"][0]).read_bytes()[:300])
+    (folder / IMAGES / "broken.png").write_bytes((folder / good["images"][0]).read_bytes()[:300])
     lines += [
-        {**good, "images": [f"{PICTURES}/gone.png"]},
-        {**good, "images": [f"{PICTURES}/broken.png"]},
+        {**good, "images": [f"{IMAGES}/gone.png"]},
+        {**good, "images": [f"{IMAGES}/broken.png"]},
         {**good, "images": []},
         {**good, "completion": "  "},
         {**good, "completion": "far " * 1200},
@@ -228,9 +228,9 @@ def test_rows_that_cannot_be_trained_on_are_left_out_each_with_its_reason(tiny_f
     drawn, skipped = open_rows(folder, load_processor(str(tiny_folder)), max_tokens=1024, cache=tmp_path / "cache")
     assert len(drawn) == 34
     assert skipped == {
-        "a missing picture": 1,
-        "a broken picture": 1,
-        "no picture": 1,
+        "a missing image": 1,
+        "a broken image": 1,
+        "no image": 1,
         "an empty completion": 1,
         "longer than 1024 tokens": 1,
         "a field is missing": 1,

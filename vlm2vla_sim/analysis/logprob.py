@@ -16,7 +16,7 @@ import numpy as np
 
 from vlm2vla_sim.analysis.intervals import Interval, grouped_ratio
 from vlm2vla_sim.analysis.scorer import Scorer
-from vlm2vla_sim.data.episode import Labelled
+from vlm2vla_sim.data.episode import LabelledTrajectory
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
@@ -32,7 +32,7 @@ GREY = np.full((224, 224, 3), 128, np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
-class Spoken:
+class ReferenceAction:
     """A motion that somebody made, and what for."""
 
     episode: str
@@ -43,7 +43,7 @@ class Spoken:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class ScoredAction:
     """One motion, in one format, after one context."""
 
     format: str
@@ -69,7 +69,7 @@ class FormatScore:
     per_action: Interval
 
 
-def scripted_actions(episodes: int, *, seed: int = 0) -> Iterator[Spoken]:
+def scripted_actions(episodes: int, *, seed: int = 0) -> Iterator[ReferenceAction]:
     """What the scripted policy says in so many episodes of each task, on random layouts and without physics."""
     import gymnasium as gym
 
@@ -82,25 +82,29 @@ def scripted_actions(episodes: int, *, seed: int = 0) -> Iterator[Spoken]:
             result = run_episode(env, "scripted", seed=seed + number, layouts="random")
             for decision in result.decisions:
                 chunk = reader.read(str(decision["action"]))
-                yield Spoken(f"{name}/{seed + number}", str(decision["subtask"]), chunk.deltas)
+                yield ReferenceAction(f"{name}/{seed + number}", str(decision["subtask"]), chunk.deltas)
         env.close()
 
 
-def labelled_actions(labelled: Iterable[Labelled]) -> Iterator[Spoken]:
+def labelled_actions(labelled: Iterable[LabelledTrajectory]) -> Iterator[ReferenceAction]:
     """The motions of a relabelled data set, with their pictures."""
     for one in labelled:
         for phase in one.phases:
-            picture = one.trajectory.pictures[phase.start]
-            yield Spoken(one.trajectory.name, phase.subtask, phase.chunk.deltas, picture)
+            picture = one.trajectory.images[phase.start]
+            yield ReferenceAction(one.trajectory.name, phase.subtask, phase.chunk.deltas, picture)
 
 
 def score_formats(
-    scorer: Scorer, spoken: Sequence[Spoken], *, formats: Sequence[str] = (), contexts: Sequence[str] = CONTEXTS
-) -> list[Scored]:
+    scorer: Scorer,
+    spoken: Sequence[ReferenceAction],
+    *,
+    formats: Sequence[str] = (),
+    contexts: Sequence[str] = CONTEXTS,
+) -> list[ScoredAction]:
     """Every motion in every format after every context; all formats of `FORMATS` by default."""
     if not spoken:
         raise SettingError("There is no action to score.")
-    scored: list[Scored] = []
+    scored: list[ScoredAction] = []
     for name in formats or FORMATS:
         how = get_format(name, symbols=find_symbols(scorer) if name == "tokens" else None)
         for context in contexts:
@@ -108,7 +112,7 @@ def score_formats(
     return scored
 
 
-def summarise(scored: Sequence[Scored], *, seed: int = 0) -> list[FormatScore]:
+def summarise(scored: Sequence[ScoredAction], *, seed: int = 0) -> list[FormatScore]:
     """One line for each format and context, in the order in which they were scored."""
     found = []
     for name, context in dict.fromkeys((one.format, one.context) for one in scored):
@@ -128,23 +132,23 @@ def summarise(scored: Sequence[Scored], *, seed: int = 0) -> list[FormatScore]:
     return found
 
 
-def _score(scorer: Scorer, spoken: Sequence[Spoken], how: ActionFormat, context: str) -> list[Scored]:
+def _score(scorer: Scorer, spoken: Sequence[ReferenceAction], how: ActionFormat, context: str) -> list[ScoredAction]:
     """Those with the same question and picture are scored together."""
     together: dict[tuple[str, int], list[int]] = {}
     for place, one in enumerate(spoken):
         together.setdefault((_prompt(one, how, context), id(one.picture)), []).append(place)
-    scored: dict[int, Scored] = {}
+    scored: dict[int, ScoredAction] = {}
     for (prompt, _), places in together.items():
         picture = spoken[places[0]].picture
         images = () if context == "nothing" else (GREY if picture is None else picture,)
         texts = [how.write(spoken[place].deltas) for place in places]
         marks = scorer.score(Question("action", prompt, images, adapter=False), texts)
         for place, text, mark in zip(places, texts, marks, strict=True):
-            scored[place] = Scored(how.name, context, spoken[place].episode, text, len(mark), float(mark.sum()))
+            scored[place] = ScoredAction(how.name, context, spoken[place].episode, text, len(mark), float(mark.sum()))
     return [scored[place] for place in range(len(spoken))]
 
 
-def _prompt(one: Spoken, how: ActionFormat, context: str) -> str:
+def _prompt(one: ReferenceAction, how: ActionFormat, context: str) -> str:
     if context == "rules":
         return action_prompt(one.subtask, "", how)
     if context == "task":

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vlm2vla_sim.core.atomic import creating_folder
-from vlm2vla_sim.data.examples.folder import PictureFolder, read_picture
+from vlm2vla_sim.data.examples.folder import ImageStore, read_image
 from vlm2vla_sim.errors import RunFolderError, SettingError
 
 QUESTIONS = "questions.jsonl"
@@ -45,7 +45,7 @@ def write_questions(questions: Iterable[VqaQuestion], folder: Path) -> int:
         raise RunFolderError(f"{folder} is there already; choose another folder.")
     count = 0
     with creating_folder(folder) as draft:
-        pictures = PictureFolder(draft)
+        pictures = ImageStore(draft)
         with (draft / QUESTIONS).open("w", encoding="utf-8") as file:
             for one in questions:
                 line = {
@@ -82,7 +82,7 @@ def _read(folder: Path) -> Iterator[VqaQuestion]:
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
-                images = tuple(read_picture(folder / name) for name in row["images"])
+                images = tuple(read_image(folder / name) for name in row["images"])
                 yield VqaQuestion(str(row["category"]), str(row["question"]), tuple(map(str, row["answers"])), images)
             except (ValueError, KeyError, TypeError) as error:
                 raise RunFolderError(

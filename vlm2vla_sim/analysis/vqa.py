@@ -24,7 +24,7 @@ _ARTICLE = re.compile(r"^(?:the|a|an) ")
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnsweredQuestion:
     """One question, answered twice."""
 
     category: str
@@ -62,10 +62,10 @@ def answer_all(model: TextModel, questions: Sequence[VqaQuestion], *, adapter: b
     return said
 
 
-def compare(questions: Sequence[VqaQuestion], base: Sequence[str], tuned: Sequence[str]) -> list[Asked]:
+def compare(questions: Sequence[VqaQuestion], base: Sequence[str], tuned: Sequence[str]) -> list[AnsweredQuestion]:
     """Both models' answers, marked."""
     return [
-        Asked(
+        AnsweredQuestion(
             one.category,
             one.question,
             one.answers,
@@ -78,7 +78,7 @@ def compare(questions: Sequence[VqaQuestion], base: Sequence[str], tuned: Sequen
     ]
 
 
-def retentions(asked: Sequence[Asked], *, seed: int = 0) -> list[Retention]:
+def retentions(asked: Sequence[AnsweredQuestion], *, seed: int = 0) -> list[Retention]:
     """One line for each category, in the order in which they appear, then one for all questions."""
     if not asked:
         raise SettingError("There is no question to ask.")
@@ -106,7 +106,7 @@ def to_json(found: Sequence[Retention]) -> list[dict[str, object]]:
     return [dataclasses.asdict(one) for one in found]
 
 
-def _retention(category: str, asked: list[Asked], seed: int) -> Retention:
+def _retention(category: str, asked: list[AnsweredQuestion], seed: int) -> Retention:
     base, tuned = [float(one.base_right) for one in asked], [float(one.tuned_right) for one in asked]
     ratio = grouped_ratio(tuned, base, range(len(asked)), seed=seed) if sum(base) else None
     return Retention(category, len(asked), _share(base), _share(tuned), ratio)

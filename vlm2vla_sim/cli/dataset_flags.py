@@ -7,11 +7,11 @@ from typing import Annotated
 
 import tyro
 
-from vlm2vla_sim.data.datasets.open import SourceOptions
+from vlm2vla_sim.data.datasets.open import DatasetOptions
 
 
 @dataclass(frozen=True)
-class SourceFlags:
+class DatasetFlags:
     """How the data set is read, where it does not say so itself."""
 
     format: str = "auto"
@@ -27,9 +27,9 @@ class SourceFlags:
     split: str = "train"
     """RLDS's split."""
 
-    def options(self) -> SourceOptions:
-        """The same, for `open_source`."""
-        return SourceOptions(
+    def options(self) -> DatasetOptions:
+        """The same, for `open_dataset`."""
+        return DatasetOptions(
             format=self.format,
             picture=self.picture,
             state=self.state,

@@ -1,1 +1,1 @@
-"""Recorded robot motion and what it is called: trajectories, their labels, and the training text made of both."""
+"""Recorded trajectories, their annotations, and the training examples made from both."""

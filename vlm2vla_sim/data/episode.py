@@ -1,7 +1,7 @@
-"""The values of a data set: a recorded trajectory, the words for its parts, and one row of training text.
+"""The types of a data set: a recorded trajectory, its labels, and one training example.
 
-Every reader (LeRobot, BridgeData, RLDS), every labeller and the trainer meet here. If each kept its own convention, a
-model would learn directions from one data set that are another's mirror image.
+Every reader (LeRobot, BridgeData, RLDS), every labeler and the trainer use these types, in one convention for states
+and actions. With a convention per data set, a model would learn mirrored directions from some of them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ STATE_SIZE = 7
 """x, y, z [m], roll, pitch, yaw [rad, Bridge convention], gripper openness [0..1]; base frame: `agent_pos`."""
 
 
-class Pictures(Protocol):
-    """The camera's pictures of a trajectory, read when they are asked for, so that a data set may exceed memory."""
+class ImageSequence(Protocol):
+    """The camera images of a trajectory, decoded on access, so that a data set may be larger than memory."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of images."""
         ...
 
     def __getitem__(self, index: int) -> np.ndarray:
@@ -31,47 +31,47 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """One recorded episode, in this project's one convention."""
+    """One recorded episode, in this package's convention for states and actions."""
 
     name: str
-    """Where it is from, unique in its data set: "bridge/00012"."""
+    """Where it comes from, unique in its data set: "bridge/00012"."""
     instruction: str
     fps: float
-    """[Hz] of control steps; BridgeData V2 and SIMPLER have 5."""
-    pictures: Pictures
-    """T of them: what was seen before the action of the same number."""
+    """[Hz] of control steps; 5 in BridgeData V2 and SIMPLER."""
+    images: ImageSequence
+    """T images; image t is the observation before action t."""
     states: np.ndarray
-    """(T, 7) float32, see STATE_SIZE: before the action of the same number."""
+    """(T, 7) float32, see STATE_SIZE; state t is measured before action t."""
     actions: np.ndarray
-    """(T, 7) float32 as in `types.ACTION_SIZE`: steps, whose deltas apply to the previous target."""
+    """(T, 7) float32 as in `types.ACTION_SIZE`: control steps, whose deltas apply to the previous target."""
 
     def __post_init__(self) -> None:
-        count = len(self.pictures)
+        count = len(self.images)
         for field, width in (("states", STATE_SIZE), ("actions", ACTION_SIZE)):
             values = np.array(getattr(self, field), dtype=np.float32)
             if values.shape != (count, width):
                 raise ValueError(f"{self.name}: {field} has shape {values.shape}; expected ({count}, {width}).")
             if not np.isfinite(values).all():
-                raise ValueError(f"{self.name}: {field} holds a number that is not finite.")
+                raise ValueError(f"{self.name}: {field} contains a value that is not finite.")
             values.flags.writeable = False
             object.__setattr__(self, field, values)
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
 
 @dataclass(frozen=True, eq=False)
 class Phase:
-    """A stretch of a trajectory that one decision would have made: its subtask, its plan, its motion."""
+    """The part of a trajectory that corresponds to one policy decision: a subtask, a plan and an action chunk."""
 
     start: int
     """First frame."""
     stop: int
-    """One past the last frame; the picture after the phase is that of `stop`, where there is one."""
+    """One past the last frame; the image after the phase is that of frame `stop`, if there is one."""
     subtask: str
     plan: str
     chunk: ActionChunk
-    """The motion reached, as rows that an `ActionFormat` can write; `text` is the default format's."""
+    """The motion of the phase as rows that an `ActionFormat` can write; `text` is in the default format."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.stop:
@@ -79,12 +79,12 @@ class Phase:
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
-    """A trajectory with its words. The phases follow one another without a gap."""
+class LabelledTrajectory:
+    """A trajectory with its labels. The phases are contiguous, starting at frame 0."""
 
     trajectory: Trajectory
     subtasks: tuple[str, ...]
-    """Each once, in the order in which they are done: the answer of the first stage."""
+    """Each subtask once, in the order of execution: the answer of the loop's first stage."""
     phases: tuple[Phase, ...]
 
     def __post_init__(self) -> None:
@@ -100,11 +100,11 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One row of training text: what the model sees, what it is asked, what it is to say."""
+    """One training example: images and prompt in, completion out."""
 
     stage: str
     """"subtasks", "plan", "action", "verify", or the category of a question."""
     images: tuple[np.ndarray, ...]
-    """Each (H, W, 3) uint8 RGB; they stand before the prompt, in this order."""
+    """Each (H, W, 3) uint8 RGB; placed before the prompt, in this order."""
     prompt: str
     completion: str

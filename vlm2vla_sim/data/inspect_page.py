@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from vlm2vla_sim.core.atomic import replacing
-from vlm2vla_sim.data.datasets.source import Skipped
-from vlm2vla_sim.data.episode import Labelled, Phase, Trajectory
+from vlm2vla_sim.data.datasets.base import Skipped
+from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
 from vlm2vla_sim.language.formats.prose import describe
 
 WIDTH = 240
@@ -38,7 +38,7 @@ code { font-size: .8em; overflow-wrap: anywhere; background: #f3f3f3; padding: 0
 """
 
 
-def write_page(path: Path, title: str, labelled: Iterable[Labelled], skipped: Sequence[Skipped] = ()) -> int:
+def write_page(path: Path, title: str, labelled: Iterable[LabelledTrajectory], skipped: Sequence[Skipped] = ()) -> int:
     """Write the page, or nothing; how many trajectories are on it. Only one of them is held at a time."""
     count = 0
     with replacing(path) as draft, draft.open("w", encoding="utf-8") as file:
@@ -59,7 +59,7 @@ def write_page(path: Path, title: str, labelled: Iterable[Labelled], skipped: Se
     return count
 
 
-def _section(labelled: Labelled) -> str:
+def _section(labelled: LabelledTrajectory) -> str:
     trajectory = labelled.trajectory
     colours = {subtask: COLOURS[n % len(COLOURS)] for n, subtask in enumerate(labelled.subtasks)}
     seconds = len(trajectory) / trajectory.fps
@@ -97,7 +97,7 @@ def _end(trajectory: Trajectory, phases: Sequence[Phase]) -> str:
 def _picture(trajectory: Trajectory, frame: int) -> str:
     from PIL import Image
 
-    picture = Image.fromarray(trajectory.pictures[frame])
+    picture = Image.fromarray(trajectory.images[frame])
     picture = picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)))
     file = io.BytesIO()
     picture.save(file, format="JPEG", quality=80)
@@ -105,7 +105,7 @@ def _picture(trajectory: Trajectory, frame: int) -> str:
     return f'<img alt="step {frame}" src="data:image/jpeg;base64,{data}">'
 
 
-def _plot(labelled: Labelled, colours: dict[str, str], *, axes: tuple[int, int], caption: str) -> str:
+def _plot(labelled: LabelledTrajectory, colours: dict[str, str], *, axes: tuple[int, int], caption: str) -> str:
     """The path in the plane of two state columns: (across the page, up the page); y grows to the left of the page."""
     states = labelled.trajectory.states
     across = states[:, axes[0]] * (-1 if axes[0] == 1 else 1)

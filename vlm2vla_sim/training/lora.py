@@ -45,7 +45,7 @@ LEFT_BY_TRL = ("training_args.bin", "README.md")
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What a training came to."""
 
     folder: Path
@@ -66,7 +66,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     tell: Callable[[str], None] = lambda line: None,
-) -> Trained:
+) -> TrainingResult:
     """Train on the rows in `data` (see `data.example_folder`) and leave the result in `out`, which must not exist yet.
 
     Until the end everything is in a folder of the same name with ".work" after it; with `resume` a training that was
@@ -101,7 +101,7 @@ def _train(
     *,
     resume: bool,
     tell: Callable[[str], None],
-) -> Trained:
+) -> TrainingResult:
     """As `train`, in the folder `work`; store: None but in the main process."""
     PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()  # else another process makes the folder
     processor = load_processor(settings.model)
@@ -132,7 +132,7 @@ def _train(
     )
     _write_result(trainer, processor, settings, record, data, work, out, store)
     trainer.accelerator.wait_for_everyone()  # now every process finds the result
-    return Trained(out, trainer.state.global_step, len(rows), skipped, final, progress.resumed)
+    return TrainingResult(out, trainer.state.global_step, len(rows), skipped, final, progress.resumed)
 
 
 def _make_trainer(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm2vla_sim.data.episode import Example
-from vlm2vla_sim.data.examples.folder import ROWS, read_picture, read_rows
+from vlm2vla_sim.data.examples.folder import ROWS, read_image, read_rows
 from vlm2vla_sim.data.examples.maker import to_chat
 from vlm2vla_sim.errors import SettingError, missing_extra
 
@@ -108,7 +108,7 @@ def _chat_rows(folder: Path) -> Callable[[dict[str, list[Any]]], dict[str, list[
         for stage, names, prompt, completion in zip(
             batch["stage"], batch["images"], batch["prompt"], batch["completion"], strict=True
         ):
-            images = tuple(read_picture(folder / name) for name in names)
+            images = tuple(read_image(folder / name) for name in names)
             made.append(to_chat(Example(stage, images, prompt, completion)))
         return {key: [row[key] for row in made] for key in ("images", "prompt", "completion")}
 

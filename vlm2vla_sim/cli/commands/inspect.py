@@ -9,11 +9,11 @@ from typing import Annotated
 
 import tyro
 
-from vlm2vla_sim.cli.dataset_flags import SourceFlags
+from vlm2vla_sim.cli.dataset_flags import DatasetFlags
 from vlm2vla_sim.cli.result import CommandResult
-from vlm2vla_sim.data.datasets.open import open_source
-from vlm2vla_sim.data.datasets.source import Skipped
-from vlm2vla_sim.data.episode import Labelled
+from vlm2vla_sim.data.datasets.base import Skipped
+from vlm2vla_sim.data.datasets.open import open_dataset
+from vlm2vla_sim.data.episode import LabelledTrajectory
 from vlm2vla_sim.data.inspect_page import write_page
 from vlm2vla_sim.data.relabel.labels import SETTINGS, read_labels
 from vlm2vla_sim.data.relabel.rules import relabel
@@ -22,7 +22,7 @@ from vlm2vla_sim.errors import DataError, SettingError
 
 def inspect(
     data: Annotated[Path, tyro.conf.Positional],
-    source: SourceFlags,
+    source: DatasetFlags,
     *,
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("inspect.html"),
     episodes: int = 8,
@@ -54,8 +54,8 @@ def inspect(
     return CommandResult(f"{count} trajectories, {len(skipped)} passed over. Open {out} in a browser.", values, json)
 
 
-def _label(data: Path, flags: SourceFlags, skipped: list[Skipped]) -> Iterator[Labelled]:
-    for found in open_source(data, flags.options()):
+def _label(data: Path, flags: DatasetFlags, skipped: list[Skipped]) -> Iterator[LabelledTrajectory]:
+    for found in open_dataset(data, flags.options()):
         if isinstance(found, Skipped):
             skipped.append(found)
             continue

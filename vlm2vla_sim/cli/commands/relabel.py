@@ -13,17 +13,17 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from vlm2vla_sim.cli.dataset_flags import SourceFlags
+from vlm2vla_sim.cli.dataset_flags import DatasetFlags
 from vlm2vla_sim.cli.result import CommandResult
-from vlm2vla_sim.data.datasets.open import open_source
-from vlm2vla_sim.data.datasets.source import Source
-from vlm2vla_sim.data.episode import Labelled, Trajectory
+from vlm2vla_sim.data.datasets.base import TrajectoryDataset
+from vlm2vla_sim.data.datasets.open import open_dataset
+from vlm2vla_sim.data.episode import LabelledTrajectory, Trajectory
 from vlm2vla_sim.data.relabel.labeler import Labeler, LabelerSettings, Prices, estimate
 from vlm2vla_sim.data.relabel.labels import LabelSettings, LabelSummary
-from vlm2vla_sim.data.relabel.path import Cuts
-from vlm2vla_sim.data.relabel.rules import Rules
+from vlm2vla_sim.data.relabel.path import RowThresholds
+from vlm2vla_sim.data.relabel.rules import LabelingRules
 from vlm2vla_sim.data.relabel.rules import relabel as relabel_by_rules
-from vlm2vla_sim.data.relabel.run import label_source
+from vlm2vla_sim.data.relabel.run import label_dataset
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats.grid import Resolution
 
@@ -47,12 +47,12 @@ class RuleFlags:
     round_by_phase: bool = False
     """Round every phase by itself, instead of saying in the next what rounding left over in the last."""
 
-    def rules(self) -> Rules:
+    def rules(self) -> LabelingRules:
         """The same, for `data.relabel`."""
-        return Rules(
+        return LabelingRules(
             motion=self.motion,
             carry_rest=not self.round_by_phase,
-            cuts=Cuts(self.axis_cm, self.total_cm, self.turn_degrees, self.straight_cm),
+            cuts=RowThresholds(self.axis_cm, self.total_cm, self.turn_degrees, self.straight_cm),
             resolution=Resolution(self.resolution[0] / 100, self.resolution[1]),
         )
 
@@ -80,7 +80,7 @@ class ModelFlags:
 
 
 @dataclass(frozen=True)
-class ModelOptions(Rules):
+class ModelOptions(LabelingRules):
     """What decides a model's labels: the rules, and how the model is asked."""
 
     model: str = ""
@@ -91,7 +91,7 @@ class ModelOptions(Rules):
 
 def relabel(
     data: Annotated[Path, tyro.conf.Positional],
-    source: SourceFlags,
+    source: DatasetFlags,
     rule: RuleFlags,
     model: ModelFlags,
     *,
@@ -121,12 +121,12 @@ def relabel(
     """
     if workers < 1 or limit < 0:
         raise SettingError(f"workers is {workers} and limit {limit}; expected at least 1 and 0.")
-    opened, rules = open_source(data, source.options()), rule.rules()
+    opened, rules = open_dataset(data, source.options()), rule.rules()
     label, used = _labeler(opened, rules, model, out, limit)
     settings = LabelSettings(str(data.absolute()), source.options(), model.model or "rules", used, limit)
     total = min(len(opened), limit) if limit else len(opened)
     with tqdm(total=total, unit="trajectory", disable=None, file=sys.stderr) as bar:
-        summary = label_source(
+        summary = label_dataset(
             opened,
             label,
             settings,
@@ -144,8 +144,8 @@ def _advance(bar: tqdm) -> None:
 
 
 def _labeler(
-    source: Source, rules: Rules, flags: ModelFlags, out: Path, limit: int
-) -> tuple[Callable[[Trajectory], Labelled], Rules]:
+    source: TrajectoryDataset, rules: LabelingRules, flags: ModelFlags, out: Path, limit: int
+) -> tuple[Callable[[Trajectory], LabelledTrajectory], LabelingRules]:
     """The function that labels a trajectory, and the options that decide its labels."""
     if not flags.model:
         return (lambda trajectory: relabel_by_rules(trajectory, rules)), rules

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import tyro
 
 from vlm2vla_sim.cli.result import CommandResult
-from vlm2vla_sim.data.episode import Labelled
-from vlm2vla_sim.data.examples.folder import ROWS, Written, write_examples
+from vlm2vla_sim.data.episode import LabelledTrajectory
+from vlm2vla_sim.data.examples.folder import ROWS, RowSummary, write_examples
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import get_format
@@ -101,7 +101,7 @@ def train(
     how = {"format": format, "reasoning": reasoning, "languages": languages, "state": state}
     rows = _rows(data, out, settings, how, tell=not json)
     if launch_with:
-        words = words_for(rows, out, preset_name, model, given=given)
+        words = train_arguments(rows, out, preset_name, model, given=given)
         launch(launch_with, processes, [*words, *(["--resume"] if resume else []), *(["--force"] if force else [])])
         return _trained(out, as_json=json)
     from vlm2vla_sim.training.lora import train as train_model
@@ -121,7 +121,7 @@ def _trained(out: Path, *, as_json: bool) -> CommandResult:
     return CommandResult(text, {"out": str(out), "rows": rows, "skipped": skipped, **told}, as_json)
 
 
-def read_labelled(path: Path) -> Iterator[Labelled]:
+def read_labelled(path: Path) -> Iterator[LabelledTrajectory]:
     """The relabelled trajectories in `path`."""
     from vlm2vla_sim.data.relabel.labels import read_labels
 
@@ -151,7 +151,7 @@ def _rows(data: Path, out: Path, settings: TrainSettings, how: Mapping[str, Any]
     return rows
 
 
-def make_rows(data: Path, rows: Path, settings: RowSettings) -> Written:
+def make_rows(data: Path, rows: Path, settings: RowSettings) -> RowSummary:
     """Write the rows of the relabelled data set `data` to the folder `rows`, with what they were made with."""
     maker = ExampleMaker(
         ExampleSettings(
@@ -165,10 +165,10 @@ def make_rows(data: Path, rows: Path, settings: RowSettings) -> Written:
     return write_examples(maker.make(read_labelled(data)), rows, about)
 
 
-def words_for(rows: Path, out: Path, preset_name: str, model: str, *, given: Mapping[str, object]) -> list[str]:
+def train_arguments(rows: Path, out: Path, preset_name: str, model: str, *, given: Mapping[str, object]) -> list[str]:
     """The command line of a process that trains on `rows`; given: the settings that differ from the preset.
 
-    >>> words_for(Path("r"), Path("o"), "paper", "m", given={"per_device": 2})
+    >>> train_arguments(Path("r"), Path("o"), "paper", "m", given={"per_device": 2})
     ['train', 'r', '--model', 'm', '--out', 'o', '--preset', 'paper', '--per-device', '2']
     """
     words = ["train", str(rows), "--model", model, "--out", str(out), "--preset", preset_name]

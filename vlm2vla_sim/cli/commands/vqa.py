@@ -12,7 +12,7 @@ from vlm2vla_sim.cli.result import CommandResult, columns
 from vlm2vla_sim.errors import RunFolderError, SettingError
 
 if TYPE_CHECKING:
-    from vlm2vla_sim.analysis.vqa import Asked, Retention
+    from vlm2vla_sim.analysis.vqa import AnsweredQuestion, Retention
 
 
 def vqa(
@@ -81,7 +81,7 @@ def vqa(
     return CommandResult(text, values, json)
 
 
-def _keep(folder: Path, values: dict[str, object], marked: Sequence[Asked]) -> None:
+def _keep(folder: Path, values: dict[str, object], marked: Sequence[AnsweredQuestion]) -> None:
     """Write retention.json and answers.jsonl."""
     from vlm2vla_sim.core.versions import collect_versions
     from vlm2vla_sim.language.prompts import prompts_hash

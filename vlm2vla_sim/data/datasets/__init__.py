@@ -1,1 +1,1 @@
-"""data/datasets."""
+"""Readers and writers of trajectory data sets: LeRobot v3, BridgeData V2 and RLDS."""

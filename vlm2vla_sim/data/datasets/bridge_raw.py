@@ -1,7 +1,7 @@
-"""Reads BridgeData V2 as it was collected: folders with JPEGs, and pickles that are read without being run.
+"""Reads raw BridgeData V2: folders with JPEGs, and pickles that are parsed without executing them.
 
-A pickle from the internet is a program. Here its data is taken out by an interpreter that knows nothing but data
-(`pickle_reader`); whatever asks for more is passed over, with a sentence that says what it asked for.
+Unpickling a downloaded file can run arbitrary code. `core.pickle_reader` extracts plain data only; a file that needs
+anything else is skipped, and the reason says what it asked for.
 
 Layout: rail-berkeley/bridge_data_v2@69f5bcf data_processing/bridgedata_raw_to_numpy.py.
 """
@@ -18,27 +18,27 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.core import pickle_reader
+from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.datasets.conventions import convert
-from vlm2vla_sim.data.datasets.source import Skipped
-from vlm2vla_sim.data.datasets.stored_images import PictureFiles
+from vlm2vla_sim.data.datasets.stored_images import ImageFiles
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.errors import DataError, WireError
 
 FPS = 5.0
-OBSERVATIONS, ACTIONS, WORDS = "obs_dict.pkl", "policy_out.pkl", "lang.txt"
+OBSERVATIONS, ACTIONS, LANGUAGE = "obs_dict.pkl", "policy_out.pkl", "lang.txt"
 MAX_PICKLE = 64 * 2**20
-"""[bytes] a trajectory's numbers take some hundred kilobytes."""
+"""[bytes] size limit; the arrays of a trajectory take a few hundred kilobytes."""
 NO_DELAY_SINCE = datetime.datetime(2021, 7, 23)
-"""Before, the camera was one step late: bridgedata_raw_to_numpy.py:149-151."""
+"""Before this date the camera lags by one step: bridgedata_raw_to_numpy.py:149-151."""
 
 
 class BridgeRaw:
-    """A folder with `traj*` folders somewhere below it, as a `Source`."""
+    """A folder with trajectory folders at any depth, as a `TrajectoryDataset`."""
 
     kind = "bridge_raw"
 
     def __init__(self, root: Path, *, camera: str = "images0") -> None:
-        """camera: which of a trajectory's folders of pictures is looked at."""
+        """camera: which of a trajectory's image folders to use. DataError when there is no trajectory below `root`."""
         self.root, self._camera = root, camera
         self._folders = sorted(_trajectory_folders(root))
         if not self._folders:
@@ -48,7 +48,7 @@ class BridgeRaw:
         return len(self._folders)
 
     def __iter__(self) -> Iterator[Trajectory | Skipped]:
-        """See `Source`."""
+        """See `TrajectoryDataset`."""
         for folder in self._folders:
             name = folder.relative_to(self.root).as_posix() if folder != self.root else folder.name
             try:
@@ -60,25 +60,27 @@ class BridgeRaw:
         states = _states(_read_pickle(folder / OBSERVATIONS))
         actions = _actions(_read_pickle(folder / ACTIONS))
         if len(actions) not in (len(states) - 1, len(states)):
-            raise DataError(f"It has {len(states)} states and {len(actions)} actions; expected one action less.")
+            raise DataError(f"It has {len(states)} states and {len(actions)} actions; expected one action fewer.")
         if not (folder / self._camera).is_dir():
             found = sorted(path.name for path in folder.glob("images*"))
-            raise DataError(f"The camera {self._camera!r} is missing; there are: {', '.join(found) or 'none'}.")
-        pictures = sum(1 for path in (folder / self._camera).iterdir() if re.fullmatch(r"im_\d+\.jpg", path.name))
-        if pictures != len(states):
-            raise DataError(f"It has {pictures} pictures in {self._camera} and {len(states)} states; expected as many.")
+            raise DataError(f"The camera {self._camera!r} is missing; available: {', '.join(found) or 'none'}.")
+        images = sum(1 for path in (folder / self._camera).iterdir() if re.fullmatch(r"im_\d+\.jpg", path.name))
+        if images != len(states):
+            raise DataError(
+                f"It has {images} images in {self._camera} and {len(states)} states; expected equal counts."
+            )
         if len(actions) < len(states):
-            # The last picture shows how it ended; there the arm stands still.
+            # The last image shows the end of the episode, where the arm stands still.
             hold = np.concatenate([np.zeros(6), actions[-1:, 6] if len(actions) else [1.0]])
             actions = np.concatenate([actions, hold[None]])
-        first = int(_was_late(folder))
+        first = int(_has_camera_delay(folder))
         states, actions = convert(states[first:], actions[: len(actions) - first], "bridge")
-        files = PictureFiles(folder / self._camera, len(states), first=first)
+        files = ImageFiles(folder / self._camera, len(states), first=first)
         return Trajectory(name, _instruction(folder), FPS, files, states, actions)
 
 
 def is_bridge_raw(root: Path) -> bool:
-    """Whether there is a trajectory of this kind below `root`."""
+    """Whether `root` contains a raw BridgeData trajectory at any depth."""
     return next(_trajectory_folders(root), None) is not None
 
 
@@ -101,40 +103,41 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _states(observations: Any) -> np.ndarray:
-    """(T, 7) float64: x, y, z, roll, pitch, yaw, the gripper servo's reading."""
+    """(T, 7) float64: x, y, z, roll, pitch, yaw, gripper servo reading."""
     states = observations.get("full_state") if isinstance(observations, dict) else None
     if states is None:
-        raise DataError(f"{OBSERVATIONS} has no 'full_state'; expected (T, 7) numbers.")
-    return _numbers(states, OBSERVATIONS)
+        raise DataError(f"{OBSERVATIONS} has no 'full_state'; expected an array of shape (T, 7).")
+    return _float_rows(states, OBSERVATIONS)
 
 
 def _actions(steps: Any) -> np.ndarray:
     """(T - 1, 7) float64."""
     if not isinstance(steps, (list, tuple)):
-        raise DataError(f"{ACTIONS} holds a {type(steps).__name__}; expected a list with an action for every step.")
+        raise DataError(f"{ACTIONS} contains a {type(steps).__name__}; expected a list with one action per step.")
     rows = [step.get("actions") if isinstance(step, dict) else step for step in steps]
-    return _numbers(rows, ACTIONS) if rows else np.zeros((0, 7))
+    return _float_rows(rows, ACTIONS) if rows else np.zeros((0, 7))
 
 
-def _numbers(values: Any, name: str) -> np.ndarray:
+def _float_rows(values: Any, name: str) -> np.ndarray:
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} holds something else than rows of numbers ({error}).") from error
+        raise DataError(f"{name} does not contain rows of numbers ({error}).") from error
     if array.ndim != 2 or array.shape[1] != 7:
-        raise DataError(f"{name} holds numbers of shape {array.shape}; expected (T, 7).")
+        raise DataError(f"{name} contains an array of shape {array.shape}; expected (T, 7).")
     return array
 
 
 def _instruction(folder: Path) -> str:
-    """The first line of lang.txt; the ones after it are other people's, and how sure they were."""
-    path = folder / WORDS
+    """The first line of lang.txt; further lines hold other annotators' texts and confidence values."""
+    path = folder / LANGUAGE
     if not path.is_file():
         return ""
     return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
 
 
-def _was_late(folder: Path) -> bool:
+def _has_camera_delay(folder: Path) -> bool:
+    """Whether a parent folder's date is before `NO_DELAY_SINCE`."""
     for part in folder.parts:
         try:
             return datetime.datetime.strptime(part, "%Y-%m-%d_%H-%M-%S") < NO_DELAY_SINCE

@@ -1,7 +1,7 @@
-"""Other people's states and actions, turned into this project's: the one place where data sets are converted.
+"""Converts the states and actions of data sets to this package's convention: the only place where data is converted.
 
-BridgeData writes rotation as Euler angles and its gripper as the reading of a servo. Read as they stand, both look
-right, and the model learns a tilt for a turn.
+BridgeData stores rotations as Euler angles and the gripper as a servo reading. Both look plausible unconverted, and a
+model trained on them would confuse tilts and turns.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from vlm2vla_sim.errors import DataError, unknown_name
 
 STATE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 ACTION_NAMES = ("dx", "dy", "dz", "rotvec_x", "rotvec_y", "rotvec_z", "gripper")
-"""What the columns are called in the folders we write; whoever finds these names knows the convention."""
+"""Column names in the data sets we write. A data set with these names is read as "vlm2vla"."""
 
 
 @dataclass(frozen=True)
 class DatasetConvention:
-    """How states and actions are turned into ours (`episode.STATE_SIZE`, `types.ACTION_SIZE`)."""
+    """How to convert states and actions to `episode.STATE_SIZE` and `types.ACTION_SIZE`."""
 
     state: Callable[[np.ndarray], np.ndarray]
     """(T, n) float64 -> (T, 7) float64."""
@@ -31,9 +31,10 @@ class DatasetConvention:
 
 
 def convert(states: np.ndarray, actions: np.ndarray, convention: str) -> tuple[np.ndarray, np.ndarray]:
-    """`states` (T, n) and `actions` (T, 7) in `convention` -> both (T, 7) float32 in ours; DataError if they cannot be.
+    """Convert `states` (T, n) and `actions` (T, 7) from `convention` to ours, both (T, 7) float32.
 
-    A gripper is clipped to 0..1, as a servo's reading may be a little outside.
+    Gripper values are clipped to 0..1, because a servo reading may lie slightly outside. DataError for arrays of
+    another shape or with values that are not finite.
     """
     if convention not in CONVENTIONS:
         raise unknown_name("convention", convention, CONVENTIONS)
@@ -42,11 +43,11 @@ def convert(states: np.ndarray, actions: np.ndarray, convention: str) -> tuple[n
         if values.ndim != 2 or values.shape[1] not in widths:
             expected = " or ".join(map(str, widths))
             raise DataError(
-                f"The {what} have shape {values.shape}; the convention {convention!r} expects {expected} a row."
+                f"The {what} have shape {values.shape}; the convention {convention!r} expects {expected} columns."
             )
         if not np.isfinite(values).all():
             frame = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-            raise DataError(f"The {what} hold a number that is not finite, the first in frame {frame}.")
+            raise DataError(f"The {what} contain a value that is not finite, first in frame {frame}.")
     states = known.state(states.astype(np.float64)).astype(np.float32)
     actions = known.action(actions.astype(np.float64)).astype(np.float32)
     for values in (states, actions):
@@ -55,19 +56,19 @@ def convert(states: np.ndarray, actions: np.ndarray, convention: str) -> tuple[n
 
 
 def _bridge_states(states: np.ndarray) -> np.ndarray:
-    """x, y, z, roll, pitch, yaw[, a filler], the gripper servo's reading (0.20 closed .. 1.08 open)."""
+    """x, y, z, roll, pitch, yaw[, padding], gripper servo reading (0.20 closed .. 1.08 open)."""
     openings = [opening_from_bridge(float(reading)) for reading in states[:, -1]]
     return np.column_stack([states[:, :6], openings])
 
 
 def _bridge_actions(actions: np.ndarray) -> np.ndarray:
-    """dx, dy, dz, Euler angles about fixed axes x, y, z, gripper 1 open .. 0 closed."""
+    """dx, dy, dz, Euler angles about the fixed axes x, y, z, gripper 1 open .. 0 closed."""
     return np.array([action_from_bridge(action) for action in actions])
 
 
 CONVENTIONS = {
     "vlm2vla": DatasetConvention(state=np.array, action=np.array, state_widths=(7,)),
-    # rail-berkeley/bridge_data_robot@a902e5b (frames.py has the numbers). The filler is in LeRobot copies of it.
+    # rail-berkeley/bridge_data_robot@a902e5b (see frames.py for the numbers). LeRobot copies have the padding column.
     "bridge": DatasetConvention(state=_bridge_states, action=_bridge_actions, state_widths=(7, 8)),
 }
 """By name, as in `--convention`."""

@@ -1,11 +1,12 @@
-"""What a LeRobotDataset v3 folder looks like: paths, features, statistics, the words we put beside it.
+"""The layout of a LeRobotDataset v3 folder: paths, features, statistics, and our annotation file.
 
-The format is defined by a program. The facts here are those of its writer and its loader (lerobot 0.4.4 and 0.6.1:
-`datasets/utils.py`, `compute_stats.py`, `dataset_metadata.py`), and a test opens our folders with the package itself.
+The format is defined by lerobot's code, not by a specification. This module follows its writer and loader (lerobot
+0.4.4 and 0.6.1: `datasets/utils.py`, `compute_stats.py`, `dataset_metadata.py`); a test opens our folders with lerobot.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +20,14 @@ from vlm2vla_sim.errors import DataError, missing_extra
 
 VERSION = "v3.0"
 CHUNK = 1000
-"""Files in a folder at most."""
+"""Maximum number of files per folder."""
 INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
 PART = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 EPISODES, DATA = f"meta/episodes/{PART}.parquet", f"data/{PART}.parquet"
 VIDEO = f"videos/{{video_key}}/{PART}.mp4"
-WORDS = "words.jsonl"
-"""Ours: a line per episode with what was said. LeRobot does not look at it."""
-PICTURE, STATE, ACTION = "observation.images.image_0", "observation.state", "action"
+ANNOTATIONS = "words.jsonl"
+"""Not part of LeRobot's format, which ignores it: one line per episode with the policy's text and the outcome."""
+IMAGE, STATE, ACTION = "observation.images.image_0", "observation.state", "action"
 QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 
 Stats = dict[str, dict[str, Any]]
@@ -34,13 +35,13 @@ Stats = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Said:
+class DecisionRecord:
     """One decision of a recorded policy."""
 
     start: int
     """First frame of its motion."""
     stop: int
-    """One past the last."""
+    """One past the last frame."""
     subtask: str
     plan: str
     action: str
@@ -48,11 +49,11 @@ class Said:
 
 
 @dataclass(frozen=True)
-class EpisodeWords:
-    """What is known about a recorded episode besides pictures, states and actions."""
+class EpisodeAnnotation:
+    """A line of `words.jsonl`: what is known about an episode besides images, states and actions."""
 
     name: str
-    """Unique in the folder, such as "carrot_on_plate/00003"."""
+    """Unique in the folder, for example "carrot_on_plate/00003"."""
     instruction: str
     outcome: str
     """"success" or "failure"."""
@@ -63,37 +64,44 @@ class EpisodeWords:
     policy: str = ""
     action_format: str = ""
     backend: str = ""
-    said: tuple[Said, ...] = ()
+    decisions: tuple[DecisionRecord, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; in the file the key of `decisions` is "said"."""
+        values = dataclasses.asdict(self)
+        values["said"] = values.pop("decisions")
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> EpisodeAnnotation:
+        """The inverse of `to_json`."""
+        decisions = tuple(DecisionRecord(**decision) for decision in values["said"])
+        return cls(**{key: value for key, value in values.items() if key != "said"}, decisions=decisions)
 
 
-def read_words(root: Path) -> list[EpisodeWords]:
-    """The words of every finished episode in `root`, in their order; empty where nobody left any."""
-    path = root / WORDS
+def read_annotations(root: Path) -> list[EpisodeAnnotation]:
+    """The annotations of every finished episode in `root`, in order; empty for a data set without the file."""
+    path = root / ANNOTATIONS
     if not path.exists():
         return []
     try:
         total = json.loads((root / INFO).read_text(encoding="utf-8"))["total_episodes"]
         lines = path.read_text(encoding="utf-8").split("\n")[:total]
-        return [_episode_words(json.loads(line)) for line in lines]
+        return [EpisodeAnnotation.from_json(json.loads(line)) for line in lines]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} cannot be read ({type(error).__name__}: {error}). Without it a data set is complete as well: put "
-            "it aside."
+            f"{path} cannot be read ({type(error).__name__}: {error}). The file is optional: move it away to read the "
+            "data set without annotations."
         ) from error
 
 
-def _episode_words(values: dict[str, Any]) -> EpisodeWords:
-    said = tuple(Said(**said) for said in values.pop("said"))
-    return EpisodeWords(**values, said=said)
-
-
 def part(index: int) -> dict[str, int]:
-    """Which chunk and which file hold the `index`-th episode, as the paths above take it."""
+    """The chunk and file number of the `index`-th episode, as arguments for the path templates above."""
     return {"chunk_index": index // CHUNK, "file_index": index % CHUNK}
 
 
 def features(size: tuple[int, int], fps: float) -> dict[str, Any]:
-    """`features` of info.json. size: (height, width) [px]."""
+    """The `features` of info.json. size: (height, width) [px]; fps: [Hz]."""
     height, width = size
     video = {
         "video.height": height,
@@ -112,7 +120,7 @@ def features(size: tuple[int, int], fps: float) -> dict[str, Any]:
     return {
         ACTION: numbers("float32", ACTION_NAMES, 7),
         STATE: numbers("float32", STATE_NAMES, 7),
-        PICTURE: {
+        IMAGE: {
             "dtype": "video",
             "shape": [height, width, 3],
             "names": ["height", "width", "channels"],
@@ -124,7 +132,7 @@ def features(size: tuple[int, int], fps: float) -> dict[str, Any]:
 
 
 def number_stats(values: np.ndarray) -> dict[str, Any]:
-    """Statistics of a feature's numbers. values: (T, n)."""
+    """The statistics of a numeric feature. values: (T, n)."""
     values = values.astype(np.float64)
     found = {
         "min": values.min(axis=0),
@@ -136,17 +144,17 @@ def number_stats(values: np.ndarray) -> dict[str, Any]:
     return {key: value.tolist() for key, value in found.items()} | {"count": [len(values)]}
 
 
-def picture_stats(pictures: np.ndarray) -> dict[str, Any]:
-    """Statistics of pictures, (N, H, W, 3) uint8, by colour, in 0 .. 1; each of shape (3, 1, 1)."""
-    # Every n-th pixel, as LeRobot does: of a picture of 640 x 480 the statistics are the same.
-    apart = max(1, min(pictures.shape[1:3]) // 120)
-    per_colour = number_stats(pictures[:, ::apart, ::apart].reshape(-1, 3) / 255.0)
-    shaped = {key: [[[number]] for number in value] for key, value in per_colour.items() if key != "count"}
-    return shaped | {"count": [len(pictures)]}
+def image_stats(images: np.ndarray) -> dict[str, Any]:
+    """The statistics of images, (N, H, W, 3) uint8, per channel in 0 .. 1; each of shape (3, 1, 1)."""
+    # Every n-th pixel, as LeRobot does; at 640 x 480 the result is the same to the digits that matter.
+    stride = max(1, min(images.shape[1:3]) // 120)
+    per_channel = number_stats(images[:, ::stride, ::stride].reshape(-1, 3) / 255.0)
+    shaped = {key: [[[number]] for number in value] for key, value in per_channel.items() if key != "count"}
+    return shaped | {"count": [len(images)]}
 
 
 def combine_stats(old: Stats, new: Stats) -> Stats:
-    """The statistics of two sets of frames together; quantiles become weighted means of theirs, as LeRobot does it."""
+    """The statistics of two sets of frames combined; quantiles are averaged by frame count, as LeRobot does."""
     return {key: _combine(old[key], new[key]) for key in new} if old else new
 
 
@@ -163,8 +171,8 @@ def _combine(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def pandas_index(column: str) -> dict[bytes, bytes]:
-    """Parquet metadata by which pandas takes `column` for the index, without pandas."""
-    # pandas.pydata.org, developer/storing-metadata: what LeRobot's `tasks.parquet` is read with.
+    """The Parquet metadata that makes pandas read `column` as the index, written without pandas."""
+    # pandas.pydata.org, developer/storing-metadata. LeRobot reads `tasks.parquet` with pandas.
     text = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}
     number = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
     values = {
@@ -180,7 +188,7 @@ def pandas_index(column: str) -> dict[bytes, bytes]:
 
 
 def parquet() -> Any:
-    """The module `pyarrow.parquet`; MissingExtraError where it is not installed."""
+    """The module `pyarrow.parquet`; MissingExtraError if it is not installed."""
     try:
         import pyarrow.parquet
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""Reads LeRobotDataset v3 folders, ours and other people's: numbers file by file, pictures when they are asked for.
+"""Reads LeRobotDataset v3 folders, from this package or any other source: tables file by file, images on access.
 
-A folder may be larger than memory, so nothing is loaded as a whole but the list of its episodes. Names of columns
-differ between data sets; what cannot be told from the folder is an option, never a guess.
+A folder may be larger than memory, so only the list of episodes is loaded as a whole. Column names differ between data
+sets; what the folder does not determine is an option, never a guess.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.data.datasets import lerobot_layout as layout
+from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES, convert
-from vlm2vla_sim.data.datasets.source import Skipped
-from vlm2vla_sim.data.datasets.stored_images import EncodedPictures
-from vlm2vla_sim.data.episode import Pictures, Trajectory
+from vlm2vla_sim.data.datasets.stored_images import EncodedImages
+from vlm2vla_sim.data.episode import ImageSequence, Trajectory
 from vlm2vla_sim.errors import DataError, unknown_name
 from vlm2vla_sim.video.mp4 import Mp4Pictures
 
 BATCH = 4096
-"""Rows of a file that are held at once."""
+"""Rows of a file that are held in memory at once."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are called; empty: the usual name, or the only one that there is."""
+    """Column names; empty for the usual name, or the only candidate."""
 
     picture: str = ""
     state: str = layout.STATE
     action: str = layout.ACTION
     convention: str = ""
-    """As in `conventions.CONVENTIONS`; empty: ours, where the columns have our names."""
+    """One of `conventions.CONVENTIONS`; empty for "vlm2vla" if the columns have our names."""
 
 
 class LeRobotFolder:
-    """A folder as a `Source`."""
+    """A folder as a `TrajectoryDataset`."""
 
     kind = "lerobot"
 
     def __init__(self, root: Path, columns: Columns | None = None) -> None:
-        """Look at the metadata only; DataError for a folder of another version, or columns that are not there."""
+        """Read the metadata only; DataError for another version of the format, or for missing columns."""
         self._pq = layout.parquet()
         self.root = root
         self._info = self._read_info()
         self._columns = self._check_columns(columns or Columns())
         self._is_video = self._info["features"][self._columns.picture]["dtype"] == "video"
         self._tasks = self._read_tasks()
-        self._words = {n: words.name for n, words in enumerate(layout.read_words(root))}
+        self._names = {index: annotation.name for index, annotation in enumerate(layout.read_annotations(root))}
         self._episodes = self._read_episodes()
 
     def __len__(self) -> int:
         return len(self._episodes)
 
     def __iter__(self) -> Iterator[Trajectory | Skipped]:
-        """See `Source`."""
+        """See `TrajectoryDataset`."""
         path = str(self._info["data_path"])
         files: dict[str, list[dict[str, Any]]] = {}
         for episode in self._episodes:
@@ -66,7 +66,7 @@ class LeRobotFolder:
         for file, episodes in files.items():
             yield from self._read_file(self.root / file, episodes)
 
-    # One file of numbers.
+    # Tables.
 
     def _read_file(self, path: Path, episodes: Sequence[dict[str, Any]]) -> Iterator[Trajectory | Skipped]:
         wanted = {episode["episode_index"]: episode for episode in episodes}
@@ -75,13 +75,13 @@ class LeRobotFolder:
                 if (episode := wanted.pop(index, None)) is not None:
                     yield self._episode(episode, table)
         except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are ValueErrors
-            why = f"{path.name} cannot be read: {str(error).splitlines()[0]}"
+            reason = f"{path.name} cannot be read: {str(error).splitlines()[0]}"
         else:
-            why = f"{path.name} holds no frame of it."
-        yield from (Skipped(self._name(index), why) for index in wanted)
+            reason = f"{path.name} contains no frame of it."
+        yield from (Skipped(self._name(index), reason) for index in wanted)
 
     def _tables(self, path: Path) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """The number and the columns of every episode in a file, one at a time."""
+        """Yield the index and the columns of every episode in a file, one at a time."""
         columns = [self._columns.state, self._columns.action, "episode_index", "task_index"]
         columns += [] if self._is_video else [self._columns.picture]
         held: list[dict[str, Any]] = []
@@ -89,8 +89,8 @@ class LeRobotFolder:
             for batch in file.iter_batches(batch_size=BATCH if self._is_video else 64, columns=columns):
                 indices = batch.column("episode_index").to_numpy(zero_copy_only=False)
                 for rows in np.split(np.arange(len(indices)), np.flatnonzero(np.diff(indices)) + 1):
-                    piece = batch.slice(int(rows[0]), len(rows))
-                    values = {name: _values(piece.column(name)) for name in columns}
+                    part = batch.slice(int(rows[0]), len(rows))
+                    values = {name: _values(part.column(name)) for name in columns}
                     if held and held[0]["episode_index"][0] != values["episode_index"][0]:
                         yield _joined(held)
                         held = []
@@ -103,19 +103,19 @@ class LeRobotFolder:
         try:
             states, actions = table[self._columns.state], table[self._columns.action]
             if len(states) != episode["length"]:
-                raise DataError(f"It has {len(states)} frames; its data set says {episode['length']}.")
+                raise DataError(f"It has {len(states)} frames; the data set's metadata says {episode['length']}.")
             states, actions = convert(states, actions, self._columns.convention)
-            pictures = self._pictures(episode, table)
+            images = self._images(episode, table)
             return Trajectory(
-                name, self._instruction(episode, table), float(self._info["fps"]), pictures, states, actions
+                name, self._instruction(episode, table), float(self._info["fps"]), images, states, actions
             )
         except (DataError, ValueError) as error:
             return Skipped(name, str(error))
 
-    def _pictures(self, episode: dict[str, Any], table: dict[str, Any]) -> Pictures:
+    def _images(self, episode: dict[str, Any], table: dict[str, Any]) -> ImageSequence:
         key, length = self._columns.picture, episode["length"]
         if not self._is_video:
-            return EncodedPictures([_encoded(stored) for stored in table[key]])
+            return EncodedImages([_encoded(stored) for stored in table[key]])
         where = {name: episode[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
         path = self.root / str(self._info["video_path"]).format(video_key=key, **where)
         if not path.is_file():
@@ -129,7 +129,7 @@ class LeRobotFolder:
         return task if task is not None else next(iter(episode["tasks"]), "")
 
     def _name(self, index: int) -> str:
-        return self._words.get(index, f"{self.root.name}/{index:05d}")
+        return self._names.get(index, f"{self.root.name}/{index:05d}")
 
     # Metadata.
 
@@ -140,11 +140,11 @@ class LeRobotFolder:
             version, fps = info["codebase_version"], info["fps"]
             if not str(version).startswith("v3."):
                 raise DataError(
-                    f"{self.root} is a LeRobot data set of version {version}; expected {layout.VERSION}. The package "
-                    "lerobot converts older ones: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30."
+                    f"{self.root} is a LeRobot data set of version {version}; expected {layout.VERSION}. Convert it "
+                    "with the package lerobot: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30."
                 )
             if not isinstance(fps, (int, float)) or not 0 < fps < 1000:
-                raise DataError(f"{path} says {fps!r} pictures a second; expected a number above 0.")
+                raise DataError(f"{path} has fps {fps!r}; expected a number above 0.")
             return info | {"features": {key: dict(value) for key, value in info["features"].items()}}
         except (OSError, KeyError, TypeError, json.JSONDecodeError, AttributeError) as error:
             raise DataError(
@@ -154,12 +154,12 @@ class LeRobotFolder:
     def _check_columns(self, asked: Columns) -> Columns:
         features = self._info["features"]
         cameras = [key for key, value in features.items() if value.get("dtype") in ("video", "image")]
-        picture = asked.picture or (layout.PICTURE if layout.PICTURE in cameras else "")
+        picture = asked.picture or (layout.IMAGE if layout.IMAGE in cameras else "")
         if not picture and len(cameras) == 1:
             picture = cameras[0]
         if picture not in cameras:
             if not cameras:
-                raise DataError(f"{self.root} has no camera: none of its columns is of pictures.")
+                raise DataError(f"{self.root} has no camera: none of its columns contains images.")
             raise unknown_name("camera in the data set (name one with --picture)", picture, cameras)
         for name in (asked.state, asked.action):
             if name not in features:
@@ -168,15 +168,15 @@ class LeRobotFolder:
         convention = asked.convention or ("vlm2vla" if ours == (list(STATE_NAMES), list(ACTION_NAMES)) else "")
         if not convention:
             raise DataError(
-                f"{self.root} does not say in which convention its states and actions are. Say it with --convention: "
-                "bridge for copies of BridgeData (Euler angles, the servo's reading), vlm2vla for rotation vectors and "
-                "an opening of 0 to 1."
+                f"{self.root} does not declare the convention of its states and actions. Set it with --convention: "
+                "bridge for copies of BridgeData (Euler angles, gripper servo reading), vlm2vla for rotation vectors "
+                "and a gripper opening of 0 to 1."
             )
         return Columns(picture, asked.state, asked.action, convention)
 
     def _read_tasks(self) -> dict[int, str]:
         rows = self._pq.read_table(self.root / layout.TASKS).to_pylist()
-        # pandas names the column of an index without a name so; lerobot 0.4 to 0.6 write it.
+        # pandas calls an unnamed index column "__index_level_0__"; lerobot 0.4 to 0.6 write it.
         return {row["task_index"]: str(row.get("task", row.get("__index_level_0__", ""))) for row in rows}
 
     def _read_episodes(self) -> list[dict[str, Any]]:
@@ -192,12 +192,12 @@ class LeRobotFolder:
 
 
 def _encoded(stored: Any) -> bytes:
-    """A picture as its column holds it: {"bytes": PNG or JPEG, "path": ...}."""
+    """The PNG or JPEG in a cell of an image column: {"bytes": ..., "path": ...}."""
     return (stored.get("bytes") if isinstance(stored, dict) else None) or b""
 
 
 def _values(column: Any) -> Any:
-    """A column as an array, (T,) or (T, n); pictures as a list."""
+    """A column as an array, (T,) or (T, n); an image column as a list."""
     import pyarrow as pa
 
     if pa.types.is_struct(column.type):
@@ -208,11 +208,11 @@ def _values(column: Any) -> Any:
     return column.to_numpy(zero_copy_only=False)
 
 
-def _joined(pieces: Sequence[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+def _joined(parts: Sequence[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
     joined = {
-        name: [item for piece in pieces for item in piece[name]]
-        if isinstance(pieces[0][name], list)
-        else np.concatenate([piece[name] for piece in pieces])
-        for name in pieces[0]
+        name: [item for part in parts for item in part[name]]
+        if isinstance(parts[0][name], list)
+        else np.concatenate([part[name] for part in parts])
+        for name in parts[0]
     }
     return int(joined["episode_index"][0]), joined

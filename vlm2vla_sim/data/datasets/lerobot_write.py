@@ -1,12 +1,11 @@
-"""Writes demonstrations as a LeRobotDataset v3 folder, whole episodes only, one after the other.
+"""Writes demonstrations as a LeRobotDataset v3 folder, one complete episode at a time.
 
-Recording takes hours, and machines stop. An episode is in the folder when `info.json` counts it, and that is written
-last: whatever a crash left behind is not counted, and is replaced by the next episode. A finished one never is.
+An episode counts once `info.json` includes it, which is written last. What a crash leaves behind is not counted and is
+overwritten by the next episode; a finished episode is never overwritten.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from contextlib import closing
 from pathlib import Path
@@ -17,26 +16,26 @@ import numpy as np
 from vlm2vla_sim.core.atomic import replacing, write_text
 from vlm2vla_sim.core.json_lines import JsonLines
 from vlm2vla_sim.data.datasets import lerobot_layout as layout
-from vlm2vla_sim.data.datasets.lerobot_layout import EpisodeWords
+from vlm2vla_sim.data.datasets.lerobot_layout import EpisodeAnnotation
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.errors import DataError
 from vlm2vla_sim.video.mp4 import Mp4Pictures, read_film, write_mp4
 
 SAMPLED = 8
-"""Pictures of an episode that go into the statistics."""
+"""Images per episode from which the image statistics are computed."""
 
 
 class LeRobotWriter:
-    """A folder that grows by whole episodes."""
+    """Appends episodes to a folder."""
 
     def __init__(self, root: Path, *, size: tuple[int, int], fps: float, robot_type: str = "widowx") -> None:
-        """Begin `root`, or go on with it; DataError when it was made with pictures of another size or rate.
+        """Create the folder `root`, or open one; DataError if it has another image size or rate.
 
-        size: (height, width) [px]. fps: [Hz] a whole number, which is all that LeRobot knows.
+        size: (height, width) [px]. fps: [Hz] a whole number, because LeRobot supports no other.
         """
         self._pq = layout.parquet()
         if fps != round(fps):
-            raise DataError(f"LeRobot folders have a whole number of pictures a second; {fps:g} was asked for.")
+            raise DataError(f"The frame rate is {fps:g}; LeRobot data sets have a whole number of frames per second.")
         self.root, self._size, self._fps = root, size, round(fps)
         self._info = self._read_info() or {
             "codebase_version": layout.VERSION,
@@ -53,51 +52,53 @@ class LeRobotWriter:
             "video_path": layout.VIDEO,
             "features": layout.features(size, self._fps),
         }
-        words = layout.read_words(root) if self._info["total_episodes"] else []
-        self.names = {episode.name for episode in words}
-        """Of the episodes that are in the folder."""
+        annotations = layout.read_annotations(root) if self._info["total_episodes"] else []
+        self.names = {episode.name for episode in annotations}
+        """The names of the episodes in the folder."""
         self._tasks = self._read_tasks()
         self._stats = self._read_stats()
 
     def __len__(self) -> int:
         return self._info["total_episodes"]
 
-    def add(self, trajectory: Trajectory, words: EpisodeWords) -> None:
-        """Append an episode; its pictures are encoded here."""
+    def add(self, trajectory: Trajectory, annotation: EpisodeAnnotation) -> None:
+        """Append an episode and encode its images."""
         draft = self.root / "unfinished.mp4"
         draft.parent.mkdir(parents=True, exist_ok=True)
-        frames = (trajectory.pictures[index] for index in range(len(trajectory)))
+        frames = (trajectory.images[index] for index in range(len(trajectory)))
         write_mp4(draft, frames, size=self._size, fps=self._fps)
-        self.add_filmed(draft, trajectory.states, trajectory.actions, words)
+        self.add_with_video(draft, trajectory.states, trajectory.actions, annotation)
 
-    def add_filmed(self, video: Path, states: np.ndarray, actions: np.ndarray, words: EpisodeWords) -> None:
-        """Append an episode whose pictures are in `video`, which is moved into the folder.
+    def add_with_video(
+        self, video: Path, states: np.ndarray, actions: np.ndarray, annotation: EpisodeAnnotation
+    ) -> None:
+        """Append an episode whose images are in `video`, which is moved into the folder.
 
-        states, actions: (T, 7) each, as in `Trajectory`.
+        states, actions: (T, 7) each, as in `Trajectory`. DataError for a name that is in the folder already, or a
+        video of another size; the folder is then unchanged.
         """
-        if words.name in self.names:
-            raise DataError(f"The episode {words.name!r} is in {self.root} already; nothing is overwritten.")
-        pictures = Mp4Pictures(video, first=0, count=len(states), fps=self._fps)
-        # Wherever this raises, nothing of the episode is in the folder yet.
+        if annotation.name in self.names:
+            raise DataError(f"The episode {annotation.name!r} is already in {self.root}; nothing is overwritten.")
+        images = Mp4Pictures(video, first=0, count=len(states), fps=self._fps)
         film = read_film(video)
         if (film.height, film.width) != self._size:
-            raise DataError(f"Pictures of {film.height} x {film.width} were given; the folder has {self._size}.")
-        Trajectory(words.name, words.instruction, self._fps, pictures, states, actions)
+            raise DataError(f"The video has images of {film.height} x {film.width}; the folder has {self._size}.")
+        Trajectory(annotation.name, annotation.instruction, self._fps, images, states, actions)  # raises if invalid
         index, start = self._info["total_episodes"], self._info["total_frames"]
-        tasks = {**self._tasks} | {words.instruction: self._tasks.get(words.instruction, len(self._tasks))}
-        columns = self._columns(states, actions, index, start, tasks[words.instruction])
-        stats = self._episode_stats(columns, pictures)
+        instruction = annotation.instruction
+        tasks = {**self._tasks} | {instruction: self._tasks.get(instruction, len(self._tasks))}
+        columns = self._columns(states, actions, index, start, tasks[instruction])
+        stats = self._episode_stats(columns, images)
         where = layout.part(index)
-        video_home = self.root / layout.VIDEO.format(video_key=layout.PICTURE, **where)
+        video_home = self.root / layout.VIDEO.format(video_key=layout.IMAGE, **where)
         video_home.parent.mkdir(parents=True, exist_ok=True)
         video.replace(video_home)
         read_film.cache_clear()
         self._write_table(columns, self.root / layout.DATA.format(**where))
-        self._append_words(words, index)
+        self._append_annotation(annotation, index)
         self._write_tasks(tasks)
-        self._write_table(
-            self._episode_row(index, start, len(states), words, stats), self.root / layout.EPISODES.format(**where)
-        )
+        row = self._episode_row(index, start, len(states), instruction, stats)
+        self._write_table(row, self.root / layout.EPISODES.format(**where))
         self._stats = layout.combine_stats(self._stats, stats)
         write_text(self.root / layout.STATS, json.dumps(self._stats))
         self._tasks = tasks
@@ -108,9 +109,9 @@ class LeRobotWriter:
             "splits": {"train": f"0:{index + 1}"},
         }
         write_text(self.root / layout.INFO, json.dumps(self._info, indent=4))
-        self.names.add(words.name)
+        self.names.add(annotation.name)
 
-    # What was there before.
+    # Reading what the folder contains.
 
     def _read_info(self) -> dict[str, Any] | None:
         path = self.root / layout.INFO
@@ -124,8 +125,8 @@ class LeRobotWriter:
             or info.get("fps") != self._fps
         ):
             raise DataError(
-                f"{self.root} holds a data set of another kind (other columns, pictures or rate than "
-                f"{self._size[0]} x {self._size[1]} at {self._fps} Hz). Choose another folder."
+                f"{self.root} contains a data set with other columns, image size or frame rate than "
+                f"{self._size[0]} x {self._size[1]} at {self._fps} Hz. Choose another folder."
             )
         return info
 
@@ -136,7 +137,7 @@ class LeRobotWriter:
         return {row["task"]: row["task_index"] for row in rows if row["task_index"] < self._info["total_tasks"]}
 
     def _read_stats(self) -> layout.Stats:
-        """The statistics so far; put together again where a crash came between them and `info.json`."""
+        """The statistics so far; computed again from the episodes if a crash left them behind `info.json`."""
         total = self._info["total_episodes"]
         if not total:
             return {}
@@ -168,27 +169,27 @@ class LeRobotWriter:
             "task_index": np.full(len(frames), task),
         }
 
-    def _episode_stats(self, columns: dict[str, Any], pictures: Mp4Pictures) -> layout.Stats:
-        chosen = sorted(set(np.linspace(0, len(pictures) - 1, SAMPLED).round().astype(int).tolist()))
-        sampled = np.stack([pictures[index] for index in chosen])
+    def _episode_stats(self, columns: dict[str, Any], images: Mp4Pictures) -> layout.Stats:
+        chosen = sorted(set(np.linspace(0, len(images) - 1, SAMPLED).round().astype(int).tolist()))
+        sampled = np.stack([images[index] for index in chosen])
         stats = {key: layout.number_stats(values.reshape(len(values), -1)) for key, values in columns.items()}
-        return stats | {layout.PICTURE: layout.picture_stats(sampled)}
+        return stats | {layout.IMAGE: layout.image_stats(sampled)}
 
     def _episode_row(
-        self, index: int, start: int, length: int, words: EpisodeWords, stats: layout.Stats
+        self, index: int, start: int, length: int, instruction: str, stats: layout.Stats
     ) -> dict[str, list[Any]]:
         where = layout.part(index)
-        video = {f"videos/{layout.PICTURE}/{key}": value for key, value in where.items()}
+        video = {f"videos/{layout.IMAGE}/{key}": value for key, value in where.items()}
         row: dict[str, Any] = {
             "episode_index": index,
-            "tasks": [words.instruction],
+            "tasks": [instruction],
             "length": length,
             **{f"data/{key}": value for key, value in where.items()},
             "dataset_from_index": start,
             "dataset_to_index": start + length,
             **video,
-            f"videos/{layout.PICTURE}/from_timestamp": 0.0,
-            f"videos/{layout.PICTURE}/to_timestamp": length / self._fps,
+            f"videos/{layout.IMAGE}/from_timestamp": 0.0,
+            f"videos/{layout.IMAGE}/to_timestamp": length / self._fps,
             **{f"stats/{key}/{name}": value for key, found in stats.items() for name, value in found.items()},
             **{f"meta/episodes/{key}": value for key, value in where.items()},
         }
@@ -215,8 +216,8 @@ class LeRobotWriter:
         with replacing(path) as draft:
             self._pq.write_table(table, draft)
 
-    def _append_words(self, words: EpisodeWords, index: int) -> None:
-        """As line `index`; lines after those that count are of an episode that was never finished."""
-        with closing(JsonLines(self.root / layout.WORDS)) as lines:
+    def _append_annotation(self, annotation: EpisodeAnnotation, index: int) -> None:
+        """Write line `index`; later lines belong to an episode that was never finished."""
+        with closing(JsonLines(self.root / layout.ANNOTATIONS)) as lines:
             lines.keep_first(index)
-            lines.append(json.dumps(dataclasses.asdict(words), ensure_ascii=False))
+            lines.append(json.dumps(annotation.to_json(), ensure_ascii=False))

@@ -1,7 +1,4 @@
-"""Opens recorded robot data of any kind we know, as one stream of trajectories in this project's convention.
-
-Without it every tool would ask which format it is given, and each would convert a little differently.
-"""
+"""Opens recorded robot data of any supported format as one stream of trajectories in this package's convention."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm2vla_sim.data.datasets import bridge_raw, lerobot_layout, lerobot_read, rlds
-from vlm2vla_sim.data.datasets.source import Skipped, Source
+from vlm2vla_sim.data.datasets.base import Skipped, TrajectoryDataset
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.errors import DataError, SettingError
 
@@ -18,63 +15,81 @@ FORMATS = ("auto", "lerobot", "bridge_raw", "rlds")
 
 
 @dataclass(frozen=True)
-class SourceOptions:
-    """How a data set is to be read, where it does not say so itself."""
+class DatasetOptions:
+    """How to read a data set, where its files do not say."""
 
     format: str = "auto"
     """One of `FORMATS`."""
     picture: str = ""
-    """The camera: a column, or for bridge_raw a folder, or for rlds a key; empty: the usual one."""
+    """The camera: a LeRobot column, a bridge_raw folder or an RLDS key; empty for the usual one."""
     state: str = ""
-    """LeRobot: the column of states."""
+    """LeRobot: the column of states; empty for `lerobot_layout.STATE`."""
     action: str = ""
-    """LeRobot: the column of actions."""
+    """LeRobot: the column of actions; empty for `lerobot_layout.ACTION`."""
     convention: str = ""
-    """As in `conventions.CONVENTIONS`; empty: what the data set says, or its kind always has."""
+    """One of `conventions.CONVENTIONS`; empty for the one the data set declares, or its format implies."""
     split: str = "train"
-    """RLDS."""
+    """RLDS: the split."""
 
 
-def open_source(root: Path, options: SourceOptions | None = None) -> Source:
-    """The data set in the folder `root`; DataError when it is none, in a sentence that says what was looked for."""
-    options = options or SourceOptions()
+def open_dataset(root: Path, options: DatasetOptions | None = None) -> TrajectoryDataset:
+    """Open the data set in the folder `root`.
+
+    DataError for a folder that holds no known data set; SettingError for an option that the format does not have.
+    """
+    options = options or DatasetOptions()
     if options.format not in FORMATS:
-        raise SettingError(f"The format is {options.format!r}; expected one of {', '.join(FORMATS)}.")
+        raise SettingError(f"The data set format is {options.format!r}; expected one of {', '.join(FORMATS)}.")
     if not root.is_dir():
         raise DataError(f"There is no folder {root}.")
-    kind = _find_kind(root) if options.format == "auto" else options.format
+    kind = _find_format(root) if options.format == "auto" else options.format
+    _check_options(kind, options)
     if kind == "lerobot":
-        names = lerobot_read.Columns(
+        columns = lerobot_read.Columns(
             picture=options.picture,
             state=options.state or lerobot_layout.STATE,
             action=options.action or lerobot_layout.ACTION,
             convention=options.convention,
         )
-        return lerobot_read.LeRobotFolder(root, names)
+        return lerobot_read.LeRobotFolder(root, columns)
     if kind == "rlds":
         convention = options.convention or "bridge"
         return rlds.RldsFolder(root, split=options.split, camera=options.picture or "image_0", convention=convention)
-    if options.convention not in ("", "bridge"):
-        raise SettingError(f"BridgeData's raw folders are in the convention 'bridge', not {options.convention!r}.")
     return bridge_raw.BridgeRaw(root, camera=options.picture or "images0")
 
 
-def read_trajectories(source: Source) -> Iterator[Trajectory]:
-    """The trajectories that can be used, for callers that do not want to know about the others."""
-    return (found for found in source if not isinstance(found, Skipped))
+def read_trajectories(dataset: TrajectoryDataset) -> Iterator[Trajectory]:
+    """The usable trajectories of a data set, for callers that do not report skipped ones."""
+    return (found for found in dataset if not isinstance(found, Skipped))
 
 
-def check_pictures(trajectory: Trajectory) -> None:
-    """Decode every picture once and keep none; DataError when one is missing or broken."""
-    check = getattr(trajectory.pictures, "check", None)
+def check_images(trajectory: Trajectory) -> None:
+    """Decode every image once without keeping it; DataError when one is missing or broken."""
+    check = getattr(trajectory.images, "check", None)
     if check is not None:
         check()
         return
     for index in range(len(trajectory)):
-        trajectory.pictures[index]
+        trajectory.images[index]
 
 
-def _find_kind(root: Path) -> str:
+def _check_options(kind: str, options: DatasetOptions) -> None:
+    """SettingError for an option that a data set of this kind does not have."""
+    belongs = {"state": "lerobot", "action": "lerobot", "split": "rlds"}
+    for name, owner in belongs.items():
+        if getattr(options, name) != getattr(DatasetOptions(), name) and kind != owner:
+            raise SettingError(
+                f"{name} is {getattr(options, name)!r}, but the data set is in the format {kind}; only {owner} data "
+                f"sets have this option. Leave it out (--{name})."
+            )
+    if kind == "bridge_raw" and options.convention not in ("", "bridge"):
+        raise SettingError(
+            f"The convention is {options.convention!r}, but raw BridgeData folders are always in the convention "
+            "'bridge'. Leave it out (--convention)."
+        )
+
+
+def _find_format(root: Path) -> str:
     if (root / lerobot_layout.INFO).is_file():
         return "lerobot"
     if (root / "dataset_info.json").is_file():
@@ -82,6 +97,6 @@ def _find_kind(root: Path) -> str:
     if bridge_raw.is_bridge_raw(root):
         return "bridge_raw"
     raise DataError(
-        f"{root} is no data set that we know. Looked for {lerobot_layout.INFO} (LeRobot v3), dataset_info.json (RLDS), "
-        f"and folders with {bridge_raw.OBSERVATIONS} (BridgeData V2 as it was collected)."
+        f"{root} is not a known data set. Looked for {lerobot_layout.INFO} (LeRobot v3), dataset_info.json (RLDS), and "
+        f"folders with {bridge_raw.OBSERVATIONS} (BridgeData V2, raw)."
     )

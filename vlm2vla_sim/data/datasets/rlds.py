@@ -1,7 +1,6 @@
 """Reads RLDS data sets such as `bridge_orig` through tensorflow-datasets, episode by episode.
 
-Most published Bridge models were trained on this copy. TensorFlow is imported here and nowhere else, and not before a
-data set is opened.
+Most published Bridge models were trained on this copy. TensorFlow is imported only here, when a data set is opened.
 """
 
 from __future__ import annotations
@@ -12,22 +11,25 @@ from typing import Any
 
 import numpy as np
 
+from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.datasets.conventions import convert
-from vlm2vla_sim.data.datasets.source import Skipped
-from vlm2vla_sim.data.datasets.stored_images import EncodedPictures
+from vlm2vla_sim.data.datasets.stored_images import EncodedImages
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.errors import DataError, missing_extra, unknown_name
 
 
 class RldsFolder:
-    """A folder with a `dataset_info.json`, as a `Source`."""
+    """A folder with a `dataset_info.json`, as a `TrajectoryDataset`."""
 
     kind = "rlds"
 
     def __init__(
         self, root: Path, *, split: str = "train", camera: str = "image_0", fps: float = 5.0, convention: str = "bridge"
     ) -> None:
-        """fps: [Hz] of control, which RLDS does not say; BridgeData has 5."""
+        """fps: [Hz] control rate, which RLDS does not store; BridgeData has 5.
+
+        DataError for a folder that is not an RLDS data set of steps; UnknownNameError for an unknown split or camera.
+        """
         self.root, self._split, self._camera, self._fps, self._convention = root, split, camera, fps, convention
         self._tfds = _import_tfds()
         try:
@@ -47,7 +49,7 @@ class RldsFolder:
         return int(self._builder.info.splits[self._split].num_examples)
 
     def __iter__(self) -> Iterator[Trajectory | Skipped]:
-        """See `Source`. Pictures stay as they are stored until they are asked for."""
+        """See `TrajectoryDataset`. Images stay encoded until they are accessed."""
         keep = {"steps": {"observation": {self._camera: self._tfds.decode.SkipDecoding()}}}
         config = self._tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
         episodes = self._builder.as_dataset(split=self._split, decoders=keep, read_config=config, shuffle_files=False)
@@ -62,16 +64,16 @@ class RldsFolder:
         if not steps:
             raise DataError("It has no steps.")
         actions = np.array([step["action"] for step in steps], dtype=np.float64)
-        # The first step of bridge_orig has an all-zero action, which closes the gripper: nobody commanded that.
+        # The first step of bridge_orig has an all-zero action, which would close the gripper: it was never commanded.
         # openvla/openvla@c8f03f4 prismatic/vla/datasets/rlds/oxe/transforms.py:61
         first = int(len(steps) > 1 and not np.any(actions[0]))
         steps = steps[first:]
         states = np.array([step["observation"]["state"] for step in steps], dtype=np.float64)
         states, actions = convert(states, actions[first:], self._convention)
-        pictures = EncodedPictures([bytes(step["observation"][self._camera]) for step in steps])
-        words = steps[0].get("language_instruction", b"")
-        instruction = words.decode("utf-8", errors="replace") if isinstance(words, bytes) else str(words)
-        return Trajectory(name, instruction.strip(), self._fps, pictures, states, actions)
+        images = EncodedImages([bytes(step["observation"][self._camera]) for step in steps])
+        stored = steps[0].get("language_instruction", b"")
+        instruction = stored.decode("utf-8", errors="replace") if isinstance(stored, bytes) else str(stored)
+        return Trajectory(name, instruction.strip(), self._fps, images, states, actions)
 
 
 def _import_tfds() -> Any:

@@ -1,6 +1,6 @@
-"""Pictures that lie as PNG or JPEG in memory or in a folder, decoded when they are asked for.
+"""PNG and JPEG images in memory or in a folder, decoded on access.
 
-An episode's pictures are a megabyte as they are stored and fifty as numbers.
+The encoded images of an episode take about a megabyte; decoded, about fifty.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ import numpy as np
 from vlm2vla_sim.errors import DataError
 
 MAX_PIXELS = 64 * 2**20
-"""Of one picture; more is a mistake or an attack."""
+"""Limit for one image; a larger one is taken for a mistake or a decompression bomb."""
 
 
-class EncodedPictures:
-    """Pictures that were read, but not decoded."""
+class EncodedImages:
+    """An `ImageSequence` of encoded images in memory."""
 
     def __init__(self, stored: Sequence[bytes]) -> None:
-        """stored: PNG or JPEG, one a picture."""
+        """stored: one PNG or JPEG per image."""
         self._stored = stored
 
     def __len__(self) -> int:
         return len(self._stored)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return decode(self._stored[index], f"Picture {index}")
+        return decode(self._stored[index], f"Image {index}")
 
     def check(self) -> None:
-        """Decode every picture and keep none; DataError for one that cannot be."""
+        """Decode every image without keeping it; DataError for one that cannot be decoded."""
         for index in range(len(self)):
             self[index]
 
 
-class PictureFiles:
-    """Pictures in a folder, named im_0.jpg, im_1.jpg and so on."""
+class ImageFiles:
+    """An `ImageSequence` of files in a folder, named im_0.jpg, im_1.jpg and so on."""
 
     def __init__(self, folder: Path, count: int, *, first: int = 0) -> None:
-        """The pictures `first` .. `first + count - 1`."""
+        """The images `first` .. `first + count - 1`."""
         self._folder, self._count, self._first = folder, count, first
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class PictureFiles:
 
     def __getitem__(self, index: int) -> np.ndarray:
         if not 0 <= index < self._count:
-            raise IndexError(f"Picture {index} of {self._count} was asked for.")
+            raise IndexError(f"Image {index} was requested; there are {self._count}.")
         path = self._folder / f"im_{self._first + index}.jpg"
         try:
             data = path.read_bytes()
@@ -57,20 +57,20 @@ class PictureFiles:
         return decode(data, f"{path.parent.name}/{path.name}")
 
     def check(self) -> None:
-        """Decode every picture and keep none; DataError for one that cannot be."""
+        """Decode every image without keeping it; DataError for one that cannot be decoded."""
         for index in range(len(self)):
             self[index]
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
-    """A PNG or JPEG as (H, W, 3) uint8 RGB; DataError, with its `name`, for anything else."""
+    """Decode a PNG or JPEG to (H, W, 3) uint8 RGB; DataError, with its `name`, for anything else."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise DataError(f"{name} has {picture.width} x {picture.height} pixels.")
-            return np.asarray(picture.convert("RGB"))
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read.")
+            return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, DataError):
             raise

@@ -1,1 +1,1 @@
-"""data/examples."""
+"""Training examples: made from labelled trajectories, stored on disk as rows."""

@@ -1,8 +1,8 @@
-"""Turns labelled trajectories into rows of training text: what each stage of the loop is shown, asked, and to answer.
+"""Turns labelled trajectories into training examples: the images, prompt and answer of each stage of the loop.
 
-A model is only as good as its training text is like what it is asked later. So every prompt here is made by
-`language.prompts`, from what the loop would have at that moment: the subtask and the plan as they are read back from
-the answers, not as they were written. A test holds the rows byte for byte to what the loop and the verifier send.
+Training prompts must be identical to the prompts sent in evaluation. Every prompt is therefore made by
+`language.prompts` from what the loop has at that moment: the subtask and plan as parsed back from the answers. A test
+compares the examples byte for byte with what the loop and the verifier send.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.data.episode import Example, Labelled, Phase
+from vlm2vla_sim.data.episode import Example, LabelledTrajectory, Phase
 from vlm2vla_sim.data.examples.auxiliary import direction_examples
 from vlm2vla_sim.errors import ActionError, AnswerError, SettingError, unknown_name
 from vlm2vla_sim.language.answers import read_plan, read_subtasks, write_subtasks
@@ -31,22 +31,22 @@ from vlm2vla_sim.language.prompts import (
 from vlm2vla_sim.language.translations import ENGLISH, TRANSLATIONS, translate
 
 STAGES = ("subtasks", "plan", "action", "verify", "direction")
-"""The loop's stages in its order, the verifier's, and the auxiliary question of `data.auxiliary`."""
+"""The loop's stages in order, the verifier's, and the auxiliary question of `data.examples.auxiliary`."""
 
 
 @dataclass(frozen=True)
 class ExampleSettings:
-    """Which rows are made, and in which words."""
+    """Which examples are made, and how they are worded."""
 
     action_format: ActionFormat
-    """How the action is written; for the paper's VLM2VLA-AT the format "tokens" with the model's ten rare tokens."""
+    """The format of actions; for the paper's VLM2VLA-AT the format "tokens" with the model's ten rarest tokens."""
     reasoning: bool = True
-    """False: from the instruction straight to the action, the paper's VLM2VLA-NR; no other stage is made."""
+    """False: from the instruction directly to the action, the paper's VLM2VLA-NR, without any other stage."""
     stages: tuple[str, ...] = STAGES
     languages: tuple[str, ...] = (ENGLISH,)
-    """What a task's instruction is said in; one row for each. The paper trains on English alone."""
+    """Languages of the instruction, one example for each. The paper trains on English only."""
     state: bool = False
-    """Tell where the gripper is, as the loop does with its setting `state`."""
+    """Include the state of the gripper in the prompt, as the loop does with its option `state`."""
 
     def __post_init__(self) -> None:
         for stage in self.stages:
@@ -55,26 +55,26 @@ class ExampleSettings:
         for language in self.languages:
             translate(next(iter(TRANSLATIONS)), language)
         if not (self.stages and self.languages):
-            raise SettingError("No stage or no language was asked for; expected one or more of each.")
+            raise SettingError("The stages or the languages are empty; expected at least one of each.")
         if not self.reasoning and "action" not in self.stages:
-            raise SettingError("Without reasoning there is only the stage 'action'; it was left out.")
+            raise SettingError("Without reasoning the only stage is 'action', which is not among the stages.")
 
 
 class ExampleMaker:
-    """Makes the rows, and counts what no row could be made of."""
+    """Makes examples, and counts what could not be turned into one."""
 
     def __init__(self, settings: ExampleSettings) -> None:
         self.settings = settings
         self.skipped: Counter[str] = Counter()
-        """Reason -> how many."""
+        """Reason -> count."""
 
-    def make(self, labelled: Iterable[Labelled]) -> Iterator[Example]:
-        """The rows of all of them, one trajectory after the other; nothing is kept in memory."""
+    def make(self, labelled: Iterable[LabelledTrajectory]) -> Iterator[Example]:
+        """The examples of all trajectories, as a stream."""
         for one in labelled:
             yield from self.make_one(one)
 
-    def make_one(self, labelled: Labelled) -> Iterator[Example]:
-        """The rows of one trajectory."""
+    def make_one(self, labelled: LabelledTrajectory) -> Iterator[Example]:
+        """The examples of one trajectory."""
         if not labelled.phases:
             self.skipped["a trajectory without phases"] += 1
             return
@@ -88,7 +88,7 @@ class ExampleMaker:
         except AnswerError:
             subtasks = ()
         if len(subtasks) != len(labelled.subtasks):
-            self.skipped["subtasks that cannot be read back"] += 1
+            self.skipped["subtasks that cannot be parsed back"] += 1
             return
         yield from self._subtasks(labelled)
         names = dict(zip(labelled.subtasks, subtasks, strict=True))
@@ -98,68 +98,67 @@ class ExampleMaker:
         if "direction" in self.settings.stages:
             yield from direction_examples(labelled)
 
-    # The stages, in the order in which the loop asks them.
+    # The stages, in the order of the loop.
 
-    def _subtasks(self, labelled: Labelled) -> Iterator[Example]:
+    def _subtasks(self, labelled: LabelledTrajectory) -> Iterator[Example]:
         if "subtasks" in self.settings.stages:
-            first = labelled.trajectory.pictures[0]
+            first = labelled.trajectory.images[0]
             answer = write_subtasks(labelled.subtasks)
             for instruction in self._instructions(labelled):
                 yield Example("subtasks", (first,), subtasks_prompt(instruction), answer)
 
-    def _plan_and_action(self, labelled: Labelled, phase: Phase, subtask: str) -> Iterator[Example]:
+    def _plan_and_action(self, labelled: LabelledTrajectory, phase: Phase, subtask: str) -> Iterator[Example]:
         try:
             plan = read_plan(phase.plan)
         except AnswerError:
-            self.skipped["a plan that cannot be read back"] += 1
+            self.skipped["a plan that cannot be parsed back"] += 1
             return
         if "plan" in self.settings.stages:
-            picture = labelled.trajectory.pictures[phase.start]
-            yield Example(
-                "plan", (picture,), plan_prompt(subtask, state=self._state(labelled, phase.start)), phase.plan
-            )
+            image = labelled.trajectory.images[phase.start]
+            prompt = plan_prompt(subtask, state=self._state(labelled, phase.start))
+            yield Example("plan", (image,), prompt, phase.plan)
         if "action" in self.settings.stages:
             yield from self._action(labelled, phase, subtask, plan)
 
-    def _action(self, labelled: Labelled, phase: Phase, subtask: str, plan: str) -> Iterator[Example]:
-        how = self.settings.action_format
+    def _action(self, labelled: LabelledTrajectory, phase: Phase, subtask: str, plan: str) -> Iterator[Example]:
+        action_format = self.settings.action_format
         try:
-            written = how.write(phase.chunk.deltas)
+            text = action_format.write(phase.chunk.deltas)
         except ActionError:
             self.skipped["motion that the format cannot write"] += 1
             return
-        picture = labelled.trajectory.pictures[phase.start]
-        prompt = action_prompt(subtask, plan, how, state=self._state(labelled, phase.start))
-        yield Example("action", (picture,), prompt, written)
+        image = labelled.trajectory.images[phase.start]
+        prompt = action_prompt(subtask, plan, action_format, state=self._state(labelled, phase.start))
+        yield Example("action", (image,), prompt, text)
 
-    def _state(self, labelled: Labelled, frame: int) -> str:
+    def _state(self, labelled: LabelledTrajectory, frame: int) -> str:
         return describe_state(labelled.trajectory.states[frame]) if self.settings.state else ""
 
-    def _verify(self, labelled: Labelled, number: int, names: dict[str, str]) -> Iterator[Example]:
-        """Done after the last phase of a subtask; not done after an earlier one, nor half-way through any."""
+    def _verify(self, labelled: LabelledTrajectory, number: int, names: dict[str, str]) -> Iterator[Example]:
+        """Done after the last phase of a subtask; not done after an earlier one, nor half-way through a phase."""
         if "verify" not in self.settings.stages:
             return
-        phases, pictures = labelled.phases, labelled.trajectory.pictures
+        phases, images = labelled.phases, labelled.trajectory.images
         phase = phases[number]
         later = [names[other.subtask] for other in phases[number + 1 :]]
         current = names[phase.subtask]
         following = next((subtask for subtask in later if subtask != current), "")
-        before = pictures[phase.start]
+        before = images[phase.start]
 
         def judged(frame: int, verdict: str) -> Example:
             prompt = verify_prompt(current, following, state=self._state(labelled, frame))
-            return Example("verify", (before, pictures[frame]), prompt, verdict)
+            return Example("verify", (before, images[frame]), prompt, verdict)
 
         half = (phase.stop - phase.start) // 2
         if half:
             yield judged(phase.start + half, RETRY)
-        if phase.stop >= len(pictures):
-            self.skipped["a verdict without a picture after the motion"] += 1
+        if phase.stop >= len(images):
+            self.skipped["a verdict without an image after the motion"] += 1
             return
         done = not later or later[0] != current
         yield judged(phase.stop, ADVANCE if done else RETRY)
 
-    def _instructions(self, labelled: Labelled) -> Iterator[str]:
+    def _instructions(self, labelled: LabelledTrajectory) -> Iterator[str]:
         instruction = labelled.trajectory.instruction
         for language in self.settings.languages:
             if language == ENGLISH or instruction in TRANSLATIONS:
@@ -169,9 +168,9 @@ class ExampleMaker:
 
 
 def to_chat(example: Example) -> dict[str, Any]:
-    """The row as TRL and transformers read it: `images`, and `prompt` and `completion` as turns of a conversation.
+    """The example in TRL's and transformers' chat format: `images`, and `prompt` and `completion` as messages.
 
-    The user's turn has the parts of `policies.hf_prompt.PromptMaker.messages`, in the same order.
+    The user message has the parts of `PromptMaker.messages` in `policies.models.hf_prompt`, in the same order.
     """
     from PIL import Image
 

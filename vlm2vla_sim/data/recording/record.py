@@ -1,7 +1,8 @@
-"""Runs a policy and keeps its episodes as a data set: a LeRobotDataset v3 folder with words beside it.
+"""Runs a policy and stores its episodes as a LeRobotDataset v3 folder with annotations.
 
-It is a run like any other (the same suite, results, workers, resuming), whose episodes leave their pictures and steps
-as well. An episode comes into the data set whole or not at all: workers put it aside, one process puts it in.
+A recording is a run like any other (the same suite, results, workers and resuming) whose episodes also keep their
+images and control steps. Workers stage finished episodes in a folder; one process adds them to the data set, each as a
+whole.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlm2vla_sim.data.datasets.lerobot_layout import EpisodeWords, Said
+from vlm2vla_sim.data.datasets.lerobot_layout import DecisionRecord, EpisodeAnnotation
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
 from vlm2vla_sim.data.recording.recorder import SCORED, DemonstrationFolder, read_staged, stem
 from vlm2vla_sim.envs.base import CONTROL_HZ
@@ -21,19 +22,19 @@ from vlm2vla_sim.evaluation.suite import SuiteRun, check_settings, run_suite
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 RUN, STAGING = "recording", "staging"
-"""Inside the data set: the run that made it, and in that, episodes on their way."""
+"""In the data set's folder: the run folder, and in it the staged episodes."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A data set that was recorded."""
+    """A recorded data set."""
 
     folder: Path
     run: SuiteRun
     episodes: int
-    """In the data set, those of earlier sessions included."""
+    """Number of episodes in the data set, those of earlier sessions included."""
     left_out: int
-    """Episodes that failed and were not asked for."""
+    """Number of failed episodes that were not kept."""
 
 
 def record(
@@ -45,9 +46,10 @@ def record(
     workers: int = 1,
     on_result: Callable[[EpisodeResult], None] | None = None,
 ) -> Recording:
-    """Run `settings` and keep the episodes in `out`, a new folder, or with `resume` one that was begun like this.
+    """Run `settings` and add the episodes to `out`, a new folder, or with `resume` one with the same settings.
 
-    keep_failures: keep episodes that failed as well. workers, on_result: as in `run_suite`.
+    keep_failures: also keep failed episodes. workers, on_result: as in `run_suite`. SettingError for an image size that
+    cannot be encoded; RunFolderError for a folder that is not empty.
     """
     settings = check_settings(settings)
     if settings.image_size is None or any(side % 2 for side in settings.image_size):
@@ -59,18 +61,18 @@ def record(
     writer = LeRobotWriter(out, size=settings.image_size, fps=CONTROL_HZ)
     staging = out / RUN / STAGING
 
-    def put_in(result: EpisodeResult) -> None:
+    def add_staged(result: EpisodeResult) -> None:
         staged = read_staged(staging, stem(result.task, result.episode_id))
         if staged is None:
             return
         name = f"{result.task}/{result.episode_id:05d}"
         wanted = result.outcome is Outcome.SUCCESS or (keep_failures and result.outcome in SCORED)
         if wanted and name not in writer.names:
-            writer.add_filmed(staged.video, staged.states, staged.actions, _words(result, name))
-        staged.drop()
+            writer.add_with_video(staged.video, staged.states, staged.actions, _annotation(result, name))
+        staged.discard()
 
-    def hear(result: EpisodeResult) -> None:
-        put_in(result)
+    def handle(result: EpisodeResult) -> None:
+        add_staged(result)
         if on_result is not None:
             on_result(result)
 
@@ -81,19 +83,19 @@ def record(
         resume=resume,
         workers=workers,
         recorder=DemonstrationFolder(staging),
-        on_result=hear,
+        on_result=handle,
     )
-    # What was run, but did not come into the data set before an earlier session ended.
+    # Episodes that were staged but not yet added when an earlier session ended.
     for result in run.results:
-        put_in(result)
+        add_staged(result)
     scored = sum(result.outcome in SCORED for result in run.results)
     return Recording(out, run, len(writer), scored - len(writer))
 
 
-def _words(result: EpisodeResult, name: str) -> EpisodeWords:
-    starts = [_whole(decision["step"]) for decision in result.decisions] + [result.steps]
-    said = tuple(
-        Said(
+def _annotation(result: EpisodeResult, name: str) -> EpisodeAnnotation:
+    starts = [_to_int(decision["step"]) for decision in result.decisions] + [result.steps]
+    decisions = tuple(
+        DecisionRecord(
             start=start,
             stop=stop,
             subtask=str(decision["subtask"]),
@@ -102,7 +104,7 @@ def _words(result: EpisodeResult, name: str) -> EpisodeWords:
         )
         for decision, start, stop in zip(result.decisions, starts[:-1], starts[1:], strict=True)
     )
-    return EpisodeWords(
+    return EpisodeAnnotation(
         name=name,
         instruction=result.instruction,
         outcome=result.outcome.value,
@@ -113,9 +115,9 @@ def _words(result: EpisodeResult, name: str) -> EpisodeWords:
         policy=result.policy,
         action_format=result.action_format,
         backend=result.backend,
-        said=said,
+        decisions=decisions,
     )
 
 
-def _whole(value: Any) -> int:
+def _to_int(value: Any) -> int:
     return int(value)

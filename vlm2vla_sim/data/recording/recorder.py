@@ -1,8 +1,7 @@
-"""Keeps what a demonstration is made of while an episode runs: pictures, states, and the steps that were really sent.
+"""Records demonstrations while an episode runs: images, states, and the control steps that were sent to the arm.
 
-A rollout leaves a film with captions and lines about it; nobody can learn to act from those. And the step that a policy
-asked for is not the one the arm was given, where the workspace or the step limit cut it: only the latter, with the
-picture before it, says what leads where.
+A rollout's video has captions and its results have no control steps, so neither can be used for training. The recorded
+action is the one the arm received, after the workspace and step limits, with the image before it.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ from vlm2vla_sim.types import EpisodeResult, Outcome
 from vlm2vla_sim.video.mp4 import Mp4Writer
 
 SCORED = (Outcome.SUCCESS, Outcome.FAILURE)
-"""Outcomes after which an episode is whole."""
+"""Outcomes of episodes that ran to their end."""
 
 
 @dataclass(frozen=True, eq=False)
-class Staged:
-    """An episode that was kept, on its way into a data set."""
+class StagedEpisode:
+    """A finished episode that is not in a data set yet."""
 
     video: Path
-    numbers: Path
+    arrays: Path
     states: np.ndarray
     """(T, 7) float32, as in `data.episode.Trajectory`."""
     actions: np.ndarray
     """(T, 7) float32."""
 
-    def drop(self) -> None:
-        """Delete what is left of it."""
-        self.numbers.unlink(missing_ok=True)
+    def discard(self) -> None:
+        """Delete its files."""
+        self.arrays.unlink(missing_ok=True)
         self.video.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class DemonstrationFolder:
-    """A `RecorderFactory` that leaves every episode in a folder, under the name of its task and number."""
+    """A `RecorderFactory` that stages every episode in a folder, named by task and episode number."""
 
     path: Path
 
@@ -54,89 +53,90 @@ class DemonstrationFolder:
         return EpisodeRecorder(DemonstrationRecorder(env, self.path, stem(task, episode_id)))
 
 
-@dataclass(frozen=True)
 class EpisodeRecorder:
-    """See `evaluation.runner.Recorder`."""
+    """The `Recorder` of one episode; see `evaluation.runner`."""
 
-    env: DemonstrationRecorder
+    def __init__(self, recorder: DemonstrationRecorder) -> None:
+        self.env: gym.Env[Any, Any] = recorder
+        self._recorder = recorder
 
     def keep(self, result: EpisodeResult) -> None:
-        """Finish the files, or drop them when the episode was not run to its end."""
-        self.env.keep(result)
+        """Finish the files, or delete them if the episode did not run to its end."""
+        self._recorder.keep(result)
 
     def drop(self) -> None:
-        """Forget the episode."""
-        self.env.drop()
+        """Delete the episode."""
+        self._recorder.drop()
 
 
 class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarray]):
-    """An environment that keeps one episode; after `keep`, it lies in the folder as a film and its numbers."""
+    """Records one episode; after `keep` it is in the folder as a video and a file of arrays."""
 
     def __init__(self, env: gym.Env[Observation, np.ndarray], folder: Path, stem: str) -> None:
         """folder, stem: the episode becomes folder/stem.mp4 and folder/stem.npz."""
         super().__init__(env)
         self._folder, self._stem = folder, stem
-        self._film: Mp4Writer | None = None
+        self._video: Mp4Writer | None = None
         self._before: Observation = {}
 
     def reset(self, **options: Any) -> tuple[Observation, dict[str, Any]]:  # type: ignore[override]
-        """Start an episode; what was kept of an earlier one is dropped."""
+        """Start an episode; an unfinished recording is deleted. SettingError for an environment without images."""
         self.drop()
         self._before, info = self.env.reset(**options)
         if "pixels" not in self._before:
-            raise SettingError("A demonstration needs pictures; the environment draws none (image_size=None).")
+            raise SettingError("Recording needs images, but the environment renders none (image_size=None).")
         self._folder.mkdir(parents=True, exist_ok=True)
         size = self._before["pixels"]["primary"].shape[:2]
-        self._film = Mp4Writer(self._folder / f"{self._stem}.mp4", size=size, fps=CONTROL_HZ)
+        self._video = Mp4Writer(self._folder / f"{self._stem}.mp4", size=size, fps=CONTROL_HZ)
         self._states: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
         return self._before, info
 
     def step(self, action: np.ndarray) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
-        """See `WidowXEnv.step`; the step is kept as the arm is given it, with what was seen before it."""
+        """See `WidowXEnv.step`; records the action as sent to the arm, with the observation before it."""
         inner = widowx(self.env)
         target = inner.status.robot.target.position
         sent, _ = motion.limit(action, target=target, workspace=inner.spec_task.scene.workspace)
         observation, reward, terminated, truncated, info = self.env.step(action)
         if "fault" not in info:
-            assert self._film is not None
-            self._film.add(self._before["pixels"]["primary"])
+            assert self._video is not None
+            self._video.add(self._before["pixels"]["primary"])
             self._states.append(np.array(self._before["agent_pos"], np.float32))
             self._actions.append(sent.astype(np.float32))
         self._before = observation
         return observation, float(reward), terminated, truncated, info
 
     def keep(self, result: EpisodeResult) -> None:
-        """Finish the files, or drop them when the episode was not run to its end."""
-        if self._film is None:
+        """Finish the files, or delete them if the episode did not run to its end."""
+        if self._video is None:
             return
         if result.outcome not in SCORED or not self._states:
             self.drop()
             return
-        self._film.close()
-        self._film = None
+        self._video.close()
+        self._video = None
         with replacing(self._folder / f"{self._stem}.npz") as draft, draft.open("wb") as file:
             np.savez(file, states=np.array(self._states), actions=np.array(self._actions))
 
     def drop(self) -> None:
-        """Forget the episode that is under way."""
-        if self._film is not None:
-            self._film.abandon()
-            self._film = None
+        """Delete the episode in progress."""
+        if self._video is not None:
+            self._video.abandon()
+            self._video = None
 
 
-def read_staged(folder: Path, stem: str) -> Staged | None:
-    """The episode that was kept under this name, or None when there is none, or only a part of one."""
-    video, numbers = folder / f"{stem}.mp4", folder / f"{stem}.npz"
-    if not (video.is_file() and numbers.is_file()):
+def read_staged(folder: Path, stem: str) -> StagedEpisode | None:
+    """The staged episode of this name; None if it is missing or incomplete."""
+    video, arrays = folder / f"{stem}.mp4", folder / f"{stem}.npz"
+    if not (video.is_file() and arrays.is_file()):
         return None
     try:
-        with np.load(numbers, allow_pickle=False) as values:
-            return Staged(video, numbers, values["states"], values["actions"])
+        with np.load(arrays, allow_pickle=False) as values:
+            return StagedEpisode(video, arrays, values["states"], values["actions"])
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{numbers} cannot be read: {error}.") from error
+        raise DataError(f"{arrays} cannot be read: {error}.") from error
 
 
 def stem(task: str, episode_id: int) -> str:
-    """What the files of an episode are called."""
+    """The file name, without a suffix, of an episode."""
     return f"{task}-{episode_id:05d}"

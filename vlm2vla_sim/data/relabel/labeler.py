@@ -1,7 +1,7 @@
-"""Labels by a vision-language model: it says where phases begin and what they are, the numbers stay those measured.
+"""Labels trajectories with a vision-language model: it divides them into named phases; the numbers stay measured.
 
-It costs money and hours, and it fails. So what it will cost is said before, every answer is kept under a hash of its
-question and never paid for twice, and an answer that does not add up is asked for again, then given up with a reason.
+Labeling a data set this way costs time and money. The cost is estimated before the first request, every answer is
+cached under a hash of its question, and an inconsistent answer is requested again before the trajectory is skipped.
 """
 
 from __future__ import annotations
@@ -16,30 +16,32 @@ from pathlib import Path
 import numpy as np
 
 from vlm2vla_sim.core.atomic import write_text
-from vlm2vla_sim.data.datasets.source import Skipped, Source
-from vlm2vla_sim.data.episode import Labelled, Trajectory
-from vlm2vla_sim.data.relabel.rules import Rules, label_spans
+from vlm2vla_sim.data.datasets.base import Skipped, TrajectoryDataset
+from vlm2vla_sim.data.episode import LabelledTrajectory, Trajectory
+from vlm2vla_sim.data.relabel.rules import LabelingRules, label_spans
 from vlm2vla_sim.errors import AnswerError, DataError, SettingError
 from vlm2vla_sim.language.label_prompt import Span, label_prompt, read_spans
 
-Ask = Callable[[str, Sequence[np.ndarray]], str]
-"""(prompt, pictures, each (H, W, 3) uint8 RGB) -> the model's answer."""
+AskModel = Callable[[str, Sequence[np.ndarray]], str]
+"""(prompt, images, each (H, W, 3) uint8 RGB) -> the model's answer."""
 CHARACTERS_PER_TOKEN = 2.5
-"""Of a prompt that is mostly numbers; tokenizers write nearly every digit by itself."""
+"""For prompts that are mostly numbers; tokenizers encode nearly every digit separately."""
 ANSWER_TOKENS = 60
-"""Of one phase, of which an episode has about six."""
+"""Tokens of an answer per phase."""
+PHASES = 6
+"""Typical number of phases per episode."""
 
 
 @dataclass(frozen=True)
 class LabelerSettings:
-    """How a model is asked."""
+    """How the model is queried."""
 
     model: str
-    """Its name, part of what an answer is kept under."""
+    """Its name, part of the cache key."""
     pictures: int = 6
-    """Evenly spaced; more did not help those who tried, the log does."""
+    """Number of evenly spaced images. Replications of the paper found no gain from more; the log of states helps."""
     retries: int = 2
-    """How often it is asked again for phases that do not add up."""
+    """How often the question is repeated after an inconsistent answer."""
 
     def __post_init__(self) -> None:
         if self.pictures < 1 or self.retries < 0:
@@ -48,46 +50,47 @@ class LabelerSettings:
 
 @dataclass(frozen=True)
 class Prices:
-    """What a server takes, in any currency, for a million tokens."""
+    """A server's prices per million tokens, in any currency."""
 
-    read: float = 0.0
-    written: float = 0.0
-    picture_tokens: int = 258
-    """Of one picture: Gemini's and Gemma 3's number."""
+    input: float = 0.0
+    output: float = 0.0
+    image_tokens: int = 258
+    """Tokens per image, as for Gemini and Gemma 3."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What labelling a data set will take."""
+    """The estimated cost of labeling a data set."""
 
     trajectories: int
-    tokens_read: int
-    tokens_written: int
+    input_tokens: int
+    output_tokens: int
     cost: float
+    """In the currency of the prices."""
 
     def __str__(self) -> str:
         return (
-            f"{self.trajectories} trajectories, about {self.tokens_read / 1e6:.2f} million tokens read and "
-            f"{self.tokens_written / 1e6:.2f} million written: {self.cost:.2f} at the given prices, without retries"
+            f"{self.trajectories} trajectories, about {self.input_tokens / 1e6:.2f} million input tokens and "
+            f"{self.output_tokens / 1e6:.2f} million output tokens; cost {self.cost:.2f} without retries"
         )
 
 
 class Labeler:
-    """Puts trajectories into words by asking a model."""
+    """Labels trajectories by querying a model."""
 
-    def __init__(self, ask: Ask, settings: LabelerSettings, rules: Rules, cache: Path) -> None:
-        """cache: a folder in which every answer is kept, useless ones too; without it everything is asked again."""
+    def __init__(self, ask: AskModel, settings: LabelerSettings, rules: LabelingRules, cache: Path) -> None:
+        """cache: a folder in which every answer is stored, unusable ones included."""
         self._ask, self._settings, self._rules, self._cache = ask, settings, rules, cache
 
-    def __call__(self, trajectory: Trajectory) -> Labelled:
-        """The words for `trajectory`; DataError when the model gave none that add up."""
+    def __call__(self, trajectory: Trajectory) -> LabelledTrajectory:
+        """Label `trajectory`; DataError if no answer of the model is consistent."""
         return label_spans(trajectory, self._spans(trajectory), self._rules)
 
     def _spans(self, trajectory: Trajectory) -> tuple[Span, ...]:
         if len(trajectory) < 2 or not trajectory.instruction.strip():
-            raise DataError("It has less than 2 frames, or no instruction; the model was not asked.")
-        shown = _evenly(len(trajectory), self._settings.pictures)
-        pictures = [trajectory.pictures[index] for index in shown]
+            raise DataError("It has fewer than 2 frames or no instruction; the model was not queried.")
+        shown = _evenly_spaced(len(trajectory), self._settings.pictures)
+        images = [trajectory.images[index] for index in shown]
         why = ""
         for attempt in range(self._settings.retries + 1):
             prompt = label_prompt(
@@ -99,43 +102,45 @@ class Labeler:
                 why=why,
             )
             try:
-                return read_spans(self._answer(prompt, pictures, attempt), len(trajectory))
+                return read_spans(self._answer(prompt, images, attempt), len(trajectory))
             except AnswerError as error:
                 why = str(error)
-        raise DataError(f"The model was asked {self._settings.retries + 1} times; the last answer is no use: {why}")
+        raise DataError(
+            f"The model was queried {self._settings.retries + 1} times without a usable answer; the last one: {why}"
+        )
 
-    def _answer(self, prompt: str, pictures: Sequence[np.ndarray], attempt: int) -> str:
-        # With the attempt: asked again with the same complaint, the model is to think again.
+    def _answer(self, prompt: str, images: Sequence[np.ndarray], attempt: int) -> str:
+        # The attempt is part of the key, so that a repeated question is sent again instead of read from the cache.
         question = hashlib.sha256(f"{self._settings.model}\0{prompt}\0{attempt}\0".encode())
-        for picture in pictures:
-            question.update(f"{picture.shape}".encode())
-            question.update(np.ascontiguousarray(picture).tobytes())
+        for image in images:
+            question.update(f"{image.shape}".encode())
+            question.update(np.ascontiguousarray(image).tobytes())
         path = self._cache / f"{question.hexdigest()[:40]}.json"
         if path.exists():
             return str(json.loads(path.read_text(encoding="utf-8"))["answer"])
-        answer = self._ask(prompt, pictures)
+        answer = self._ask(prompt, images)
         write_text(path, json.dumps({"model": self._settings.model, "prompt": prompt, "answer": answer}))
         return answer
 
 
 def estimate(
-    source: Source, settings: LabelerSettings, prices: Prices, *, limit: int = 0, sample: int = 20
+    dataset: TrajectoryDataset, settings: LabelerSettings, prices: Prices, *, limit: int = 0, sample: int = 20
 ) -> Estimate:
-    """What labelling `source` will take, judged by its first trajectories. limit: trajectories at most; 0: all."""
-    count = min(len(source), limit) if limit else len(source)
-    looked = [found for found in islice(source, sample) if not isinstance(found, Skipped)]
+    """Estimate the cost of labeling `dataset` from its first trajectories. limit: maximum number; 0 for all."""
+    count = min(len(dataset), limit) if limit else len(dataset)
+    looked = [found for found in islice(dataset, sample) if not isinstance(found, Skipped)]
     if not looked:
         raise DataError(f"None of the first {sample} trajectories can be used; nothing was sent.")
-    prompts = [
-        label_prompt(t.instruction, t.states, t.actions[:, 6], fps=t.fps, shown=_evenly(len(t), settings.pictures))
-        for t in looked
-    ]
+    prompts = []
+    for one in looked:
+        shown = _evenly_spaced(len(one), settings.pictures)
+        prompts.append(label_prompt(one.instruction, one.states, one.actions[:, 6], fps=one.fps, shown=shown))
     text = sum(map(len, prompts)) / len(prompts) / CHARACTERS_PER_TOKEN
-    read = round(count * (text + settings.pictures * prices.picture_tokens))
-    written = count * 6 * ANSWER_TOKENS
-    return Estimate(count, read, written, (read * prices.read + written * prices.written) / 1e6)
+    inputs = round(count * (text + settings.pictures * prices.image_tokens))
+    outputs = count * PHASES * ANSWER_TOKENS
+    return Estimate(count, inputs, outputs, (inputs * prices.input + outputs * prices.output) / 1e6)
 
 
-def _evenly(count: int, most: int) -> list[int]:
-    """At most `most` frames of `count`, the first and the last among them."""
+def _evenly_spaced(count: int, most: int) -> list[int]:
+    """At most `most` frames of `count`, the first and the last included."""
     return sorted(set(np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()))

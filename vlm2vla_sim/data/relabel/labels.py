@@ -20,9 +20,9 @@ import numpy as np
 from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.core.store import read_settings as read_settings_file
-from vlm2vla_sim.data.datasets.open import SourceOptions, open_source
-from vlm2vla_sim.data.datasets.source import Skipped, Source
-from vlm2vla_sim.data.episode import Labelled, Phase, Trajectory
+from vlm2vla_sim.data.datasets.base import Skipped, TrajectoryDataset
+from vlm2vla_sim.data.datasets.open import DatasetOptions, open_dataset
+from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
 from vlm2vla_sim.errors import DataError
 from vlm2vla_sim.types import ActionChunk
 
@@ -35,7 +35,7 @@ class LabelSettings:
 
     data: str
     """The data set's folder."""
-    source: SourceOptions
+    source: DatasetOptions
     labeler: str
     """"rules", or the name of a model."""
     options: Any
@@ -65,7 +65,7 @@ class LabelFolder:
         self.done = {line["name"] for name in (LABELS, SKIPPED) for line in _lines(path / name)}
         """Names of the trajectories that are labelled or skipped."""
 
-    def add(self, labelled: Labelled) -> None:
+    def add(self, labelled: LabelledTrajectory) -> None:
         """Append the labels of a trajectory."""
         name = labelled.trajectory.name
         self._append(LABELS, name, to_json(labelled))
@@ -120,7 +120,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     return read_settings_file(path / SETTINGS, DataError)
 
 
-def read_labels(path: Path, source: Source | None = None) -> Iterator[Labelled]:
+def read_labels(path: Path, source: TrajectoryDataset | None = None) -> Iterator[LabelledTrajectory]:
     """The labelled trajectories of a folder, one after the other, in the order of their data set.
 
     source: the data set, where it is no longer in the folder that it was labelled in. DataError for words that were
@@ -128,7 +128,7 @@ def read_labels(path: Path, source: Source | None = None) -> Iterator[Labelled]:
     """
     if source is None:
         settings = read_settings(path)
-        source = open_source(Path(settings["data"]), SourceOptions(**settings["source"]))
+        source = open_dataset(Path(settings["data"]), DatasetOptions(**settings["source"]))
     lines = {line["name"]: line for line in _lines(path / LABELS)}
     for found in source:
         if isinstance(found, Skipped) or found.name not in lines:
@@ -138,7 +138,7 @@ def read_labels(path: Path, source: Source | None = None) -> Iterator[Labelled]:
         raise DataError(f"{len(lines)} labelled trajectories are not in the data set, such as {next(iter(lines))!r}.")
 
 
-def to_json(labelled: Labelled) -> dict[str, Any]:
+def to_json(labelled: LabelledTrajectory) -> dict[str, Any]:
     """One line of labels.jsonl."""
     trajectory = labelled.trajectory
     return {
@@ -161,7 +161,7 @@ def to_json(labelled: Labelled) -> dict[str, Any]:
     }
 
 
-def from_json(line: dict[str, Any], trajectory: Trajectory) -> Labelled:
+def from_json(line: dict[str, Any], trajectory: Trajectory) -> LabelledTrajectory:
     """The inverse of `to_json`; DataError when `trajectory` is not the one that the words were made for."""
     if line["digest"] != digest(trajectory):
         raise DataError(f"{trajectory.name} has changed since it was labelled; label it again.")
@@ -175,7 +175,7 @@ def from_json(line: dict[str, Any], trajectory: Trajectory) -> Labelled:
         )
         for phase in line["phases"]
     )
-    return Labelled(trajectory, tuple(line["subtasks"]), phases)
+    return LabelledTrajectory(trajectory, tuple(line["subtasks"]), phases)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,12 +1,10 @@
-"""Labels by rules: subtasks from what the gripper did, plans and action text from the motion that was reached.
+"""Labels a trajectory by rules: subtasks from the gripper, plans and action text from the motion.
 
-No model, no randomness: the same trajectory always gets the same words, and the words, carried out one after the other,
-do again what was done. Recorded data has no words at all, and words that are only plausible teach motion that misses.
-
-Two things decide whether they can be carried out. The words are rounded, so what rounding leaves is said later
-(`carry_rest`), or errors add up from row to row. And the controller turns its *target* about the *measured* gripper: a
-turn while the arm lags behind its target also shifts it, which reached motion already contains. So a turn is said
-first, as a row of its own, while the arm stands.
+The rules are deterministic, and executing the resulting action text reproduces the motion. Two details decide whether
+it does. The text is rounded, so the rounding error is carried into the next row (`carry_rest`); otherwise errors add
+up. And the controller rotates its *target* about the *measured* gripper, so a rotation while the arm lags behind its
+target also shifts it. Measured motion contains that shift already; a rotation is therefore written first, as a row of
+its own, executed while the arm stands still.
 """
 
 from __future__ import annotations
@@ -17,11 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vlm2vla_sim.core.frames import matrix_to_rotvec, rotvec_to_matrix
-from vlm2vla_sim.data.episode import Labelled, Phase, Trajectory
-from vlm2vla_sim.data.relabel.gripper import GripRules, find_gripper_intervals
-from vlm2vla_sim.data.relabel.path import PATHS, Cuts, Path
-from vlm2vla_sim.data.relabel.plans import plan_of, subtask_of
-from vlm2vla_sim.data.relabel.segments import Segment, part_of, segments_of
+from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
+from vlm2vla_sim.data.relabel.gripper import GripperRules, find_gripper_intervals
+from vlm2vla_sim.data.relabel.path import PATHS, GripperPath, RowThresholds
+from vlm2vla_sim.data.relabel.plans import plan_for, subtask_for
+from vlm2vla_sim.data.relabel.segments import Segment, segment_within, segments_of
 from vlm2vla_sim.errors import DataError, unknown_name
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS, Resolution
 from vlm2vla_sim.language.formats.rows import RowsFormat
@@ -31,16 +29,16 @@ from vlm2vla_sim.types import ActionChunk
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How a trajectory is put into words."""
+class LabelingRules:
+    """How a trajectory is divided and rounded."""
 
     motion: str = "reached"
-    """"reached", where the gripper was measured, or "commanded", what it was told."""
+    """"reached" for the measured motion, "commanded" for the sum of the actions."""
     carry_rest: bool = True
-    """What rounding left over in one phase is said in the next, so that the words of an episode add up to its motion.
-    False: every phase by itself is as true as it can be."""
-    cuts: Cuts = field(default_factory=Cuts)
-    grip: GripRules = field(default_factory=GripRules)
+    """Carry the rounding error of a phase into the next, so that an episode's text adds up to its motion.
+    False rounds every phase by itself."""
+    cuts: RowThresholds = field(default_factory=RowThresholds)
+    grip: GripperRules = field(default_factory=GripperRules)
     resolution: Resolution = field(default_factory=Resolution)
 
     def __post_init__(self) -> None:
@@ -48,52 +46,56 @@ class Rules:
             raise unknown_name("kind of motion", self.motion, PATHS)
 
 
-def relabel(trajectory: Trajectory, rules: Rules | None = None) -> Labelled:
-    """`trajectory` with its words. DataError where there is nothing to be said about it."""
-    rules = rules or Rules()
+def relabel(trajectory: Trajectory, rules: LabelingRules | None = None) -> LabelledTrajectory:
+    """Label `trajectory`. DataError for one that is too short, has no instruction, or in which nothing moves."""
+    rules = rules or LabelingRules()
     if len(trajectory) < 2:
-        raise DataError(f"It has {len(trajectory)} frame; expected at least 2, between which something moves.")
+        raise DataError(f"It has {len(trajectory)} frame; expected at least 2.")
     if not trajectory.instruction.strip():
-        raise DataError("It has no instruction, so there is no task to name subtasks of.")
-    errand = parse_instruction(trajectory.instruction)
+        raise DataError("It has no instruction, from which the subtasks are named.")
+    parsed = parse_instruction(trajectory.instruction)
     path = PATHS[rules.motion](trajectory)
-    stretches = find_gripper_intervals(trajectory, rules.grip)
-    says = _Speaker(path, rules)
+    intervals = find_gripper_intervals(trajectory, rules.grip)
+    rounder = _GridRounder(path, rules)
     phases: list[Phase] = []
-    for index, stretch in enumerate(stretches):
-        subtask = subtask_of(errand, stretches, index)
-        for piece in segments_of(path, stretch, rules.cuts):
-            rows = says.rows(piece)
+    for index, interval in enumerate(intervals):
+        subtask = subtask_for(parsed, intervals, index)
+        for segment in segments_of(path, interval, rules.cuts):
+            rows = rounder.rows(segment)
             if rows:
                 start = phases[-1].stop if phases else 0
-                plan = plan_of(errand, piece, np.sum(rows, axis=0))
-                phases.append(Phase(start, piece.stop, subtask, plan, _chunk(rows, rules.resolution)))
-    if not phases:
-        raise DataError("Nothing moves in it: neither the arm by a centimetre nor the gripper.")
-    return Labelled(trajectory, tuple(dict.fromkeys(phase.subtask for phase in phases)), tuple(phases))
+                plan = plan_for(parsed, segment, np.sum(rows, axis=0))
+                phases.append(Phase(start, segment.stop, subtask, plan, _chunk(rows, rules.resolution)))
+    return _labelled(trajectory, phases)
 
 
-def label_spans(trajectory: Trajectory, spans: Sequence[Span], rules: Rules) -> Labelled:
-    """`trajectory` with phases that somebody else found; their numbers come from the motion, as with rules alone.
+def label_spans(trajectory: Trajectory, spans: Sequence[Span], rules: LabelingRules) -> LabelledTrajectory:
+    """Label `trajectory` with phases found elsewhere, by a model; the numbers still come from the motion.
 
-    spans: they follow one another without a gap, and cover the trajectory. One in which nothing moves becomes part of
-    the one after it.
+    spans: contiguous, covering the trajectory. A span in which nothing moves is merged into the next one. DataError
+    when nothing moves at all, or a span takes more than `MAX_ROWS` rows.
     """
     path = PATHS[rules.motion](trajectory)
-    stretches = find_gripper_intervals(trajectory, rules.grip)
-    says = _Speaker(path, rules)
+    intervals = find_gripper_intervals(trajectory, rules.grip)
+    rounder = _GridRounder(path, rules)
     phases: list[Phase] = []
     for span in spans:
-        pieces = [piece for stretch in stretches if (piece := part_of(path, stretch, span, rules.cuts))]
-        rows = [row for piece in pieces for row in says.rows(piece)]
+        segments = [found for interval in intervals if (found := segment_within(path, interval, span, rules.cuts))]
+        rows = [row for segment in segments for row in rounder.rows(segment)]
         if len(rows) > MAX_ROWS:
-            raise DataError(f"The phase {span.start} to {span.stop} takes {len(rows)} rows; at most {MAX_ROWS} can be.")
+            raise DataError(
+                f"The phase {span.start} to {span.stop} takes {len(rows)} rows; expected {MAX_ROWS} or fewer."
+            )
         if rows:
             start = phases[-1].stop if phases else 0
             phases.append(Phase(start, span.stop, span.subtask, span.plan, _chunk(rows, rules.resolution)))
+    return _labelled(trajectory, phases)
+
+
+def _labelled(trajectory: Trajectory, phases: list[Phase]) -> LabelledTrajectory:
     if not phases:
-        raise DataError("Nothing moves in it: neither the arm by a centimetre nor the gripper.")
-    return Labelled(trajectory, tuple(dict.fromkeys(phase.subtask for phase in phases)), tuple(phases))
+        raise DataError("Nothing moves in it: the arm moves less than the resolution and the gripper never changes.")
+    return LabelledTrajectory(trajectory, tuple(dict.fromkeys(phase.subtask for phase in phases)), tuple(phases))
 
 
 def _chunk(rows: list[np.ndarray], resolution: Resolution) -> ActionChunk:
@@ -101,33 +103,31 @@ def _chunk(rows: list[np.ndarray], resolution: Resolution) -> ActionChunk:
     return ActionChunk(deltas, RowsFormat(resolution).write(deltas))
 
 
-# Numbers --------------------------------------------------------------------------------------------------------------
+class _GridRounder:
+    """Rounds motion to the resolution's grid and carries the rounding error from row to row."""
 
-
-class _Speaker:
-    """Rounds motion to what can be written, and remembers what rounding left over."""
-
-    def __init__(self, path: Path, rules: Rules) -> None:
+    def __init__(self, path: GripperPath, rules: LabelingRules) -> None:
         self._path, self._rules = path, rules
+        # The pose that the rows written so far lead to.
         self._position, self._rotation = path.positions[0].copy(), path.rotations[0].copy()
         self._steps = np.array([float(step) * c.si for step, c in zip(rules.resolution.steps, COLUMNS, strict=True)])
 
-    def rows(self, piece: Segment) -> list[np.ndarray]:
-        """The rows of a phase, each (7,) as in `ActionChunk.deltas`, on the resolution's grid; none for no motion."""
+    def rows(self, segment: Segment) -> list[np.ndarray]:
+        """The rows of a segment, each (7,) as in `ActionChunk.deltas`, on the grid; empty for no motion."""
         if not self._rules.carry_rest:
-            first = piece.frames[0]
+            first = segment.frames[0]
             self._position, self._rotation = self._path.positions[first].copy(), self._path.rotations[first].copy()
-        gripper = float(piece.stretch.is_open)
+        gripper = float(segment.interval.is_open)
         turns_first = self._rules.motion == "reached"
         rows = []
         if turns_first:
-            rows.append(self._row(np.zeros(3), self._turn_to(piece.frames[-1]), gripper))
-        for frame in piece.frames[1:]:
+            rows.append(self._row(np.zeros(3), self._turn_to(segment.frames[-1]), gripper))
+        for frame in segment.frames[1:]:
             move = self._move_to(frame)
             rows.append(self._row(move, np.zeros(3) if turns_first else self._turn_to(frame), gripper))
-        rows = [part for row in rows if np.any(row[:6]) for part in _within_range(row)]
-        if piece.acts:
-            if rows and piece.stretch.pauses:
+        rows = [part for row in rows if np.any(row[:6]) for part in _within_limits(row)]
+        if segment.acts:
+            if rows and segment.interval.pauses:
                 rows.append(self._row(np.zeros(3), np.zeros(3), gripper))
             rows.append(self._row(np.zeros(3), np.zeros(3), 1.0 - gripper))
         return rows
@@ -148,8 +148,8 @@ class _Speaker:
         return np.concatenate([move, turn, [gripper]])
 
 
-def _within_range(row: np.ndarray) -> list[np.ndarray]:
-    """`row`, or several that come to the same where one may not say so much."""
+def _within_limits(row: np.ndarray) -> list[np.ndarray]:
+    """`row`, divided into equal rows where it exceeds the format's limits."""
     limits = np.array([column.limit * column.si for column in COLUMNS])
     count = int(np.ceil(np.max(np.abs(row[:6]) / limits) - 1e-9))
     if count <= 1:
