@@ -33,6 +33,7 @@ from vlm2vla_sim.training.settings import TrainSettings
 RUN = RunSettings(policy="hold", tasks=("carrot_on_plate",), episodes=3)
 SESSION = SessionSettings((Contender("hold"), Contender("random")), ("carrot_on_plate",), 2)
 LABELS = LabelSettings("somewhere", DatasetOptions(), "rules", LabelingRules())
+COMMANDED_LABELS = dataclasses.replace(LABELS, options=LabelingRules("commanded"))
 TRAINING = TrainSettings("model")
 
 
