@@ -8,11 +8,12 @@ from functools import partial
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from vlm2vla_sim import LanguageActions, make_vec
 from vlm2vla_sim.envs.motion import StepLimits
 from vlm2vla_sim.envs.tasks import TASKS
-from vlm2vla_sim.errors import ActionTextError, EpisodeError, UnknownNameError
+from vlm2vla_sim.errors import ActionTextError, EpisodeError, SettingError, UnknownNameError
 from vlm2vla_sim.language.formats import get_format
 
 ID = TASKS["carrot_on_plate"].env_id
@@ -51,21 +52,86 @@ def test_a_sentence_moves_the_point_exactly_where_it_says(sentence, moved):
 
 
 @pytest.mark.parametrize(
-    ("sentence", "still", "moved", "gripper"),
+    ("sentence", "moved", "gripper"),
     [
-        ("move forward 3 cm and right 2 cm, close gripper", "close gripper", (3, -2, 0), 0),
-        ("move left 4 cm and down 2 cm, open gripper", "open gripper", (0, 4, -2), 1),
+        ("move forward 3 cm and right 2 cm, close gripper", (3, -2, 0), 0),
+        ("move left 4 cm and down 2 cm, open gripper", (0, 4, -2), 1),
+        ("move forward 4 cm", (4, 0, 0), 1),
+        ("move right 10 cm", (0, -10, 0), 1),
     ],
 )
-def test_a_sentence_moves_the_twin_the_same_way(sentence, still, moved, gripper):
+def test_a_sentence_moves_the_twin_the_same_way_and_the_arm_has_arrived_on_return(sentence, moved, gripper):
     env = make("mujoco")
     before = env.reset(options={"episode_id": 0})[0]["agent_pos"]
-    env.step(sentence)
-    for _ in range(5):  # the arm lags
-        after, *_ = env.step(still)
-    np.testing.assert_allclose((after["agent_pos"] - before)[:3], np.array(moved) / 100, atol=0.003)
-    assert after["agent_pos"][6] == pytest.approx(gripper, abs=0.02)
+    after, _, _, _, info = env.step(sentence)
+    np.testing.assert_allclose((after["agent_pos"] - before)[:3], np.array(moved) / 100, atol=0.002)
+    assert after["agent_pos"][6] == pytest.approx(gripper, abs=0.06)
+    assert info["remaining_cm"] <= 0.2
+    assert info["remaining_degrees"] <= 2
     env.close()
+
+
+@pytest.mark.parametrize("sentence", ["move forward 4 cm", "move left 15 cm", "rotate counterclockwise 90 degrees"])
+def test_four_steps_of_settling_are_enough_for_free_motion(sentence):
+    env = make("mujoco", settle=20)
+    env.reset(options={"episode_id": 0})
+    info = env.step(sentence)[4]
+    assert 1 <= info["settle_steps"] <= 4
+    assert info["steps"] > info["settle_steps"]
+    env.close()
+
+
+def test_without_settling_the_arm_lags_and_info_says_by_how_much():
+    env = make("mujoco", settle=0)
+    before = env.reset(options={"episode_id": 0})[0]["agent_pos"]
+    after, _, _, _, info = env.step("move forward 4 cm")
+    assert (info["steps"], info["settle_steps"]) == (2, 0)
+    missing = [4, 0, 0] - 100 * (after["agent_pos"] - before)[:3]
+    assert info["remaining_cm"] == pytest.approx(np.linalg.norm(missing), abs=0.01)
+    assert info["remaining_cm"] > 0.8
+    env.step("stay")
+    assert env.step("rotate clockwise 20 degrees")[4]["remaining_degrees"] > 5
+    env.close()
+
+
+def test_an_arm_that_cannot_get_there_is_not_waited_for():
+    env = make("mujoco", settle=20)
+    env.reset(options={"episode_id": 0})
+    info = env.step("move forward 40 cm")[4]
+    assert info["settle_steps"] == 1
+    assert info["remaining_cm"] > 5
+    env.close()
+
+
+def test_settling_ends_with_the_episode():
+    env = LanguageActions(gym.make(ID, image_size=None, max_episode_steps=3))
+    env.reset(seed=0)
+    *_, truncated, info = env.step("move forward 4 cm")
+    assert (truncated, info["steps"], info["settle_steps"]) == (True, 3, 1)
+    env.close()
+
+
+def test_a_sentence_that_does_not_mention_the_gripper_leaves_it_as_it_is():
+    env = make()
+    env.reset(options={"episode_id": 0})
+    for said, gripper in [(None, 1), ("close gripper", 0), ("open gripper", 1)]:
+        if said:
+            env.step(said)
+        before = env.unwrapped.status.robot.tcp.position
+        observation, _, _, _, info = env.step("move forward 4 cm")
+        assert env.unwrapped.status.robot.tcp.position[0] - before[0] == pytest.approx(0.04)
+        assert observation["agent_pos"][6] == gripper
+        assert info["steps"] == 2, "the gripper did not change, so there is nothing to wait for"
+
+
+@pytest.mark.parametrize("sentence", ["move forward 0.04 m", "move forward 4 centimeters", "go 40 mm forward", "stay"])
+def test_a_person_may_use_other_units_and_may_stay(sentence):
+    env = make()
+    before = env.reset(options={"episode_id": 0})[0]["agent_pos"]
+    after, _, _, _, info = env.step(sentence)
+    expected = 0 if sentence == "stay" else 0.04
+    np.testing.assert_allclose((after["agent_pos"] - before)[:3], [expected, 0, 0], atol=1e-6)
+    assert info["steps"] == (1 if sentence == "stay" else 2)
 
 
 @pytest.mark.parametrize("action_format", ["vlm2vla", "prose", "integers"])
@@ -161,6 +227,35 @@ def test_what_it_cannot_wrap_or_do_is_refused():
         make(unreadable="ignore")
     with pytest.raises(UnknownNameError, match=r"No action format named 'pros'\. Did you mean 'prose'"):
         make("point", "pros")
+
+
+@pytest.mark.parametrize("settle", [-1, 1.5, True, "4"])
+def test_a_settle_time_that_makes_no_sense_is_refused(settle):
+    with pytest.raises(SettingError, match=r"settle is .*; expected a whole number of control steps, 0 or more"):
+        make(settle=settle)
+
+
+def test_the_environment_can_be_made_again_from_its_spec():
+    env = make("mujoco", "vlm2vla", unreadable="hold", limits=StepLimits(step=0.05), settle=0)
+    again = gym.make(env.spec)
+    assert isinstance(again, LanguageActions)
+    assert again.spec == env.spec
+    ends = []
+    for made in (env, again):
+        made.reset(seed=3)
+        infos = [made.step(text)[4] for text in ("[[5, 0, 0, 1]]", "no idea")]
+        ends.append((made.unwrapped.status.robot.tcp.position.tolist(), [info["steps"] for info in infos]))
+        made.close()
+    assert ends[0] == ends[1]
+    assert ends[0][1] == [1, 1]
+
+
+def test_its_spec_goes_through_json():
+    env = LanguageActions(gym.make(ID, backend="point"), "prose", unreadable="hold", settle=2)
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))
+    assert isinstance(again, LanguageActions)
+    assert again.reset(seed=0)[1] == env.reset(seed=0)[1]
+    assert again.step("no idea")[4]["parse_error"] != ""
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
