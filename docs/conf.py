@@ -15,7 +15,7 @@ author = "The vlm2vla_sim authors"
 project_copyright = author
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated_reference"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "generated_reference"]
 exclude_patterns = ["_ext", "requirements.txt"]
 default_role = "literal"  # docstrings write `name` for code
 
@@ -24,9 +24,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"
-autodoc_default_options = {"exclude-members": "__new__, __init__"}
-napoleon_numpy_docstring = False
+autoclass_content = "both"  # what a constructor takes is said in its own docstring
 
 html_theme = "furo"
 html_title = f"vlm2vla_sim {version}"

@@ -8,6 +8,7 @@ hand would be false after the first renamed flag or function.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import io
@@ -20,6 +21,7 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 WIDTH = 88
 """Columns of a help text."""
+MARKUP = re.compile(r"[*|](?! |$)|(?<=\S)[*|]")
 
 
 def help_of(*words: str) -> str:
@@ -95,27 +98,39 @@ def autodoc_lines(name: str) -> list[str]:
         logger.warning("The API reference names %s, which does not exist.", name)
         return []
     if inspect.isclass(found):
-        return [f".. autoclass:: {name}", "   :members:", ""]
+        fields = ["   :undoc-members:"] if dataclasses.is_dataclass(found) else []
+        return [f".. autoclass:: {name}", "   :members:", *fields, ""]
     if callable(found):
         return [f".. autofunction:: {name}", ""]
     entries = ", ".join(f"``{key}``" for key in found)
     return [f".. py:data:: {name}", "", f"   A mapping with these entries: {entries}.", ""]
 
 
-def escape_plain_text(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Keep `*` and `|` of plain docstrings from being read as markup; code between backticks stays as it is."""
-    del app, what, name, obj, options
+def read_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Read a plain docstring in Google's style; `*` and `|` are no markup, code between backticks stays as it is.
+
+    Sphinx's own extension for that style takes the words before the first colon of an attribute's docstring for a type.
+    """
     for number, line in enumerate(lines):
         parts = re.split(r"(`+[^`]*`+)", line)
-        escaped = [
-            part if part.startswith("`") else re.sub(r"[*|](?! |$)|(?<=\S)[*|]", r"\\\g<0>", part) for part in parts
-        ]
+        escaped = (part if part.startswith("`") else re.sub(MARKUP, r"\\\g<0>", part) for part in parts)
         lines[number] = "".join(escaped)
+    if what not in ("attribute", "property", "data"):
+        lines[:] = GoogleDocstring(lines, Config(), app, what, name, obj, options).lines()
+
+
+def hide_fields(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str, str] | None:
+    """A dataclass has its fields below; a signature would repeat them."""
+    del app, name, options, signature, returned
+    return ("", "") if what == "class" and dataclasses.is_dataclass(obj) else None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directives."""
+    """Register the directives and hooks."""
     app.add_directive("cli-reference", CliReference)
     app.add_directive("api-reference", ApiReference)
-    app.connect("autodoc-process-docstring", escape_plain_text, priority=400)  # before napoleon, which adds markup
+    app.connect("autodoc-process-docstring", read_docstring)
+    app.connect("autodoc-process-signature", hide_fields)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
