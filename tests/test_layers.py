@@ -46,6 +46,24 @@ ORDER = {
         ("mini",),
     ),
     "mini": (("scenes",), ("model",), ("training",), ("__main__",)),
+    "mini.scenes": (
+        ("annotation", "object_catalog"),
+        ("arrangement", "resting_poses"),
+        ("arrangement_sampler",),
+        ("scene_renderer",),
+        ("rendered_dataset",),
+    ),
+    "mini.model": (("tokenizer", "checkpoint"), ("architecture",)),
+    "mini.training": (
+        ("question_answer", "recipe", "process_group"),
+        ("scene_questions", "translations", "dense_targets", "packing"),
+        ("vocabulary",),
+        ("text_tasks",),
+        ("synthetic_shapes", "expert_labels"),
+        ("data_loader", "adapter_examples"),
+        ("pretraining_model", "held_out"),
+        ("pretrain",),
+    ),
     "cli": (("result",), ("flags", "dataset_flags", "diagnostics", "report"), ("commands",), ("main",)),
     "language": (("words", "translations"), ("formats",), ("plan_words", "prompts"), ("answers", "label_prompt")),
 }
@@ -59,7 +77,7 @@ FOR_ALL = ("numpy", "gymnasium")
 MODELS = ("policies.models", "serving.model_server")
 PICTURES = ("envs.bridge", "envs.mujoco", "envs.simpler", "evaluation.operator.live_view", "video")
 HEAVY = {
-    "mujoco": ("envs.mujoco", "envs.bridge.mock.servo_twin", "mini.scenes.scene_renderer"),
+    "mujoco": ("envs.mujoco", "envs.bridge.mock.servo_twin", "mini.scenes.resting_poses", "mini.scenes.scene_renderer"),
     "OpenGL": ("envs.mujoco",),
     "mani_skill": ("envs.simpler",),
     "sapien": ("envs.simpler",),

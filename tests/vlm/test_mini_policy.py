@@ -1,4 +1,4 @@
-"""The embedded model as it is shipped: small, of known data, and it moves the arm by what it sees and says."""
+"""The shipped embedded model: small, with a record of its data, and it solves tasks from images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from vlm2vla_sim.errors import SettingError  # noqa: E402 - what is below needs 
 from vlm2vla_sim.evaluation.results import RunSummary  # noqa: E402
 from vlm2vla_sim.evaluation.run_folder import RunSettings  # noqa: E402
 from vlm2vla_sim.evaluation.suite import run_suite  # noqa: E402
-from vlm2vla_sim.mini.model.model import MiniSize, make_model, make_processor, make_tokenizer  # noqa: E402
+from vlm2vla_sim.mini.model.architecture import MiniSize, make_model, make_processor  # noqa: E402
+from vlm2vla_sim.mini.model.tokenizer import make_tokenizer  # noqa: E402
 from vlm2vla_sim.mini.scenes.rendered_dataset import HELD_OUT  # noqa: E402
 from vlm2vla_sim.mini.training.vocabulary import texts  # noqa: E402
 from vlm2vla_sim.policies.mini import WEIGHTS, MiniOptions  # noqa: E402
@@ -31,7 +32,7 @@ def run(folder: Path, **changed) -> RunSummary:
     return run_suite(settings, out=folder, video=False).summary
 
 
-def test_it_is_small_and_says_what_it_was_made_of():
+def test_it_is_small_and_records_its_training_data():
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 25e6
     model = load_model(HfSettings(str(WEIGHTS / "base"), str(WEIGHTS / "adapter"), dtype="float32"))
     assert sum(weight.numel() for weight in model.model.parameters()) < 10e6
@@ -43,7 +44,7 @@ def test_it_is_small_and_says_what_it_was_made_of():
         record = record["went_on_from"]
 
 
-def test_it_asks_for_one_thread_and_gets_it():
+def test_it_runs_on_one_thread():
     assert MiniOptions().threads == 1
     before = torch.get_num_threads()
     try:
@@ -56,9 +57,9 @@ def test_it_asks_for_one_thread_and_gets_it():
         HfSettings("m", threads=-1)
 
 
-def test_it_solves_tasks_from_pixels_and_says_the_same_again(tmp_path):
+def test_it_solves_tasks_from_images_reproducibly(tmp_path):
     summary = run(tmp_path / "one")
-    # A fair coin of its measured success would have to fall wrong six times to miss this.
+    # At its measured success rate, six failures in a row do not happen by chance.
     assert summary.overall.success_at_end.k >= 1
     results, again = ([], [])
     run(tmp_path / "two")
@@ -68,7 +69,7 @@ def test_it_solves_tasks_from_pixels_and_says_the_same_again(tmp_path):
     assert results == again
 
 
-def test_it_runs_the_loop_with_a_model_and_an_adapter_of_the_minis_kind(tmp_path):
+def test_the_loop_runs_with_an_untrained_model_of_the_same_architecture(tmp_path):
     processor = make_processor(make_tokenizer(texts()), SMALL)
     for part in (make_model(processor.tokenizer, SMALL), processor):
         part.save_pretrained(tmp_path / "base")
@@ -77,19 +78,19 @@ def test_it_runs_the_loop_with_a_model_and_an_adapter_of_the_minis_kind(tmp_path
     settings = RunSettings("mini", ("carrot_on_plate",), episodes=1, policy_options=options)
     (result,) = run_suite(settings, out=tmp_path / "run", video=False).results
     assert result.outcome.value in ("success", "failure"), result.reason
-    said = [decision["action"] for decision in result.decisions]
-    assert said
-    assert all(text.startswith("[[") for text in said), "held to the grammar, whatever it means"
+    actions = [decision["action"] for decision in result.decisions]
+    assert actions
+    assert all(text.startswith("[[") for text in actions), "constrained by the grammar"
 
 
-def test_what_is_shown_decides_what_is_said(tmp_path):
+def test_plans_depend_on_the_image(tmp_path):
     run(tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
     plans = {line["decisions"][0]["plan"] for line in lines if line["task"] == "spoon_on_towel"}
-    assert len(plans) == 3, "three layouts, three places"
+    assert len(plans) == 3, "three layouts, three positions"
 
 
-def test_without_its_weights_it_says_how_to_make_them(monkeypatch):
+def test_missing_weights_are_an_error_that_says_how_to_make_them(monkeypatch):
     monkeypatch.setattr("vlm2vla_sim.policies.mini.WEIGHTS", Path("nowhere"))
     with pytest.raises(SettingError, match="make mini"):
         MiniOptions(model=str(Path("nowhere") / "base"))

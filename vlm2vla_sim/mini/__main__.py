@@ -1,121 +1,166 @@
-"""`python -m vlm2vla_sim.mini`: the steps by which the embedded model is made, each one command.
+"""`python -m vlm2vla_sim.mini`: the steps by which the embedded model is made, one command each.
 
-album      draw random scenes
-base       teach the base model to see and to answer
-lessons    write what the adapter learns, as rows for `vlm2vla train`
-questions  write held-out questions, for `vlm2vla vqa`
+render     render random scenes
+pretrain   pretrain the base model
+labels     write the training rows of the adapter, for `vlm2vla train`
+questions  write the questions of the held-out evaluation, for `vlm2vla vqa`
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from vlm2vla_sim.mini.training.recipe import PretrainingRecipe
+
 Folder = Annotated[Path, tyro.conf.Positional]
 
 
-def album(folder: Folder, *, first: int = 0, shards: int = 58, processes: int = 1) -> None:
-    """Draw the shards FIRST .. FIRST + SHARDS - 1 of 1,000 scenes each; those that are there stay.
+def render(folder: Folder, *, first: int = 0, shards: int = 58, processes: int = 1) -> None:
+    """Render shards of 1,000 scenes each. Shards that exist are kept.
 
     Args:
-        folder: The album.
-        first: Number of the first shard; those from 900,000 on are for testing.
-        shards: How many.
-        processes: That draw side by side.
+        folder: Folder of the rendered dataset.
+        first: Number of the first shard; shards from 900,000 on are held out for evaluation.
+        shards: Number of shards.
+        processes: Number of processes.
     """
-    from vlm2vla_sim.mini.scenes.rendered_dataset import check_room, fill
+    from vlm2vla_sim.mini.scenes.rendered_dataset import check_disk_space, render_shards
 
     numbers = range(first, first + shards)
-    check_room(folder, numbers)
+    check_disk_space(folder, numbers)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for part in [pool.submit(fill, folder, numbers[k::processes]) for k in range(processes)]:
+        for part in [pool.submit(render_shards, folder, numbers[k::processes]) for k in range(processes)]:
             part.result()
 
 
-def base(folder: Folder, *, out: Path, looks: int | None = None, updates: int | None = None) -> None:
-    """Train the base model on an album; a run that was stopped goes on.
+def pretrain(
+    folder: Folder,
+    *,
+    out: Path,
+    vision_updates: int = PretrainingRecipe.vision_updates,
+    qa_updates: int = PretrainingRecipe.qa_updates,
+) -> None:
+    """Pretrain the base model on a rendered dataset. A stopped run is continued.
 
-    Several processes share the work when `torchrun --standalone --nproc-per-node 2 -m` starts them.
+    Start it with `torchrun --standalone --nproc-per-node 2 -m` to train with several processes.
 
     Args:
-        folder: The album.
+        folder: Folder of the rendered dataset.
         out: Folder for the model.
-        looks: Updates of the vision tower alone; the recipe's number where none is given.
-        updates: Updates with answers; the recipe's number where none is given.
+        vision_updates: Updates of the vision tower alone.
+        qa_updates: Updates with questions.
     """
-    from vlm2vla_sim.mini.model.model import MiniSize
+    from vlm2vla_sim.mini.model.architecture import MiniSize
     from vlm2vla_sim.mini.training.pretrain import pretrain
-    from vlm2vla_sim.mini.training.recipe import Recipe
     from vlm2vla_sim.mini.training.vocabulary import texts
 
-    given = {name: value for name, value in (("looks", looks), ("updates", updates)) if value is not None}
-    report = partial(print, flush=True)
-    pretrain(folder, out, texts=list(texts()), recipe=Recipe(**given), size=MiniSize(), report=report)
+    recipe = PretrainingRecipe(vision_updates=vision_updates, qa_updates=qa_updates)
+    pretrain(folder, out, texts=list(texts()), recipe=recipe, size=MiniSize(), report=_report)
 
 
-def lessons(
+def labels(
     folder: Folder,
     *,
     out: Path,
     first: int = 0,
     shards: int = 5,
-    others: float = 1.0,
-    rehearsed: float = 0.0,
+    easy_share: float = 1.0,
+    rehearsal_share: float = 0.0,
     format: str = "vlm2vla",
     reasoning: bool = True,
     model: str = "",
 ) -> None:
-    """Write rows for `vlm2vla train`.
+    """Write expert labels as training rows for `vlm2vla train`.
 
     Args:
-        folder: The album.
+        folder: Folder of the rendered dataset.
         out: Folder for the rows.
-        first: Number of the first shard of the album to make rows of.
-        shards: How many.
-        others: Share of the lessons that are kept, other than the verifier's and the hard ones.
-        rehearsed: Share of the scenes that come with questions of the base's own training.
-        format: How actions are written.
-        reasoning: With --no-reasoning, from the instruction straight to the action.
-        model: The base model, whose least likely tokens the format "tokens" writes with.
+        first: Number of the first shard.
+        shards: Number of shards.
+        easy_share: Share of the labels to keep, except the verifier's and the hard ones, which are all kept.
+        rehearsal_share: Share of the scenes that also get questions of the base's pretraining.
+        format: Action format.
+        reasoning: With --no-reasoning, labels go from the instruction straight to the action.
+        model: Base model whose least likely tokens the format "tokens" uses.
     """
     from vlm2vla_sim.data.examples.folder import write_examples
     from vlm2vla_sim.language.formats import get_format
-    from vlm2vla_sim.mini.training.expert_labels import examples
+    from vlm2vla_sim.mini.training.adapter_examples import adapter_examples
     from vlm2vla_sim.policies.models.rare_tokens import symbols_of
 
     symbols = symbols_of(model) if format == "tokens" else None
     action_format = get_format(format, symbols=symbols)
     numbers = list(range(first, first + shards))
-    share = {"reasoning": reasoning, "others": others, "rehearsed": rehearsed}
-    rows = examples(folder, numbers, action_format, **share, seed=first)  # type: ignore[arg-type]
-    about = {"shards": numbers, "format": format, "symbols": symbols, **share}
-    _tell(write_examples(rows, out, about))
+    rows = adapter_examples(
+        folder,
+        numbers,
+        action_format,
+        reasoning=reasoning,
+        easy_share=easy_share,
+        rehearsal_share=rehearsal_share,
+        seed=first,
+    )
+    shares = {"easy_share": easy_share, "rehearsal_share": rehearsal_share}
+    about = {"shards": numbers, "format": format, "symbols": symbols, "reasoning": reasoning, **shares}
+    _report(write_examples(rows, out, about))
 
 
-def questions(folder: Folder, *, out: Path, shard: int = 900_000, views: int = 400, drawings: int = 200) -> None:
-    """Write questions about scenes and drawings that training never saw.
+def questions(folder: Folder, *, out: Path, shard: int = 900_000, scenes: int = 400, shapes: int = 200) -> None:
+    """Write the questions of the held-out evaluation.
 
     Args:
-        folder: The album.
+        folder: Folder of the rendered dataset.
         out: Folder for the questions.
-        shard: The album's shard, from 900,000 on.
-        views: Scenes to ask about.
-        drawings: Drawings to ask about.
+        shard: Number of a held-out shard, from 900,000 on.
+        scenes: Number of scenes to ask about.
+        shapes: Number of images of synthetic shapes to ask about.
     """
-    from vlm2vla_sim.mini.training.held_out import write_exam
+    from vlm2vla_sim.mini.training.held_out import write_held_out_questions
 
-    _tell(write_exam(folder, out, shard=shard, views=views, drawn=drawings))
+    _report(write_held_out_questions(folder, out, shard=shard, scenes=scenes, shapes=shapes))
 
 
-def _tell(what: object) -> None:
-    sys.stdout.write(f"{what}\n")
+def _report(line: object) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+COMMANDS = {"render": render, "pretrain": pretrain, "labels": labels, "questions": questions}
+OLD_COMMANDS = {"album": "render", "base": "pretrain", "lessons": "labels"}
+OLD_FLAGS = {
+    "--looks": "--vision-updates",
+    "--updates": "--qa-updates",
+    "--others": "--easy-share",
+    "--rehearsed": "--rehearsal-share",
+    "--views": "--scenes",
+    "--drawings": "--shapes",
+}
+
+
+def renamed(arguments: Sequence[str]) -> list[str]:
+    """`arguments` with the names of today; a notice on stderr for each old one."""
+    current = list(arguments)
+    for index, word in enumerate(current):
+        name, equals, value = word.partition("=")
+        new = OLD_COMMANDS.get(word) if index == 0 else OLD_FLAGS.get(name)
+        if new is not None:
+            sys.stderr.write(f"{name} is now called {new}.\n")
+            current[index] = new + equals + value
+    return current
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command."""
+    given = sys.argv[1:] if arguments is None else arguments
+    tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m vlm2vla_sim.mini", args=renamed(given))
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"album": album, "base": base, "lessons": lessons, "questions": questions})
+    main()

@@ -1,6 +1,6 @@
-"""A point from which a stopped pretraining goes on: weights, the optimizers' moments, and how far it had come.
+"""Checkpoints of an unfinished pretraining: weights, optimizer state and progress, as safetensors.
 
-As safetensors, which is numbers and names and nothing that could be run.
+safetensors holds tensors and names only, so that reading a checkpoint runs no code.
 """
 
 from __future__ import annotations
@@ -17,26 +17,35 @@ from safetensors.torch import save_file
 
 from vlm2vla_sim.core.atomic import replacing
 
-UNFINISHED = "unfinished.safetensors"
+CHECKPOINT = "unfinished.safetensors"
+"""Name of the file, which is deleted when the training is complete."""
+
+_OLD_NAMES = {".kind.": ".class_head.", ".places.": ".position_heads.", ".turn.": ".yaw_head."}
+"""Parts of parameter names in earlier checkpoints."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run has come."""
+class PretrainingProgress:
+    """How much of a pretraining is done."""
 
     updates: int = 0
     cpu_seconds: float = 0.0
     shards: Sequence[int] = ()
-    """Of the album, read until then."""
+    """Shards of the rendered dataset that were read so far."""
 
 
-def keep(out: Path, progress: Progress, modules: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Write everything that `resume` needs, at once; tied weights are written once."""
+def save_checkpoint(
+    out: Path,
+    progress: PretrainingProgress,
+    modules: torch.nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> None:
+    """Write the checkpoint in `out`, replacing an earlier one atomically; tied weights are written once."""
     tensors = dict(modules.named_parameters())
     for number, optimizer in enumerate(optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer.{number}.{index}.{name}": value for name, value in values.items()})
-    with replacing(out / UNFINISHED) as draft:
+    with replacing(out / CHECKPOINT) as draft:
         save_file(
             {name: value.detach().contiguous() for name, value in tensors.items()},
             draft,
@@ -44,13 +53,15 @@ def keep(out: Path, progress: Progress, modules: torch.nn.Module, optimizers: Se
         )
 
 
-def resume(out: Path, modules: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Progress:
-    """What a run into the same folder left, with `modules` and `optimizers` as they were then; else no progress."""
-    if not (out / UNFINISHED).exists():
-        return Progress()
-    with safe_open(out / UNFINISHED, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
-        progress = Progress(**json.loads(file.metadata()["progress"]))
+def load_checkpoint(
+    out: Path, modules: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> PretrainingProgress:
+    """Restore `modules` and `optimizers` from the checkpoint in `out`; zero progress if there is none."""
+    if not (out / CHECKPOINT).exists():
+        return PretrainingProgress()
+    with safe_open(out / CHECKPOINT, framework="pt") as file:
+        tensors = {_renamed(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        progress = PretrainingProgress(**json.loads(file.metadata()["progress"]))
     with torch.no_grad():
         for name, weight in modules.named_parameters():
             weight.copy_(tensors[name])
@@ -62,3 +73,9 @@ def resume(out: Path, modules: torch.nn.Module, optimizers: Sequence[torch.optim
                 state.setdefault(int(index), {})[name] = tensors[key]
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress
+
+
+def _renamed(name: str) -> str:
+    for old, new in _OLD_NAMES.items():
+        name = name.replace(old, new)
+    return name

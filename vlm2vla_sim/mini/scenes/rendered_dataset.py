@@ -1,7 +1,7 @@
-"""An album of random scenes on disk: small pictures, what each pixel shows, and the facts, a shard at a time.
+"""Rendered scenes on disk, in shards of 1,000: small images, class maps and annotations.
 
-Drawing costs as much as learning from what was drawn; kept on disk, the same scenes serve every experiment. A shard
-depends on its number alone, so that several processes may fill an album, and one that was stopped goes on.
+Rendering takes as long as training on the result; from disk, the same scenes serve every experiment. A shard depends on
+its number alone, so that several processes can render one dataset and a stopped command can be repeated.
 """
 
 from __future__ import annotations
@@ -12,100 +12,123 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vlm2vla_sim.core.atomic import write_text
 from vlm2vla_sim.errors import RunFolderError
-from vlm2vla_sim.mini.scenes.annotation import Facts, Thing
-from vlm2vla_sim.mini.scenes.names import CLASSES
-from vlm2vla_sim.mini.scenes.scene_renderer import View, open_worlds
+from vlm2vla_sim.mini.scenes.annotation import ObjectAnnotation, SceneAnnotation
+from vlm2vla_sim.mini.scenes.object_catalog import CLASSES
+from vlm2vla_sim.mini.scenes.scene_renderer import RenderedScene, open_renderers
 
-SIDE = 224
-"""[pixels] of a picture, as the model takes it."""
-GRID = 56
-"""[cells] a side of the map of classes."""
-SHARD = 1000
-"""Views of a shard."""
+IMAGE_SIDE = 224
+"""[pixels] side of a stored image, which is the model's input size."""
+MAP_SIDE = 56
+"""[cells] side of a stored class map."""
+SHARD_SIZE = 1000
+"""Scenes in a shard."""
 SINK_SHARE = 0.25
+"""Share of the scenes that are of the sink."""
 HELD_OUT = 900_000
-"""Seeds of shards from here on are for testing and never used in training."""
+"""Shards from this number on are held out: for evaluation, never for training."""
+
+_OLD_FILES = {"images": "pictures", "classes": "seen"}
+"""New name -> old name of a shard's files: datasets from before the renaming stay readable."""
+_OLD_SCENE = {"things": "objects", "gripper": "tcp_position", "turn": "gripper_yaw", "opening": "gripper_opening"}
+_OLD_OBJECT = {"kind": "class_name", "on": "support"}
+"""Old key -> new key of an annotation, for the same datasets."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Some views, the pictures still on disk."""
+    """Scenes of a shard, N of them; the images stay on disk."""
 
-    pictures: np.ndarray
-    """(N, SIDE, SIDE, 3) uint8 RGB, a memory map."""
-    seen: np.ndarray
-    """(N, GRID, GRID) uint8: index into `world.CLASSES`."""
-    facts: tuple[Facts, ...]
+    images: np.ndarray
+    """(N, IMAGE_SIDE, IMAGE_SIDE, 3) uint8 RGB, a memory map."""
+    class_maps: np.ndarray
+    """(N, MAP_SIDE, MAP_SIDE) uint8: index into CLASSES."""
+    annotations: tuple[SceneAnnotation, ...]
 
 
-def check_room(folder: Path, numbers: Iterable[int]) -> None:
-    """RunFolderError where the disk has no room for those of the shards that are not there yet."""
-    missing = [number for number in numbers if not (folder / f"{number:06d}.jsonl").exists()]
-    needed = len(missing) * SHARD * (3 * SIDE**2 + GRID**2 + 1000)
+def check_disk_space(folder: Path, numbers: Iterable[int]) -> None:
+    """RunFolderError if the disk has no space for the shards that are still missing."""
+    missing = [number for number in numbers if not _annotations(folder, number).exists()]
+    needed = len(missing) * SHARD_SIZE * (3 * IMAGE_SIDE**2 + MAP_SIDE**2 + 1000)
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise RunFolderError(
-            f"{len(missing)} shards take {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; "
-            "make room, or draw fewer (--shards)."
+            f"{len(missing)} shards need {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; "
+            "free some space, or render fewer (--shards)."
         )
 
 
-def fill(folder: Path, numbers: Iterable[int]) -> None:
-    """Draw those of the shards that are not there yet."""
-    worlds = open_worlds()
+def render_shards(folder: Path, numbers: Iterable[int]) -> None:
+    """Render the shards that are still missing."""
+    renderers = open_renderers()
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
-        if (folder / f"{number:06d}.jsonl").exists():
+        if _annotations(folder, number).exists():
             continue
         rng = np.random.default_rng([number, 20260])
-        views = [shrink(worlds[int(rng.random() < SINK_SHARE)].sample(rng)) for _ in range(SHARD)]
-        np.save(folder / f"{number:06d}.pictures.npy", np.stack([picture for picture, _, _ in views]))
-        np.save(folder / f"{number:06d}.seen.npy", np.stack([seen for _, seen, _ in views]))
-        lines = [json.dumps(dataclasses.asdict(facts)) for _, _, facts in views]
-        write_text(folder / f"{number:06d}.jsonl", "\n".join(lines))  # last: its presence says the shard is complete
-    for world in worlds:
-        world.close()
+        scenes = [downscale(renderers[int(rng.random() < SINK_SHARE)].sample(rng)) for _ in range(SHARD_SIZE)]
+        np.save(folder / f"{number:06d}.images.npy", np.stack([image for image, _, _ in scenes]))
+        np.save(folder / f"{number:06d}.classes.npy", np.stack([class_map for _, class_map, _ in scenes]))
+        lines = [json.dumps(dataclasses.asdict(annotation)) for _, _, annotation in scenes]
+        write_text(_annotations(folder, number), "\n".join(lines))  # last: its presence says the shard is complete
+    for renderer in renderers:
+        renderer.close()
 
 
-def read(folder: Path, number: int) -> Shard:
+def read_shard(folder: Path, number: int) -> Shard:
     """One shard."""
-    lines = (folder / f"{number:06d}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = _annotations(folder, number).read_text(encoding="utf-8").splitlines()
     return Shard(
-        np.load(folder / f"{number:06d}.pictures.npy", mmap_mode="r"),
-        np.load(folder / f"{number:06d}.seen.npy"),
-        tuple(map(read_facts, lines)),
+        np.load(_array_file(folder, number, "images"), mmap_mode="r"),
+        np.load(_array_file(folder, number, "classes")),
+        tuple(map(read_annotation, lines)),
     )
 
 
-def numbers(folder: Path) -> Iterator[int]:
-    """The shards that are whole."""
+def shard_numbers(folder: Path) -> Iterator[int]:
+    """Numbers of the complete shards, in ascending order."""
     yield from sorted(int(path.stem) for path in folder.glob("*.jsonl"))
 
 
-def read_facts(line: str) -> Facts:
-    """The inverse of how `fill` writes them."""
-    values = json.loads(line)
-    things = tuple(Thing(**{**thing, "position": tuple(thing["position"])}) for thing in values["things"])
-    return Facts(**{**values, "things": things, "gripper": tuple(values["gripper"])})
+def read_annotation(line: str) -> SceneAnnotation:
+    """An annotation from its JSON line."""
+    values = _renamed(json.loads(line), _OLD_SCENE)
+    items = [_renamed(item, _OLD_OBJECT) for item in values["objects"]]
+    objects = tuple(ObjectAnnotation(**{**item, "position": tuple(item["position"])}) for item in items)
+    return SceneAnnotation(**{**values, "objects": objects, "tcp_position": tuple(values["tcp_position"])})
 
 
-def shrink(view: View) -> tuple[np.ndarray, np.ndarray, Facts]:
-    """The picture as the model takes it, and the map of classes: in each cell the thing that fills most of it."""
-    picture = np.asarray(Image.fromarray(view.picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    return picture, most_common(view.seen, GRID), view.facts
+def downscale(scene: RenderedScene) -> tuple[np.ndarray, np.ndarray, SceneAnnotation]:
+    """The scene at its stored size."""
+    image = Image.fromarray(scene.image).resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(image), majority_classes(scene.class_map, MAP_SIDE), scene.annotation
 
 
-def most_common(seen: np.ndarray, side: int) -> np.ndarray:
-    """(side, side) uint8: the class that has most of each cell of `seen`, (H, W) uint8."""
-    rows = np.minimum(np.arange(seen.shape[0]) * side // seen.shape[0], side - 1)
-    columns = np.minimum(np.arange(seen.shape[1]) * side // seen.shape[1], side - 1)
+def majority_classes(class_map: np.ndarray, side: int) -> np.ndarray:
+    """(side, side) uint8: the most frequent class in each cell of `class_map`, (H, W) uint8."""
+    rows = np.minimum(np.arange(class_map.shape[0]) * side // class_map.shape[0], side - 1)
+    columns = np.minimum(np.arange(class_map.shape[1]) * side // class_map.shape[1], side - 1)
     cell = rows[:, None] * side + columns[None]
-    counts = np.bincount((cell * len(CLASSES) + seen).ravel(), minlength=side * side * len(CLASSES))
+    counts = np.bincount((cell * len(CLASSES) + class_map).ravel(), minlength=side * side * len(CLASSES))
     return counts.reshape(side, side, len(CLASSES)).argmax(-1).astype(np.uint8)
+
+
+def _annotations(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.jsonl"
+
+
+def _array_file(folder: Path, number: int, name: str) -> Path:
+    path = folder / f"{number:06d}.{name}.npy"
+    return path if path.exists() else folder / f"{number:06d}.{_OLD_FILES[name]}.npy"
+
+
+def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """`values` with the old keys of `names` replaced by the new ones."""
+    return {names.get(key, key): value for key, value in values.items()}

@@ -1,7 +1,7 @@
-"""Random scenes of the twin, drawn without stepping physics: any objects, any looks, the arm anywhere, with the truth.
+"""Renders random scenes of the MuJoCo twin without stepping physics: image, class map, ground-truth annotation.
 
-Demonstrations alone would show the arm only where a perfect policy takes it. A learner that has never seen a missed
-grasp does not know what to say about one; here every state is as likely as the sampler makes it.
+Demonstrations alone would show the arm only where a perfect policy takes it, and a model that has never seen a missed
+grasp does not know what to do about one. Here every state is as likely as `arrangement_sampler` makes it.
 """
 
 # MuJoCo's bindings are compiled and bring no stubs.
@@ -16,71 +16,80 @@ import mujoco
 import numpy as np
 
 from vlm2vla_sim.core import frames
-from vlm2vla_sim.envs import tasks
 from vlm2vla_sim.envs.mujoco import arm, scene, variations
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
 from vlm2vla_sim.envs.mujoco.renderer import Picture
-from vlm2vla_sim.envs.tasks import ObjectSpec, Task
-from vlm2vla_sim.mini.scenes.annotation import TABLE, Facts, Thing
-from vlm2vla_sim.mini.scenes.arrangement import Arrangement, Arranger, Placed, heading
-from vlm2vla_sim.mini.scenes.names import CLASSES, COLOURS, OWN_COLOUR, words
+from vlm2vla_sim.mini.scenes.annotation import TABLE, ObjectAnnotation, SceneAnnotation
+from vlm2vla_sim.mini.scenes.arrangement import Arrangement, PlacedObject, heading
+from vlm2vla_sim.mini.scenes.arrangement_sampler import ArrangementSampler
+from vlm2vla_sim.mini.scenes.object_catalog import (
+    CLASSES,
+    COLOURS,
+    ROBOT_CLASS,
+    STAGE_CLASS,
+    STAGES,
+    FixedTarget,
+    Stage,
+    label,
+)
+from vlm2vla_sim.mini.scenes.resting_poses import place, resting_poses
 from vlm2vla_sim.types import Pose
 
 IMAGE_SIZE = (480, 640)
-"""Drawn at the environment's own size, so that the model's processor makes of it what it makes of an observation."""
-AWAY = (0.0, 0.0, -80.0)
-"""[m] where objects are that are not in the scene: too far to fill a pixel."""
-_RESTS = 60
-"""Ways of lying that are tried for an object that rolls."""
+"""Size of the environment's own images, so that the model's processor scales both alike."""
+OUT_OF_SCENE = Pose(np.array([0.0, 0.0, -80.0]), np.array([1.0, 0, 0, 0]))
+"""Where objects are that are not in the scene: too far away to fill a pixel."""
+FIXED_PIXELS = 9999
+"""`ObjectAnnotation.pixels` of a fixed target: always in view, and not counted because it has no body of its own."""
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """A picture with everything that is true of it."""
+class RenderedScene:
+    """An image with its ground truth."""
 
-    picture: np.ndarray
+    image: np.ndarray
     """(480, 640, 3) uint8 RGB."""
-    seen: np.ndarray
+    class_map: np.ndarray
     """(480, 640) uint8: index into CLASSES."""
-    facts: Facts
+    annotation: SceneAnnotation
 
 
-class World:
+class SceneRenderer:
     """One stage with every object that may lie on it."""
 
-    def __init__(self, task: Task, *, extras: Sequence[ObjectSpec] = ()) -> None:
-        """Compile the stage of `task` and let each object come to rest once, by physics."""
-        self._task = task
-        target = () if task.target is tasks.BASKET else (task.target,)
-        self._specs = (task.source, *target, *extras)
+    def __init__(self, stage: Stage) -> None:
+        """Compile the stage, and let each object come to rest once, by physics."""
+        self._stage = stage
+        task = stage.task
+        extras = [item.spec for item in stage.items if item.spec not in (task.source, task.target)]
         self._model = scene.build_model(task, quality="fast", image_size=IMAGE_SIZE, extras=extras)
         self._data = mujoco.MjData(self._model)
         self._solver = ArmSolver(self._model)
-        self._picture = Picture(self._model, *IMAGE_SIZE)
+        self._camera = Picture(self._model, *IMAGE_SIZE)
         self._arm = [int(self._model.joint(name).qposadr[0]) for name in arm.ARM_JOINTS]
         self._fingers = [int(self._model.joint(name).qposadr[0]) for name in arm.FINGER_JOINTS]
         self._home = np.array(task.scene.home)
         position, rotation = self._solver.forward(self._home)
-        self._looks = (self._model.mat_rgba.copy(), self._model.mat_texid.copy(), self._model.mat_emission.copy())
+        self._materials = (self._model.mat_rgba.copy(), self._model.mat_texid.copy(), self._model.mat_emission.copy())
         self._light = self._model.light_diffuse.copy()
-        self._class_of = self._classes()
-        rests = {spec.name: self._settle(spec) for spec in self._specs}
+        self._class_of_body = self._body_classes()
+        resting = {item.spec.name: resting_poses(self._model, self._data, stage, item.spec) for item in stage.items}
         home = Pose(position.copy(), frames.matrix_to_quaternion(rotation))
-        self._arranger = Arranger(task, self._specs, rests, home)
+        self._sampler = ArrangementSampler(stage, resting, home)
 
-    def sample(self, rng: np.random.Generator) -> View:
-        """A random scene, its picture and its facts."""
+    def sample(self, rng: np.random.Generator) -> RenderedScene:
+        """A random scene."""
         while True:
-            drawn = self._arranger.draw(rng)
-            if drawn is not None and self._reach(drawn.tcp, drawn.opening):
-                return self._show(drawn, rng)
+            arrangement = self._sampler.sample(rng)
+            if arrangement is not None and self._move_arm(arrangement.tcp, arrangement.gripper_opening):
+                return self._render(arrangement, rng)
 
     def close(self) -> None:
         """Free the renderer."""
-        self._picture.close()
+        self._camera.close()
 
-    def _reach(self, tcp: Pose, opening: float) -> bool:
-        """Move the arm there, if it can be there."""
+    def _move_arm(self, tcp: Pose, opening: float) -> bool:
+        """Set the joints; false if the arm cannot reach the pose."""
         angles = self._solver.solve(tcp, self._home)
         if angles is None:
             return False
@@ -88,110 +97,75 @@ class World:
         self._data.qpos[self._fingers] = frames.FINGER_CLOSED + opening * (frames.FINGER_OPEN - frames.FINGER_CLOSED)
         return True
 
-    def _show(self, drawn: Arrangement, rng: np.random.Generator | None) -> View:
-        placed, tcp, opening = drawn.placed, drawn.tcp, drawn.opening
-        for spec in self._specs:
-            self._put(spec, Pose(np.array(AWAY), np.array([1.0, 0, 0, 0])))
-        for one in placed:
-            self._put(one.spec, one.pose)
-        colours = self._paint(placed, rng)
+    def _render(self, arrangement: Arrangement, rng: np.random.Generator) -> RenderedScene:
+        for item in self._stage.items:
+            place(self._model, self._data, item.spec, OUT_OF_SCENE)
+        for one in arrangement.objects:
+            place(self._model, self._data, one.item.spec, one.pose)
+        colours = self._paint(arrangement.objects, rng)
         mujoco.mj_forward(self._model, self._data)
-        picture = self._picture.draw(self._data, scene.PRIMARY_CAMERA)
-        seen = self._class_of[self._picture.bodies(self._data, scene.PRIMARY_CAMERA)]
-        counts = np.bincount(seen.ravel(), minlength=len(CLASSES))
-        things = [
-            Thing(
-                _name(one.spec, colours[one.spec.name]),
-                words(one.spec.name),
-                tuple(map(float, one.pose.position)),  # type: ignore[arg-type]
-                _long_side(one),
-                one.on,
-                int(counts[CLASSES.index(words(one.spec.name))]),
-                colours[one.spec.name],
-            )
-            for one in placed
-        ]
-        if self._task.target is tasks.BASKET:
-            spot = scene.BASKET_POSE.position
-            things.append(
-                Thing("basket", "basket", (float(spot[0]), float(spot[1]), float(spot[2])), 0.0, TABLE, 9999, "yellow")
-            )
-        turn = float(np.degrees(frames.agent_pos(tcp, opening)[5]))
-        at = tuple(map(float, tcp.position))
-        facts = Facts(self._task.scene.name, tuple(things), at, turn, opening)  # type: ignore[arg-type]
-        return View(picture, seen, facts)
+        image = self._camera.draw(self._data, scene.PRIMARY_CAMERA)
+        class_map = self._class_of_body[self._camera.bodies(self._data, scene.PRIMARY_CAMERA)]
+        counts = np.bincount(class_map.ravel(), minlength=len(CLASSES))
+        objects = [_annotate(one, colours[one.name], counts) for one in arrangement.objects]
+        if self._stage.fixed_target is not None:
+            objects.append(_annotate_fixed(self._stage.fixed_target))
+        yaw = float(np.degrees(frames.agent_pos(arrangement.tcp, arrangement.gripper_opening)[5]))
+        name, opening = self._stage.task.scene.name, arrangement.gripper_opening
+        annotation = SceneAnnotation(name, tuple(objects), _as_tuple(arrangement.tcp.position), yaw, opening)
+        return RenderedScene(image, class_map, annotation)
 
-    def _paint(self, placed: Sequence[Placed], rng: np.random.Generator | None) -> dict[str, str]:
-        """Give things their colours and the lamp its light; what each is called."""
-        rgba, textures, emission = self._looks
+    def _paint(self, objects: Sequence[PlacedObject], rng: np.random.Generator) -> dict[str, str]:
+        """Give some objects another colour and the light another strength; object -> name of its colour."""
+        rgba, textures, emission = self._materials
         self._model.mat_rgba[:], self._model.mat_texid[:], self._model.mat_emission[:] = rgba, textures, emission
-        self._model.light_diffuse[:] = self._light
-        named = {one.spec.name: OWN_COLOUR[one.spec.name] for one in placed}
-        if rng is None:
-            return named
+        colour_of = {one.name: one.item.colour for one in objects}
         self._model.light_diffuse[:] = self._light * rng.uniform(0.75, 1.15)
-        for one in placed:
+        for one in objects:
             if rng.random() < 0.12:
-                free = [colour for colour in COLOURS if colour not in named.values()]
-                named[one.spec.name] = name = str(rng.choice(free))
-                variations.paint(self._model, one.spec.name, COLOURS[name])
-        return named
+                unused = [colour for colour in COLOURS if colour not in colour_of.values()]
+                colour_of[one.name] = colour = str(rng.choice(unused))
+                variations.paint(self._model, one.name, COLOURS[colour])
+        return colour_of
 
-    def _put(self, spec: ObjectSpec, pose: Pose) -> None:
-        offset = frames.quaternion_to_matrix(pose.quaternion) @ self._model.body(spec.name).ipos
-        address = int(self._model.joint(spec.name).qposadr[0])
-        self._data.qpos[address : address + 7] = [*(pose.position - offset), *pose.quaternion]
-
-    def _settle(self, spec: ObjectSpec) -> list[Pose]:
-        """How the object lies when it was dropped: centre of mass and turn, base frame."""
-        stage = self._task.scene
-        rolls = stage is tasks.SINK
-        rng = np.random.default_rng(0)
-        poses = []
-        for _ in range(_RESTS if rolls else 1):
-            mujoco.mj_resetData(self._model, self._data)
-            self._data.qpos[self._arm] = self._data.ctrl[[self._model.actuator(n).id for n in arm.ARM_JOINTS]] = (
-                self._home
-            )
-            for other in self._specs:
-                self._put(other, Pose(np.array([0.0, 0.0, 40.0]), np.array([1.0, 0, 0, 0])))
-            layout = self._task.random_layout(rng)
-            xy, yaw = (layout.source_xy, layout.source_yaw) if rolls else ((-0.16, 0.0), 0.0)
-            turn = frames.rotvec_to_quaternion(np.array([0.0, 0.0, yaw]))
-            drop = stage.base.pose_from_world(np.array([*xy, stage.support_height + spec.extents[2] / 2 + 0.02]), turn)
-            self._put(spec, drop)
-            mujoco.mj_step(self._model, self._data, nstep=round(1.5 / self._model.opt.timestep))
-            body = self._data.body(spec.name)
-            poses.append(Pose(body.xipos.copy(), body.xquat / np.linalg.norm(body.xquat)))
-        return poses
-
-    def _classes(self) -> np.ndarray:
+    def _body_classes(self) -> np.ndarray:
         """(bodies,) uint8: the class of each body of the model."""
-        names = [self._model.body(index).name for index in range(self._model.nbody)]
-        table = [
-            0 if name == "world" else CLASSES.index(words(name)) if words(name) in CLASSES else 1 for name in names
-        ]
-        return np.array(table, np.uint8)
+        class_of = {name: index for index, name in enumerate(CLASSES)} | {"world": STAGE_CLASS}
+        names = [label(self._model.body(index).name) for index in range(self._model.nbody)]
+        return np.array([class_of.get(name, ROBOT_CLASS) for name in names], np.uint8)
 
 
-TABLE_EXTRAS = (tasks.SPOON, tasks.TOWEL, tasks.GREEN_CUBE, tasks.YELLOW_CUBE, tasks.EGGPLANT)
-"""What may lie on the table besides the carrot and the plate."""
-
-
-def open_worlds() -> tuple[World, World]:
+def open_renderers() -> tuple[SceneRenderer, SceneRenderer]:
     """The table with every object, and the sink."""
-    return (
-        World(tasks.get_task("carrot_on_plate"), extras=TABLE_EXTRAS),
-        World(tasks.get_task("eggplant_in_basket")),
+    return SceneRenderer(STAGES["table"]), SceneRenderer(STAGES["sink"])
+
+
+def _annotate(one: PlacedObject, colour: str, counts: np.ndarray) -> ObjectAnnotation:
+    """counts: (classes,) pixels of each class in the image."""
+    return ObjectAnnotation(
+        one.item.name_in(colour),
+        one.item.class_name,
+        _as_tuple(one.pose.position),
+        _long_side(one),
+        one.support,
+        int(counts[CLASSES.index(one.item.class_name)]),
+        colour,
     )
 
 
-def _name(spec: ObjectSpec, colour: str) -> str:
-    """What an object is called: cubes by their colour."""
-    return f"{colour} cube" if spec.name.endswith("cube") else words(spec.name)
+def _annotate_fixed(target: FixedTarget) -> ObjectAnnotation:
+    name = target.item.class_name
+    return ObjectAnnotation(name, name, _as_tuple(target.pose.position), 0.0, TABLE, FIXED_PIXELS, target.item.colour)
 
 
-def _long_side(one: Placed) -> float:
-    period = 90.0 if abs(one.spec.extents[0] - one.spec.extents[1]) < 0.003 else 180.0
+def _as_tuple(position: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = map(float, position)
+    return x, y, z
+
+
+def _long_side(one: PlacedObject) -> float:
+    """[degrees] as `ObjectAnnotation.yaw`."""
+    length, width, _ = one.item.spec.extents
+    period = 90.0 if abs(length - width) < 0.003 else 180.0
     angle = np.degrees(heading(one.pose)) % period
     return float(angle - period if angle > period / 2 else angle)

@@ -1,7 +1,8 @@
-"""What each place of a picture shows and where that is: a loss that teaches a small model to see in minutes.
+"""Dense supervision of the vision tower: what each patch of an image shows, and where that object is.
 
-Answers alone say one thing about a picture; here every patch has to tell its object's class, place, ends and turn.
-The ends are there for the turn: a place is learnt long before an angle is, and two places make an angle.
+An answer says one thing about an image; here every patch predicts the class, position, ends and yaw of its object,
+which teaches a small model to see within minutes. The two ends are there for the yaw: a model learns positions long
+before it learns an angle, and two positions make an angle.
 """
 
 from __future__ import annotations
@@ -12,104 +13,111 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from vlm2vla_sim.mini.scenes.annotation import Facts
-from vlm2vla_sim.mini.scenes.names import CLASSES
+from vlm2vla_sim.mini.scenes.annotation import SceneAnnotation
+from vlm2vla_sim.mini.scenes.object_catalog import BY_CLASS, CLASSES, ROBOT_CLASS, STAGE_CLASS
 
 RANGES = {"x": (5, 50), "y": (-35, 35), "z": (-2, 38)}
 """[cm] lowest and highest bin of each axis, base frame; bins are 1 cm wide."""
-PLACES = ("x", "y", "z", "x", "y", "x", "y")
-"""Axis of each column of `Targets.places`: the centre, then the two ends."""
-HALF = 5.0
-"""[cm] from the centre of a long thing to what is called its ends."""
-TURNS = 24
-"""Bins of the turn, around half a circle."""
-SPREAD, SPREAD_TURN = 0.6, 6.0
-"""[cm], [degrees] of the bell that a measured value is spread by over its bins."""
-NOT_TOLD = -100
-"""Class of a cell that nothing is learnt from: what torch's cross_entropy ignores."""
-LONG = tuple(CLASSES.index(kind) for kind in ("carrot", "spoon", "eggplant"))
-SQUARE = tuple(CLASSES.index(kind) for kind in ("towel", "green cube", "yellow cube"))
-TURNED = (1, *LONG, *SQUARE)
-"""Classes with a turn; the robot's is its gripper's."""
+POSITION_AXES = ("x", "y", "z", "x", "y", "x", "y")
+"""Axis of each column of `DenseTargets.positions`: the centre, then the two ends."""
+HALF_LENGTH = 5.0
+"""[cm] from the centre of a long object to what is taught as its ends."""
+YAW_BINS = 24
+"""Over 180 degrees."""
+SPREAD, YAW_SPREAD = 0.6, 6.0
+"""[cm], [degrees] standard deviation of the Gaussian that a measured value becomes over its bins."""
+IGNORED = -100
+"""Class of a cell without a target: the index that torch's cross_entropy ignores."""
+LONG = tuple(index for index, name in enumerate(CLASSES) if name in BY_CLASS and BY_CLASS[name].is_long)
+YAW_PERIOD = tuple(
+    180 if index == ROBOT_CLASS else BY_CLASS[name].yaw_period if name in BY_CLASS else 0
+    for index, name in enumerate(CLASSES)
+)
+"""[degrees] by class; 0 for a class without a yaw. The robot's yaw is that of its gripper."""
 
 
 @dataclass(frozen=True)
-class Targets:
-    """What the places of some pictures show."""
+class DenseTargets:
+    """What T cells of each of B images show."""
 
-    kinds: torch.Tensor
-    """(B, T) class, 0 for the stage."""
-    places: torch.Tensor
-    """(B, T, 7) [cm] of what is shown: its centre x, y, z and its ends x, y, x, y."""
-    turns: torch.Tensor
+    classes: torch.Tensor
+    """(B, T) int64; STAGE_CLASS for the stage."""
+    positions: torch.Tensor
+    """(B, T, 7) [cm] base frame: centre x, y, z, then ends x, y, x, y."""
+    yaws: torch.Tensor
     """(B, T) [degrees]"""
 
 
 class DenseHeads(torch.nn.Module):
-    """Read from the token of a place what it shows and where that is."""
+    """Predict from the token of a cell what it shows and where that is."""
 
     def __init__(self, width: int) -> None:
+        """width: of the tokens."""
         super().__init__()
-        self.kind = torch.nn.Linear(width, len(CLASSES))
-        self.places = torch.nn.ModuleList(
-            torch.nn.Linear(width, RANGES[axis][1] - RANGES[axis][0] + 1) for axis in PLACES
+        self.class_head = torch.nn.Linear(width, len(CLASSES))
+        self.position_heads = torch.nn.ModuleList(
+            torch.nn.Linear(width, RANGES[axis][1] - RANGES[axis][0] + 1) for axis in POSITION_AXES
         )
-        self.turn = torch.nn.Linear(width, TURNS)
+        self.yaw_head = torch.nn.Linear(width, YAW_BINS)
 
-    def loss(self, tokens: torch.Tensor, targets: Targets) -> torch.Tensor:
-        """tokens: (B, T, width)."""
+    def loss(self, tokens: torch.Tensor, targets: DenseTargets) -> torch.Tensor:
+        """The sum of the cross-entropies, a scalar; tokens: (B, T, width)."""
         tokens = functional.layer_norm(tokens.float(), tokens.shape[-1:])
-        chosen = targets.kinds > 0
-        if not bool(chosen.any()):
+        has_object = targets.classes > STAGE_CLASS
+        if not bool(has_object.any()):
             return tokens.sum() * 0.0
-        loss = functional.cross_entropy(self.kind(tokens).flatten(0, 1), targets.kinds.flatten())
-        seen, kinds = tokens[chosen], targets.kinds[chosen]
-        places, turns = targets.places[chosen], targets.turns[chosen]
-        long = torch.isin(kinds, torch.tensor(LONG))
-        for index, (axis, head) in enumerate(zip(PLACES, self.places, strict=True)):
+        loss = functional.cross_entropy(self.class_head(tokens).flatten(0, 1), targets.classes.flatten())
+        seen, classes = tokens[has_object], targets.classes[has_object]
+        positions, yaws = targets.positions[has_object], targets.yaws[has_object]
+        is_long = torch.isin(classes, torch.tensor(LONG))
+        for index, (axis, head) in enumerate(zip(POSITION_AXES, self.position_heads, strict=True)):
             low, high = RANGES[axis]
-            rows = slice(None) if index < 3 else long
-            away = torch.arange(low, high + 1) - places[rows, index : index + 1].clamp(low, high)
-            loss = loss + (0.25 if index < 3 else 0.0625) * _spread_loss(head(seen[rows]), away / SPREAD)
-        turned = torch.isin(kinds, torch.tensor(TURNED))
-        period = torch.where(torch.isin(kinds, torch.tensor(SQUARE)), 90.0, 180.0)[turned, None]
-        away = torch.arange(TURNS) * (180.0 / TURNS) - turns[turned, None]
-        away = (away + period / 2) % period - period / 2
-        return loss + 0.25 * _spread_loss(self.turn(seen[turned]), away / SPREAD_TURN)
+            rows = slice(None) if index < 3 else is_long
+            distance = torch.arange(low, high + 1) - positions[rows, index : index + 1].clamp(low, high)
+            loss = loss + (0.25 if index < 3 else 0.0625) * _gaussian_loss(head(seen[rows]), distance / SPREAD)
+        periods = torch.tensor(YAW_PERIOD, dtype=torch.float32)[classes]
+        has_yaw = periods > 0
+        period = periods[has_yaw, None]
+        distance = torch.arange(YAW_BINS) * (180.0 / YAW_BINS) - yaws[has_yaw, None]
+        distance = (distance + period / 2) % period - period / 2
+        return loss + 0.25 * _gaussian_loss(self.yaw_head(seen[has_yaw]), distance / YAW_SPREAD)
 
 
-def dense_targets(shown: tuple[np.ndarray, Facts] | None, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class (side^2,), places (side^2, 7) [cm] and turn (side^2,) [degrees] of what each cell of a picture shows.
+def dense_targets(
+    scene: tuple[np.ndarray, SceneAnnotation] | None, side: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classes (side^2,), positions (side^2, 7) [cm] and yaws (side^2,) [degrees] of an image's cells.
 
-    shown: (G, G) map of classes and the facts, or None for a picture of something else. A cell takes the class that it
-    shows most; any thing counts before the robot, and the robot before the stage.
+    scene: (G, G) class map and annotation, or None for an image that is not of a scene. A cell has the class that most
+    of it shows; any object takes precedence over the robot, and the robot over the stage.
     """
-    if shown is None:
+    if scene is None:
         cells = side * side
-        return np.full(cells, NOT_TOLD), np.zeros((cells, 7), np.float32), np.zeros(cells, np.float32)
-    seen, facts = shown
-    edges = np.linspace(0, seen.shape[0], side + 1).round().astype(int)[:-1]
-    counts = np.eye(len(CLASSES), dtype=np.float32)[seen]
+        return np.full(cells, IGNORED), np.zeros((cells, 7), np.float32), np.zeros(cells, np.float32)
+    class_map, annotation = scene
+    edges = np.linspace(0, class_map.shape[0], side + 1).round().astype(int)[:-1]
+    counts = np.eye(len(CLASSES), dtype=np.float32)[class_map]
     counts = np.add.reduceat(np.add.reduceat(counts, edges, axis=0), edges, axis=1).reshape(side * side, -1)
-    enough = max(2.0, 0.08 * (seen.shape[0] / side) ** 2)
-    counts[:, 0] = 0
-    counts[:, 1] = np.where(counts[:, 2:].max(1) >= enough, 0, counts[:, 1])
-    kinds = np.where(counts.max(1) >= enough, counts.argmax(1), 0)
-    places, turns = np.zeros((len(CLASSES), 7), np.float32), np.zeros(len(CLASSES), np.float32)
-    told = [(1, facts.gripper, facts.turn)]
-    told += [(CLASSES.index(thing.kind), thing.position, thing.yaw) for thing in facts.things]
-    for kind, position, yaw in told:
+    enough = max(2.0, 0.08 * (class_map.shape[0] / side) ** 2)
+    counts[:, STAGE_CLASS] = 0
+    of_objects = counts[:, ROBOT_CLASS + 1 :].max(1)
+    counts[:, ROBOT_CLASS] = np.where(of_objects >= enough, 0, counts[:, ROBOT_CLASS])
+    classes = np.where(counts.max(1) >= enough, counts.argmax(1), STAGE_CLASS)
+    positions, yaws = np.zeros((len(CLASSES), 7), np.float32), np.zeros(len(CLASSES), np.float32)
+    measured = [(ROBOT_CLASS, annotation.tcp_position, annotation.gripper_yaw)]
+    measured += [(CLASSES.index(item.class_name), item.position, item.yaw) for item in annotation.objects]
+    for index, position, yaw in measured:
         x, y, z = (100 * value for value in position)
-        along, across = HALF * np.cos(np.radians(yaw)), HALF * np.sin(np.radians(yaw))
-        places[kind] = (x, y, z, x + along, y + across, x - along, y - across)
-        turns[kind] = yaw
-    return kinds, places[kinds], turns[kinds]
+        along, across = HALF_LENGTH * np.cos(np.radians(yaw)), HALF_LENGTH * np.sin(np.radians(yaw))
+        positions[index] = (x, y, z, x + along, y + across, x - along, y - across)
+        yaws[index] = yaw
+    return classes, positions[classes], yaws[classes]
 
 
-def _spread_loss(scores: torch.Tensor, away: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of (N, bins) scores with a bell over the bins; away: (N, bins) in its standard deviations."""
+def _gaussian_loss(scores: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of (N, bins) scores with Gaussians; distance: (N, bins) of each bin, in standard deviations."""
     if not len(scores):
         return scores.sum()
-    wanted = torch.exp(-0.5 * away**2)
+    wanted = torch.exp(-0.5 * distance**2)
     wanted = wanted / wanted.sum(-1, keepdim=True).clamp_min(1e-6)
     return -(wanted * functional.log_softmax(scores, dim=-1)).sum(-1).mean()

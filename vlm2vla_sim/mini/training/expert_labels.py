@@ -1,18 +1,16 @@
-"""What the adapter learns: for any scene, the words a good robot would say, stage by stage, mistakes included.
+"""Expert labels: for any annotated scene, the text a perfect policy would answer to each prompt of the loop.
 
-Demonstrations of a perfect policy never show a dropped object. Here the right words follow from the facts of a scene,
-whatever led to it, so a missed grasp is answered with another grasp.
+Demonstrations of a perfect policy never show a dropped object. Here the right answer follows from the annotation of a
+scene, however it came about, so that a missed grasp is answered with another grasp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from vlm2vla_sim.data.episode import Example
 from vlm2vla_sim.language.formats import ActionFormat
 from vlm2vla_sim.language.prompts import (
     ADVANCE,
@@ -23,28 +21,13 @@ from vlm2vla_sim.language.prompts import (
     subtasks_prompt,
     verify_prompt,
 )
-from vlm2vla_sim.mini.scenes import rendered_dataset
-from vlm2vla_sim.mini.scenes.annotation import GRIPPER, Facts, Thing, to_cm
-from vlm2vla_sim.mini.training import scene_questions, synthetic_shapes, text_tasks, translations
-from vlm2vla_sim.mini.training.scene_questions import VISIBLE, place, spoken
-from vlm2vla_sim.mini.training.text_tasks import reckon
+from vlm2vla_sim.mini.scenes.annotation import GRIPPER, ObjectAnnotation, SceneAnnotation, to_cm
+from vlm2vla_sim.mini.scenes.object_catalog import BY_CLASS, STAGES, CatalogObject, Grasp, Placement
+from vlm2vla_sim.mini.training.scene_questions import rounded_yaw, spoken, visible
+from vlm2vla_sim.mini.training.text_tasks import written_difference
 
-SOURCES = ("carrot", "spoon", "green cube", "yellow cube", "eggplant")
-TARGETS = ("plate", "towel", "yellow cube", "green cube", "basket")
-TRAVEL = {"table": 9, "sink": 20}
-"""[cm] height of the TCP at which the gripper travels and looks."""
-GRASP = {"table": 3, "sink": 10}
-"""[cm] height of the TCP that closes on an object lying on the stage. The arm waits at 13.5 cm over the table and at
-22.8 over the sink and moves by whole centimetres, so 3 is 2.5 and 10 is 9.8 in truth: the tips 1 cm above what the
-object lies on."""
-RELEASE = {"plate": 4, "towel": 4, "yellow cube": 7, "green cube": 7, "basket": 13}
-"""[cm] height of the TCP that lets go of an object held in the middle, over each thing."""
-LYING = {"carrot": 0.0175, "spoon": 0.0108, "green cube": 0.0145, "yellow cube": 0.0145, "eggplant": 0.0170}
-"""[m] height of the centre of mass of each thing that lies on the table, measured on the twin."""
-UNDONE = 0.4
-"""Share of the verifier's "retry" that is kept: few scenes show a finished subtask, and two pictures cost most."""
-CLEAR = 3
-"""[cm] by which the gripper rises after it let go."""
+RETREAT = 3
+"""[cm] by which the gripper rises after it has released an object."""
 INSTRUCTIONS = (
     "put the {source} on the {target}",
     "put {source} on {target}",
@@ -56,111 +39,86 @@ INSTRUCTIONS = (
     "put {source} into yellow {target}",
 )
 
+Pair = tuple[ObjectAnnotation, ObjectAnnotation]
+"""The object to move, and the object to put it on."""
+Rows = list[list[int]]
+"""Action rows: dx, dy, dz [cm], yaw [degrees], gripper (0 closed, 1 open)."""
+
 
 @dataclass(frozen=True)
-class Lesson:
-    """A stage's prompt with the right answer."""
+class ExpertLabel:
+    """A prompt with the right answer."""
 
     stage: str
+    """"subtasks", "plan", "action" or "verify"."""
     prompt: str
     answer: str
     hard: bool = False
-    """Whether it is learnt late, and so never left out: to see that a thing already hangs in the gripper or lies where
-    it is to go, and which of two blocks is meant."""
+    """Whether it is learnt late, and so never left out of the training rows: to see that an object is already held or
+    already where it is to go, and which of two cubes is meant."""
 
 
-def subtask_lines(source: str, target: str) -> tuple[str, str]:
-    """The two subtasks, in words; `source` and `target` as they are spoken of."""
-    return f"Grasp the {source}", f"Put the {source} {'into' if target == 'basket' else 'on'} the {target}"
-
-
-class Teacher:
-    """Says what is right in a scene."""
+class ExpertLabeler:
+    """Writes the labels of a scene with one action format."""
 
     def __init__(self, action_format: ActionFormat, *, reasoning: bool = True) -> None:
+        """reasoning: false for labels that go from the instruction straight to the action."""
         self._format, self._reasoning = action_format, reasoning
 
-    def pair(self, facts: Facts, rng: np.random.Generator) -> tuple[Thing, Thing] | None:
-        """A thing to move and one to put it on; None when the scene has no such two in sight."""
-        seen = [thing for thing in facts.things if thing.pixels >= VISIBLE]
+    def select_pair(self, annotation: SceneAnnotation, rng: np.random.Generator) -> Pair | None:
+        """An object to move and a target; None if the scene has no such pair in view."""
+        seen = visible(annotation)
         pairs = [
             (source, target)
             for source in seen
             for target in seen
-            if source.kind in SOURCES and target.kind in TARGETS and source is not target and target.on != GRIPPER
+            if _entry(source).grasp and _entry(target).placement and source is not target and target.support != GRIPPER
         ]
-        held = [pair for pair in pairs if pair[0].on == GRIPPER]
-        pairs = held if held and rng.random() < 0.8 else [pair for pair in pairs if target_is_free(facts, pair)]
+        held = [pair for pair in pairs if pair[0].support == GRIPPER]
+        pairs = held if held and rng.random() < 0.8 else [pair for pair in pairs if is_target_free(annotation, pair)]
         return pairs[int(rng.integers(len(pairs)))] if pairs else None
 
-    def teach(self, facts: Facts, rng: np.random.Generator) -> Iterator[Lesson]:
-        """The lessons of one picture, all but the verifier's."""
-        pair = self.pair(facts, rng)
+    def label(self, annotation: SceneAnnotation, rng: np.random.Generator) -> Iterator[ExpertLabel]:
+        """The labels of one image, except the verifier's."""
+        pair = self.select_pair(annotation, rng)
         if pair is None:
             return
         source, target = pair
         names = spoken(source), spoken(target)
-        state = state_line(facts)
-        grasp, put = subtask_lines(*names)
+        state = state_text(annotation)
+        grasp, put = subtask_texts(*pair)
         template = INSTRUCTIONS[int(rng.integers(len(INSTRUCTIONS)))]
         instruction = template.format(source=names[0], target=names[1])
         if not self._reasoning:
-            _, rows = self.decide(facts, source, target, putting=True)
-            yield Lesson("action", action_prompt(instruction, "", self._format, state=state), self._write(rows))
+            _, rows = plan_and_rows(annotation, pair, putting=True)
+            yield ExpertLabel("action", action_prompt(instruction, "", self._format, state=state), self.write(rows))
             return
         if rng.random() < 0.25:
-            yield Lesson("subtasks", subtasks_prompt(instruction), f"1. {grasp}\n2. {put}")
-        begun = source.on in (GRIPPER, target.kind)
+            yield ExpertLabel("subtasks", subtasks_prompt(instruction), f"1. {grasp}\n2. {put}")
+        begun = source.support in (GRIPPER, target.class_name)
         putting = rng.random() < (0.9 if begun else 0.3)
         subtask = put if putting else grasp
-        plan, rows = self.decide(facts, source, target, putting=putting)
-        hard = putting and (begun or source.kind.endswith("cube"))
-        yield Lesson("plan", plan_prompt(subtask, state=state, located=True), plan, hard)
-        yield Lesson("action", action_prompt(subtask, plan, self._format, state=state), self._write(rows))
+        plan, rows = plan_and_rows(annotation, pair, putting=putting)
+        hard = putting and (begun or _entry(source).is_cube)
+        yield ExpertLabel("plan", plan_prompt(subtask, state=state, located=True), plan, hard)
+        yield ExpertLabel("action", action_prompt(subtask, plan, self._format, state=state), self.write(rows))
 
-    def verify(self, facts: Facts, rng: np.random.Generator) -> Lesson | None:
-        """Whether a subtask is done."""
-        pair = self.pair(facts, rng)
+    def verifier_label(self, annotation: SceneAnnotation, rng: np.random.Generator) -> ExpertLabel | None:
+        """Whether a subtask is done; None if the scene has no pair in view."""
+        pair = self.select_pair(annotation, rng)
         if pair is None:
             return None
         source, target = pair
-        grasp, put = subtask_lines(spoken(source), spoken(target))
-        state = state_line(facts)
-        lies_there = source.on == target.kind
-        if rng.random() < (0.8 if lies_there else 0.5):
-            return Lesson("verify", verify_prompt(put, "", state=state), ADVANCE if lies_there else RETRY)
-        held = source.on == GRIPPER
-        return Lesson("verify", verify_prompt(grasp, put, state=state), ADVANCE if held else RETRY)
+        grasp, put = subtask_texts(*pair)
+        state = state_text(annotation)
+        is_there = source.support == target.class_name
+        if rng.random() < (0.8 if is_there else 0.5):
+            return ExpertLabel("verify", verify_prompt(put, "", state=state), ADVANCE if is_there else RETRY)
+        held = source.support == GRIPPER
+        return ExpertLabel("verify", verify_prompt(grasp, put, state=state), ADVANCE if held else RETRY)
 
-    def decide(self, facts: Facts, source: Thing, target: Thing, *, putting: bool) -> tuple[str, list[list[int]]]:
-        """The plan, and the rows dx, dy, dz [cm], turn [degrees], gripper 0 or 1."""
-        held, travel = source.on == GRIPPER, TRAVEL[facts.stage]
-        x, y, z = map(to_cm, facts.gripper)
-        if held and not putting:
-            return f"the {spoken(source)} is in the gripper; move up a little", [[0, 0, 1, 0, 0]]
-        if putting and source.on == target.kind:
-            return f"the {spoken(source)} is on the {spoken(target)}; move up a little", [[0, 0, 1, 0, 1]]
-        goal = target if held else source
-        goal_x, goal_y = to_cm(goal.position[0]), to_cm(goal.position[1])
-        low = RELEASE[target.kind] if held else GRASP[facts.stage] + raised(facts, source)
-        above, here = [goal_x, goal_y, travel], [x, y, z]
-        way = [end - start for end, start in zip(above, here, strict=True)]
-        where = f"the {spoken(goal)} is at {goal_x}, {goal_y}, {low}"
-        moving = f"move {directions(*way[:2])} above it, down"
-        if held:
-            rows = [[*way, 0, 0], [0, 0, low - travel, 0, 0], [0, 0, 0, 0, 1], [0, 0, CLEAR, 0, 1]]
-            return f"{where}; {reckon(above, here)}; {moving}, open the gripper", rows
-        turn, now = int(place(goal).rsplit(" ", 1)[1]), whole_turn(facts)
-        if abs(turn - now) > 180:  # the gripper is symmetric, and no row turns further
-            turn -= 180 if turn > now else -180
-        # Turned first: an arm that turns while it moves drifts aside (`frames.advance_target`), by up to 3 cm.
-        turning = [[0, 0, 0, turn - now, 1]] if turn != now else []
-        rows = [*turning, [*way, 0, 1], [0, 0, low - travel, 0, 1], [0, 0, 0, 0, 0], [0, 0, travel - low, 0, 0]]
-        reckoned = reckon([*above, turn], [*here, now])
-        turning_words = "turn, " if turning else ""
-        return f"{where}, turned {turn}; {reckoned}; {turning_words}{moving}, close the gripper, up", rows
-
-    def _write(self, rows: list[list[int]]) -> str:
+    def write(self, rows: Rows) -> str:
+        """The rows in the action format."""
         deltas = np.zeros((len(rows), 7), np.float32)
         for delta, (dx, dy, dz, turn, gripper) in zip(deltas, rows, strict=True):
             delta[:3] = np.array([dx, dy, dz]) / 100
@@ -169,82 +127,88 @@ class Teacher:
         return self._format.write(deltas)
 
 
-def examples(
-    folder: Path,
-    numbers: Iterable[int],
-    action_format: ActionFormat,
-    *,
-    reasoning: bool = True,
-    others: float = 1.0,
-    rehearsed: float = 0.0,
-    seed: int = 0,
-) -> Iterator[Example]:
-    """Rows to train on, from the shards `numbers` of the album in `folder`.
+def plan_and_rows(annotation: SceneAnnotation, pair: Pair, *, putting: bool) -> tuple[str, Rows]:
+    """The plan as text and its action rows; putting: the subtask is to put the object down, not to grasp it.
 
-    others: share of the lessons that are kept, other than the verifier's and the hard ones. rehearsed: share of the
-    scenes that also come with questions of the base's own training, so that it forgets less.
+    An object that is to be put down and is neither held nor on its target was lost, and is grasped again.
     """
-    teacher, rng = Teacher(action_format, reasoning=reasoning), np.random.default_rng(seed)
-    for number in numbers:
-        shard = rendered_dataset.read(folder, number)
-        earlier: dict[str, int] = {}
-        for index, facts in enumerate(shard.facts):
-            picture = np.asarray(shard.pictures[index])
-            if rng.random() < rehearsed:
-                yield from rehearsal(facts, picture, rng)
-            for lesson in teacher.teach(facts, rng):
-                if not lesson.hard and rng.random() >= others:
-                    continue
-                yield Example(lesson.stage, (picture,), lesson.prompt, lesson.answer)
-            asked = reasoning and facts.stage in earlier
-            lesson = teacher.verify(facts, rng) if asked else None
-            if lesson is not None and (lesson.answer == ADVANCE or rng.random() < UNDONE):
-                before = np.asarray(shard.pictures[earlier[facts.stage]])
-                yield Example(lesson.stage, (before, picture), lesson.prompt, lesson.answer)
-            earlier[facts.stage] = index
+    source, target = pair
+    held, stage = source.support == GRIPPER, STAGES[annotation.stage]
+    if held and not putting:
+        return f"the {spoken(source)} is in the gripper; move up a little", [[0, 0, 1, 0, 0]]
+    if putting and source.support == target.class_name:
+        return f"the {spoken(source)} is on the {spoken(target)}; move up a little", [[0, 0, 1, 0, 1]]
+    goal, travel = target if held else source, stage.travel_height
+    goal_x, goal_y = to_cm(goal.position[0]), to_cm(goal.position[1])
+    low = _placement(target).release_height if held else stage.grasp_height + height_over_stage(annotation, source)
+    above, here = [goal_x, goal_y, travel], [to_cm(value) for value in annotation.tcp_position]
+    move = [end - start for end, start in zip(above, here, strict=True)]
+    goal_text = f"the {spoken(goal)} is at {goal_x}, {goal_y}, {low}"
+    move_text = f"move {direction_text(*move[:2])} above it, down"
+    if held:
+        rows = [[*move, 0, 0], [0, 0, low - travel, 0, 0], [0, 0, 0, 0, 1], [0, 0, RETREAT, 0, 1]]
+        return f"{goal_text}; {written_difference(above, here)}; {move_text}, open the gripper", rows
+    yaw, now = rounded_yaw(goal), gripper_yaw(annotation)
+    if abs(yaw - now) > 180:  # the gripper is symmetric, and no row turns further
+        yaw -= 180 if yaw > now else -180
+    # Turn first: an arm that turns while it moves drifts sideways (`frames.advance_target`), by up to 3 cm.
+    turn = [[0, 0, 0, yaw - now, 1]] if yaw != now else []
+    rows = [*turn, [*move, 0, 1], [0, 0, low - travel, 0, 1], [0, 0, 0, 0, 0], [0, 0, travel - low, 0, 0]]
+    difference = written_difference([*above, yaw], [*here, now])
+    turn_text = "turn, " if turn else ""
+    return f"{goal_text}, turned {yaw}; {difference}; {turn_text}{move_text}, close the gripper, up", rows
 
 
-def rehearsal(facts: Facts, picture: np.ndarray, rng: np.random.Generator) -> Iterator[Example]:
-    """Two questions as the base learnt from: about the scene, about a drawing, or with words and sums alone.
-
-    Those that need no picture stand behind the scene's, because every row of training has one.
-    """
-    roll = rng.random()
-    if roll < 0.15:
-        drawing = synthetic_shapes.draw(rng)
-        picture, asked = drawing.picture(), synthetic_shapes.ask(drawing, rng, count=2)
-    elif roll < 0.4:
-        kinds = (scene_questions.sums, translations.ask, text_tasks.ask)
-        asked = kinds[int(rng.integers(len(kinds)))](rng, count=2)
-    else:
-        asked = scene_questions.ask(facts, rng, count=2)
-    for one in asked:  # none where a drawing has too little in it
-        yield Example(one.category, (picture,), one.question, one.answer)
+def subtask_texts(source: ObjectAnnotation, target: ObjectAnnotation) -> tuple[str, str]:
+    """The two subtasks of putting `source` on `target`."""
+    return (
+        f"Grasp the {spoken(source)}",
+        f"Put the {spoken(source)} {_placement(target).preposition} the {spoken(target)}",
+    )
 
 
-def target_is_free(facts: Facts, pair: tuple[Thing, Thing]) -> bool:
+def is_target_free(annotation: SceneAnnotation, pair: Pair) -> bool:
     """Whether nothing but the source lies on the target, and nothing on the source."""
     source, target = pair
-    return all(other is source or other.on not in (target.kind, source.kind) for other in facts.things)
+    classes = target.class_name, source.class_name
+    return all(other is source or other.support not in classes for other in annotation.objects)
 
 
-def raised(facts: Facts, source: Thing) -> int:
-    """[cm] how much higher than on the stage itself a thing lies."""
-    return 0 if facts.stage == "sink" else max(0, to_cm(source.position[2] - LYING[source.kind]))
+def height_over_stage(annotation: SceneAnnotation, source: ObjectAnnotation) -> int:
+    """[cm] how much higher an object lies than it would on the stage itself."""
+    if STAGES[annotation.stage].is_confined:
+        return 0
+    return max(0, to_cm(source.position[2] - _grasp(source).resting_height))
 
 
-def state_line(facts: Facts) -> str:
-    """The prompt's line about the gripper."""
-    euler = (0.0, 0.0, np.radians(facts.turn))
-    return describe_state(np.array([*facts.gripper, *euler, facts.opening]))
+def state_text(annotation: SceneAnnotation) -> str:
+    """The line of the prompt that describes the gripper."""
+    euler = (0.0, 0.0, np.radians(annotation.gripper_yaw))
+    return describe_state(np.array([*annotation.tcp_position, *euler, annotation.gripper_opening]))
 
 
-def whole_turn(facts: Facts) -> int:
-    """[degrees] the gripper's turn as the prompt's line says it."""
-    return 5 * round(facts.turn / 5)
+def gripper_yaw(annotation: SceneAnnotation) -> int:
+    """[degrees] the gripper's yaw as `state_text` has it."""
+    return 5 * round(annotation.gripper_yaw / 5)
 
 
-def directions(dx: int, dy: int) -> str:
-    """The horizontal parts of a move in words."""
+def direction_text(dx: int, dy: int) -> str:
+    """The horizontal directions of a displacement [cm]."""
     parts = [(dx, "forward" if dx > 0 else "backward"), (dy, "left" if dy > 0 else "right")]
     return " and ".join(word for size, word in parts if size) or "a little"
+
+
+def _entry(item: ObjectAnnotation) -> CatalogObject:
+    return BY_CLASS[item.class_name]
+
+
+def _grasp(item: ObjectAnnotation) -> Grasp:
+    grasp = _entry(item).grasp
+    assert grasp is not None, f"{item.class_name} cannot be grasped"
+    return grasp
+
+
+def _placement(item: ObjectAnnotation) -> Placement:
+    placement = _entry(item).placement
+    assert placement is not None, f"nothing can be put on {item.class_name}"
+    return placement

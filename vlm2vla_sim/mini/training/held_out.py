@@ -1,7 +1,6 @@
-"""Questions about scenes and drawings that training never saw: what base and adapter are both asked.
+"""The held-out evaluation: questions about scenes and shapes that no training used, for base and adapter alike.
 
-A place counts as right within a centimetre an axis and one step of the turn, which is as well as a person could say it;
-every other answer has to be the very words.
+A position counts as right within 1 cm on each axis and one step of the yaw; every other answer has to be exact.
 """
 
 from __future__ import annotations
@@ -14,56 +13,53 @@ import numpy as np
 
 from vlm2vla_sim.analysis.questions import VqaQuestion, write_questions
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.mini.scenes import rendered_dataset
 from vlm2vla_sim.mini.scenes.annotation import to_degrees
-from vlm2vla_sim.mini.training import scene_questions, synthetic_shapes, text_tasks, translations
+from vlm2vla_sim.mini.scenes.rendered_dataset import HELD_OUT, read_shard
+from vlm2vla_sim.mini.training import scene_questions, synthetic_shapes
+from vlm2vla_sim.mini.training.adapter_examples import TEXT_ONLY
+from vlm2vla_sim.mini.training.question_answer import QuestionAnswer
 
-PER_VIEW = 2
-"""Questions about one picture."""
+PER_IMAGE = 2
+"""Questions about one image."""
 
 
-def write_exam(folder: Path, out: Path, *, shard: int, views: int, drawn: int) -> int:
-    """Write the questions to `out`; how many they are.
+def write_held_out_questions(folder: Path, out: Path, *, shard: int, scenes: int, shapes: int) -> int:
+    """Write the questions to `out`; returns their number.
 
-    shard: of the album in `folder`, a held-out one; views, drawn: how many pictures of each kind are asked about.
+    shard: a held-out shard of the rendered dataset in `folder`; scenes, shapes: numbers of images to ask about.
     """
-    if shard < rendered_dataset.HELD_OUT:
-        raise SettingError(f"The shard {shard} may have been trained on; take one from {rendered_dataset.HELD_OUT} on.")
-    return write_questions(exam(folder, shard=shard, views=views, drawn=drawn), out)
+    if shard < HELD_OUT:
+        raise SettingError(f"Shard {shard} may have been used in training; choose one from {HELD_OUT} on.")
+    return write_questions(held_out_questions(folder, shard=shard, scenes=scenes, shapes=shapes), out)
 
 
-def exam(folder: Path, *, shard: int, views: int, drawn: int) -> Iterator[VqaQuestion]:
-    """The questions, the same ones every time."""
+def held_out_questions(folder: Path, *, shard: int, scenes: int, shapes: int) -> Iterator[VqaQuestion]:
+    """The questions; the same ones for the same arguments."""
     rng = np.random.default_rng([shard, 7])
-    held_out = rendered_dataset.read(folder, shard)
-    for index in range(views):
-        picture = np.asarray(held_out.pictures[index])
-        yield from _about(picture, scene_questions.ask(held_out.facts[index], rng, count=PER_VIEW))
-    for _ in range(drawn):
-        drawing = synthetic_shapes.draw(rng)
-        yield from _about(drawing.picture(), synthetic_shapes.ask(drawing, rng, count=PER_VIEW))
-    blind = [
-        part
-        for kind in (scene_questions.sums, translations.ask, text_tasks.ask)
-        for part in kind(rng, count=views // 4)
-    ]
-    unlike = {one.question: one for one in blind}
-    for one in unlike.values():
+    held_out = read_shard(folder, shard)
+    for index in range(scenes):
+        image = np.asarray(held_out.images[index])
+        yield from _about(image, scene_questions.sample(held_out.annotations[index], rng, count=PER_IMAGE))
+    for _ in range(shapes):
+        drawn = synthetic_shapes.sample_image(rng)
+        yield from _about(drawn.render(), synthetic_shapes.sample(drawn, rng, count=PER_IMAGE))
+    texts = [one for sample in TEXT_ONLY for one in sample(rng, count=scenes // 4)]
+    for one in {one.question: one for one in texts}.values():
         yield VqaQuestion(one.category, one.question, (one.answer,))
 
 
-def _about(picture: np.ndarray, asked: list[scene_questions.Exchange]) -> Iterator[VqaQuestion]:
-    for one in asked:
-        yield VqaQuestion(one.category, one.question, _right(one), (picture,))
+def _about(image: np.ndarray, questions: list[QuestionAnswer]) -> Iterator[VqaQuestion]:
+    for one in questions:
+        yield VqaQuestion(one.category, one.question, _accepted(one), (image,))
 
 
-def _right(one: scene_questions.Exchange) -> tuple[str, ...]:
-    """Every answer that counts, the exact one first."""
+def _accepted(one: QuestionAnswer) -> tuple[str, ...]:
+    """Every answer that counts as right, the exact one first."""
     if not one.period or "turned" not in one.answer:
         return (one.answer,)
     start = one.answer.find(" at ") + len(" at ") if " at " in one.answer else 0
-    place, turn = one.answer[start:].split(", turned ")
-    near = [[int(part) + off for off in (0, -1, 1)] for part in place.split(", ")]
-    turns = dict.fromkeys(to_degrees(int(turn) + off, period=one.period) for off in (0, -15, 15))
-    said = one.answer[:start]
-    return tuple(f"{said}{x}, {y}, {z}, turned {t}" for x, y, z, t in itertools.product(*near, turns))
+    position, yaw = one.answer[start:].split(", turned ")
+    near = [[int(part) + off for off in (0, -1, 1)] for part in position.split(", ")]
+    yaws = dict.fromkeys(to_degrees(int(yaw) + off, period=one.period) for off in (0, -15, 15))
+    prefix = one.answer[:start]
+    return tuple(f"{prefix}{x}, {y}, {z}, turned {t}" for x, y, z, t in itertools.product(*near, yaws))

@@ -1,62 +1,52 @@
-"""Several processes that train one model: each takes a part of every batch, and all step by the mean of the gradients.
+"""Data-parallel training by torch's DistributedDataParallel: each process takes its share of every batch.
 
-`torchrun` starts them and tells each its number. Without it there is one process, and nothing is exchanged.
+`torchrun` starts the processes. Without it there is one, and nothing is exchanged.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(frozen=True)
-class Crew:
-    """The processes that train together, as one of them sees them."""
+class ProcessGroup:
+    """The processes that train one model, as one of them sees them."""
 
-    number: int = 0
-    """Of this process, from 0."""
-    size: int = 1
+    rank: int = 0
+    """Index of this process."""
+    world_size: int = 1
 
     @classmethod
-    def join(cls) -> Crew:
-        """The crew that `torchrun` started this process in, met through gloo; else this process alone."""
-        crew = cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
-        if crew.size > 1 and not distributed.is_initialized():
+    def join(cls) -> ProcessGroup:
+        """The group in which `torchrun` started this process, connected through gloo; else this process alone."""
+        group = cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        if group.world_size > 1 and not distributed.is_initialized():
             distributed.init_process_group("gloo")
-        return crew
+        return group
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that reports and writes."""
-        return self.number == 0
+        return self.rank == 0
 
-    def average(self, weights: Iterable[torch.nn.Parameter]) -> None:
-        """Replace every weight's gradient by the mean over all processes.
+    def parallel(self, module: torch.nn.Module) -> torch.nn.Module:
+        """`module`, with its gradients averaged over all processes in every backward pass.
 
-        A weight that only some have a gradient of counts as zero in the others; one that nobody has a gradient of stays
-        without, so that no optimizer touches it.
+        A parameter that only some processes use counts as zero in the others. One that no process uses keeps no
+        gradient, so that weight decay leaves it alone: in the vision phase, that is the language model.
         """
-        if self.size == 1:
-            return
-        weights = list(weights)
-        having = torch.tensor([float(weight.grad is not None) for weight in weights])
-        distributed.all_reduce(having)
-        learning = [weight for weight, count in zip(weights, having.tolist(), strict=True) if count]
-        if not learning:
-            return
-        flat = torch.cat([torch.zeros_like(w).flatten() if w.grad is None else w.grad.flatten() for w in learning])
-        distributed.all_reduce(flat)
-        parts = (flat / self.size).split([weight.numel() for weight in learning])
-        for weight, part in zip(learning, parts, strict=True):
-            weight.grad = part.view_as(weight)
+        if self.world_size == 1:
+            return module
+        return DistributedDataParallel(module, find_unused_parameters=True)
 
     def total(self, value: float) -> float:
-        """The sum of every process's `value`; all must ask."""
+        """The sum of every process's `value`. Every process must call it."""
         numbers = torch.tensor([value], dtype=torch.float64)
-        if self.size > 1:
+        if self.world_size > 1:
             distributed.all_reduce(numbers)
         return float(numbers)

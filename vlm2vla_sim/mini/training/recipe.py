@@ -1,4 +1,4 @@
-"""How the base of `mini` is trained: how much of what, and at which rate."""
+"""The recipe of the base model's pretraining: numbers of updates, batch composition and learning rates."""
 
 from __future__ import annotations
 
@@ -9,77 +9,80 @@ from vlm2vla_sim.errors import SettingError
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Three parts, one after the other: it looks, it speaks, it settles.
+class PretrainingRecipe:
+    """Three phases: vision, question answering, annealing.
 
-    It looks: the vision tower alone learns to tell what each patch shows. It speaks: all of it learns, with questions
-    and answers. It settles: at a rate of its own that falls to zero, with fewer pictures and many more texts; reckoning
-    is learnt here and hardly before (docs/log.md).
+    In the vision phase only the vision tower learns, from dense targets. Then all weights learn from questions and
+    answers too. In the annealing phase a second, lower learning rate falls to zero, with fewer images and many more
+    texts; arithmetic is learnt here and hardly before (docs/log.md).
     """
 
-    looks: int = 4000
-    """Updates in which it looks."""
-    updates: int = 3200
-    """Updates in which it speaks."""
-    settles: int = 1500
-    """Updates in which it settles."""
-    pictures: int = 16
+    vision_updates: int = 4000
+    qa_updates: int = 3200
+    annealing_updates: int = 1500
+    images: int = 16
     """Per update."""
-    settled_pictures: int = 12
-    """Per update while it settles."""
-    pages: int = 8
-    """Texts per update while it settles, each of ten small tasks."""
-    drawings: float = 0.15
-    """Share of the pictures that are drawings, once it speaks."""
+    annealing_images: int = 12
+    """Per update in the annealing phase."""
+    annealing_texts: int = 8
+    """Sequences without an image per update in the annealing phase, each of ten text tasks."""
+    shapes_share: float = 0.15
+    """Share of the images that are of synthetic shapes, after the vision phase."""
     questions: int = 4
-    """About each picture; beside them, without the picture, `sums`, `readings` and `words`."""
-    sums: int = 2
-    readings: int = 3
-    words: int = 1
-    rate: float = 2e-3
+    """About each image."""
+    subtractions: int = 2
+    text_tasks: int = 3
+    translations: int = 1
+    """Questions beside each image that do not need it."""
+    learning_rate: float = 2e-3
     warmup: int = 100
-    flat: float = 0.3
-    """Share of the updates with answers at the full rate; then a half cosine to zero."""
-    settled_rate: float = 1e-3
-    dense: float = 0.5
-    """Weight of the dense loss beside the answers'."""
-    decay: float = 0.02
+    """Updates."""
+    constant_share: float = 0.3
+    """Share of the question answering phase at the full learning rate; a half cosine to zero follows."""
+    annealing_learning_rate: float = 1e-3
+    dense_weight: float = 0.5
+    """Weight of the dense loss beside the answers' loss."""
+    weight_decay: float = 0.02
     seed: int = 0
-    keep_every: int = 500
-    """Updates between two points from which a run that was stopped goes on."""
+    checkpoint_every: int = 500
+    """Updates between two checkpoints."""
 
     @property
     def total(self) -> int:
-        """Updates of all three parts."""
-        return self.looks + self.updates + self.settles
+        """Updates of all phases."""
+        return self.vision_updates + self.qa_updates + self.annealing_updates
 
-    def shared_by(self, processes: int) -> Recipe:
-        """What each of several processes does of it; SettingError where a batch cannot be shared out evenly."""
-        batches = {"pictures": self.pictures, "settled_pictures": self.settled_pictures, "pages": self.pages}
+    def per_process(self, processes: int) -> PretrainingRecipe:
+        """The share of each of several processes; SettingError if a batch cannot be divided evenly."""
+        batches = {
+            "images": self.images,
+            "annealing_images": self.annealing_images,
+            "annealing_texts": self.annealing_texts,
+        }
         odd = [f"{name} ({count})" for name, count in batches.items() if count % processes]
         if odd:
             raise SettingError(f"{processes} processes cannot share {', '.join(odd)} evenly; start 1, 2 or 4.")
         return replace(self, **{name: count // processes for name, count in batches.items()})
 
-    def speaks(self, update: int) -> bool:
-        """Whether it is past looking; updates are counted from the first look."""
-        return update >= self.looks
+    def has_answers(self, update: int) -> bool:
+        """Whether the update, counted from 0, is after the vision phase."""
+        return update >= self.vision_updates
 
-    def is_settling(self, update: int) -> bool:
-        """Whether it is in the last part."""
-        return update >= self.looks + self.updates
+    def is_annealing(self, update: int) -> bool:
+        """Whether the update is in the annealing phase."""
+        return update >= self.vision_updates + self.qa_updates
 
-    def rate_at(self, update: int) -> float:
-        """The learning rate."""
+    def learning_rate_at(self, update: int) -> float:
+        """The learning rate of an update."""
         if update < self.warmup:
-            return self.rate * (update + 1) / self.warmup
-        if self.is_settling(update):
-            done = (update - self.looks - self.updates) / self.settles
-            return self.settled_rate * min(1.0, 10 * done + 0.1) * _falling((done - 0.4) / 0.6)
-        done = (update - self.looks) / self.updates
-        return self.rate * _falling((done - self.flat) / (1 - self.flat))
+            return self.learning_rate * (update + 1) / self.warmup
+        if self.is_annealing(update):
+            done = (update - self.vision_updates - self.qa_updates) / self.annealing_updates
+            return self.annealing_learning_rate * min(1.0, 10 * done + 0.1) * _half_cosine((done - 0.4) / 0.6)
+        done = (update - self.vision_updates) / self.qa_updates
+        return self.learning_rate * _half_cosine((done - self.constant_share) / (1 - self.constant_share))
 
 
-def _falling(done: float) -> float:
+def _half_cosine(done: float) -> float:
     """1 until `done` is 0, then half a cosine to 0 at 1."""
     return 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))

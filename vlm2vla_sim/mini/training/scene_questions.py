@@ -1,173 +1,159 @@
-"""Questions about a picture and their answers: what the base model learns before it learns to act.
+"""Questions about an annotated scene and their answers: what the base model learns before it learns to act.
 
-They play the part of the internet for a small model: names, colours, counts, places, languages, sums. What the adapter
-makes it forget is measured with the same questions about scenes that training never saw.
+They take the place of web-scale pretraining for a small model: names, colours, counts, positions, spatial relations.
+Held-out scenes with the same kinds of questions measure what the adapter makes the model forget.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from vlm2vla_sim.mini.scenes.annotation import GRIPPER, TABLE, Facts, Thing, to_cm, to_degrees
+from vlm2vla_sim.mini.scenes.annotation import GRIPPER, TABLE, ObjectAnnotation, SceneAnnotation, to_cm, to_degrees
+from vlm2vla_sim.mini.scenes.object_catalog import BY_CLASS, SPOKEN_NAMES, spoken_name
+from vlm2vla_sim.mini.training.question_answer import QuestionAnswer
 
-VISIBLE = 250
-"""[pixels at 640x480] a thing must show before it is asked about."""
-NAMES = ("carrot", "plate", "spoon", "towel", "green block", "yellow block", "eggplant", "basket")
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """A question and its answer."""
-
-    category: str
-    question: str
-    answer: str
-    period: int = 0
-    """[degrees] after which the thing looks the same again, where the answer's numbers were measured; else 0."""
+MIN_PIXELS = 250
+"""Pixels (at 640x480) that must show an object before questions are asked about it."""
 
 
-def spoken(thing: Thing) -> str:
-    """What a thing is called in words: SIMPLER's cubes are "blocks" in its instructions."""
-    return thing.name.replace("cube", "block")
+def spoken(item: ObjectAnnotation) -> str:
+    """The object's name in questions and instructions."""
+    return spoken_name(item.name)
 
 
-def place(thing: Thing) -> str:
-    """Where a thing is: whole centimetres of its centre in the robot's axes, and how its long side is turned."""
-    x, y, z = map(to_cm, thing.position)
-    return f"{x}, {y}, {z}, turned {to_degrees(thing.yaw, period=period(thing))}"
+def pose_text(item: ObjectAnnotation) -> str:
+    """The object's pose as text: whole centimetres of its centre, base frame, and the yaw of its long side."""
+    x, y, z = map(to_cm, item.position)
+    return f"{x}, {y}, {z}, turned {rounded_yaw(item)}"
 
 
-def period(thing: Thing) -> int:
-    """[degrees] of a turn after which the thing looks the same again."""
-    return 90 if thing.kind.endswith("cube") else 180
+def rounded_yaw(item: ObjectAnnotation) -> int:
+    """[degrees] the yaw of the object's long side in steps of 15."""
+    return to_degrees(item.yaw, period=yaw_period(item))
 
 
-def ask(facts: Facts, rng: np.random.Generator, *, count: int) -> list[Exchange]:
-    """`count` questions about one picture; about half of them are where something is, the hardest to learn."""
-    exchanges = [_where(facts, rng)]
-    while len(exchanges) < count:
+def yaw_period(item: ObjectAnnotation) -> int:
+    """[degrees] period of the yaw in answers."""
+    return 90 if BY_CLASS[item.class_name].is_cube else 180
+
+
+def visible(annotation: SceneAnnotation) -> list[ObjectAnnotation]:
+    """The objects of which enough is visible."""
+    return [item for item in annotation.objects if item.pixels >= MIN_PIXELS]
+
+
+def sample(annotation: SceneAnnotation, rng: np.random.Generator, *, count: int) -> list[QuestionAnswer]:
+    """`count` different questions about one image; more than a third ask for a position, the hardest to learn."""
+    chosen = [_position(annotation, rng)]
+    while len(chosen) < count:
         kinds, weights = zip(*_KINDS, strict=True)
-        one = kinds[int(rng.choice(len(kinds), p=np.array(weights) / sum(weights)))](facts, rng)
-        if one is not None and all(one.question != other.question for other in exchanges):
-            exchanges.append(one)
-    return exchanges
+        one = kinds[int(rng.choice(len(kinds), p=np.array(weights) / sum(weights)))](annotation, rng)
+        if one is not None and all(one.question != other.question for other in chosen):
+            chosen.append(one)
+    return chosen
 
 
-def sums(rng: np.random.Generator, *, count: int) -> list[Exchange]:
-    """Differences of whole numbers, without a picture."""
-    exchanges = []
-    for _ in range(count):
-        left, right = (int(n) for n in rng.integers(-45, 61, size=2))
-        if rng.random() < 0.25:
-            left, right = (15 * int(n) for n in rng.integers(-6, 7, size=2))
-        exchanges.append(Exchange("sum", f"What is {left} minus {right}?", str(left - right)))
-    return exchanges
+def _pick(items: list[ObjectAnnotation], rng: np.random.Generator) -> ObjectAnnotation:
+    return items[int(rng.integers(len(items)))]
 
 
-def _seen(facts: Facts) -> list[Thing]:
-    return [thing for thing in facts.things if thing.pixels >= VISIBLE]
+def _position(annotation: SceneAnnotation, rng: np.random.Generator) -> QuestionAnswer:
+    items = visible(annotation)
+    if not items or rng.random() < 0.08:
+        present = {spoken(item) for item in annotation.objects}
+        absent = [name for name in SPOKEN_NAMES if name not in present]
+        return _position_question(str(rng.choice(absent)), "nowhere", rng)
+    item = _pick(items, rng)
+    return _position_question(spoken(item), pose_text(item), rng, yaw_period(item))
 
 
-def _pick(things: list[Thing], rng: np.random.Generator) -> Thing:
-    return things[int(rng.integers(len(things)))]
-
-
-def _where(facts: Facts, rng: np.random.Generator) -> Exchange:
-    things = _seen(facts)
-    if not things or rng.random() < 0.08:
-        there = {spoken(thing) for thing in facts.things}
-        absent = [name for name in NAMES if name not in there]
-        return _where_is(str(rng.choice(absent)), "nowhere", rng)
-    thing = _pick(things, rng)
-    return _where_is(spoken(thing), place(thing), rng, period(thing))
-
-
-def _where_is(name: str, answer: str, rng: np.random.Generator, period: int = 0) -> Exchange:
-    """Asked for a place alone or for a sentence."""
+def _position_question(name: str, answer: str, rng: np.random.Generator, period: int = 0) -> QuestionAnswer:
+    """Asks for the pose alone or for a sentence."""
     if rng.random() < 0.5:
-        return Exchange("where", f"Where is the {name}?", answer, period)
+        return QuestionAnswer("where", f"Where is the {name}?", answer, period)
     said = f"the {name} is {'at ' if period else ''}{answer}"
-    return Exchange("where", f"Say where the {name} is.", said, period)
+    return QuestionAnswer("where", f"Say where the {name} is.", said, period)
 
 
-def _what_at(facts: Facts, rng: np.random.Generator) -> Exchange | None:
-    things = [thing for thing in _seen(facts) if thing.on != GRIPPER]
-    if not things:
+def _object_at(annotation: SceneAnnotation, rng: np.random.Generator) -> QuestionAnswer | None:
+    items = [item for item in visible(annotation) if item.support != GRIPPER]
+    if not items:
         return None
-    thing = _pick(things, rng)
-    if any(other.on == spoken(thing).replace("block", "cube") for other in facts.things):
+    item = _pick(items, rng)
+    if any(other.support == item.name for other in annotation.objects):
         return None
-    x, y, _ = map(to_cm, thing.position)
-    return Exchange("what", f"What is at {x}, {y}?", spoken(thing))
+    x, y, _ = map(to_cm, item.position)
+    return QuestionAnswer("what", f"What is at {x}, {y}?", spoken(item))
 
 
-def _colour(facts: Facts, rng: np.random.Generator) -> Exchange | None:
-    things = [thing for thing in _seen(facts) if not thing.kind.endswith("cube")]
-    if not things:
+def _colour(annotation: SceneAnnotation, rng: np.random.Generator) -> QuestionAnswer | None:
+    items = [item for item in visible(annotation) if not BY_CLASS[item.class_name].is_cube]
+    if not items:
         return None
-    thing = _pick(things, rng)
-    return Exchange("colour", f"What colour is the {spoken(thing)}?", thing.colour)
+    item = _pick(items, rng)
+    return QuestionAnswer("colour", f"What colour is the {spoken(item)}?", item.colour)
 
 
-def _count(facts: Facts, rng: np.random.Generator) -> Exchange | None:
-    if any(thing.pixels < VISIBLE for thing in facts.things):
+def _count(annotation: SceneAnnotation, rng: np.random.Generator) -> QuestionAnswer | None:
+    if any(item.pixels < MIN_PIXELS for item in annotation.objects):
         return None
-    return Exchange("count", "How many things are there?", str(len(facts.things)))
+    return QuestionAnswer("count", "How many things are there?", str(len(annotation.objects)))
 
 
-def _held(facts: Facts, rng: np.random.Generator) -> Exchange | None:
-    held = next((thing for thing in facts.things if thing.on == GRIPPER), None)
-    if held is not None and held.pixels < VISIBLE:
+def _held(annotation: SceneAnnotation, rng: np.random.Generator) -> QuestionAnswer | None:
+    held = next((item for item in annotation.objects if item.support == GRIPPER), None)
+    if held is not None and held.pixels < MIN_PIXELS:
         return None
-    return Exchange("held", "What does the gripper hold?", spoken(held) if held else "nothing")
+    return QuestionAnswer("held", "What does the gripper hold?", spoken(held) if held else "nothing")
 
 
-def _lies_on(facts: Facts, rng: np.random.Generator) -> Exchange | None:
-    things = [thing for thing in _seen(facts) if thing.kind not in ("plate", "towel", "basket")]
-    if not things:
+def _support(annotation: SceneAnnotation, rng: np.random.Generator) -> QuestionAnswer | None:
+    items = [item for item in visible(annotation) if not BY_CLASS[item.class_name].is_flat]
+    if not items:
         return None
-    thing = _pick(things, rng)
-    below = next((spoken(other) for other in facts.things if other.kind == thing.on), thing.on)
-    return Exchange("on", f"What is the {spoken(thing)} on?", below if below != TABLE else facts.stage)
+    item = _pick(items, rng)
+    below = next((spoken(other) for other in annotation.objects if other.class_name == item.support), item.support)
+    return QuestionAnswer("on", f"What is the {spoken(item)} on?", below if below != TABLE else annotation.stage)
 
 
-def _side(facts: Facts, rng: np.random.Generator) -> Exchange | None:
-    things = _seen(facts)
-    if len(things) < 2:
+def _side(annotation: SceneAnnotation, rng: np.random.Generator) -> QuestionAnswer | None:
+    items = visible(annotation)
+    if len(items) < 2:
         return None
-    one, other = (things[int(index)] for index in rng.choice(len(things), size=2, replace=False))
+    one, other = (items[int(index)] for index in rng.choice(len(items), size=2, replace=False))
     if abs(one.position[1] - other.position[1]) < 0.02:
         return None
-    # The camera looks at the robot's left from its right: the robot's left is left in the picture too.
+    # The camera is such that what is to the robot's left is left in the image too.
     side = "left" if one.position[1] > other.position[1] else "right"
-    return Exchange("side", f"Is the {spoken(one)} left or right of the {spoken(other)}?", side)
+    return QuestionAnswer("side", f"Is the {spoken(one)} left or right of the {spoken(other)}?", side)
 
 
-def _gripper(facts: Facts, rng: np.random.Generator) -> Exchange | None:
-    if facts.held:
+def _gripper(annotation: SceneAnnotation, rng: np.random.Generator) -> QuestionAnswer | None:
+    if annotation.held:
         return None
-    return Exchange("gripper", "Is the gripper open or closed?", "open" if facts.opening > 0.5 else "closed")
+    return QuestionAnswer(
+        "gripper", "Is the gripper open or closed?", "open" if annotation.gripper_opening > 0.5 else "closed"
+    )
 
 
-def _gripper_where(facts: Facts, rng: np.random.Generator) -> Exchange | None:
-    x, y, z = map(to_cm, facts.gripper)
-    answer = f"{x}, {y}, {z}, turned {to_degrees(facts.turn)}"
-    return Exchange("where gripper", "Where is the gripper?", answer, period=180)
+def _gripper_position(annotation: SceneAnnotation, rng: np.random.Generator) -> QuestionAnswer | None:
+    x, y, z = map(to_cm, annotation.tcp_position)
+    answer = f"{x}, {y}, {z}, turned {to_degrees(annotation.gripper_yaw)}"
+    return QuestionAnswer("where gripper", "Where is the gripper?", answer, period=180)
 
 
-_Maker = Callable[[Facts, np.random.Generator], "Exchange | None"]
+_Maker = Callable[[SceneAnnotation, np.random.Generator], QuestionAnswer | None]
 _KINDS: tuple[tuple[_Maker, float], ...] = (
-    (_where, 0.36),
-    (_what_at, 0.08),
+    (_position, 0.36),
+    (_object_at, 0.08),
     (_colour, 0.08),
     (_count, 0.06),
     (_held, 0.12),
-    (_lies_on, 0.12),
+    (_support, 0.12),
     (_side, 0.08),
     (_gripper, 0.04),
-    (_gripper_where, 0.06),
+    (_gripper_position, 0.06),
 )
-"""How often each is asked."""
+"""Each kind of question with its probability."""

@@ -1,13 +1,17 @@
-"""Every word the embedded model has a token for: those of its questions, of its prompts, and of its lessons."""
+"""The texts from which the tokenizer is built: words of the questions, of the prompts and of the expert labels.
+
+Their order decides the tokens, and so belongs to the shipped weights.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.language.formats import FORMATS, get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, subtasks_prompt, verify_prompt
-from vlm2vla_sim.mini.scenes.names import COLOURS, OWN_COLOUR, UNSEEN
-from vlm2vla_sim.mini.training import scene_questions, translations
+from vlm2vla_sim.mini.scenes.object_catalog import CATALOG, COLOURS, HELD_OUT_COLOURS, SPOKEN_NAMES, TASK_ORDER
+from vlm2vla_sim.mini.training import translations
 
 _WORDS = (
     "What is 3 minus 5? Where is the gripper? nowhere 31, -7, 2, turned 45",
@@ -29,16 +33,14 @@ _WORDS = (
 
 
 def texts() -> Iterator[str]:
-    """What the tokenizer is made of, often enough that each word becomes one token."""
+    """The texts, in which each word occurs often enough to become one token."""
     yield from _WORDS
-    yield from (f"the {colour} plate is {colour}" for colour in [*COLOURS, *UNSEEN, *OWN_COLOUR.values()])
-    for name in scene_questions.NAMES:
+    colours = [*COLOURS, *HELD_OUT_COLOURS, *(item.colour for item in CATALOG)]
+    yield from (f"the {colour} plate is {colour}" for colour in colours)
+    for name in SPOKEN_NAMES:
         yield f"Where is the {name}? the {name}, on the {name}."
-        yield from (translations.say(language, name, name) for language in range(4))
-    for instruction in (
-        "put carrot on plate", "put the spoon on the towel", "stack the green block on the yellow block",
-        "put eggplant into yellow basket",
-    ):  # fmt: skip
+        yield from (translations.instruction(language, name, name) for language in range(len(translations.LANGUAGES)))
+    for instruction in (get_task(name).instruction for name in TASK_ORDER):
         yield subtasks_prompt(instruction)
         yield plan_prompt(instruction)
         yield verify_prompt(f"Grasp the object: {instruction}", instruction)

@@ -1,4 +1,4 @@
-"""Tasks of text alone have the answer that follows from their words."""
+"""Text tasks and translations: every answer follows from its question."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections import Counter
 
 import numpy as np
 
-from vlm2vla_sim.mini.training import text_tasks
+from vlm2vla_sim.mini.scenes.object_catalog import SPOKEN_NAMES
+from vlm2vla_sim.mini.training import text_tasks, translations
 
 
 def eval_minus(text: str) -> int:
@@ -18,15 +19,15 @@ def eval_minus(text: str) -> int:
 
 
 def answer_to(question: str) -> str:
-    """What is right, read from the question alone."""
+    """The right answer, computed from the question."""
     if question.startswith("Repeat this: "):
         return question.removeprefix("Repeat this: ")
     if question.startswith("Number these: "):
         lines = question.removeprefix("Number these: ").split("; ")
         return "\n".join(f"{index}. {line}" for index, line in enumerate(lines, start=1))
     if question.startswith("Write "):
-        asked = question.removeprefix("Write ").removesuffix(".").split(", ")
-        return ", ".join(f"{part} is {eval_minus(part)}" for part in asked)
+        terms = question.removeprefix("Write ").removesuffix(".").split(", ")
+        return ", ".join(f"{part} is {eval_minus(part)}" for part in terms)
     if question.startswith("What is "):
         left, right = (ast.literal_eval(part) for part in re.findall(r"\[.*?\]", question))
     else:
@@ -41,8 +42,23 @@ def answer_to(question: str) -> str:
     return str([a - b for a, b in zip(left, right, strict=True)])
 
 
-def test_every_answer_is_right_and_every_kind_is_asked() -> None:
-    asked = text_tasks.ask(np.random.default_rng(0), count=300)
-    for one in asked:
+def test_every_answer_is_right_and_every_kind_occurs() -> None:
+    tasks = text_tasks.sample(np.random.default_rng(0), count=300)
+    for one in tasks:
         assert one.answer == answer_to(one.question), one.question
-    assert set(Counter(one.category for one in asked)) == {"repeat", "list sum", "between", "way", "aloud", "numbered"}
+    assert set(Counter(one.category for one in tasks)) == {"repeat", "list sum", "between", "way", "aloud", "numbered"}
+
+
+def test_subtractions_are_right() -> None:
+    for one in text_tasks.sample_subtractions(np.random.default_rng(1), count=50):
+        words = one.question.split()
+        assert int(one.answer) == int(words[2]) - int(words[4].rstrip("?"))
+        assert not one.needs_image
+
+
+def test_translations_name_the_objects_of_the_scenes() -> None:
+    assert translations.instruction(0, "carrot", "plate") == "put the carrot on the plate"
+    assert translations.instruction(1, "carrot", "plate") == "pon la zanahoria sobre el plato"
+    assert translations.instruction(2, "carrot", "plate") == "把胡萝卜放在盘子上"
+    assert tuple(translations.NAMES) == SPOKEN_NAMES
+    assert all(not one.needs_image for one in translations.sample(np.random.default_rng(0), count=20))
