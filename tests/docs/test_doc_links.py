@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from doc_pages import PAGES, ROOT, code_spans, links
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TESTS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
 
 
@@ -70,10 +72,18 @@ def test_the_readme_is_short_and_says_how_to_begin():
     assert "make test" in text
 
 
-def test_images_of_the_readme_come_with_the_sources():
-    """The source archive holds docs/; an address of a server is none of ours."""
+def test_images_of_the_readme_come_with_the_source_archive():
     images = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     assert images
     for image in images:
-        assert not image.startswith("http"), image
-        assert image.startswith("docs/images/"), image
+        assert image.split("/")[0] in included, image
+
+
+def test_the_long_description_has_no_link_that_leads_nowhere_on_a_package_index():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for rule in PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    assert re.findall(r"\]\((?!https://)[^)]*\)", text) == []
+    assert "*Image `docs/images/demo.jpg` in the source archive: One frame from each" in text
+    assert "Concepts (`docs/concepts.md`)" in text
