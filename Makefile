@@ -29,7 +29,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RLDS := $(VENV)/rlds
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
-DEV := codespell httpx2 hypothesis llguidance msgpack pyarrow "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff websockets
+DEV := codespell httpx2 hypothesis llguidance matplotlib msgpack pyarrow "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff websockets
 PEERS := $(VENV)/peers
 MADE := build/mini
 ONE_THREAD := OMP_NUM_THREADS=1

@@ -98,12 +98,13 @@ HEAVY = {
     "tensorflow": ("data.datasets.rlds",),
     "tensorflow_datasets": ("data.datasets.rlds",),
     "PIL": (
-        *(*PICTURES, *MODELS, "analysis.density", "data", "mini.scenes", "mini.training", "training.rows"),
+        *(*PICTURES, *MODELS, "data", "mini.scenes", "mini.training", "training.rows"),
         "policies.remote",
     ),
     "filelock": ("core.store",),
     "imageio": ("video",),
     "imageio_ffmpeg": ("video",),
+    "matplotlib": ("analysis.density",),
     "tqdm": ("evaluation.suite", "cli", "envs.simpler", "training"),
     "tyro": ("cli", "mini.__main__"),
 }

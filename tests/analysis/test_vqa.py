@@ -11,7 +11,7 @@ from vlm2vla_sim.analysis.benchmarks import NEEDS_VLLM, PAPER, commands
 from vlm2vla_sim.analysis.intervals import grouped_ratio
 from vlm2vla_sim.analysis.questions import QUESTIONS, VqaQuestion, open_questions, write_questions
 from vlm2vla_sim.analysis.vqa import ALL, answer_all, compare, is_right, retentions
-from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.errors import RunFolderError, SettingError, UnknownNameError
 from vlm2vla_sim.types import Stage
 
 
@@ -104,14 +104,14 @@ def test_questions_on_disk_are_read_back_and_a_function_may_yield_them_too(tmp_p
 
 
 def test_questions_that_cannot_be_read_are_told_with_their_line(tmp_path):
-    with pytest.raises(SettingError, match=r"package\.module:function"):
+    with pytest.raises(SettingError, match=r"package\.module:NAME"):
         open_questions(str(tmp_path / "nothing"))
-    with pytest.raises(SettingError, match="cannot be found"):
+    with pytest.raises(UnknownNameError, match=r"No question function in .* named 'held_out'"):
         open_questions("vlm2vla_sim.analysis.questions:held_out")
     (tmp_path / QUESTIONS).write_text('{"category": "a", "question": "b?", "answers": ["c"], "images": []}\n{"a": 1}\n')
     with pytest.raises(RunFolderError, match=r"line 2.*category"):
         list(open_questions(str(tmp_path)))
-    with pytest.raises(SettingError, match="no answer"):
+    with pytest.raises(SettingError, match="at least one answer"):
         VqaQuestion("a", "b?", ())
 
 
@@ -125,7 +125,7 @@ def test_an_interval_over_groups_is_wider_where_a_groups_members_agree():
     assert (grouped.high - grouped.low) > 4 * (alone.high - alone.low)
     expected = 1.96 * np.repeat(values[::30], 1).std() / np.sqrt(12)
     assert grouped.high - grouped.value == pytest.approx(expected, rel=0.25)
-    with pytest.raises(ValueError, match="sum of 0"):
+    with pytest.raises(ValueError, match="denominators sum to 0"):
         grouped_ratio([1.0], [0.0], [0])
 
 

@@ -60,7 +60,7 @@ def together(scorer: Scorer, ids: torch.Tensor, answer: list[int], **more) -> np
 def test_a_model_without_eyes_scores_each_answer_as_it_would_in_one_go(blind, prompt):
     scorer = Scorer(str(blind), dtype="float32")
     marks = scorer.score(Question("action", prompt), ANSWERS)
-    ids = torch.tensor([scorer._words(prompt)])
+    ids = torch.tensor([scorer._prompt_ids(prompt)])
     for answer, mark in zip(ANSWERS, marks, strict=True):
         tokens = scorer.tokenizer(answer, add_special_tokens=False)["input_ids"]
         np.testing.assert_allclose(mark, together(scorer, ids, tokens), atol=1e-4)

@@ -1,1 +1,1 @@
-"""What training changed: questions that the base model could answer, and how natural it finds each way to act."""
+"""Analyses of a model: VQA retention after training, and the log-probability of each action format before it."""

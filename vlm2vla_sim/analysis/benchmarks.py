@@ -1,7 +1,7 @@
-"""The paper's twelve benchmarks by their names in lmms-eval, with the paper's own numbers and the commands to run them.
+"""The paper's twelve VQA benchmarks: their lmms-eval task names, the paper's results and the commands to run them.
 
-They need data sets of many gigabytes and, for some, a judge's key: nothing that a package could bring. What it can
-bring is the exact list, so that two people who "ran the VQA benchmarks" ran the same ones.
+The benchmarks need data sets of many gigabytes and, for some, an API key of a judge model, so the package does not
+include them. The exact list of tasks makes results of different people comparable.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ class Benchmark:
     """One column of the paper's table 1."""
 
     name: str
-    """As the paper calls it."""
+    """The name in the paper."""
     task: str
-    """As lmms-eval 0.7.3 calls it (lmms_eval/tasks); the public validation or development part, where there is one."""
+    """The task name in lmms-eval 0.7.3 (lmms_eval/tasks); the public validation or development split, if any."""
     base: float
     """Gemma-3-12B-IT in the paper's table 1 (https://vlm2vla.github.io)."""
     vlm2vla: float
@@ -39,18 +39,17 @@ PAPER = (
     Benchmark("ChartQA", "chartqa", 55.1, 58.3, 41.8),
     Benchmark("RealWorldQA", "realworldqa", 50.6, 43.3, 44.5),
 )
-"""The paper does not say with which tool or which part of each benchmark it measured: compare a model with its own
-base, never with these numbers."""
+"""The paper does not name the tool or the split it used: compare a model with its own base, not with these numbers."""
 
 
 NEEDS_VLLM = ("mmmu_val",)
-"""Its questions have pictures between words; our own server takes pictures first, then words, as our prompts do."""
+"""Its questions interleave images and text; our own server takes images first, then text, as our prompts do."""
 NEEDS_JUDGE = ("mmbench_en_dev", "mmbench_cn_dev")
-"""Answers that name no choice are read by a judge at OpenAI (OPENAI_API_KEY); without one they count as wrong."""
+"""Answers that name no choice are graded by an OpenAI model (OPENAI_API_KEY); without a key they count as wrong."""
 
 
 def commands(model: str, adapter: str, *, port: int = 8000) -> list[str]:
-    """The shell commands that ask base and adapter: a server in one terminal, lmms-eval in another."""
+    """The shell commands that evaluate base and adapter: a server in one terminal, lmms-eval in another."""
     ours = [benchmark.task for benchmark in PAPER if benchmark.task not in NEEDS_VLLM]
     serve = f"vlm2vla serve-model --model {model}" + (f" --adapter {adapter}" if adapter else "")
     large = f"vllm serve {model} --served-model-name base"
@@ -58,16 +57,16 @@ def commands(model: str, adapter: str, *, port: int = 8000) -> list[str]:
     names = ["base", *(["adapter"] if adapter else [])]
     return [
         "pip install 'lmms-eval==0.7.3'",
-        f"# {', '.join(NEEDS_JUDGE)}: what names no choice is read by a judge: give its OPENAI_API_KEY for none",
+        f"# {', '.join(NEEDS_JUDGE)}: a judge model grades free-form answers; replace none by its OPENAI_API_KEY",
         f"{serve} --port {port}",
-        *(_ask(name, ours, port) for name in names),
-        f"# {', '.join(NEEDS_VLLM)}: pictures between the words, so through vLLM in place of our server",
+        *(_evaluate(name, ours, port) for name in names),
+        f"# {', '.join(NEEDS_VLLM)}: interleaves images and text, so it runs on vLLM instead of our server",
         f"{large} --port {port}",
-        *(_ask(name, NEEDS_VLLM, port) for name in names),
+        *(_evaluate(name, NEEDS_VLLM, port) for name in names),
     ]
 
 
-def _ask(name: str, tasks: Sequence[str], port: int) -> str:
+def _evaluate(name: str, tasks: Sequence[str], port: int) -> str:
     return (
         "OPENAI_API_KEY=none lmms-eval eval --model async_openai "
         f"--model_args model_version={name},base_url=http://127.0.0.1:{port}/v1 "

@@ -1,27 +1,25 @@
-"""Draws how a figure is spread, one curve for each kind, as a PNG without a plotting library.
+"""Plots the distribution of a score as one density curve per group, with matplotlib (the extra `plots`).
 
-Two means can be equal where one kind is narrow and the other has two peaks, as the paper's figure does; a table hides
-that.
+Two groups can have equal means while one is narrow and the other has two peaks, as in the paper's figure. A table does
+not show that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-SIZE = (960, 520)
-"""(width, height) [px]"""
-FRAME = (80, 50, 930, 440)
-"""Left, top, right, bottom of the drawing area [px]."""
-COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8d5fd3", "#c98a00", "#5c5c5c")
-INK = "#222222"
+from vlm2vla_sim.errors import missing_extra
+
+SIZE = (9.6, 5.2)
+"""(width, height) [inch] at 100 dpi."""
 
 
 def density(values: Sequence[float], at: np.ndarray) -> np.ndarray:
-    """The Gaussian kernel density of `values` at the places `at`, both 1-D; Silverman's bandwidth.
+    """The Gaussian kernel density estimate of `values` at the points `at`, both 1-D, with Silverman's bandwidth.
 
     (B. W. Silverman, Density Estimation for Statistics and Data Analysis, 1986, equation 3.31.)
     """
@@ -33,39 +31,31 @@ def density(values: Sequence[float], at: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * distance**2).sum(axis=1) / (len(given) * width * np.sqrt(2 * np.pi))
 
 
-def draw_densities(groups: Mapping[str, Sequence[float]], path: Path, *, title: str, axis: str) -> Path:
-    """A curve for each of `groups`, each as high as its own peak, because peaks differ tenfold."""
-    image = Image.new("RGB", SIZE, "white")
-    pen = ImageDraw.Draw(image)
-    everything = np.concatenate([np.asarray(values, float) for values in groups.values()])
-    low, high = float(everything.min()), float(everything.max())
+def plot_densities(groups: Mapping[str, Sequence[float]], path: Path, *, title: str, label: str) -> Any:
+    """Write a plot with one curve per group to `path` (PNG, SVG or PDF) and return matplotlib's figure.
+
+    Each curve is scaled to its own maximum, because the maxima differ tenfold. label: of the horizontal axis.
+    MissingExtraError if matplotlib is not installed.
+    """
+    figure = figure_class()(figsize=SIZE, dpi=100, layout="constrained")
+    axes = figure.subplots()
+    scores = np.concatenate([np.asarray(values, float) for values in groups.values()])
+    low, high = float(scores.min()), float(scores.max())
     margin = 0.06 * (high - low or 1.0)
     at = np.linspace(low - margin, high + margin, 700)
-    left, top, right, bottom = FRAME
-    for place, (colour, (name, values)) in enumerate(zip(COLOURS * 9, groups.items(), strict=False)):
+    for name, values in groups.items():
         curve = density(values, at)
-        xs = left + (at - at[0]) / (at[-1] - at[0]) * (right - left)
-        ys = bottom - curve / curve.max() * (bottom - top - 30)
-        points = list(zip(xs.tolist(), ys.tolist(), strict=True))
-        pen.line(points, fill=colour, width=3)
-        pen.text((left + 12, top + 10 + 20 * place), f"{name} (mean {np.mean(values):.2f})", colour, _font(14))
-    pen.rectangle(FRAME, outline=INK)
-    for number in _ticks(at[0], at[-1]):
-        x = left + (number - at[0]) / (at[-1] - at[0]) * (right - left)
-        pen.line([(x, bottom), (x, bottom + 6)], fill=INK)
-        pen.text((x, bottom + 10), f"{number:g}", INK, _font(14), anchor="ma")
-    pen.text((SIZE[0] / 2, 14), title, INK, _font(18), anchor="ma")
-    pen.text((SIZE[0] / 2, SIZE[1] - 40), axis, INK, _font(15), anchor="ma")
-    pen.text((left, bottom + 52), "Each curve is scaled to its own peak.", "#666666", _font(12))
-    image.save(path)
-    return path
+        axes.plot(at, curve / curve.max(), label=f"{name} (mean {np.mean(values):.2f})")
+    axes.set(title=title, xlabel=label, ylabel="density, scaled to its maximum", ylim=(0, 1.08), xlim=(at[0], at[-1]))
+    axes.legend()
+    figure.savefig(path)
+    return figure
 
 
-def _ticks(low: float, high: float) -> np.ndarray:
-    step = 10.0 ** np.floor(np.log10((high - low) / 4))
-    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 10)
-    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def figure_class() -> Any:
+    """Matplotlib's Figure, used without pyplot and so without a display; MissingExtraError if it is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise missing_extra("Plotting densities (--no-plots skips it)", "matplotlib", "plots") from error
+    return Figure

@@ -1,7 +1,7 @@
-"""Bootstrap intervals where what was measured comes in groups: actions of one episode, questions asked twice.
+"""Cluster bootstrap intervals for grouped measurements, such as the actions of an episode.
 
-Taken one by one, thirty actions of one episode would count as thirty witnesses, and an interval would be several times
-too narrow. Whole groups are drawn instead, and both sides of a comparison are drawn together.
+Resampling the actions themselves would treat thirty actions of one episode as independent, and the interval would be
+several times too narrow. Whole groups are resampled instead, and both sides of a comparison together.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 CONFIDENCE = 0.95
 DRAWS = 10_000
 AT_ONCE = 500
-"""Draws that are computed together, so that a million numbers stay within memory."""
+"""Resamples that are computed together, which bounds the memory for a million values."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and where it may lie."""
+    """An estimate with its confidence interval."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
     def text(self, digits: int = 2, scale: float = 1.0) -> str:
-        """For people.
+        """The estimate and interval as text.
 
         >>> Interval(0.5, 0.25, 0.75).text(0, scale=100)
         '50 (25 to 75)'
@@ -42,10 +42,9 @@ class Interval:
 def grouped_ratio(
     above: Sequence[float], below: Sequence[float], groups: Sequence[object], *, seed: int = 0
 ) -> Interval:
-    """sum(above) / sum(below), with the percentile bootstrap's interval over whole groups.
+    """sum(above) / sum(below) with a percentile bootstrap interval over whole groups.
 
-    Draws whose `below` sums to 0 have no ratio and are left out; ValueError when the sum itself is 0. A mean is the
-    ratio to ones.
+    Resamples whose `below` sums to 0 are left out. A mean is the ratio to ones. ValueError if `below` sums to 0.
 
     >>> grouped_ratio([1, 0, 1, 0], [1, 1, 1, 1], "abcd").value
     0.5
@@ -53,7 +52,7 @@ def grouped_ratio(
     _, members = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
     tops, bottoms = (np.bincount(members, weights=np.asarray(values, float)) for values in (above, below))
     if not bottoms.sum():
-        raise ValueError("There is no ratio to a sum of 0.")
+        raise ValueError("The denominators sum to 0, so there is no ratio.")
     rng = np.random.default_rng(seed)
     drawn: list[np.ndarray] = []
     for start in range(0, DRAWS, AT_ONCE):

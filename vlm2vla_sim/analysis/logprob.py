@@ -1,8 +1,8 @@
-"""How natural a base model finds each way to write the same motion: the paper's figure on log-probabilities.
+"""The log-probability of the same actions in every format under a base model: the paper's figure 3.
 
-The claim that actions in words stay near what the model knows can be checked before anything is trained. What was
-scored decides the answer, so the actions are those of the scripted policy on random layouts (or of a data set), every
-format writes the same ones, and the same question is asked with the format's rules and example and without.
+It tests, before any training, the claim that actions written as text are close to the model's pretraining distribution.
+All formats write the same actions, those of the scripted policy on random layouts or of a data set, and each is scored
+with and without the format's rules and example in the prompt.
 (Hancock et al., "Actions as Language", arXiv 2509.22195v1, figure 3; how it was computed is not public.)
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from vlm2vla_sim.analysis.intervals import Interval, grouped_ratio
 from vlm2vla_sim.analysis.scorer import Scorer
 from vlm2vla_sim.data.episode import LabelledTrajectory
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
 from vlm2vla_sim.language.prompts import action_prompt
@@ -25,26 +25,27 @@ from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.models.rare_tokens import find_symbols
 
 CONTEXTS = ("rules", "task", "nothing")
-"""What stands before the action: our whole prompt, with the format's rules and example; the task in one line, the same
-for every format; nothing but the model's start of a text."""
+"""The prompt before the action. "rules": our full prompt, with the format's rules and example; "task": the task in one
+line, the same for every format; "nothing": only the model's start token."""
 GREY = np.full((224, 224, 3), 128, np.uint8)
-"""What a model with eyes is shown where there is no picture."""
+"""The image for a model with a vision encoder where the action has none."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceAction:
-    """A motion that somebody made, and what for."""
+    """An action to be scored, with its subtask."""
 
     episode: str
     subtask: str
     deltas: np.ndarray
     """See `ActionChunk.deltas`."""
-    picture: np.ndarray | None = None
+    image: np.ndarray | None = None
+    """(H, W, 3) uint8 RGB before the action."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredAction:
-    """One motion, in one format, after one context."""
+    """One action in one format after one context."""
 
     format: str
     context: str
@@ -57,20 +58,21 @@ class ScoredAction:
 
 @dataclass(frozen=True)
 class FormatScore:
-    """A format after a context, over all motions."""
+    """A format after a context, over all actions."""
 
     format: str
     context: str
     actions: int
     tokens: float
-    """Of an action, on average."""
+    """Mean number of tokens per action."""
     per_token: Interval
-    """[nats] mean over all tokens; the interval over whole episodes."""
+    """[nats] mean over all tokens; interval over episodes."""
     per_action: Interval
+    """[nats] mean over all actions; interval over episodes."""
 
 
 def scripted_actions(episodes: int, *, seed: int = 0) -> Iterator[ReferenceAction]:
-    """What the scripted policy says in so many episodes of each task, on random layouts and without physics."""
+    """The scripted policy's actions in `episodes` episodes of each task, on random layouts and without physics."""
     import gymnasium as gym
 
     from vlm2vla_sim.envs.tasks import TASKS
@@ -87,39 +89,39 @@ def scripted_actions(episodes: int, *, seed: int = 0) -> Iterator[ReferenceActio
 
 
 def labelled_actions(labelled: Iterable[LabelledTrajectory]) -> Iterator[ReferenceAction]:
-    """The motions of a relabelled data set, with their pictures."""
+    """The actions of a relabelled data set, with their images."""
     for one in labelled:
         for phase in one.phases:
-            picture = one.trajectory.images[phase.start]
-            yield ReferenceAction(one.trajectory.name, phase.subtask, phase.chunk.deltas, picture)
+            image = one.trajectory.images[phase.start]
+            yield ReferenceAction(one.trajectory.name, phase.subtask, phase.chunk.deltas, image)
 
 
 def score_formats(
     scorer: Scorer,
-    spoken: Sequence[ReferenceAction],
+    actions: Sequence[ReferenceAction],
     *,
     formats: Sequence[str] = (),
     contexts: Sequence[str] = CONTEXTS,
 ) -> list[ScoredAction]:
-    """Every motion in every format after every context; all formats of `FORMATS` by default."""
-    if not spoken:
-        raise SettingError("There is no action to score.")
+    """Score every action in every format after every context; all formats of `FORMATS` by default."""
+    if not actions:
+        raise SettingError("There are no actions to score; expected at least one.")
     scored: list[ScoredAction] = []
     for name in formats or FORMATS:
-        how = get_format(name, symbols=find_symbols(scorer) if name == "tokens" else None)
+        action_format = get_format(name, symbols=find_symbols(scorer) if name == "tokens" else None)
         for context in contexts:
-            scored += _score(scorer, spoken, how, context)
+            scored += _score(scorer, actions, action_format, context)
     return scored
 
 
 def summarise(scored: Sequence[ScoredAction], *, seed: int = 0) -> list[FormatScore]:
-    """One line for each format and context, in the order in which they were scored."""
-    found = []
+    """One summary for each format and context, in the order in which they were scored."""
+    summaries = []
     for name, context in dict.fromkeys((one.format, one.context) for one in scored):
         own = [one for one in scored if (one.format, one.context) == (name, context)]
         totals, counts = [one.total for one in own], [one.tokens for one in own]
         episodes = [one.episode for one in own]
-        found.append(
+        summaries.append(
             FormatScore(
                 name,
                 context,
@@ -129,35 +131,38 @@ def summarise(scored: Sequence[ScoredAction], *, seed: int = 0) -> list[FormatSc
                 grouped_ratio(totals, [1.0] * len(own), episodes, seed=seed),
             )
         )
-    return found
-
-
-def _score(scorer: Scorer, spoken: Sequence[ReferenceAction], how: ActionFormat, context: str) -> list[ScoredAction]:
-    """Those with the same question and picture are scored together."""
-    together: dict[tuple[str, int], list[int]] = {}
-    for place, one in enumerate(spoken):
-        together.setdefault((_prompt(one, how, context), id(one.picture)), []).append(place)
-    scored: dict[int, ScoredAction] = {}
-    for (prompt, _), places in together.items():
-        picture = spoken[places[0]].picture
-        images = () if context == "nothing" else (GREY if picture is None else picture,)
-        texts = [how.write(spoken[place].deltas) for place in places]
-        marks = scorer.score(Question("action", prompt, images, adapter=False), texts)
-        for place, text, mark in zip(places, texts, marks, strict=True):
-            scored[place] = ScoredAction(how.name, context, spoken[place].episode, text, len(mark), float(mark.sum()))
-    return [scored[place] for place in range(len(spoken))]
-
-
-def _prompt(one: ReferenceAction, how: ActionFormat, context: str) -> str:
-    if context == "rules":
-        return action_prompt(one.subtask, "", how)
-    if context == "task":
-        return f"A robot arm is to do this: {one.subtask}. Write the motion of its gripper."
-    if context == "nothing":
-        return ""
-    raise SettingError(f"No context named {context!r}; expected one of: {', '.join(CONTEXTS)}.")
+    return summaries
 
 
 def to_json(scores: Sequence[FormatScore]) -> list[dict[str, object]]:
     """Plain values."""
     return [dataclasses.asdict(score) for score in scores]
+
+
+def _score(
+    scorer: Scorer, actions: Sequence[ReferenceAction], action_format: ActionFormat, context: str
+) -> list[ScoredAction]:
+    """Actions with the same prompt and image are scored in one batch."""
+    batches: dict[tuple[str, int], list[int]] = {}
+    for index, one in enumerate(actions):
+        batches.setdefault((_prompt(one, action_format, context), id(one.image)), []).append(index)
+    scored: dict[int, ScoredAction] = {}
+    for (prompt, _), indices in batches.items():
+        image = actions[indices[0]].image
+        images = () if context == "nothing" else (GREY if image is None else image,)
+        texts = [action_format.write(actions[index].deltas) for index in indices]
+        scores = scorer.score(Question("action", prompt, images, adapter=False), texts)
+        for index, text, score in zip(indices, texts, scores, strict=True):
+            episode, total = actions[index].episode, float(score.sum())
+            scored[index] = ScoredAction(action_format.name, context, episode, text, len(score), total)
+    return [scored[index] for index in range(len(actions))]
+
+
+def _prompt(one: ReferenceAction, action_format: ActionFormat, context: str) -> str:
+    if context == "rules":
+        return action_prompt(one.subtask, "", action_format)
+    if context == "task":
+        return f"A robot arm is to do this: {one.subtask}. Write the motion of its gripper."
+    if context == "nothing":
+        return ""
+    raise unknown_name("context", context, CONTEXTS)

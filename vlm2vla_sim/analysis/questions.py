@@ -1,13 +1,11 @@
-"""Questions about pictures with the answers that count, on disk or from a function of yours.
+"""VQA questions with their accepted answers, from a folder or from a user's function.
 
-What a model forgot can only be said if base and adapter are asked the very same questions; a folder that anybody can
-read keeps them. Its form: `questions.jsonl`, one object a line with `category`, `question`, `answers` (a list) and
-`images` (paths below the folder).
+Base and tuned model must get the same questions, so a set of questions is a folder: `questions.jsonl`, one object per
+line with `category`, `question`, `answers` (a list) and `images` (paths relative to the folder).
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vlm2vla_sim.core.atomic import creating_folder
+from vlm2vla_sim.core.finder import PLACE, find, is_place
 from vlm2vla_sim.data.examples.folder import ImageStore, read_image
 from vlm2vla_sim.errors import RunFolderError, SettingError
 
@@ -28,31 +27,37 @@ class VqaQuestion:
 
     category: str
     question: str
-    """As it is sent; nothing is added to it."""
+    """The prompt, sent unchanged."""
     answers: tuple[str, ...]
-    """Each of them is right."""
+    """All accepted answers."""
     images: tuple[np.ndarray, ...] = ()
-    """Each (H, W, 3) uint8 RGB; they stand before the question."""
+    """Each (H, W, 3) uint8 RGB; placed before the question."""
 
     def __post_init__(self) -> None:
         if not (self.question.strip() and self.answers and all(answer.strip() for answer in self.answers)):
-            raise SettingError(f"The question {self.question!r} has no words or no answer: {self.answers!r}.")
+            raise SettingError(
+                f"The question is {self.question!r} with the answers {self.answers!r}; expected a question and at "
+                "least one answer, none of them empty."
+            )
 
 
 def write_questions(questions: Iterable[VqaQuestion], folder: Path) -> int:
-    """Write them to `folder`, which must not be there yet and appears when it is complete; how many they were."""
+    """Write questions to a new folder, which appears only when it is complete, and return their number.
+
+    RunFolderError if the folder exists.
+    """
     if folder.exists():
-        raise RunFolderError(f"{folder} is there already; choose another folder.")
+        raise RunFolderError(f"{folder} exists already. Choose another folder.")
     count = 0
     with creating_folder(folder) as draft:
-        pictures = ImageStore(draft)
+        images = ImageStore(draft)
         with (draft / QUESTIONS).open("w", encoding="utf-8") as file:
             for one in questions:
                 line = {
                     "category": one.category,
                     "question": one.question,
                     "answers": list(one.answers),
-                    "images": [pictures.put(image) for image in one.images],
+                    "images": [images.put(image) for image in one.images],
                 }
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 count += 1
@@ -60,21 +65,19 @@ def write_questions(questions: Iterable[VqaQuestion], folder: Path) -> int:
 
 
 def open_questions(where: str) -> Iterator[VqaQuestion]:
-    """The questions in the folder `where`, or those that your function "package.module:function" yields."""
+    """The questions in the folder `where`, or those that the function "package.module:NAME" yields.
+
+    SettingError if `where` is neither; UnknownNameError or ExtensionError if the function cannot be imported.
+    """
     folder = Path(where)
     if (folder / QUESTIONS).is_file():
         return _read(folder)
-    module_name, colon, attribute = where.partition(":")
-    if not colon:
+    if not is_place(where):
         raise SettingError(
-            f"There is no {folder / QUESTIONS}; give a folder that holds one, or a function as package.module:function "
-            "that yields `VqaQuestion`."
+            f"The questions are {where!r}; expected a folder that contains {QUESTIONS}, or a function that yields "
+            f"`VqaQuestion`, as {PLACE}."
         )
-    try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise SettingError(f"The function {where!r} cannot be found: {error}.") from error
-    return iter(function())
+    return iter(find("question function", where, {})())
 
 
 def _read(folder: Path) -> Iterator[VqaQuestion]:

@@ -1,7 +1,7 @@
-"""What training made a model forget: the same questions to the base model and to the tuned one, category by category.
+"""VQA retention: the accuracy of a tuned model relative to its base model, per category, with 95 % intervals.
 
-Two accuracies measured apart differ by the questions alone. Here every question is asked of both, by the same code and
-in one process, and the interval of their ratio draws both sides together.
+Both models answer the same questions with the same code in one process. The interval of the ratio comes from a paired
+bootstrap, which resamples questions for both models together.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from vlm2vla_sim.evaluation.results import wilson_interval
 from vlm2vla_sim.policies.base import Question, Sampling, TextModel
 
 ALL = "all questions"
-AT_ONCE = 16
+BATCH = 16
 _ARTICLE = re.compile(r"^(?:the|a|an) ")
 
 
 @dataclass(frozen=True)
 class AnsweredQuestion:
-    """One question, answered twice."""
+    """One question with the answers of both models."""
 
     category: str
     question: str
@@ -38,32 +38,33 @@ class AnsweredQuestion:
 
 @dataclass(frozen=True)
 class Retention:
-    """A category."""
+    """The result of one category."""
 
     category: str
     questions: int
     base: Interval
-    """Share right; Wilson's interval."""
+    """Accuracy of the base model, with Wilson's interval."""
     tuned: Interval
+    """Accuracy of the tuned model, with Wilson's interval."""
     retention: Interval | None
-    """tuned / base, both drawn together; None where the base model knew nothing that could be forgotten."""
+    """tuned / base, with a paired bootstrap interval; None if the base model answered no question correctly."""
 
 
 def answer_all(model: TextModel, questions: Sequence[VqaQuestion], *, adapter: bool, max_tokens: int = 48) -> list[str]:
-    """What `model` says to each, always the likeliest words."""
-    how = Sampling(max_tokens=max_tokens)
-    said: list[str] = []
-    for start in range(0, len(questions), AT_ONCE):
-        asked = [
-            Question("vqa", one.question, one.images, sampling=how, adapter=adapter)
-            for one in questions[start : start + AT_ONCE]
+    """The answers of `model` with greedy decoding. adapter: whether its adapter is on; max_tokens: per answer."""
+    sampling = Sampling(max_tokens=max_tokens)
+    answers: list[str] = []
+    for start in range(0, len(questions), BATCH):
+        batch = [
+            Question("vqa", one.question, one.images, sampling=sampling, adapter=adapter)
+            for one in questions[start : start + BATCH]
         ]
-        said += [stage.text for stage in model.answer(asked)]
-    return said
+        answers += [stage.text for stage in model.answer(batch)]
+    return answers
 
 
 def compare(questions: Sequence[VqaQuestion], base: Sequence[str], tuned: Sequence[str]) -> list[AnsweredQuestion]:
-    """Both models' answers, marked."""
+    """Grade the answers of both models."""
     return [
         AnsweredQuestion(
             one.category,
@@ -78,27 +79,28 @@ def compare(questions: Sequence[VqaQuestion], base: Sequence[str], tuned: Sequen
     ]
 
 
-def retentions(asked: Sequence[AnsweredQuestion], *, seed: int = 0) -> list[Retention]:
-    """One line for each category, in the order in which they appear, then one for all questions."""
-    if not asked:
-        raise SettingError("There is no question to ask.")
-    groups = {name: [one for one in asked if one.category == name] for name in dict.fromkeys(a.category for a in asked)}
-    return [_retention(name, own, seed) for name, own in [*groups.items(), (ALL, list(asked))]]
+def retentions(answered: Sequence[AnsweredQuestion], *, seed: int = 0) -> list[Retention]:
+    """One result per category, in order of appearance, then one for all questions. seed: of the bootstrap."""
+    if not answered:
+        raise SettingError("There are no questions; expected at least one.")
+    names = dict.fromkeys(one.category for one in answered)
+    groups = {name: [one for one in answered if one.category == name] for name in names}
+    return [_retention(name, own, seed) for name, own in [*groups.items(), (ALL, list(answered))]]
 
 
-def is_right(said: str, answers: Sequence[str]) -> bool:
-    r"""Whether `said` is one of `answers`, but for capitals, accents' spelling, punctuation and a leading article.
+def is_right(answer: str, accepted: Sequence[str]) -> bool:
+    r"""Whether `answer` is one of `accepted`, ignoring case, Unicode form, punctuation and a leading article.
 
-    The whole answer must be it, or its first line, or what stands before the first full stop: a model that adds an
-    explanation is right, one that lists everything there is is not.
+    The whole answer must match, or its first line, or the text before the first full stop: an answer with an
+    explanation is right, one that lists several candidates is not.
 
     >>> is_right("A carrot.", ["carrot"]), is_right("Red\nBecause it is.", ["red"]), is_right("red, blue", ["red"])
     (True, True, False)
     """
-    right = {_plain(answer) for answer in answers}
-    lines = said.strip().splitlines()
+    right = {_normalised(text) for text in accepted}
+    lines = answer.strip().splitlines()
     first = lines[0] if lines else ""
-    return any(_plain(part) in right for part in (said, first, re.split(r"[.!。।](?:\s|$)", first)[0]))
+    return any(_normalised(part) in right for part in (answer, first, re.split(r"[.!。।](?:\s|$)", first)[0]))
 
 
 def to_json(found: Sequence[Retention]) -> list[dict[str, object]]:
@@ -106,20 +108,20 @@ def to_json(found: Sequence[Retention]) -> list[dict[str, object]]:
     return [dataclasses.asdict(one) for one in found]
 
 
-def _retention(category: str, asked: list[AnsweredQuestion], seed: int) -> Retention:
-    base, tuned = [float(one.base_right) for one in asked], [float(one.tuned_right) for one in asked]
-    ratio = grouped_ratio(tuned, base, range(len(asked)), seed=seed) if sum(base) else None
-    return Retention(category, len(asked), _share(base), _share(tuned), ratio)
+def _retention(category: str, answered: list[AnsweredQuestion], seed: int) -> Retention:
+    base, tuned = [float(one.base_right) for one in answered], [float(one.tuned_right) for one in answered]
+    ratio = grouped_ratio(tuned, base, range(len(answered)), seed=seed) if sum(base) else None
+    return Retention(category, len(answered), _accuracy(base), _accuracy(tuned), ratio)
 
 
-def _share(right: Sequence[float]) -> Interval:
+def _accuracy(right: Sequence[float]) -> Interval:
     count = int(sum(right))
     return Interval(count / len(right), *wilson_interval(count, len(right)))
 
 
-def _plain(text: str) -> str:
+def _normalised(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).casefold()
-    # Letters, their marks (Devanagari writes vowels with them) and digits stay; a minus before a digit does as well.
+    # Keeps letters, combining marks (Devanagari vowels) and digits, and a minus before a digit.
     text = re.sub(r"[-−](?=\d)", "minus", text)  # noqa: RUF001
     kept = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text)
     return _ARTICLE.sub("", " ".join(kept.split()))

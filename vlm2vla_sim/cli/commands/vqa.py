@@ -1,4 +1,4 @@
-"""`vlm2vla vqa`: what training made a model forget."""
+"""`vlm2vla vqa`: VQA retention of a tuned model relative to its base model."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ def vqa(
     lmms_eval: bool = False,
     json: bool = False,
 ) -> CommandResult:
-    """Ask the base model and the tuned one the same questions; per category both accuracies and what was retained.
+    """VQA retention: accuracy of a base and a tuned model on the same questions, per category, with 95 % intervals.
 
-    Base and adapter are one set of weights in this process, with the adapter off and on. A model that was tuned as a
-    whole (--tuned) is loaded after the base model has answered. Answers must match word for word; --out keeps them.
+    The base model and its adapter share one set of weights, with the adapter off and on. A fully fine-tuned model
+    (--tuned) is loaded after the base model has answered. An answer counts if it matches an accepted answer exactly, up
+    to case, punctuation and articles; --out keeps all answers.
 
     Args:
         model: The base model: a folder, or a name on the hub.
-        adapter: The adapter that is asked after it.
-        tuned: In the place of an adapter, a whole model.
-        questions: A folder with questions.jsonl, or a function as package.module:function that yields `VqaQuestion`.
-        limit: Ask only the first so many; 0 for all.
-        max_tokens: Of an answer.
-        dtype: As torch calls it, or "auto" for what the weights are stored in.
-        device_map: As transformers takes it; empty for one GPU where there is one, else the CPU.
-        seed: Of the intervals.
+        adapter: The adapter to compare with the base model.
+        tuned: Instead of an adapter, a fully fine-tuned model to compare.
+        questions: A folder with questions.jsonl, or a function as package.module:NAME that yields `VqaQuestion`.
+        limit: Use only the first N questions; 0 for all.
+        max_tokens: Maximum length of an answer.
+        dtype: A torch dtype, or "auto" for the one the weights are stored in.
+        device_map: As in transformers; empty for one GPU if there is one, else the CPU.
+        seed: Seed for the bootstrap intervals.
         out: Folder for retention.json and answers.jsonl.
-        lmms_eval: Print instead the commands for the paper's twelve benchmarks, which need lmms-eval and the internet.
+        lmms_eval: Only print the commands that run the paper's twelve benchmarks with lmms-eval.
         json: Print JSON.
     """
     if lmms_eval:
@@ -56,11 +57,15 @@ def vqa(
         values = {"commands": lines, "tasks": {benchmark.name: benchmark.task for benchmark in PAPER}}
         return CommandResult("\n".join(lines), values, json)
     if bool(adapter) is bool(tuned):
-        raise SettingError("Name what is compared with the base model: an --adapter, or a whole model with --tuned.")
+        raise SettingError(
+            "Name one model to compare with the base model: an --adapter, or a fully fine-tuned model with --tuned."
+        )
     if not questions:
-        raise SettingError("Name the --questions: a folder with questions.jsonl, or package.module:function.")
+        raise SettingError(
+            "No questions were given. Set --questions to a folder with questions.jsonl, or to package.module:NAME."
+        )
     if out and Path(out).exists():
-        raise RunFolderError(f"{out} is there already; choose another folder (--out DIR).")
+        raise RunFolderError(f"{out} exists already. Choose another folder (--out DIR).")
     from vlm2vla_sim.analysis.questions import open_questions
     from vlm2vla_sim.analysis.vqa import answer_all, compare, retentions, to_json
     from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
@@ -70,14 +75,14 @@ def vqa(
     base = answer_all(first, asked, adapter=False, max_tokens=max_tokens)
     second = first
     if tuned:
-        del first, second  # two large models at once would not fit
+        del first, second  # two large models may not fit into memory
         second = HfModel(HfSettings(tuned, dtype=dtype, device_map=device_map))
     marked = compare(asked, base, answer_all(second, asked, adapter=True, max_tokens=max_tokens))
     found = retentions(marked, seed=seed)
     values = {"model": model, "tuned": adapter or tuned, "questions": len(asked), "retention": to_json(found)}
     if out:
         _keep(Path(out), values, marked)
-    text = f"{adapter or tuned} beside {model}; 95 % intervals\n\n{_table(found)}"
+    text = f"VQA retention of {adapter or tuned}, base model {model}; 95 % intervals\n\n{_table(found)}"
     return CommandResult(text, values, json)
 
 
@@ -94,8 +99,8 @@ def _keep(folder: Path, values: dict[str, object], marked: Sequence[AnsweredQues
 
 
 def _table(found: Sequence[Retention]) -> str:
-    rows = [["category", "questions", "base [%]", "tuned [%]", "retained [%]"]]
+    rows = [["category", "questions", "base [%]", "tuned [%]", "retention [%]"]]
     for one in found:
-        retained = one.retention.text(1, 100) if one.retention else "base knew none"
-        rows.append([one.category, str(one.questions), one.base.text(1, 100), one.tuned.text(1, 100), retained])
+        retention = one.retention.text(1, 100) if one.retention else "none right in base"
+        rows.append([one.category, str(one.questions), one.base.text(1, 100), one.tuned.text(1, 100), retention])
     return columns(rows)
