@@ -77,9 +77,7 @@ class Camera:
         try:
             return tuple(frozen_array(getattr(self, name), (count,), f"Camera.{name}").tolist())
         except (TypeError, ValueError) as error:
-            raise SettingError(
-                f"Camera.{name} is {getattr(self, name)!r}; expected {count} finite numbers."
-            ) from error
+            raise SettingError(f"Camera.{name} is {getattr(self, name)!r}; expected {count} finite numbers.") from error
 
 
 def read_cameras(cameras: Mapping[str, Any] | None, image_size: tuple[int, int] | None) -> dict[str, Camera]:
@@ -110,7 +108,9 @@ def _read_camera(name: str, camera: Any, image_size: tuple[int, int]) -> Camera:
         fields = [field.name for field in dataclasses.fields(Camera)]
         unknown = [key for key in camera if key not in fields]
         if unknown or "position" not in camera:
-            raise SettingError(f"The camera {name!r} has {', '.join(map(str, camera))}; expected of {', '.join(fields)}.")
+            raise SettingError(
+                f"The camera {name!r} has {', '.join(map(str, camera))}; expected of {', '.join(fields)}."
+            )
         camera = Camera(**camera)
     if not isinstance(camera, Camera):
         raise SettingError(
