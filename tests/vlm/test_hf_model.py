@@ -18,8 +18,9 @@ import torch  # noqa: E402
 from vlm2vla_sim.errors import SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import FORMATS, get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
-from vlm2vla_sim.policies.models.hf_decode import Tricks  # noqa: E402
-from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings, loading_arguments  # noqa: E402
+from vlm2vla_sim.policies.models.hf_decode import Optimizations  # noqa: E402
+from vlm2vla_sim.policies.models.hf_loading import loading_arguments  # noqa: E402
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
 from vlm2vla_sim.policies.models.random_model import TINY, save_random_model  # noqa: E402
 from vlm2vla_sim.policies.verifier import VERDICTS  # noqa: E402
 
@@ -53,8 +54,8 @@ def _forget(request):
     yield
     for name in {"fast", "adapted"} & set(request.fixturenames):
         model = request.getfixturevalue(name)
-        model.decoder.forget()
-        model.decoder.tricks = Tricks()
+        model.decoder.clear()
+        model.decoder.optimizations = Optimizations()
         model.decoder.counts = dataclasses.replace(type(model.decoder.counts)())
 
 
@@ -81,7 +82,7 @@ def test_three_cycles_with_everything_reused_are_token_equal_to_plain_generate_c
 
 @pytest.mark.parametrize("trick", ["images", "prefix", "forced"])
 def test_each_trick_alone_changes_no_token_either(fast, plain, pictures, trick):
-    fast.decoder.tricks = Tricks(**{name: name == trick for name in ("images", "prefix", "forced")})
+    fast.decoder.optimizations = Optimizations(**{name: name == trick for name in ("images", "prefix", "forced")})
     questions = [q for k in range(2) for q in cycle(pictures[k], pictures[k + 1])]
     assert [fast.tokens(q) for q in questions] == [plain.tokens(q) for q in questions]
     counts = fast.decoder.counts
@@ -99,7 +100,7 @@ def test_a_batch_of_unlike_questions_says_what_each_says_alone(fast, plain, pict
         q for k in range(3) for q in cycle(pictures[k], pictures[k + 1], name, subtask="grasp it " + "now " * 5 * k)
     ]
     alone = [fast.answer([q])[0].text for q in questions]
-    fast.decoder.forget()
+    fast.decoder.clear()
     assert [stage.text for stage in fast.answer(questions)] == alone
     assert [stage.text for stage in plain.answer(questions)] == alone
 

@@ -27,7 +27,8 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
-from vlm2vla_sim.policies.models.hf_decode import Decoder, Row
+from vlm2vla_sim.policies.models.hf_batch import Row
+from vlm2vla_sim.policies.models.hf_decode import Decoder
 from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler, GrammarProcessor
 from vlm2vla_sim.policies.models.hf_loading import (
     HfSettings,
