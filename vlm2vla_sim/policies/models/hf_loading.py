@@ -111,7 +111,7 @@ def load_adapter(model: Any, adapter: str) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         raise SettingError(
             f"The adapter {adapter!r} cannot be loaded: {str(error).strip().splitlines()[0]} Give a folder with "
-            " adapter_config.json and adapter_model.safetensors that was trained on this model."
+            "adapter_config.json and adapter_model.safetensors that was trained on this model."
         ) from error
 
 
