@@ -153,6 +153,15 @@ class CrowdedBackend(_TroubledBackend):
         return
 
 
+class UnseeingBackend(PointBackend):
+    """Does not know where the objects are, as a real robot does not."""
+
+    knows_scene = False
+
+    def status(self) -> Status:
+        return Status(super().status().robot, scene=None)
+
+
 class _StagedBackend(PointBackend):
     """The object lies on the target at the steps in `solved`, and is held at those in `held`, whatever the arm does."""
 
