@@ -17,7 +17,7 @@ ID = TASKS["carrot_on_plate"].env_id
 SIZE = (64, 96)
 SENTENCES = ("move right 10 cm", "close gripper", "move up 5 cm, open gripper")
 
-# MoviePy 1.0, the newest that takes the pinned Pillow.
+# MoviePy 1.0 is the newest that accepts the pinned Pillow; importing it warns.
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("SyntaxWarning", "DeprecationWarning")]
 
 
