@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import imageio_ffmpeg
+import av
 import numpy as np
 import pytest
 
@@ -19,12 +18,8 @@ def pytest_configure() -> None:
 
 
 def _read_video(path: Path) -> list[np.ndarray]:
-    frames = imageio_ffmpeg.read_frames(str(path))
-    width, height = next(frames)["size"]
-    frames.close()
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(path), "-f", "rawvideo"]
-    raw = subprocess.run([*command, "-pix_fmt", "rgb24", "-"], capture_output=True, check=True).stdout
-    return list(np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3))
+    with path.open("rb") as file, av.open(file) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = ("mujoco", "torch", "PIL", "imageio", "imageio_ffmpeg", "tyro", "tqdm", "mani_skill", "sapien", "OpenGL", "zmq")
+HEAVY = ("mujoco", "torch", "PIL", "imageio", "av", "tyro", "tqdm", "mani_skill", "sapien", "OpenGL", "zmq")
 
 
 def brought_by(code: str) -> set[str]:
@@ -37,7 +37,7 @@ def test_what_needs_no_heavy_package_brings_none(code):
 def test_the_twin_brings_mujoco_when_it_is_asked_for():
     brought = brought_by("from vlm2vla_sim import WidowXEnv\nWidowXEnv('stack_cube', image_size=(32, 48))")
     assert "mujoco" in brought, "the list above can see it"
-    assert not {"torch", "imageio", "imageio_ffmpeg", "tyro", "tqdm", "mani_skill", "sapien"} & brought
+    assert not {"torch", "imageio", "av", "tyro", "tqdm", "mani_skill", "sapien"} & brought
 
 
 def test_importing_prints_nothing_and_warns_of_nothing():

@@ -34,7 +34,7 @@ from vlm2vla_sim.data.datasets.lerobot_read import Columns, LeRobotFolder
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
 from vlm2vla_sim.data.datasets.open import DatasetOptions, check_images, open_dataset
 from vlm2vla_sim.errors import DataError, UnknownNameError
-from vlm2vla_sim.video.mp4 import write_mp4
+from vlm2vla_sim.video.encoder import write_video
 
 FRAMES = sum(steps for steps, *_ in PICK_AND_PLACE)
 
@@ -200,7 +200,7 @@ def test_a_picture_of_another_size_leaves_nothing_behind(folder):
     before = sorted(path for path in folder.rglob("*") if path.is_file())
     film = folder.parent / "film.mp4"
     pictures = Shades(len(states), size=(32, 32))
-    write_mp4(film, (pictures[n] for n in range(len(states))), size=(32, 32), fps=5)
+    write_video(film, (pictures[n] for n in range(len(states))), size=(32, 32), fps=5)
     with pytest.raises(DataError, match="32 x 32"):
         LeRobotWriter(folder, size=SIZE, fps=5).add_with_video(film, states, actions, words("fake/x"))
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == before
@@ -276,7 +276,7 @@ def write_theirs(root: Path, *, names: tuple[str, str, str]) -> None:
     ]
     pq.write_table(pa.Table.from_pylist(episodes), root / "meta/episodes/chunk-000/file-000.parquet")
     both = [Shades(count, red=0)[n] for n in range(count)] + [Shades(count, red=200)[n] for n in range(count)]
-    write_mp4(root / f"videos/{picture}/chunk-000/file-000.mp4", both, size=SIZE, fps=5)
+    write_video(root / f"videos/{picture}/chunk-000/file-000.mp4", both, size=SIZE, fps=5)
     info = {
         "codebase_version": "v3.0",
         "fps": 5,
@@ -342,12 +342,12 @@ def break_video(root: Path) -> None:
 
 def cut_video(root: Path) -> None:
     pictures = Shades(FRAMES - 5)
-    write_mp4(video(root, 1), (pictures[n] for n in range(FRAMES - 5)), size=SIZE, fps=5)
+    write_video(video(root, 1), (pictures[n] for n in range(FRAMES - 5)), size=SIZE, fps=5)
 
 
 def quick_video(root: Path) -> None:
     pictures = Shades(FRAMES)
-    write_mp4(video(root, 1), (pictures[n] for n in range(FRAMES)), size=SIZE, fps=30)
+    write_video(video(root, 1), (pictures[n] for n in range(FRAMES)), size=SIZE, fps=30)
 
 
 def nan_actions(root: Path) -> None:
@@ -369,9 +369,9 @@ def short_table(root: Path) -> None:
     [
         (lambda root: video(root, 1).unlink(), f"camera '{IMAGE}' is missing: there is no videos/"),
         (lambda root: video(root, 1).write_bytes(b"no video at all"), "file-001.mp4 is no video that can be read"),
-        (break_video, "file-001.mp4 holds .* pictures that can be read"),
-        (cut_video, f"file-001.mp4 holds {FRAMES - 5} of {FRAMES} pictures"),
-        (quick_video, "has 30 pictures a second; its data set says 5"),
+        (break_video, "file-001.mp4 holds .* frames that can be read"),
+        (cut_video, f"file-001.mp4 holds {FRAMES - 5} of {FRAMES} frames"),
+        (quick_video, "has 30 frames a second; its data set says 5"),
         (nan_actions, "actions contain a value that is not finite, first in frame 4"),
         (short_table, f"It has 9 frames; the data set's metadata says {FRAMES}"),
         (

@@ -1,4 +1,8 @@
-"""What a command returns: text for people, values for programs, and an exit status."""
+"""The commands behind `vlm2vla …`, one module each: parse, call, and return an `CommandResult`.
+
+What a command can do, a few lines of Python can do as well; what would only work from the command line does not belong
+here.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ALL_ERRORS, SOME_ERRORS = 3, 4
-"""Exit statuses of a run in which every episode, or some but not all, ended in an error: outcome `error`, which is
-neither a success nor a failure of the policy."""
+BROKE = 3
+"""Exit status when every episode broke: neither a success nor a failure was seen."""
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """The output of a command."""
+    """What a command has to say."""
 
     text: str
-    """Printed by default."""
+    """For people."""
     values: object
-    """Printed with --json: plain values."""
+    """The same for programs: plain values for JSON."""
     as_json: bool = False
     code: int = 0
-    """Exit status of the process."""
+    """Exit status."""
 
     def printed(self) -> str:
-        """What goes to standard output: the text, or one line of JSON, which is ASCII on every terminal."""
-        return json.dumps(self.values) if self.as_json else self.text
+        """What goes to standard output: the text, or one line of JSON."""
+        return json.dumps(self.values, ensure_ascii=False) if self.as_json else self.text
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

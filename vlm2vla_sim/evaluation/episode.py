@@ -33,7 +33,7 @@ from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.types import Decision, EpisodeResult, Outcome
 from vlm2vla_sim.video import writer
-from vlm2vla_sim.video.overlay import Caption
+from vlm2vla_sim.video.overlay import Overlay
 
 if TYPE_CHECKING:
     from vlm2vla_sim.policies.base import Policy
@@ -45,7 +45,7 @@ STATUS_FLAGS = (
     ("on target", "on_target"),
     ("success", "success"),
 )
-"""What the video shows as lamps: label and key of `info`."""
+"""The status flags that the video shows: label and key of `info`."""
 
 
 def run_episode(
@@ -120,7 +120,7 @@ class _Run:
         self._env, self._policy, self._limits = env, policy, limits
         self._length = episode_length(env)
         self._film: writer.EpisodeVideo | None = None
-        self._caption = Caption(title, widowx(env).task_description, step=0, steps=self._length)
+        self._overlay = Overlay(title, widowx(env).task_description, step=0, steps=self._length)
         self._gripper = 1.0
         self._over = False
         self.info: dict[str, Any] = {}
@@ -149,15 +149,15 @@ class _Run:
             decision = self._decide()
             if decision is None:
                 self._ended = getattr(self._policy, "ended", "")
-                self._caption = dataclasses.replace(
-                    self._caption, plan="", words="", error="", motion="done: hold still to the end"
+                self._overlay = dataclasses.replace(
+                    self._overlay, plan="", text="", error="", motion="done: hold still to the end"
                 )
                 while not self._over:
                     self._step(self._hold())
                 return
             self._note(decision)
             for motion_in_words, step in self._steps(decision):
-                self._caption = dataclasses.replace(self._caption, motion=motion_in_words)
+                self._overlay = dataclasses.replace(self._overlay, motion=motion_in_words)
                 self._step(step)
                 if self._over:
                     return
@@ -231,11 +231,11 @@ class _Run:
         self._parse_failures += decision.parse_failures
         rows = None if decision.chunk is None else np.round(decision.chunk.deltas.astype(np.float64), 5).tolist()
         self._decisions.append({"step": self._steps_made, **decision.to_json(), "deltas": rows})
-        self._caption = dataclasses.replace(
-            self._caption,
+        self._overlay = dataclasses.replace(
+            self._overlay,
             subtask=decision.subtask,
             plan=decision.plan,
-            words=decision.action,
+            text=decision.action,
             error="" if decision.chunk is not None else decision.error,
         )
 
@@ -269,14 +269,14 @@ class _Run:
     def _shoot(self) -> None:
         if self._film is None:
             return
-        self._caption = dataclasses.replace(
-            self._caption,
+        self._overlay = dataclasses.replace(
+            self._overlay,
             step=self._steps_made,
             clipped=bool(self.info["clipped"]),
             gripper=float(self._observation["agent_pos"][6]),
             flags=tuple((label, bool(self.info[key])) for label, key in STATUS_FLAGS),
         )
-        self._film.add(self._observation["pixels"]["primary"], self._caption)
+        self._film.add(self._observation["pixels"]["primary"], self._overlay)
 
 
 def _write_log(path: Path, error: BaseException) -> None:

@@ -122,9 +122,6 @@ def _make_model(options: VlmOptions) -> TextModel:
                 timeout=options.timeout,
             )
         )
-    from vlm2vla_sim.policies.models.hub import locate
-
-    locate(options.model)  # before torch is imported, so that an unreachable hub is reported within seconds
     from vlm2vla_sim.policies.models.hf_model import HfSettings, load_model
 
     return load_model(

@@ -1,1 +1,1 @@
-"""The commands of `vlm2vla`, one module each."""
+"""cli/commands."""

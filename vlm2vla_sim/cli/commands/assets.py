@@ -1,4 +1,4 @@
-"""`vlm2vla assets`: SIMPLER's meshes and photos, which the backend "simpler" needs and this package lacks."""
+"""`vlm2vla assets`: SIMPLER's meshes and photos, which the backend "simpler" needs and this package may not ship."""
 
 from __future__ import annotations
 
@@ -19,24 +19,20 @@ def assets(
     to: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     json: bool = False,
 ) -> CommandResult:
-    """Check whether SIMPLER's assets are installed, download them, or link them from a folder you already have.
+    """Say which of SIMPLER's assets are there, download them, or link them from a folder you have.
 
-    They are looked for in VLM2VLA_ASSETS, else MS_ASSET_DIR, else ~/.maniskill. The exit status is 1 if any are
-    missing afterwards.
+    The folder in use is VLM2VLA_ASSETS, else MS_ASSET_DIR, else ~/.maniskill. The exit status is 1 when something is
+    still missing.
 
     Args:
-        action: "status" lists what is present and missing; "download" fetches what is missing with ManiSkill's
-            downloader; "link" creates links to the files in DIR.
+        action: "status" says what is there and what is missing; "download" fetches what is missing with ManiSkill's own
+            downloader; "link" lays out what is in DIR.
         directory: For link: a ManiSkill asset folder, or a ManiSkill2_real2sim checkout or its data folder.
-        to: Check or fill this folder instead of the default one.
+        to: The folder to fill or to look at, in place of the one in use.
         json: Print JSON.
     """
     if (action == "link") != (directory is not None):
-        raise SettingError(
-            f"`vlm2vla assets {action}` was given "
-            f"{'no folder' if directory is None else f'the folder {directory}'}; expected `vlm2vla assets link DIR`, "
-            "or status or download without a folder (use --to FOLDER to choose one)."
-        )
+        raise SettingError("`vlm2vla assets link DIR` takes a folder; status and download take none.")
     root = simpler_assets.folder() if to is None else to.expanduser().resolve()
     done: list[str] = []
     if action == "link" and directory is not None:

@@ -20,7 +20,7 @@ from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES, con
 from vlm2vla_sim.data.datasets.stored_images import EncodedImages
 from vlm2vla_sim.data.episode import ImageSequence, Trajectory
 from vlm2vla_sim.errors import DataError, unknown_name
-from vlm2vla_sim.video.mp4 import Mp4Pictures
+from vlm2vla_sim.video.reader import VideoFrames
 
 BATCH = 4096
 """Rows of a file that are held in memory at once."""
@@ -122,7 +122,7 @@ class LeRobotFolder:
             raise DataError(f"The camera {key!r} is missing: there is no {path.relative_to(self.root)}.")
         fps = float(self._info["fps"])
         first = round(float(episode[f"videos/{key}/from_timestamp"]) * fps)
-        return Mp4Pictures(path, first=first, count=length, fps=fps)
+        return VideoFrames(path, first=first, count=length, fps=fps)
 
     def _instruction(self, episode: dict[str, Any], table: dict[str, Any]) -> str:
         task = self._tasks.get(int(table["task_index"][0]))

@@ -19,7 +19,8 @@ from vlm2vla_sim.data.datasets import lerobot_layout as layout
 from vlm2vla_sim.data.datasets.lerobot_layout import EpisodeAnnotation
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.errors import DataError
-from vlm2vla_sim.video.mp4 import Mp4Pictures, read_film, write_mp4
+from vlm2vla_sim.video.encoder import write_video
+from vlm2vla_sim.video.reader import VideoFrames, read_info
 
 SAMPLED = 8
 """Images per episode from which the image statistics are computed."""
@@ -66,7 +67,7 @@ class LeRobotWriter:
         draft = self.root / "unfinished.mp4"
         draft.parent.mkdir(parents=True, exist_ok=True)
         frames = (trajectory.images[index] for index in range(len(trajectory)))
-        write_mp4(draft, frames, size=self._size, fps=self._fps)
+        write_video(draft, frames, size=self._size, fps=self._fps)
         self.add_with_video(draft, trajectory.states, trajectory.actions, annotation)
 
     def add_with_video(
@@ -79,10 +80,10 @@ class LeRobotWriter:
         """
         if annotation.name in self.names:
             raise DataError(f"The episode {annotation.name!r} is already in {self.root}; nothing is overwritten.")
-        images = Mp4Pictures(video, first=0, count=len(states), fps=self._fps)
-        film = read_film(video)
-        if (film.height, film.width) != self._size:
-            raise DataError(f"The video has images of {film.height} x {film.width}; the folder has {self._size}.")
+        images = VideoFrames(video, first=0, count=len(states), fps=self._fps)
+        info = read_info(video)
+        if (info.height, info.width) != self._size:
+            raise DataError(f"The video has images of {info.height} x {info.width}; the folder has {self._size}.")
         Trajectory(annotation.name, annotation.instruction, self._fps, images, states, actions)  # raises if invalid
         index, start = self._info["total_episodes"], self._info["total_frames"]
         instruction = annotation.instruction
@@ -93,7 +94,6 @@ class LeRobotWriter:
         video_home = self.root / layout.VIDEO.format(video_key=layout.IMAGE, **where)
         video_home.parent.mkdir(parents=True, exist_ok=True)
         video.replace(video_home)
-        read_film.cache_clear()
         self._write_table(columns, self.root / layout.DATA.format(**where))
         self._append_annotation(annotation, index)
         self._write_tasks(tasks)
@@ -169,7 +169,7 @@ class LeRobotWriter:
             "task_index": np.full(len(frames), task),
         }
 
-    def _episode_stats(self, columns: dict[str, Any], images: Mp4Pictures) -> layout.Stats:
+    def _episode_stats(self, columns: dict[str, Any], images: VideoFrames) -> layout.Stats:
         chosen = sorted(set(np.linspace(0, len(images) - 1, SAMPLED).round().astype(int).tolist()))
         sampled = np.stack([images[index] for index in chosen])
         stats = {key: layout.number_stats(values.reshape(len(values), -1)) for key, values in columns.items()}

@@ -19,7 +19,7 @@ from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.errors import DataError, SettingError
 from vlm2vla_sim.evaluation.policy_spec import widowx
 from vlm2vla_sim.types import EpisodeResult, Outcome
-from vlm2vla_sim.video.mp4 import Mp4Writer
+from vlm2vla_sim.video.encoder import DataSetVideo
 
 SCORED = (Outcome.SUCCESS, Outcome.FAILURE)
 """Outcomes of episodes that ran to their end."""
@@ -76,7 +76,7 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
         """folder, stem: the episode becomes folder/stem.mp4 and folder/stem.npz."""
         super().__init__(env)
         self._folder, self._stem = folder, stem
-        self._video: Mp4Writer | None = None
+        self._video: DataSetVideo | None = None
         self._before: Observation = {}
 
     def reset(self, **options: Any) -> tuple[Observation, dict[str, Any]]:  # type: ignore[override]
@@ -87,7 +87,7 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
             raise SettingError("Recording needs images, but the environment renders none (image_size=None).")
         self._folder.mkdir(parents=True, exist_ok=True)
         size = self._before["pixels"]["primary"].shape[:2]
-        self._video = Mp4Writer(self._folder / f"{self._stem}.mp4", size=size, fps=CONTROL_HZ)
+        self._video = DataSetVideo(self._folder / f"{self._stem}.mp4", size=size, fps=CONTROL_HZ)
         self._states: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
         return self._before, info

@@ -1,0 +1,149 @@
+"""Reads videos: what they hold, single frames when they are asked for, and whether every frame can be decoded.
+
+The images of a data set are a hundred times its numbers. Decoded ahead they fill the memory, and a file that is broken
+in its middle is found by whoever trains on it. Needs PyAV, which comes with the base package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlm2vla_sim.errors import DataError
+from vlm2vla_sim.video.encoder import url_of
+
+WINDOW = 16
+"""Frames decoded at once: decoding starts at a key frame, so single frames would be decoded many times."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says about itself."""
+
+    codec: str
+    height: int
+    """[px]"""
+    width: int
+    """[px]"""
+    fps: float
+    """[Hz] on average."""
+
+
+class VideoFrames:
+    """The frames `first` .. `first + count - 1` of a file, decoded when they are asked for; a few of them are kept.
+
+    Indexing gives (H, W, 3) uint8 RGB. It raises DataError if the file is missing, is no video, or lacks the frame.
+    """
+
+    def __init__(self, path: Path, *, first: int, count: int, fps: float) -> None:
+        """fps: [Hz] what the data set says; `check` compares it with the file."""
+        self.path, self._first, self._count, self._fps = path, first, count, fps
+        self._window: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not 0 <= index < self._count:
+            raise IndexError(f"Frame {index} of {self._count} was asked for.")
+        start = index - index % WINDOW
+        if self._window is None or self._window[0] != start:
+            self._window = start, self._decode(start, min(WINDOW, self._count - start))
+        return self._window[1][index - start]
+
+    def check(self) -> None:
+        """Decode every frame and keep none; DataError if one is missing or broken, or they come at another rate."""
+        found, problem = 0, ""
+        with _open(self.path) as (container, stream):
+            fps = _info(stream).fps
+            if abs(fps - self._fps) > 0.01:
+                raise DataError(f"{self.path.name} has {fps:g} frames a second; its data set says {self._fps:g}.")
+            try:
+                for frame in itertools.islice(_frames(container, stream, self._first, fps), self._count):
+                    if frame.is_corrupt:
+                        problem = problem or f"frame {self._first + found} is damaged"
+                    found += 1
+            except _ffmpeg_error() as error:
+                problem = error.strerror
+        if found != self._count or problem:
+            why = f": {problem}" if problem else ""
+            raise DataError(f"{self.path.name} holds {found} of {self._count} frames that can be read{why}.")
+
+    def _decode(self, start: int, count: int) -> np.ndarray:
+        """(count, H, W, 3) uint8 RGB, from the frame `start` of these on."""
+        from av.video.reformatter import VideoReformatter
+
+        images: list[np.ndarray] = []
+        problem = ""
+        # One thread, and its own reformatter: PyAV's shared one starts threads, which a fork would not survive.
+        convert = VideoReformatter()
+        with _open(self.path) as (container, stream):
+            try:
+                frames = _frames(container, stream, self._first + start, self._fps)
+                for frame in itertools.islice(frames, count):
+                    images.append(convert.reformat(frame, format="rgb24", threads=1).to_ndarray())
+            except _ffmpeg_error() as error:
+                problem = f": {error.strerror}"
+        if len(images) != count:
+            raise DataError(
+                f"{self.path} gives {len(images)} of the {count} frames from {self._first + start} on{problem}."
+            )
+        return np.stack(images)
+
+
+def read_info(path: Path) -> VideoInfo:
+    """What the header of `path` says; DataError for what is no video."""
+    with _open(path) as (_, stream):
+        return _info(stream)
+
+
+def _info(stream: Any) -> VideoInfo:
+    codec = stream.codec_context
+    return VideoInfo(codec.codec.canonical_name, codec.height, codec.width, float(stream.average_rate or 0))
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The file and its video stream, to be decoded in one thread, with every damage an error."""
+    import av
+    from av.error import FFmpegError
+
+    if not path.is_file():
+        raise DataError(f"The video {path} is missing.")
+    try:
+        container = av.open(url_of(path))
+    except FFmpegError as error:
+        raise DataError(f"{path.name} is no video that can be read: {error.strerror}.") from error
+    with container:
+        if not container.streams.video:
+            raise DataError(f"{path.name} is no video that can be read: it holds no video stream.")
+        stream = container.streams.video[0]
+        # Whoever reads many files has other work for the other cores.
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"err_detect": "explode"}
+        yield container, stream
+
+
+def _frames(container: Any, stream: Any, first: int, fps: float) -> Iterator[Any]:
+    """The decoded frames from number `first` on; fps: [Hz] that numbers are turned into times with."""
+    # Half a frame early: what is shown at or after that moment is the frame that is meant.
+    begin = Fraction(2 * first - 1, 2) / Fraction(fps).limit_denominator(65535)
+    earliest = (stream.start_time or 0) + begin / stream.time_base
+    if first:
+        container.seek(max(0, int(earliest)), stream=stream)
+    for frame in container.decode(stream):
+        if frame.pts is None or frame.pts >= earliest:
+            yield frame
+
+
+def _ffmpeg_error() -> Any:
+    from av.error import FFmpegError
+
+    return FFmpegError
