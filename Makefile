@@ -10,7 +10,7 @@
 #   make test-remote   the tests of policies on servers, against openpi-client, vla-eval and json-numpy as published (in an
 #                      environment of their own, for which PYTHON must be 3.11 or 3.12: openpi-client wants NumPy 1)
 #   make test-data     the tests of recorded data, RLDS too (installs tensorflow, tensorflow-datasets)
-#   make mini          make the embedded model again: draw its scenes, train its base and its adapter (hours; docs/mini.md)
+#   make mini          make the embedded model again: render its scenes, train its base and its adapter (hours; docs/mini.md)
 #   make docs          the documentation site, in build/docs; a warning is an error
 #   make test-docs     the tests of the documentation and of examples/, the site and the notebook included
 #   make env           only make .venv and install
@@ -18,7 +18,7 @@
 # PYTHON     the interpreter .venv is made with
 # TORCH      what to install before a package that depends on torch: the plain index's build brings CUDA, this one does not
 #            when a CPU wheel of it is found; set TORCH=torch for the newest
-# PROCESSES  how many share the work of `make mini`, one core each: 1, 2 or 4
+# PROCESSES  processes of `make mini`, one core each: 1, 2 or 4
 # CONSTRAINTS  versions the published numbers were made with; CONSTRAINTS=/dev/null takes the newest
 
 PYTHON ?= python3
@@ -34,7 +34,7 @@ PEERS := $(VENV)/peers
 MADE := build/mini
 ONE_THREAD := OMP_NUM_THREADS=1
 MINI := $(ONE_THREAD) $(BIN)/python -m vlm2vla_sim.mini
-BASE := $(ONE_THREAD) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m vlm2vla_sim.mini base
+PRETRAIN := $(ONE_THREAD) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m vlm2vla_sim.mini pretrain
 TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small --launch cpu --processes $(PROCESSES) --resume
 PACKAGE := vlm2vla_sim tests benchmarks docs examples
 REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py
@@ -99,17 +99,17 @@ $(VENV)/.docs: $(VENV)/.dev docs/requirements.txt
 demo: $(VENV)/.speak
 	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1 --layouts random --seed 950000
 
-# Processes of one thread each: beside other work two threads take longer than one. A step that was stopped goes on.
+# One thread per process: beside other work, two threads take longer than one. A stopped step is continued.
 mini: $(VENV)/.vlm
-	$(MINI) album $(MADE)/album --processes $(PROCESSES)
-	$(MINI) album $(MADE)/album --first 900000 --shards 1
-	test -e $(MADE)/base/recipe.json || $(BASE) $(MADE)/album --out $(MADE)/base
-	test -e $(MADE)/lessons || $(MINI) lessons $(MADE)/album --shards 8 --others 0.5 --rehearsed 0.25 --out $(MADE)/lessons
-	test -e $(MADE)/speaks || $(TRAIN) $(MADE)/lessons --out $(MADE)/speaks
-	test -e $(MADE)/more || $(MINI) lessons $(MADE)/album --first 8 --shards 10 --others 0.25 --rehearsed 0.15 --out $(MADE)/more
-	test -e $(MADE)/acts || $(TRAIN) $(MADE)/more --adapter $(MADE)/speaks --out $(MADE)/acts
-	test -e $(MADE)/last || $(MINI) lessons $(MADE)/album --first 18 --shards 4 --rehearsed 0.15 --out $(MADE)/last
-	test -e $(MADE)/adapter || $(TRAIN) $(MADE)/last --adapter $(MADE)/acts --out $(MADE)/adapter
+	$(MINI) render $(MADE)/scenes --processes $(PROCESSES)
+	$(MINI) render $(MADE)/scenes --first 900000 --shards 1
+	test -e $(MADE)/base/recipe.json || $(PRETRAIN) $(MADE)/scenes --out $(MADE)/base
+	test -e $(MADE)/labels-1 || $(MINI) labels $(MADE)/scenes --shards 8 --easy-share 0.5 --rehearsal-share 0.25 --out $(MADE)/labels-1
+	test -e $(MADE)/adapter-1 || $(TRAIN) $(MADE)/labels-1 --out $(MADE)/adapter-1
+	test -e $(MADE)/labels-2 || $(MINI) labels $(MADE)/scenes --first 8 --shards 10 --easy-share 0.25 --rehearsal-share 0.15 --out $(MADE)/labels-2
+	test -e $(MADE)/adapter-2 || $(TRAIN) $(MADE)/labels-2 --adapter $(MADE)/adapter-1 --out $(MADE)/adapter-2
+	test -e $(MADE)/labels-3 || $(MINI) labels $(MADE)/scenes --first 18 --shards 4 --rehearsal-share 0.15 --out $(MADE)/labels-3
+	test -e $(MADE)/adapter || $(TRAIN) $(MADE)/labels-3 --adapter $(MADE)/adapter-2 --out $(MADE)/adapter
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

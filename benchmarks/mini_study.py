@@ -1,11 +1,11 @@
-"""The paper's ablation at the scale of the embedded model: how actions are written, what is trained, what is forgotten.
+"""The paper's ablation at the scale of the embedded model: action format, trained weights, forgetting.
 
     python benchmarks/mini_study.py language     # one arm, from the folder of `make mini`
-    python benchmarks/mini_study.py table        # all that are done
+    python benchmarks/mini_study.py table        # every finished arm
 
-Every arm starts from the same base and sees the scenes of the same shards; how they differ stands in ARMS, steps follow
-from the rows. Rates were not tuned arm by arm, so a difference is one between trainings, not yet between methods.
-Every arm is trained once, so an interval tells what chance does to the episodes, not what it does to the training.
+Every arm starts from the same base and uses the same shards of scenes; ARMS has the differences. Learning rates were
+not tuned per arm, so that a difference is one between trainings, not yet between methods. Every arm is trained once:
+an interval covers the variance of the episodes, not that of the training.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Arm:
     method: str = "lora"
     reasoning: bool = True
     rate: float = 1.5e-3
-    rehearsed: float = 0.0
-    """Share of the scenes that come with questions of the base's own training."""
-    made: bool = False
-    """Not trained here: the adapter that `make mini` leaves in the folder of work. It is told where its motions end,
-    the others what was measured."""
+    rehearsal: float = 0.0
+    """Share of the scenes that also come with questions of the base's pretraining."""
+    ready: bool = False
+    """Whether it is not trained here but the adapter of `make mini`. Its prompts have the commanded state, those of the
+    other arms the measured one."""
 
 
 ARMS = {
@@ -51,18 +51,18 @@ ARMS = {
     "no-reasoning": Arm(reasoning=False),
     "full-tokens": Arm(format="tokens", method="full", rate=5e-4),
     "full-language": Arm(method="full", rate=5e-4),
-    "rehearsed": Arm(rehearsed=0.25, rate=1e-3),
-    "mini": Arm(made=True),
+    "rehearsed": Arm(rehearsal=0.25, rate=1e-3),
+    "mini": Arm(ready=True),
 }
-"""VLM2VLA, VLM2VLA-AT, VLM2VLA-NR; both kinds of words with every weight trained; with rehearsal; and `make mini`."""
+"""VLM2VLA, VLM2VLA-AT, VLM2VLA-NR; both formats with every weight trained; with rehearsal; and `make mini`."""
 TABLE = ("spoon_on_towel", "carrot_on_plate", "stack_cube")
 PAINTED = ("spoon_on_towel", "carrot_on_plate", "eggplant_in_basket")
-"""A green block that is painted is no green block any more."""
+"""Tasks whose object can be painted without changing its name, unlike the green block."""
 RELATION = "put the thing left of the plate on the plate"
 
 
 def conditions(arm: Arm, policy_options: dict[str, Option]) -> Iterator[tuple[str, RunSettings]]:
-    """Name and run of everything the arm is tested on: the published grid first, then what training never showed."""
+    """Name and settings of each test: first the published grid, then conditions that training does not have."""
 
     def run(tasks: tuple[str, ...], episodes: int, **changed: object) -> RunSettings:
         settings = {"layouts": "random", "seed": HELD_OUT, **changed}
@@ -93,18 +93,18 @@ def main(
     workers: int = 2,
     only_train: bool = False,
 ) -> None:
-    """Make and test one arm; what is there already is not made again.
+    """Train and test one arm; finished parts are not repeated.
 
     Args:
         arm: language, tokens, no-reasoning, full-tokens, full-language, rehearsed, mini; or table.
-        work: the folder of `make mini`, of which the album and the base are used.
-        first: number of the album's first shard to learn from.
-        shards: how many.
-        workers: processes that run episodes.
-        only_train: stop after the training.
+        work: Folder of `make mini`, whose rendered dataset and base model are used.
+        first: Number of the first shard to train on.
+        shards: Number of shards.
+        workers: Number of processes that run episodes.
+        only_train: Stop after the training.
     """
     if arm == "table":
-        done = [name for name in ARMS if (work / "study" / name / "exam").exists()]
+        done = [name for name in ARMS if (work / "study" / name / "retention").exists()]
         print("\n".join(table({name: work / "study" / name for name in done})))
         return
     out = work / "study" / arm
@@ -115,39 +115,39 @@ def main(
 
 
 def train(arm: Arm, work: Path, out: Path, *, first: int, shards: int) -> None:
-    """Rows, then an adapter or a model in `out / "model"`."""
+    """Write the rows, then train an adapter or a model in `out / "model"`."""
     base, rows, model = str(work / "base"), out / "rows", out / "model"
-    if arm.made and not model.exists():
+    if arm.ready and not model.exists():
         shutil.copytree(work / "adapter", model)
     if model.exists():
         return
-    words = ["--format", arm.format, "--reasoning" if arm.reasoning else "--no-reasoning", "--model", base]
-    words += ["--first", str(first), "--shards", str(shards), "--others", "0.5" if arm.reasoning else "1.0"]
-    words += ["--rehearsed", str(arm.rehearsed)]
-    _once(rows, [*_mini("lessons"), str(work / "album"), "--out", str(rows), *words])
-    how = ["--preset", "small", "--method", arm.method, "--learning-rate", str(arm.rate)]
-    train_it = ["train", str(rows), "--model", base, *how, "--resume", "--out", str(model)]
-    subprocess.run([*_vlm2vla(), *train_it], check=True)
+    flags = ["--format", arm.format, "--reasoning" if arm.reasoning else "--no-reasoning", "--model", base]
+    flags += ["--first", str(first), "--shards", str(shards), "--easy-share", "0.5" if arm.reasoning else "1.0"]
+    flags += ["--rehearsal-share", str(arm.rehearsal)]
+    _once(rows, [*_mini("labels"), str(work / "scenes"), "--out", str(rows), *flags])
+    method = ["--preset", "small", "--method", arm.method, "--learning-rate", str(arm.rate)]
+    command = ["train", str(rows), "--model", base, *method, "--resume", "--out", str(model)]
+    subprocess.run([*_vlm2vla(), *command], check=True)
 
 
 def test(arm: Arm, work: Path, out: Path, *, workers: int) -> None:
-    """Episodes under all conditions, then the exam."""
+    """Run episodes under all conditions, then the held-out evaluation."""
     base, model, full = str(work / "base"), str(out / "model"), arm.method == "full"
     options: dict[str, Option] = {"model": model, "adapter": ""} if full else {"model": base, "adapter": model}
-    options |= {"reasoning": arm.reasoning, "commanded": arm.made}
+    options |= {"reasoning": arm.reasoning, "commanded": arm.ready}
     for name, settings in conditions(arm, options):
         folder = out / name
         run_suite(settings, out=folder, video=False, resume=(folder / "settings.json").exists(), workers=workers)
         if name == "grid" and not solved(folder).k:
-            break  # what solves nothing that it was trained for is not tried on what is harder
-    _once(work / "exam", [*_mini("questions"), str(work / "album"), "--out", str(work / "exam")])
+            break  # an arm that solves nothing on the grid is not tested further
+    _once(work / "questions", [*_mini("questions"), str(work / "scenes"), "--out", str(work / "questions")])
     tuned = ["--tuned" if full else "--adapter", model]
-    asked = ["vqa", "--model", base, *tuned, "--questions", str(work / "exam"), "--out", str(out / "exam")]
-    _once(out / "exam", [*_vlm2vla(), *asked])
+    vqa = ["vqa", "--model", base, *tuned, "--questions", str(work / "questions"), "--out", str(out / "retention")]
+    _once(out / "retention", [*_vlm2vla(), *vqa])
 
 
 def table(arms: dict[str, Path]) -> Iterator[str]:
-    """Lines of Markdown: an arm in each column; success in every condition, then what was retained."""
+    """Lines of a Markdown table with a column per arm: success in every condition, then retention per category."""
 
     def line(*cells: str) -> str:
         return f"| {' | '.join(cells)} |"
@@ -162,7 +162,7 @@ def table(arms: dict[str, Path]) -> Iterator[str]:
 
 
 def solved(run: Path) -> Rate:
-    """Success at the last step; of the relation only where its instruction is true; 0 of 0 where nothing was run."""
+    """Success at the end of the episode; 0 of 0 without a run. Of "relation", only layouts that it applies to."""
     results = read_results(run / RESULTS) if (run / RESULTS).exists() else []
     if run.name == "relation":
         results = [one for one in results if _is_left(one.task, one.seed)]
@@ -170,8 +170,8 @@ def solved(run: Path) -> Rate:
 
 
 def _retention(out: Path) -> dict[str, str]:
-    """Category -> retention with its interval, from the exam's report."""
-    kept = json.loads((out / "exam" / "retention.json").read_text(encoding="utf-8"))["retention"]
+    """Category -> retention with its interval, from the report of `vlm2vla vqa`."""
+    kept = json.loads((out / "retention" / "retention.json").read_text(encoding="utf-8"))["retention"]
     return {one["category"]: _percent(one["retention"]) for one in kept}
 
 
@@ -182,14 +182,15 @@ def _percent(interval: dict[str, float] | None) -> str:
 
 
 def _is_left(task: str, seed: int) -> bool:
-    """Whether the thing of a random layout is left of the plate: only there is the relation's instruction true."""
+    """Whether the object is left of the plate in a random layout, as RELATION says."""
     layout = get_task(task).random_layout(np_random(seed)[0])
     return bool(np.subtract(layout.source_xy, layout.target_xy)[1] > 0)
 
 
-def _once(made: Path, words: list[str]) -> None:
-    if not made.exists():
-        subprocess.run(words, check=True)
+def _once(result: Path, command: list[str]) -> None:
+    """Run `command` unless its result exists."""
+    if not result.exists():
+        subprocess.run(command, check=True)
 
 
 def _mini(step: str) -> list[str]:
@@ -197,7 +198,7 @@ def _mini(step: str) -> list[str]:
 
 
 def _vlm2vla() -> list[str]:
-    return [sys.executable, "-c", "import sys; from vlm2vla_sim.cli.main import main; sys.exit(main())"]
+    return [sys.executable, "-m", "vlm2vla_sim"]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""The embedded model on layouts that it never saw, between what bounds it from above and from below.
+"""Success of the embedded model on held-out layouts, with an upper bound and two lower bounds.
 
-    python benchmarks/mini_success.py                    # 200 random layouts on the twin, every policy
+    python benchmarks/mini_success.py                    # 200 random layouts on the MuJoCo twin, every policy
     python benchmarks/mini_success.py --only mini --episodes 12
 
-The layouts are drawn from a seed on the far side of a line that training's scenes must not cross; that they did not is
-read from what the model's own folders say about their data.
+The seed has to be one of the held-out range; the script checks the training records of the model's folders.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ POLICIES = ("scripted", "mini", "hold", "random")
 
 
 def check_unseen(seed: int, base: Path, adapter: Path) -> None:
-    """AssertionError unless the run's seed and everything the model was trained on lie on different sides."""
+    """AssertionError unless the seed is held out and every shard the model was trained on is not."""
     recipe = json.loads((base / "recipe.json").read_text(encoding="utf-8"))
     record = json.loads((adapter / "training.json").read_text(encoding="utf-8"))
     trained_on = [recipe["shards"]]
@@ -34,12 +33,12 @@ def check_unseen(seed: int, base: Path, adapter: Path) -> None:
         trained_on.append(record["data"]["about"]["shards"])
         record = record["went_on_from"]
     for shards in trained_on:
-        assert shards, "the model does not say what it was trained on"
-        assert max(shards) < HELD_OUT <= seed, f"seed {seed} is not apart from the shards {shards}"
+        assert shards, "the model does not record its training data"
+        assert max(shards) < HELD_OUT <= seed, f"seed {seed} is not held out from the shards {shards}"
 
 
 def measure(settings: RunSettings, *, workers: int, keep: Path | None) -> RunSummary:
-    """The summary of one run; its folder, with videos, is kept under `keep` if that is given."""
+    """The summary of one run; with `keep`, its folder is kept there, with videos."""
     with tempfile.TemporaryDirectory() as scratch:
         out = (keep or Path(scratch)) / settings.policy
         resume = (out / "settings.json").exists()
@@ -52,11 +51,11 @@ def main(
     """Print the table.
 
     Args:
-        episodes: of every task.
-        seed: that the layouts are drawn from.
-        workers: processes.
-        only: one policy instead of all.
-        keep: a folder that keeps every run; runs found there are continued.
+        episodes: Episodes of each task.
+        seed: Seed for layouts and policy.
+        workers: Number of processes.
+        only: One policy instead of all.
+        keep: Folder in which every run is kept; runs found there are continued.
     """
     check_unseen(seed, WEIGHTS / "base", WEIGHTS / "adapter")
     for policy in [only] if only else POLICIES:

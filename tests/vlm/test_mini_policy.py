@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from vlm2vla_sim.evaluation.suite import run_suite  # noqa: E402
 from vlm2vla_sim.mini.model.architecture import MiniSize, make_model, make_processor  # noqa: E402
 from vlm2vla_sim.mini.model.tokenizer import make_tokenizer  # noqa: E402
 from vlm2vla_sim.mini.scenes.rendered_dataset import HELD_OUT  # noqa: E402
+from vlm2vla_sim.mini.training.recipe import PretrainingRecipe  # noqa: E402
 from vlm2vla_sim.mini.training.vocabulary import texts  # noqa: E402
 from vlm2vla_sim.policies.mini import WEIGHTS, MiniOptions  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings, load_model  # noqa: E402
@@ -39,6 +41,9 @@ def test_it_is_small_and_records_its_training_data():
     recipe = json.loads((WEIGHTS / "base" / "recipe.json").read_text())
     record = json.loads((WEIGHTS / "adapter" / "training.json").read_text())
     assert max(recipe["shards"]) < HELD_OUT
+    assert {name: recipe[name] for name in dataclasses.asdict(PretrainingRecipe())} == dataclasses.asdict(
+        PretrainingRecipe()
+    ), "the shipped base was made by the default recipe"
     while record:
         assert max(record["data"]["about"]["shards"]) < HELD_OUT
         record = record["went_on_from"]

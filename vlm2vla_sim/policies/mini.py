@@ -1,7 +1,6 @@
-"""The policy "mini": the closed loop around the small model that comes with the package, on any CPU.
+"""The policy "mini": the closed loop with the small model that comes with the package. It runs on any CPU.
 
-It is the policy "vlm" with other defaults, nothing else: the model that a newcomer watches in the first minute is
-loaded, prompted, decoded and judged by the code that does it for a model of twelve billion weights.
+It is the policy "vlm" with other defaults: the same code loads, prompts, decodes and verifies a 12B model.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.vlm import VlmOptions, assemble
 
 WEIGHTS = Path(__file__).parent.parent / "mini" / "weights"
-"""Folders `base` and `adapter`, as `make mini` leaves them."""
+"""Folder of `base` and `adapter`, which `make mini` produces."""
 
 
 @dataclass(frozen=True)
 class MiniOptions(VlmOptions):
-    """The options of "vlm", with the package's own model."""
+    """The options of "vlm", with the defaults of the embedded model."""
 
     model: str = str(WEIGHTS / "base")
     adapter: str = str(WEIGHTS / "adapter")
@@ -30,11 +29,11 @@ class MiniOptions(VlmOptions):
     located: bool = True
     dtype: str = "float32"
     threads: int = 1
-    """Two wait for each other as soon as the machine has other work: 5 s a cycle instead of 0.8."""
+    """torch threads. On a busy machine two threads wait for each other: 5 s per cycle instead of 0.8 s."""
 
     def __post_init__(self) -> None:
         if self.model == str(WEIGHTS / "base") and not Path(self.model).is_dir():
-            raise SettingError(f"The weights of 'mini' are not in {WEIGHTS}; make them with `make mini`.")
+            raise SettingError(f"The weights of the policy 'mini' are not in {WEIGHTS}; make them with `make mini`.")
         super().__post_init__()
 
 
