@@ -48,6 +48,7 @@ ORDER = {
     "mini": (("scenes",), ("model",), ("training",), ("__main__",)),
     "mini.scenes": (
         ("annotation", "object_catalog"),
+        ("stages",),
         ("arrangement", "resting_poses"),
         ("arrangement_sampler",),
         ("scene_renderer",),
@@ -59,7 +60,8 @@ ORDER = {
         ("scene_questions", "translations", "dense_targets", "packing"),
         ("vocabulary",),
         ("text_tasks",),
-        ("synthetic_shapes", "expert_labels"),
+        ("synthetic_shapes", "expert_plans"),
+        ("expert_labels",),
         ("data_loader", "adapter_examples"),
         ("pretraining_model", "held_out"),
         ("pretrain",),

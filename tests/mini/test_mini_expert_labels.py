@@ -9,7 +9,8 @@ import numpy as np
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY
 from vlm2vla_sim.mini.scenes.annotation import GRIPPER, TABLE, ObjectAnnotation, SceneAnnotation, to_cm, to_degrees
-from vlm2vla_sim.mini.training.expert_labels import ExpertLabeler, plan_and_rows, state_text
+from vlm2vla_sim.mini.training.expert_labels import ExpertLabeler, state_text
+from vlm2vla_sim.mini.training.expert_plans import plan_and_rows
 
 CARROT = ObjectAnnotation("carrot", "carrot", (0.35, 0.08, 0.0175), 44.0, TABLE, 3000, "orange")
 PLATE = ObjectAnnotation("plate", "plate", (0.25, -0.06, 0.003), 0.0, TABLE, 9000, "yellow")

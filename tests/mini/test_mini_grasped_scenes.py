@@ -17,7 +17,8 @@ from vlm2vla_sim.mini.scenes.annotation import TABLE, ObjectAnnotation, SceneAnn
 from vlm2vla_sim.mini.scenes.arrangement import heading
 from vlm2vla_sim.mini.scenes.arrangement_sampler import HELD_DROP
 from vlm2vla_sim.mini.scenes.object_catalog import BY_CLASS, STACKED_OFFSET, Grasp, label
-from vlm2vla_sim.mini.training.expert_labels import ExpertLabeler, plan_and_rows
+from vlm2vla_sim.mini.training.expert_labels import ExpertLabeler
+from vlm2vla_sim.mini.training.expert_plans import plan_and_rows
 
 
 def grasp_of(name: str) -> Grasp:
@@ -44,10 +45,10 @@ def test_a_grasped_object_hangs_and_opens_the_gripper_as_sampled(name: str) -> N
         for body in (status.scene.source, status.scene.target)
     ]
     state = frames.agent_pos(status.robot.tcp, status.robot.gripper)
-    position = tuple(map(float, state[:3]))
+    x, y, z = map(float, state[:3])
     annotation = SceneAnnotation(
-        tasks.get_task(name).scene.name, tuple(objects), position, float(np.degrees(state[5])), 1.0
-    )  # type: ignore[arg-type]
+        tasks.get_task(name).scene.name, tuple(objects), (x, y, z), float(np.degrees(state[5])), 1.0
+    )
     action_format = get_format("vlm2vla")
     _, rows = plan_and_rows(annotation, (objects[0], objects[1]), putting=False)
     for action in motion.split(action_format.read(ExpertLabeler(action_format).write(rows)).deltas, gripper=1.0):

@@ -14,8 +14,9 @@ from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.mini.scenes import rendered_dataset
 from vlm2vla_sim.mini.scenes.annotation import GRIPPER
-from vlm2vla_sim.mini.scenes.object_catalog import CATALOG, CLASSES, HELD_OUT_COLOURS, STAGES
+from vlm2vla_sim.mini.scenes.object_catalog import CATALOG, CLASSES, HELD_OUT_COLOURS
 from vlm2vla_sim.mini.scenes.scene_renderer import RenderedScene, SceneRenderer, open_renderers
+from vlm2vla_sim.mini.scenes.stages import STAGES
 from vlm2vla_sim.mini.training import scene_questions
 
 BASKET = "basket"

@@ -72,7 +72,7 @@ def test_packed_answers_have_the_scores_of_separate_conversations(processor: obj
         scores = torch.log_softmax(answer_logits(model, features, packed), -1)
         start = 0
         for one in QUESTIONS:
-            content = [{"type": "text", "text": one.question}]
+            content: list[dict[str, object]] = [{"type": "text", "text": one.question}]
             if one.needs_image:
                 content.insert(0, {"type": "image", "image": image})
             messages = [{"role": "user", "content": content}]

@@ -16,7 +16,8 @@ from vlm2vla_sim.mini.scenes.arrangement import (
     heading,
     rotated,
 )
-from vlm2vla_sim.mini.scenes.object_catalog import CatalogObject, FixedTarget, Placement, Stage
+from vlm2vla_sim.mini.scenes.object_catalog import CatalogObject, Placement
+from vlm2vla_sim.mini.scenes.stages import FixedTarget, Stage
 from vlm2vla_sim.types import Pose
 
 HELD_DROP = (-0.020, -0.008)

@@ -11,7 +11,7 @@ import numpy as np
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.mujoco import arm
 from vlm2vla_sim.envs.tasks import ObjectSpec
-from vlm2vla_sim.mini.scenes.object_catalog import Stage
+from vlm2vla_sim.mini.scenes.stages import Stage
 from vlm2vla_sim.types import Pose
 
 FALL = 1.5

@@ -22,17 +22,9 @@ from vlm2vla_sim.envs.mujoco.renderer import Picture
 from vlm2vla_sim.mini.scenes.annotation import TABLE, ObjectAnnotation, SceneAnnotation
 from vlm2vla_sim.mini.scenes.arrangement import Arrangement, PlacedObject, heading
 from vlm2vla_sim.mini.scenes.arrangement_sampler import ArrangementSampler
-from vlm2vla_sim.mini.scenes.object_catalog import (
-    CLASSES,
-    COLOURS,
-    ROBOT_CLASS,
-    STAGE_CLASS,
-    STAGES,
-    FixedTarget,
-    Stage,
-    label,
-)
+from vlm2vla_sim.mini.scenes.object_catalog import CLASSES, COLOURS, ROBOT_CLASS, STAGE_CLASS, label
 from vlm2vla_sim.mini.scenes.resting_poses import place, resting_poses
+from vlm2vla_sim.mini.scenes.stages import STAGES, FixedTarget, Stage
 from vlm2vla_sim.types import Pose
 
 IMAGE_SIZE = (480, 640)

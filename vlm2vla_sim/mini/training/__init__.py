@@ -6,6 +6,6 @@
 - `dense_targets`: per-patch targets for the vision tower.
 - `packing`, `data_loader`: batches.
 - `recipe`, `process_group`, `pretraining_model`, `pretrain`: the pretraining loop.
-- `expert_labels`, `adapter_examples`: what the LoRA adapter is trained on.
+- `expert_plans`, `expert_labels`, `adapter_examples`: what the LoRA adapter is trained on.
 - `held_out`: the held-out evaluation.
 """

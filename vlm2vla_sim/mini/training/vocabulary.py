@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.language.formats import FORMATS, get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, subtasks_prompt, verify_prompt
-from vlm2vla_sim.mini.scenes.object_catalog import CATALOG, COLOURS, HELD_OUT_COLOURS, SPOKEN_NAMES, TASK_ORDER
+from vlm2vla_sim.mini.scenes.object_catalog import CATALOG, COLOURS, HELD_OUT_COLOURS, SPOKEN_NAMES
+from vlm2vla_sim.mini.scenes.stages import TASK_ORDER
 from vlm2vla_sim.mini.training import translations
 
 _WORDS = (
