@@ -24,7 +24,7 @@ from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.models.hf_decode import Counts, Decoder, Tricks
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
 from vlm2vla_sim.policies.models.random_model import LIKE_4B, LIKE_12B, TINY, save_random_model
-from vlm2vla_sim.policies.verifier import VERDICTS
+from vlm2vla_sim.policies.verifier import ANSWER_GRAMMAR
 
 SUBTASK, FOLLOWING = "grasp the carrot", "put the carrot on the plate"
 PLAN = "move down and slightly forward, then close the gripper"
@@ -142,7 +142,7 @@ def run_cycle(model: HfModel, options: argparse.Namespace, batch: int, *, number
         "action", action_prompt(SUBTASK, PLAN, action_format), grammar=action_format.grammar(),
         sampling=Sampling(max_tokens=96),
     )  # fmt: skip
-    verdict = Question("verify", verify_prompt(SUBTASK, FOLLOWING), grammar=VERDICTS)
+    verdict = Question("verify", verify_prompt(SUBTASK, FOLLOWING), grammar=ANSWER_GRAMMAR)
     for question in (plan, action):
         said += [s.text for s in model.answer([replace(question, images=pair[:1]) for pair in pairs])]
     said += [s.text for s in model.answer([replace(verdict, images=pair) for pair in pairs])]

@@ -134,7 +134,7 @@ def test(arm: Arm, work: Path, out: Path, *, workers: int) -> None:
     """Run episodes under all conditions, then the held-out evaluation."""
     base, model, full = str(work / "base"), str(out / "model"), arm.method == "full"
     options: dict[str, Option] = {"model": model, "adapter": ""} if full else {"model": base, "adapter": model}
-    options |= {"reasoning": arm.reasoning, "commanded": arm.ready}
+    options |= {"reasoning": arm.reasoning, "commanded_state": arm.ready}
     for name, settings in conditions(arm, options):
         folder = out / name
         run_suite(settings, out=folder, video=False, resume=(folder / "settings.json").exists(), workers=workers)

@@ -21,7 +21,7 @@ from vlm2vla_sim.errors import ActionTextError
 from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
 from vlm2vla_sim.language.prompts import action_prompt
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.policies.language_action import LONGEST_ACTION
+from vlm2vla_sim.policies.language_action import MAX_ACTION_TOKENS
 from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
 from vlm2vla_sim.policies.models.random_model import save_random_model
@@ -83,7 +83,7 @@ def _ask(
     model: HfModel, action_format: ActionFormat, count: int, *, batch: int, constrained: bool
 ) -> tuple[int, int, list[str]]:
     """Malformed answers, tokens, texts. Every answer has its own seed; pictures and subtasks vary."""
-    how = Sampling(temperature=1.0, top_p=1.0, max_tokens=LONGEST_ACTION if constrained else 128)
+    how = Sampling(temperature=1.0, top_p=1.0, max_tokens=MAX_ACTION_TOKENS if constrained else 128)
     bad, tokens, texts = 0, 0, []
     for start in range(0, count, batch):
         rng = np.random.default_rng(start)

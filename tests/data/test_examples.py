@@ -13,7 +13,7 @@ from vlm2vla_sim.data.episode import Example, LabelledTrajectory, Phase
 from vlm2vla_sim.data.examples.maker import STAGES, ExampleMaker, ExampleSettings, to_chat
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.language.answers import read_plan, read_subtasks, read_verdict
+from vlm2vla_sim.language.answers import read_plan, read_subtasks, read_verifier_answer
 from vlm2vla_sim.language.formats import FORMATS, get_format
 from vlm2vla_sim.language.translations import CHECKED, LANGUAGES, TRANSLATIONS, translate
 from vlm2vla_sim.policies.base import Question
@@ -99,7 +99,7 @@ def test_every_completion_is_what_evaluation_reads_as_the_label():
         ("Grasp the carrot", "Move it over the plate", "Put it down")
     ]
     assert [read_plan(text) for text in said["plan"]] == [read_plan(phase.plan) for phase in labelled.phases]
-    assert all(read_verdict(text) in ("advance", "retry") for text in said["verify"])
+    assert all(read_verifier_answer(text) in ("advance", "retry") for text in said["verify"])
 
 
 def test_the_verdict_is_advance_after_a_subtasks_last_phase_only():

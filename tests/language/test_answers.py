@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm2vla_sim.errors import AnswerError
-from vlm2vla_sim.language.answers import VerifierAnswer, read_plan, read_subtasks, read_verdict
+from vlm2vla_sim.language.answers import VerifierAnswer, read_plan, read_subtasks, read_verifier_answer
 from vlm2vla_sim.language.prompts import MAX_SUBTASKS
 
 TWO = ("grasp the carrot", "put it on the plate")
@@ -118,13 +118,13 @@ def test_no_plan_or_an_essay_is_refused(text: str) -> None:
     ],
 )
 def test_a_verdict_is_read_only_when_it_is_clear(text: str, verdict: VerifierAnswer) -> None:
-    assert read_verdict(text) is verdict
+    assert read_verifier_answer(text) is verdict
 
 
 @settings(deadline=None)
 @given(st.text(max_size=400))
 def test_no_text_makes_a_reader_of_answers_fail_in_another_way(text: str) -> None:
-    assert read_verdict(text) in VerifierAnswer
+    assert read_verifier_answer(text) in VerifierAnswer
     for read in (read_subtasks, read_plan):
         with contextlib.suppress(AnswerError):
             read(text)

@@ -211,7 +211,7 @@ def test_replanning_after_k_rows_carries_out_only_the_first_k_rows():
 )
 def test_the_model_is_told_where_its_motion_was_to_end_unless_the_arm_was_stopped(commanded, height, told):
     model = Recorder(GOOD)
-    policy, _ = policy_with(model, (False,), state=True, commanded=commanded)
+    policy, _ = policy_with(model, (False,), state=True, commanded_state=commanded)
     for z in (0.14, height):  # the action goes 8 cm down
         x = 0.30 if z == 0.14 else 0.33
         policy.act({**look(1), "agent_pos": np.array([x, 0, z, 0, 0, 0, 1], np.float32)})
@@ -226,7 +226,7 @@ def test_on_the_twin_the_commanded_place_is_the_controllers_target():
     lifting = f"[{turning}, [0, 0, 0, 0, 0, 0, 0], [0, 0, 6, 0, 0, 0, 0]]"
     for commanded in (True, False):
         model = Recorder({**GOOD, "action": [lifting]})
-        policy, _ = policy_with(model, (False,), state=True, commanded=commanded)
+        policy, _ = policy_with(model, (False,), state=True, commanded_state=commanded)
         observation, _ = env.reset(options={"episode_id": 3})
         decision = policy.act(observation)
         for step in split(decision.chunk.deltas, gripper=1.0):

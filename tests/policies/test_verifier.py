@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vlm2vla_sim.errors import EpisodeAbortedError
-from vlm2vla_sim.policies.verifier import VERDICTS, ModelVerifier, OperatorVerifier, TruthVerifier
+from vlm2vla_sim.policies.verifier import ANSWER_GRAMMAR, ModelVerifier, OperatorVerifier, TruthVerifier
 from vlm2vla_sim.testing import FakeTextModel
 from vlm2vla_sim.types import Body, Pose, SceneState
 
@@ -38,7 +38,7 @@ def test_a_model_advances_only_when_it_clearly_says_so(said, advance, unclear):
 
 
 def test_the_grammar_of_verdicts_allows_two_words_and_nothing_else():
-    assert [bool(re.fullmatch(VERDICTS.regex, word)) for word in ("advance", "retry", "Advance", "advance.")] == [
+    assert [bool(re.fullmatch(ANSWER_GRAMMAR.regex, word)) for word in ("advance", "retry", "Advance", "advance.")] == [
         True,
         True,
         False,
@@ -81,7 +81,7 @@ def test_the_operator_can_stop_the_episode_and_so_does_the_end_of_input():
     def closed(_: str) -> str:
         raise EOFError
 
-    with pytest.raises(EpisodeAbortedError, match="nobody to ask"):
+    with pytest.raises(EpisodeAbortedError, match="no operator can answer"):
         OperatorVerifier(closed).judge(BEFORE, AFTER, **ASK)
 
 

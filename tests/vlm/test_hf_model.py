@@ -21,7 +21,7 @@ from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
 from vlm2vla_sim.policies.models.hf_decode import Tricks  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings, loading_arguments  # noqa: E402
 from vlm2vla_sim.policies.models.random_model import TINY, save_random_model  # noqa: E402
-from vlm2vla_sim.policies.verifier import VERDICTS  # noqa: E402
+from vlm2vla_sim.policies.verifier import ANSWER_GRAMMAR  # noqa: E402
 
 SYMBOLS = tuple("zqxjkvbpyg")
 LONG = Sampling(max_tokens=120)
@@ -66,7 +66,7 @@ def cycle(before: np.ndarray, after: np.ndarray, name: str = "vlm2vla", subtask:
         Question(
             "action", f"{start}Write the motion.", (before,), grammar=format_called(name).grammar(), sampling=LONG
         ),
-        Question("verify", f"Is it done? {subtask}", (before, after), grammar=VERDICTS, sampling=LONG),
+        Question("verify", f"Is it done? {subtask}", (before, after), grammar=ANSWER_GRAMMAR, sampling=LONG),
     ]
 
 

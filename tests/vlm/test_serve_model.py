@@ -16,7 +16,7 @@ from vlm2vla_sim.language.formats import get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
 from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
-from vlm2vla_sim.policies.verifier import VERDICTS, ModelVerifier  # noqa: E402
+from vlm2vla_sim.policies.verifier import ANSWER_GRAMMAR, ModelVerifier  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_base_and_adapter_answer_over_the_wire_as_they_do_in_process(
     questions = [
         Question("plan", "How does it move?", (pictures[0],), sampling=Sampling(max_tokens=12)),
         Question("action", "Write the motion.", (pictures[1],), grammar, Sampling(max_tokens=200)),
-        Question("verify", "Is it done?", (pictures[0], pictures[1]), VERDICTS),
+        Question("verify", "Is it done?", (pictures[0], pictures[1]), ANSWER_GRAMMAR),
         Question("plan", "How?", (pictures[2],), sampling=Sampling(temperature=1.0, max_tokens=12), seed=3),
     ]
     questions += [dataclasses.replace(question, adapter=False) for question in questions]

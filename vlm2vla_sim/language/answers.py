@@ -1,8 +1,7 @@
-"""Reads the answers to the prompts that do not ask for motion: subtasks, plan, and the verifier's verdict.
+"""Parses the answers that are not actions: subtasks, plan, and the verifier's answer.
 
-Models number, bullet, quote and explain; a list that is read with its introduction as the first subtask makes the robot
-try to do "Sure, here is the list". What is not clear is an error, or for the verifier
-`VerifierAnswer.UNCLEAR`, never a guess.
+Models add numbers, bullets, quotes and explanations: an introduction such as "Sure, here is the list" must not become a
+subtask. An answer that is not clear is an AnswerError, or `VerifierAnswer.UNCLEAR`, never a guess.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from vlm2vla_sim.errors import AnswerError
 from vlm2vla_sim.language.prompts import ADVANCE, MAX_SUBTASKS, RETRY
 
 MAX_ANSWER = 10_000
-"""Characters of an answer that are read at most."""
+"""The most characters of an answer."""
 MAX_LINE = 300
-"""Characters of one subtask, or of a plan, at most."""
+"""The most characters of one subtask or plan."""
 
 _FENCE = re.compile(r"```[A-Za-z0-9_+-]*")
 _NUMBER = r"(?:(?:step|subtask)\s)?[0-9]{1,2}[.):]"
@@ -63,7 +62,7 @@ def read_subtasks(text: str) -> tuple[str, ...]:
 
 
 def write_subtasks(subtasks: Sequence[str]) -> str:
-    r"""A list that `read_subtasks` reads as these subtasks: what a model is taught to answer.
+    r"""A list that `read_subtasks` parses as these subtasks: the answer a model is trained to give.
 
     >>> write_subtasks(["Grasp the carrot", "Move it over the plate"])
     '1. Grasp the carrot\n2. Move it over the plate'
@@ -84,12 +83,14 @@ def read_plan(text: str) -> str:
     return plan
 
 
-def read_verdict(text: str) -> VerifierAnswer:
-    r"""What `text` says about the subtask: its first word, or its last line of one word, or the one verdict in it.
+def read_verifier_answer(text: str) -> VerifierAnswer:
+    r"""What `text` says about the subtask: by its first word, a last line of one word, or the only answer in it.
 
-    >>> read_verdict("Retry. The carrot is still on the table."), read_verdict("The carrot is held.\n**advance**")
-    (<VerifierAnswer.RETRY: 'retry'>, <VerifierAnswer.ADVANCE: 'advance'>)
-    >>> read_verdict("I would not advance yet.")
+    >>> read_verifier_answer("Retry. The carrot is still on the table.")
+    <VerifierAnswer.RETRY: 'retry'>
+    >>> read_verifier_answer("The carrot is held.\n**advance**")
+    <VerifierAnswer.ADVANCE: 'advance'>
+    >>> read_verifier_answer("I would not advance yet.")
     <VerifierAnswer.UNCLEAR: 'unclear'>
     """
     if len(text) > MAX_ANSWER:
@@ -97,9 +98,9 @@ def read_verdict(text: str) -> VerifierAnswer:
     lines = [words for line in text.lower().splitlines() if (words := _WORD.findall(line))]
     if not lines:
         return VerifierAnswer.UNCLEAR
-    decisive = {_verdict(lines[0][0])}
+    decisive = {_one_word(lines[0][0])}
     if len(lines[-1]) == 1:
-        decisive.add(_verdict(lines[-1][0]))
+        decisive.add(_one_word(lines[-1][0]))
     words = {word for line in lines for word in line}
     if not decisive - {VerifierAnswer.UNCLEAR} and not words & _NEGATIONS:
         decisive = {VerifierAnswer(word) for word in words & {ADVANCE, RETRY}}
@@ -108,7 +109,7 @@ def read_verdict(text: str) -> VerifierAnswer:
 
 
 def _body(text: str, what: str) -> str:
-    """`text` without what a model wraps an answer in. AnswerError when nothing is left, or too much to read."""
+    """`text` without code fences and emphasis. AnswerError if it is empty or too long."""
     if len(text) > MAX_ANSWER:
         raise AnswerError(f"The {what} has {len(text):,} characters; at most {MAX_ANSWER:,} are read.")
     parts = _FENCE.split(text)
@@ -119,7 +120,7 @@ def _body(text: str, what: str) -> str:
 
 
 def _listed(body: str) -> list[str]:
-    """The items of the list in `body`, whichever way it is marked."""
+    """The items of the list in `body`: JSON, numbered, bulleted or plain lines."""
     if body.startswith("["):
         return _from_json(body)
     lines = [line.strip() for line in body.splitlines() if line.strip()]
@@ -146,7 +147,7 @@ def _tidy(line: str) -> str:
     return line.strip().strip("\"'“”`").strip().rstrip(".;,").strip("\"'“”`").strip()
 
 
-def _verdict(word: str) -> VerifierAnswer:
+def _one_word(word: str) -> VerifierAnswer:
     if word in _YES:
         return VerifierAnswer.ADVANCE
     return VerifierAnswer.RETRY if word in _NO else VerifierAnswer.UNCLEAR

@@ -41,7 +41,7 @@ _PLAN = (
     "right, up, down, tilt, rotate) and what the gripper does (open or close), without numbers."
 )
 
-_LOCATED_PLAN = (
+_GROUNDED_PLAN = (
     "The picture shows a robot arm. Its subtask: {subtask}\n"
     "{state}"
     "Where does the gripper have to go, and how? First say where the thing is that it goes to: x, y, z in cm and how "
@@ -86,16 +86,15 @@ def subtasks_prompt(instruction: str) -> str:
     return _SUBTASKS.format(instruction=_one_line(instruction, "instruction"), most=MAX_SUBTASKS)
 
 
-def plan_prompt(subtask: str, *, state: str = "", located: bool = False) -> str:
+def plan_prompt(subtask: str, *, state: str = "", grounded: bool = False) -> str:
     """Stage 2, with the present image: the motion in words, as in the paper without numbers.
 
-    Ours, for models too small to measure and reckon at once: `state` (see `describe_state`) says where the gripper is,
-    and a `located` plan begins with where it has to go and
-    how far that is.
+    Two additions for small models, not in the paper: `state` (see `describe_state`) says where the gripper is, and a
+    `grounded` plan begins with the position of the object and its distance from the gripper.
     """
     subtask = _one_line(subtask, "subtask")
-    if located:
-        return _LOCATED_PLAN.format(subtask=subtask, state=state)
+    if grounded:
+        return _GROUNDED_PLAN.format(subtask=subtask, state=state)
     return _PLAN.format(subtask=subtask, state=state)
 
 
@@ -157,7 +156,7 @@ def prompts_hash() -> str:
     sent = [
         subtasks_prompt("<instruction>"),
         plan_prompt("<subtask>"),
-        plan_prompt("<subtask>", state=state, located=True),
+        plan_prompt("<subtask>", state=state, grounded=True),
         *(action_prompt("<subtask>", plan, action_format) for action_format in formats for plan in ("<plan>", "")),
         action_prompt("<subtask>", "<plan>", formats[0], state=state),
         *(verify_prompt("<current>", following) for following in ("<next>", "")),

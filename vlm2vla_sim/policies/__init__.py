@@ -7,14 +7,16 @@ is declared on its factory (`PolicyFactory`), or as attributes of a class or fun
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vlm2vla_sim.core.finder import find
 from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
 from vlm2vla_sim.policies.base import Policy
+from vlm2vla_sim.policies.options import with_present_names
 from vlm2vla_sim.types import RobotState, SceneState
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class PolicyFactory:
 def load_policy(name: str, context: PolicyContext) -> Policy:
     """The policy called `name` in `POLICIES`, or made by a user's factory when `name` is "package.module:NAME"."""
     factory = find_factory(name)
+    context = dataclasses.replace(context, options=with_present_names(name, context.options))
     _check(name, factory, context.options, context.noise_cm)
     if getattr(factory, "needs_truth", False) and context.see is None:
         raise SettingError(
@@ -100,7 +103,7 @@ def load_policy(name: str, context: PolicyContext) -> Policy:
 
 def check_policy(name: str, options: PolicyOptions | None = None, *, noise_cm: float = 0.0) -> None:
     """An error unless `load_policy` can find the factory of `name` and it takes such options and noise."""
-    _check(name, find_factory(name), options or {}, noise_cm)
+    _check(name, find_factory(name), with_present_names(name, options or {}), noise_cm)
 
 
 def needs_truth(name: str) -> bool:
@@ -116,7 +119,7 @@ def find_factory(name: str) -> Callable[[PolicyContext], Policy]:
             f"The policy {name!r} is {factory!r}; expected a function, a class or a PolicyFactory, called with a "
             "PolicyContext."
         )
-    return factory
+    return cast("Callable[[PolicyContext], Policy]", factory)
 
 
 def _check(name: str, factory: object, options: PolicyOptions, noise_cm: float) -> None:

@@ -1,7 +1,6 @@
-"""VLM2VLA's closed loop: list the subtasks once; then plan, act, look whether it worked, and move on or try again.
+"""The closed loop of VLM2VLA: list the subtasks once, then repeatedly plan, act and verify.
 
-Without one place for the loop, each model would be wrapped in its own, and a score could not say whether the words or
-the wrapping were better. The model is anything that answers a `Question`; the loop knows no torch and no network.
+The loop works with any `TextModel`, in this process or on a server, so that scores of models can be compared.
 (Hancock et al., "Actions as Language", arXiv 2509.22195, section 3.1.)
 """
 
@@ -21,37 +20,37 @@ from vlm2vla_sim.language.prompts import action_prompt, describe_state, plan_pro
 from vlm2vla_sim.policies.base import Question, Sampling, TextModel, Verifier
 from vlm2vla_sim.types import ActionChunk, Decision, Stage
 
-LONGEST_ACTION = 2048
-"""Tokens of an action at most. The longest text of any grammar (32 rows of seven numbers) needs fewer, one token a
-character for digits, so a constrained answer is never cut off."""
+MAX_ACTION_TOKENS = 2048
+"""The longest text of any grammar (32 rows of seven numbers) needs fewer tokens, at one token a digit, so that a
+constrained answer is never cut off."""
 
 PAPER_SUBTASKS = Sampling(temperature=0.5, top_p=0.95, max_tokens=192)
 PAPER_PLAN = Sampling(temperature=0.1, top_p=0.95, max_tokens=96)
-PAPER_ACTION = Sampling(temperature=0.5, top_p=0.95, max_tokens=LONGEST_ACTION)
-"""Temperatures and top-p as in section 8.4 of the paper's appendix, for tasks it was trained on; limits are ours."""
+PAPER_ACTION = Sampling(temperature=0.5, top_p=0.95, max_tokens=MAX_ACTION_TOKENS)
+"""Temperatures and top-p of section 8.4 of the paper's appendix, for tasks in training; the token limits are ours."""
 
-LAGGING = 0.03
-"""[m] the most, each axis, by which an arm that still follows its target is behind it; 1.3 cm on the twin at the end of
-a lift of 6 cm."""
+MAX_LAG = 0.03
+"""[m] the largest distance, on each axis, between an arm that follows its target and the target; it is 1.3 cm on the
+MuJoCo twin at the end of a lift of 6 cm."""
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class StageSampling:
-    """How each stage is sampled; the paper's way by default."""
+    """Sampling of each stage; as in the paper by default."""
 
     subtasks: Sampling = PAPER_SUBTASKS
     plan: Sampling = PAPER_PLAN
     action: Sampling = PAPER_ACTION
 
     def greedy(self) -> StageSampling:
-        """The same limits, and always the likeliest token: for scores that can be had again."""
+        """The same limits with greedy decoding: for reproducible scores."""
         stages = (self.subtasks, self.plan, self.action)
         return StageSampling(*(dataclasses.replace(stage, temperature=0.0, top_p=1.0) for stage in stages))
 
     def out_of_distribution(self) -> StageSampling:
-        """What the paper does for tasks unlike those trained on: subtasks are drawn at temperature 1."""
+        """The paper's setting for tasks outside the training distribution: subtasks at temperature 1."""
         return dataclasses.replace(self, subtasks=dataclasses.replace(self.subtasks, temperature=1.0))
 
 
@@ -60,28 +59,29 @@ PAPER = StageSampling()
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """Which variant of the loop, and where it stops."""
+    """The variant of the loop, and its limits."""
 
     reasoning: bool = True
-    """False: from the instruction straight to the action, the paper's ablation VLM2VLA-NR. It asks no verifier."""
+    """False: from the instruction directly to the action, without plan and verifier: the paper's VLM2VLA-NR."""
     state: bool = False
-    """Tell the model where the gripper is (`prompts.describe_state`). The paper's model is not told."""
-    commanded: bool = False
-    """Tell it where the last motion was to end, not where the gripper is by then: it lags behind its target, and the
-    next motion starts from the target. Where the two are further apart than `LAGGING` the arm was stopped, and it is
-    told what was measured. For whoever carries out every chunk to its end, as `run_episode` does."""
-    located: bool = False
-    """Ask for plans that begin with where the gripper has to go; see `prompts.plan_prompt`."""
+    """Put the gripper's pose into the prompts (`prompts.describe_state`). The paper's prompts do not have it."""
+    commanded_state: bool = False
+    """With `state`, the position in the prompts is the target of the last motion instead of the measured one: the arm
+    lags behind its target, and the next motion starts from the target. If the two are further apart than `MAX_LAG`, the
+    arm was stopped, and the measured position is used. Requires that every chunk is executed to its end, as
+    `run_episode` does."""
+    grounded_plan: bool = False
+    """Ask for plans that begin with the object's position and distance; see `prompts.plan_prompt`."""
     max_attempts: int = 10
-    """Cycles spent on one subtask before the policy gives up. The paper states no number."""
+    """Attempts at one subtask before the policy gives up. The paper gives no number."""
     max_rows: int | None = None
-    """Rows of a chunk that are carried out before the model is asked again; None for all of them, as in the paper."""
+    """Rows of a chunk that are executed before the model is asked again; None for all, as in the paper."""
     resample: int = 3
-    """How often a stage is asked again when its answer cannot be read. Every such answer is kept and counted."""
+    """How often a stage is sampled again when its answer cannot be parsed. Every answer is recorded and counted."""
     constrained: bool = True
-    """Hold the action to the format's grammar; False to see how often the model writes what cannot be read."""
+    """Constrain the action to the format's grammar; False to measure how often it cannot be parsed."""
     free_tokens: int = 256
-    """Tokens of an action at most, where no grammar makes it end."""
+    """The most tokens of an action without the grammar."""
     sampling: StageSampling = PAPER
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class LoopSettings:
 
 
 class LanguageActionPolicy:
-    """Lets a text model move the arm, one subtask after the other."""
+    """Controls the arm with a text model, one subtask after the other."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class LanguageActionPolicy:
         self.settings = settings or LoopSettings()
         if verifier is None and self.settings.reasoning:
             raise SettingError(
-                "The loop needs a verifier to know when a subtask is done. Give one, or turn reasoning off."
+                "The loop needs a verifier, which decides when a subtask is done. Give one, or set reasoning=False."
             )
         self._model, self._format, self._verifier = model, action_format, verifier
         self.reset("")
@@ -125,22 +125,22 @@ class LanguageActionPolicy:
         self._before: np.ndarray | None = None
         self._target: np.ndarray | None = None
         self.ended = ""
-        """Why `act` returned None; empty until it did."""
+        """Why `act` returned None; empty before."""
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
-        """Verify what was done, then plan and write the next motion. None once done, or out of attempts."""
-        picture = np.asarray(observation["pixels"]["primary"])
+        """Verify the last motion, then plan and write the next one. None when done or out of attempts."""
+        image = np.asarray(observation["pixels"]["primary"])
         stages: list[Stage] = []
         where = self._where(np.asarray(observation["agent_pos"])) if self.settings.state else None
         state = "" if where is None else describe_state(where)
-        if self._before is not None and not self._verify(self._before, picture, state, stages):
+        if self._before is not None and not self._verify(self._before, image, state, stages):
             return None
         self._before = None
         if self.settings.reasoning and self._attempts >= self.settings.max_attempts:
             self.ended = f"gave up on {self._subtask!r} after {self._attempts} attempts"
             return None
         self._attempts += 1
-        decision = self._decide(picture, state, stages)
+        decision = self._decide(image, state, stages)
         if where is not None and decision.chunk is not None:
             self._target = where[:3] + decision.chunk.deltas[:, :3].sum(axis=0)
         return decision
@@ -148,10 +148,10 @@ class LanguageActionPolicy:
     # Parts.
 
     def _where(self, measured: np.ndarray) -> np.ndarray:
-        """(7,) the state that the prompts tell. measured: (7,) as an observation's `agent_pos`."""
-        if not self.settings.commanded or self._target is None:
+        """(7,) the state for the prompts. measured: (7,) as an observation's `agent_pos`."""
+        if not self.settings.commanded_state or self._target is None:
             return measured
-        stopped = np.abs(self._target - measured[:3]).max() > LAGGING
+        stopped = np.abs(self._target - measured[:3]).max() > MAX_LAG
         return measured if stopped else np.concatenate([self._target, measured[3:]])
 
     @property
@@ -159,7 +159,7 @@ class LanguageActionPolicy:
         return self._subtasks[self._current] if self._subtasks else "list the subtasks"
 
     def _verify(self, before: np.ndarray, after: np.ndarray, state: str, stages: list[Stage]) -> bool:
-        """Whether there is more to do."""
+        """Ask the verifier about the last motion; returns whether a subtask is left."""
         if self._verifier is None or not self.settings.reasoning:
             return True
         following = self._subtasks[self._current + 1] if self._current + 1 < len(self._subtasks) else ""
@@ -174,23 +174,23 @@ class LanguageActionPolicy:
         self._attempts = 0
         return True
 
-    def _decide(self, picture: np.ndarray, state: str, stages: list[Stage]) -> Decision:
+    def _decide(self, image: np.ndarray, state: str, stages: list[Stage]) -> Decision:
         how = self.settings.sampling
         plan, action, failures = "", "", 0
         try:
             if not self._subtasks:
-                question = self._question("subtasks", subtasks_prompt(self._instruction), picture, how.subtasks)
+                question = self._question("subtasks", subtasks_prompt(self._instruction), image, how.subtasks)
                 self._subtasks = self._ask(question, read_subtasks, stages)
             if self.settings.reasoning:
-                prompt = plan_prompt(self._subtask, state=state, located=self.settings.located)
-                question = self._question("plan", prompt, picture, how.plan)
+                prompt = plan_prompt(self._subtask, state=state, grounded=self.settings.grounded_plan)
+                question = self._question("plan", prompt, image, how.plan)
                 plan = self._ask(question, read_plan, stages)
             prompt = action_prompt(self._subtask, plan, self._format, state=state)
-            question = self._question("action", prompt, picture, how.action)
+            question = self._question("action", prompt, image, how.action)
             if self.settings.constrained:
                 question = dataclasses.replace(question, grammar=self._format.grammar())
             else:
-                # Without a grammar nothing makes it end, and what has not ended by then is no action.
+                # Without a grammar an answer may never end; one that is longer than this is no action.
                 free = dataclasses.replace(how.action, max_tokens=min(how.action.max_tokens, self.settings.free_tokens))
                 question = dataclasses.replace(question, sampling=free)
             chunk = self._ask(question, self._format.read, stages)
@@ -198,7 +198,7 @@ class LanguageActionPolicy:
             chunk, error = None, f"{stages[-1].name}: {unreadable}"
         else:
             error = ""
-            self._before = picture
+            self._before = image
         answers = [stage for stage in stages if stage.name == "action"]
         if answers:
             action = answers[-1].text
@@ -213,12 +213,12 @@ class LanguageActionPolicy:
             error=error,
         )
 
-    def _question(self, stage: str, prompt: str, picture: np.ndarray, sampling: Sampling) -> Question:
-        return Question(stage, prompt, (picture,), sampling=sampling)
+    def _question(self, stage: str, prompt: str, image: np.ndarray, sampling: Sampling) -> Question:
+        return Question(stage, prompt, (image,), sampling=sampling)
 
-    def _ask(self, question: Question, read: Callable[[str], Answer], stages: list[Stage]) -> Answer:
-        """The answer, read; asked again while it cannot be. Every answer goes into `stages`."""
-        # A greedy model says the same again: asking it would cost time and count one fault several times.
+    def _ask(self, question: Question, read: Callable[[str], T], stages: list[Stage]) -> T:
+        """The parsed answer, sampled again while it cannot be parsed. Every answer is appended to `stages`."""
+        # A greedy model repeats itself: asking again would cost time and count one failure several times.
         tries = 1 + (self.settings.resample if question.sampling.temperature else 0)
         while True:
             tries -= 1

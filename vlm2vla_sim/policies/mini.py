@@ -25,8 +25,8 @@ class MiniOptions(VlmOptions):
     adapter: str = str(WEIGHTS / "adapter")
     sampling: str = "greedy"
     state: bool = True
-    commanded: bool = True
-    located: bool = True
+    commanded_state: bool = True
+    grounded_plan: bool = True
     dtype: str = "float32"
     threads: int = 1
     """torch threads. On a busy machine two threads wait for each other: 5 s per cycle instead of 0.8 s."""

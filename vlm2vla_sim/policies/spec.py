@@ -16,6 +16,7 @@ from typing import Any
 
 from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.language.translations import ENGLISH, translate
+from vlm2vla_sim.policies.options import with_present_names
 
 Option = str | int | float | bool
 SHORTHAND = ("model", "adapter", "server", "convention")
@@ -49,7 +50,7 @@ class PolicySpec:
     """What results call it; by default `policy`. Two specifications of one run need different names."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "options", dict(self.options))
+        object.__setattr__(self, "options", with_present_names(self.policy, self.options))
         if not (math.isfinite(self.noise_cm) and self.noise_cm >= 0):
             raise SettingError(f"The noise is {self.noise_cm} cm; expected 0 or more.")
 

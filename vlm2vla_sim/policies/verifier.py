@@ -1,7 +1,7 @@
-"""Who says whether a subtask is done: a vision-language model, the simulator's own truth, or a person.
+"""Verifiers, which decide whether a subtask is done: a vision-language model, the simulator's ground truth, a person.
 
-The paper asks an external model after every chunk. A score that does not say who judged cannot be compared with
-another, so each of these has a name that goes into the settings of a run.
+The paper asks an external model after every chunk. Scores can be compared only if the verifier is known, so its name is
+part of a run's settings. Your own verifier is "package.module:NAME", a factory as in `VERIFIERS`.
 """
 
 from __future__ import annotations
@@ -11,25 +11,27 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from vlm2vla_sim.errors import EpisodeAbortedError
-from vlm2vla_sim.language.answers import VerifierAnswer, read_verdict
+from vlm2vla_sim.core.finder import find
+from vlm2vla_sim.errors import EpisodeAbortedError, ExtensionError, SettingError
+from vlm2vla_sim.language.answers import VerifierAnswer, read_verifier_answer
 from vlm2vla_sim.language.formats.grammar import Choice, Literal, compile_grammar
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY, verify_prompt
-from vlm2vla_sim.policies.base import Judgement, Question, Sampling, TextModel
+from vlm2vla_sim.policies.base import Judgement, Question, Sampling, TextModel, Verifier
 from vlm2vla_sim.types import SceneState, Stage
 
 if TYPE_CHECKING:
     from typing import TextIO
 
-VERDICTS = compile_grammar(Choice((Literal(ADVANCE), Literal(RETRY))))
-"""The two answers there are."""
+ANSWER_GRAMMAR = compile_grammar(Choice((Literal(ADVANCE), Literal(RETRY))))
+"""The two answers of a constrained verifier."""
 
 OVER_TARGET = 0.04
-"""[m] how far from the target's centre, seen from above, the object may hang for "move it over" to be done."""
+"""[m] horizontal distance from the target's centre within which "move it over" is done."""
 
 _RELEASE = re.compile(r"\b(place|put|release|drop|stack|set|lay|insert|let go|open)\b")
 _CARRY = re.compile(r"\b(move|bring|carry|transport|take|lower)\b.*\b(over|above|to|onto|into|towards?)\b")
@@ -37,17 +39,17 @@ _GRASP = re.compile(r"\b(grasp|grab|grip|pick|lift|raise|take|hold|close)\b")
 
 
 class ModelVerifier:
-    """Asks a vision-language model: ours in this process, with or without its adapter, or any server's."""
+    """Asks a vision-language model: the policy's own, with or without its adapter, or another."""
 
     def __init__(self, model: TextModel, *, adapter: bool = True, constrained: bool = True) -> None:
-        """`constrained` holds the answer to the two words; otherwise an unclear answer means "try again"."""
+        """`constrained` restricts the answer to the two words; an unclear answer means "try again"."""
         self._model, self._adapter = model, adapter
-        self._grammar = VERDICTS if constrained else None
+        self._grammar = ANSWER_GRAMMAR if constrained else None
 
     def judge(
         self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
     ) -> Judgement:
-        """See `Verifier.judge`. What is not clearly "advance" is "retry", and the stage says that it was unclear."""
+        """See `Verifier.judge`. An answer that is not clearly "advance" is "retry", which the stage notes."""
         question = Question(
             "verify",
             verify_prompt(current, following, state=state),
@@ -57,32 +59,32 @@ class ModelVerifier:
             adapter=self._adapter,
         )
         (stage,) = self._model.answer([question])
-        verdict = read_verdict(stage.text)
-        if verdict is VerifierAnswer.UNCLEAR:
+        answer = read_verifier_answer(stage.text)
+        if answer is VerifierAnswer.UNCLEAR:
             stage = dataclasses.replace(stage, error=f"Neither {ADVANCE} nor {RETRY}; taken as {RETRY}.")
-        return Judgement(verdict is VerifierAnswer.ADVANCE, stage)
+        return Judgement(answer is VerifierAnswer.ADVANCE, stage)
 
 
 class TruthVerifier:
-    """Knows where everything is, as only a simulator does: an upper bound on verifiers, never a result.
+    """Reads the simulator's ground truth: an upper bound for verifiers.
 
-    A subtask is matched by its verb. One about putting down is done when the object lies on the target, let go; one
-    about carrying, when it hangs over the target; one about grasping, when it is held.
+    A subtask is classified by its verb. Putting down is done when the object lies on the target and is released;
+    carrying, when it is above the target; grasping, when it is held.
     """
 
     def __init__(self, see: Callable[[], SceneState]) -> None:
-        """`see` gives the scene as of the last step."""
+        """`see` returns the scene as of the last step."""
         self._see = see
 
     def judge(
         self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
     ) -> Judgement:
-        """See `Verifier.judge`. A subtask without a verb that it knows ("look around") is done at once."""
+        """See `Verifier.judge`. A subtask without a known verb ("look around") is always done."""
         done = self.is_done(current)
         return Judgement(done, Stage("verify", f"{ADVANCE if done else RETRY} (the simulator's truth)"))
 
     def is_done(self, subtask: str) -> bool:
-        """Whether the simulator holds `subtask` for done."""
+        """Whether `subtask` is done in the simulator."""
         subtask = subtask.lower()
         scene = self._see()
         offset = scene.source.pose.position - scene.target.pose.position
@@ -95,10 +97,10 @@ class TruthVerifier:
 
 
 class OperatorVerifier:
-    """Asks the person at the keyboard."""
+    """Asks a person at the keyboard."""
 
     def __init__(self, ask: Callable[[str], str] = input, out: TextIO | None = None) -> None:
-        """`ask` prints its argument and returns a line; `out` is where a mistyped answer is pointed out."""
+        """`ask` prints its argument and returns a line; invalid input is reported on `out` (default: stderr)."""
         self._ask, self._out = ask, out
 
     def judge(
@@ -120,4 +122,62 @@ class OperatorVerifier:
         try:
             return self._ask(question).strip().lower()
         except EOFError as closed:
-            raise EpisodeAbortedError("There is nobody to ask: the input ended.") from closed
+            raise EpisodeAbortedError("The input ended, so no operator can answer.") from closed
+
+
+# Factories ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class VerifierContext:
+    """What a verifier's factory is given."""
+
+    model: TextModel
+    """The policy's own model; `Question.adapter` chooses between base model and adapter."""
+    see: Callable[[], SceneState] | None = None
+    """Ground truth of the scene as of the last step; None where it is not known, as on a real robot."""
+    server: str = ""
+    server_model: str = ""
+    """The policy options `verifier_server` and `verifier_model`: another model's chat server, and its name there."""
+
+
+def _truth(context: VerifierContext) -> Verifier:
+    if context.see is None:
+        raise SettingError("verifier=truth needs a simulator; on a real robot use adapter, base, server or operator.")
+    return TruthVerifier(context.see)
+
+
+def _on_server(context: VerifierContext) -> Verifier:
+    if not (context.server and context.server_model):
+        raise SettingError("verifier=server needs verifier_server=ADDRESS and verifier_model=NAME.")
+    from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
+
+    settings = ServerSettings(context.server, context.server_model, constraint="off")
+    return ModelVerifier(ChatModel(settings), constrained=False)
+
+
+VERIFIERS: dict[str, Callable[[VerifierContext], Verifier]] = {
+    "adapter": lambda context: ModelVerifier(context.model),
+    "base": lambda context: ModelVerifier(context.model, adapter=False),
+    "server": _on_server,
+    "truth": _truth,
+    "operator": lambda context: OperatorVerifier(),
+}
+"""Name -> factory: the policy's model with its adapter enabled or disabled, another model on a server, ground truth, or
+a person."""
+
+
+def find_verifier(name: str) -> Callable[[VerifierContext], Verifier]:
+    """The factory `name` of `VERIFIERS`, or your own as "package.module:NAME": a function or class of one argument."""
+    factory = find("verifier", name, VERIFIERS)
+    if not callable(factory):
+        raise ExtensionError(f"The verifier {name!r} is {factory!r}; expected a function or class that makes one.")
+    return cast("Callable[[VerifierContext], Verifier]", factory)
+
+
+def make_verifier(name: str, context: VerifierContext) -> Verifier:
+    """The verifier `name`; ExtensionError if a factory of your own makes something without a method `judge`."""
+    verifier = find_verifier(name)(context)
+    if not callable(getattr(verifier, "judge", None)):
+        raise ExtensionError(f"The verifier {name!r} made a {type(verifier).__name__}, which has no method judge.")
+    return verifier

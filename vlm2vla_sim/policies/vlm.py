@@ -1,66 +1,68 @@
-"""The policy "vlm": the closed loop around a model in this process or on a server, put together from its options.
+"""The policy "vlm": the closed loop around a model in this process or on a server, configured by its options.
 
-What a run was made with has to be in its settings as plain values, so that it can be read and run again. This is where
-those values become objects.
+The options are plain values, so that the settings of a run show how it was made and it can be repeated.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from vlm2vla_sim.errors import SettingError, unknown_name
+from vlm2vla_sim.core.finder import find, is_place
+from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy, TextModel, Verifier
 from vlm2vla_sim.policies.language_action import PAPER, LanguageActionPolicy, LoopSettings, StageSampling
 from vlm2vla_sim.policies.options import check_types
-from vlm2vla_sim.policies.verifier import ModelVerifier, OperatorVerifier, TruthVerifier
+from vlm2vla_sim.policies.verifier import VerifierContext, find_verifier, make_verifier
 
 SAMPLINGS = ("paper", "paper-ood", "greedy")
-VERIFIERS = ("adapter", "base", "server", "truth", "operator")
 
 
 @dataclass(frozen=True)
 class VlmOptions:
-    """Everything that can be said about the policy "vlm", as `--policy-options NAME=VALUE`."""
+    """Options of the policy "vlm", given as `--policy-options NAME=VALUE`."""
 
     model: str = ""
-    """A folder or a hub name; with `server`, the base model's name there."""
+    """A folder or a hub name; with `server`, the base model's name there; or your own `TextModel` as
+    package.module:NAME, a factory that is called with these options."""
     adapter: str = ""
     server: str = ""
-    """Address of an OpenAI-style server such as http://127.0.0.1:8000/v1; empty to load the model in this process."""
+    """Address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; empty for a model in this process."""
     constraint: str = "regex"
-    """How a server is sent the grammar: regex, grammar, off."""
+    """How the grammar is sent to a server: regex, grammar, off."""
     timeout: float = 120.0
-    """[s] for one try with a server."""
+    """[s] for one request to a server."""
     sampling: str = "paper"
-    """paper, paper-ood (tasks unlike those trained on), greedy (the same words every time)."""
+    """paper, paper-ood (tasks outside the training distribution), greedy (deterministic)."""
     verifier: str = "adapter"
-    """adapter or base: this model with its adapter on or off; server; truth (the simulator's); operator (you)."""
+    """adapter or base: this model with its adapter enabled or disabled; server: another model; truth: the simulator's;
+    operator: a person; or your own as package.module:NAME (see `verifier.VERIFIERS`)."""
     verifier_server: str = ""
     verifier_model: str = ""
-    """The server and model that judge, with verifier=server."""
+    """The server and the model of verifier=server."""
     reasoning: bool = True
-    """false: from the instruction straight to the action (VLM2VLA-NR)."""
+    """false: from the instruction directly to the action (VLM2VLA-NR)."""
     state: bool = False
-    """true: tell the model where the gripper is."""
-    commanded: bool = False
-    """true: with state, tell it where the last motion was to end; the gripper lags a centimetre or two behind."""
-    located: bool = False
-    """true: ask for plans that begin with where the gripper has to go."""
+    """true: put the gripper's pose into the prompts."""
+    commanded_state: bool = False
+    """true: with state, the commanded position of the last motion instead of the measured one, which lags behind."""
+    grounded_plan: bool = False
+    """true: ask for plans that begin with the object's position and distance."""
     max_attempts: int = LoopSettings.max_attempts
     max_rows: int = 0
-    """Rows that are carried out before the model is asked again; 0 for all of them."""
+    """Rows that are executed before the model is asked again; 0 for all."""
     resample: int = LoopSettings.resample
     constrained: bool = True
-    """false: without the grammar, to count what cannot be read."""
+    """false: without the grammar, to count parse errors."""
     free_tokens: int = LoopSettings.free_tokens
-    """Tokens of an action at most without the grammar."""
+    """The most tokens of an action without the grammar."""
     dtype: str = "auto"
     device_map: str = ""
     quantization: str = ""
     compile: bool = False
     threads: int = 0
-    """Threads of torch's on the CPU; 0 for as many as it takes by itself."""
+    """torch's CPU threads; 0 leaves torch's setting."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -71,8 +73,7 @@ class VlmOptions:
             )
         if self.sampling not in SAMPLINGS:
             raise unknown_name("sampling", self.sampling, SAMPLINGS)
-        if self.verifier not in VERIFIERS:
-            raise unknown_name("verifier", self.verifier, VERIFIERS)
+        find_verifier(self.verifier)
         if self.verifier == "server" and not (self.verifier_server and self.verifier_model):
             raise SettingError("verifier=server needs verifier_server=ADDRESS and verifier_model=NAME.")
 
@@ -81,8 +82,8 @@ class VlmOptions:
         return LoopSettings(
             reasoning=self.reasoning,
             state=self.state,
-            commanded=self.commanded,
-            located=self.located,
+            commanded_state=self.commanded_state,
+            grounded_plan=self.grounded_plan,
             max_attempts=self.max_attempts,
             max_rows=self.max_rows or None,
             resample=self.resample,
@@ -103,13 +104,19 @@ def make(context: PolicyContext) -> Policy:
 
 
 def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
-    """The closed loop that `options` ask for."""
-    model = _make_model(options)
-    verifier = _make_verifier(options, model, context) if options.reasoning else None
+    """The closed loop with these options."""
+    model = make_text_model(options)
+    verifier: Verifier | None = None
+    if options.reasoning:
+        verifier = make_verifier(
+            options.verifier,
+            VerifierContext(model, context.see, options.verifier_server, options.verifier_model),
+        )
     return LanguageActionPolicy(model, context.action_format, verifier, settings=options.loop())
 
 
-def _make_model(options: VlmOptions) -> TextModel:
+def make_text_model(options: VlmOptions) -> TextModel:
+    """The text model that the options name: on a server, in this process, or your own."""
     if options.server:
         from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
 
@@ -122,6 +129,11 @@ def _make_model(options: VlmOptions) -> TextModel:
                 timeout=options.timeout,
             )
         )
+    if is_place(options.model):
+        return _own_model(options)
+    from vlm2vla_sim.policies.models.hub import locate
+
+    locate(options.model)  # before torch is imported, so that an unreachable hub is reported within seconds
     from vlm2vla_sim.policies.models.hf_model import HfSettings, load_model
 
     return load_model(
@@ -137,19 +149,14 @@ def _make_model(options: VlmOptions) -> TextModel:
     )
 
 
-def _make_verifier(options: VlmOptions, model: TextModel, context: PolicyContext) -> Verifier:
-    if options.verifier == "operator":
-        return OperatorVerifier()
-    if options.verifier == "truth":
-        if context.see is None:
-            raise SettingError("verifier=truth needs a simulator; on a real arm use adapter, base, server or operator.")
-        return TruthVerifier(context.see)
-    if options.verifier == "server":
-        from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
-
-        judge = ServerSettings(options.verifier_server, options.verifier_model, constraint="off")
-        return ModelVerifier(ChatModel(judge), constrained=False)
-    return ModelVerifier(model, adapter=options.verifier == "adapter")
+def _own_model(options: VlmOptions) -> Any:
+    factory = find("text model", options.model, {})
+    if not callable(factory):
+        raise ExtensionError(f"The text model {options.model!r} is {factory!r}; expected a function or class.")
+    model = factory(options)
+    if not callable(getattr(model, "answer", None)):
+        raise ExtensionError(f"The text model {options.model!r} made a {type(model).__name__}, without method answer.")
+    return model
 
 
 FACTORY = PolicyFactory(make, options=VlmOptions)

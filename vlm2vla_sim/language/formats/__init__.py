@@ -1,7 +1,7 @@
-"""How actions are put into words: what every format can do, and the table that finds one by name.
+"""Action formats: how actions are written as text. The protocol of a format, and the table that finds one by name.
 
-Writer, reader and grammar of a format are one object, so that training text, constrained decoding and evaluation cannot
-speak different dialects. Adding a format is one class and one line in `FORMATS`.
+Writer, reader and grammar of a format are one object, so that training text, constrained decoding and evaluation agree.
+Your own format is "package.module:NAME", a class or an object with the methods of `ActionFormat`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vlm2vla_sim.errors import SettingError, unknown_name
+from vlm2vla_sim.core.finder import find
+from vlm2vla_sim.errors import ExtensionError, SettingError
 from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.language.formats.grid import Resolution
 from vlm2vla_sim.language.formats.integers import IntegersFormat
@@ -24,44 +25,44 @@ __all__ = ["FORMATS", "ActionFormat", "Grammar", "Resolution", "describe", "get_
 
 
 class ActionFormat(Protocol):
-    """A way to write motion as text, and to read it back."""
+    """Writes motion as text, and parses it."""
 
     @property
     def name(self) -> str:
-        """As in `FORMATS`."""
+        """The name in `FORMATS`, or one of your own."""
         ...
 
     @property
     def resolution(self) -> Resolution:
-        """How finely `write` writes."""
+        """The resolution of `write`."""
         ...
 
     @property
     def rules(self) -> str:
-        """How to write it, in a few sentences for the prompt."""
+        """The rules of the format, in a few sentences for the prompt."""
         ...
 
     @property
     def example(self) -> str:
-        """A short text as `write` writes it, for the prompt."""
+        """A short output of `write`, for the prompt."""
         ...
 
     def write(self, deltas: np.ndarray) -> str:
         """`deltas`, (1 to 32, 7) as in `ActionChunk.deltas`, rounded to the resolution; a gripper above 0.5 is open.
 
-        ActionError for what no text can say: another shape, a number that is not finite or too large.
+        ActionError for another shape, or a number that is not finite or too large.
         """
         ...
 
     def read(self, text: str) -> ActionChunk:
-        """What `text` means, taken as finely as it is written. The inverse of `write` on the resolution's grid.
+        """The action in `text`, at the precision it is written with. The inverse of `write` on the resolution's grid.
 
-        ActionTextError, saying where and why, for what is no action; bounded in time whatever the text.
+        ActionTextError with the position and the reason for any other text; the time is bounded for every text.
         """
         ...
 
     def grammar(self) -> Grammar:
-        """The texts `write` writes, and none that `read` refuses."""
+        """A grammar of the texts that `write` produces; `read` accepts all of them."""
         ...
 
 
@@ -71,29 +72,37 @@ FORMATS: dict[str, Callable[..., ActionFormat]] = {
     IntegersFormat.name: IntegersFormat,
     TokensFormat.name: TokensFormat,
 }
-"""Name -> class; a class takes the settings that are its fields."""
+"""Name -> class. The fields of the class are its settings."""
+
+
+PARTS = ("name", "resolution", "rules", "example", "write", "read", "grammar")
+"""The properties and methods of `ActionFormat`."""
 
 
 def get_format(
     name: str, *, resolution: Resolution | None = None, symbols: Sequence[str] | None = None
 ) -> ActionFormat:
-    """The format called `name`; what is None is the format's own default.
+    """The format `name` of `FORMATS`, or your own as "package.module:NAME"; None is the format's own default.
 
-    resolution: not for "integers", whose numbers have a fixed meaning. symbols: ten, for "tokens" only, which needs
-    them.
+    resolution: not for "integers", whose resolution is fixed. symbols: ten, required by "tokens", for no other format.
+    A class of your own is called without arguments, or, if it is a dataclass, with the settings that are its fields.
+    UnknownNameError for an unknown name, SettingError for a setting that the format does not take, ExtensionError for
+    an object without the methods of `ActionFormat`.
 
     >>> get_format("prose", resolution=Resolution(rotation=1)).write(np.array([[0, 0, 0, 0, 0, -0.2, 1]]))
     'rotate clockwise 11 degrees, open gripper'
     """
-    if name not in FORMATS:
-        raise unknown_name("action format", name, FORMATS)
-    factory: Any = FORMATS[name]
+    found: Any = find("action format", name, FORMATS)
     given = {"resolution": resolution, "symbols": None if symbols is None else tuple(symbols)}
     settings = {key: value for key, value in given.items() if value is not None}
-    known = [field.name for field in dataclasses.fields(factory)]
+    known = [field.name for field in dataclasses.fields(found)] if dataclasses.is_dataclass(found) else []
     for key in settings:
-        if key not in known:
+        if key not in known or not isinstance(found, type):
             raise SettingError(
                 f"The format {name!r} takes no {key}; leave it out. It takes: {', '.join(known) or 'nothing'}."
             )
-    return factory(**settings)
+    made: Any = found(**settings) if isinstance(found, type) else found
+    missing = [part for part in PARTS if not hasattr(made, part)]
+    if missing:
+        raise ExtensionError(f"The action format {name!r} has no {', '.join(missing)}; see `ActionFormat`.")
+    return made

@@ -41,7 +41,7 @@ _FOUND = re.compile(r"[A-Za-z0-9.+-]{1,20}|\S")
 _FENCE = re.compile(r"```[A-Za-z0-9_+-]*")
 
 
-class Source:
+class TextCursor:
     """One text on its way to becoming a chunk."""
 
     def __init__(self, text: str, *, format_name: str, example: str) -> None:

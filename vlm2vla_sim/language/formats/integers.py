@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlm2vla_sim.language.formats import grammar as g
-from vlm2vla_sim.language.formats.cursor import Source
+from vlm2vla_sim.language.formats.cursor import TextCursor
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS, Resolution, to_chunk, to_grid
 from vlm2vla_sim.language.formats.rows import EXAMPLE
 from vlm2vla_sim.types import ACTION_SIZE, ActionChunk
@@ -76,7 +76,7 @@ class IntegersFormat:
 
     def read(self, text: str) -> ActionChunk:
         """See `ActionFormat.read`. Around the numbers there may be prose without numbers; commas and brackets pass."""
-        source = Source(text, format_name=self.name, example=self.example)
+        source = TextCursor(text, format_name=self.name, example=self.example)
         numbers = _find_numbers(source)
         if len(numbers) % ACTION_SIZE:
             why = f"there are {len(numbers)} numbers; expected {ACTION_SIZE} for each row."
@@ -89,7 +89,7 @@ class IntegersFormat:
         return to_chunk(rows, text)
 
 
-def _find_numbers(source: Source) -> list[tuple[int, int]]:
+def _find_numbers(source: TextCursor) -> list[tuple[int, int]]:
     """Every number with its position, from the first digit of the text to its last."""
     plain = source.plain
     if wrong := _NOT_A_NUMBER.search(plain):
@@ -116,7 +116,7 @@ def _find_numbers(source: Source) -> list[tuple[int, int]]:
     return numbers
 
 
-def _to_row(source: Source, numbers: list[tuple[int, int]], index: int) -> list[float]:
+def _to_row(source: TextCursor, numbers: list[tuple[int, int]], index: int) -> list[float]:
     *motion, (gripper, at) = numbers
     if gripper not in (0, TOP):
         raise source.error(f"the gripper of row {index} is {gripper}; expected {TOP} (open) or 0 (closed).", at)

@@ -10,7 +10,7 @@ import functools
 import re
 from dataclasses import dataclass
 
-from vlm2vla_sim.language.formats.cursor import UNITS, Source
+from vlm2vla_sim.language.formats.cursor import UNITS, TextCursor
 from vlm2vla_sim.language.formats.grammar import DIGITS
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS
 
@@ -37,7 +37,7 @@ def start_of_list(digits: tuple[str, ...]) -> re.Pattern[str]:
 class ListReader:
     """Reads one list, from its first bracket on."""
 
-    def __init__(self, source: Source, digits: tuple[str, ...], at: int) -> None:
+    def __init__(self, source: TextCursor, digits: tuple[str, ...], at: int) -> None:
         """`digits` is what 0 to 9 are written as; `at` is where the list's first bracket stands."""
         self.at = at
         """Where reading stands."""

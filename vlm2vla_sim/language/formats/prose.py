@@ -15,7 +15,7 @@ from decimal import Decimal
 import numpy as np
 
 from vlm2vla_sim.language.formats import grammar as g
-from vlm2vla_sim.language.formats.cursor import Source
+from vlm2vla_sim.language.formats.cursor import TextCursor
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS, GridRow, Resolution, numeral, to_chunk, to_grid
 from vlm2vla_sim.language.formats.prose_reader import ProseReader
 from vlm2vla_sim.language.formats.rows import EXAMPLE
@@ -65,7 +65,7 @@ class ProseFormat:
         gripper: how the gripper is now, 0 (closed) .. 1 (open). Rows before the first that mentions the gripper keep
         it. None, which is what policies use: the first row has to mention it.
         """
-        source = Source(text, format_name=self.name, example=self.example)
+        source = TextCursor(text, format_name=self.name, example=self.example)
         return to_chunk(ProseReader(source, gripper=gripper).read_rows(), text)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 
-from vlm2vla_sim.language.formats.cursor import UNITS, Source
+from vlm2vla_sim.language.formats.cursor import UNITS, TextCursor
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS
 from vlm2vla_sim.language.words import CLOSE, OPEN, WORDS
 
@@ -72,7 +72,7 @@ _BLANKED = {ord(character): " " for character in '"“”`*'}
 class ProseReader:
     """Reads the rows of one text, clause by clause."""
 
-    def __init__(self, source: Source, *, gripper: float | None = None) -> None:
+    def __init__(self, source: TextCursor, *, gripper: float | None = None) -> None:
         """gripper: 0 (closed) .. 1 (open), kept by rows before the first that mentions it; None: the first row must."""
         self._source = source
         self._gripper = gripper

@@ -15,7 +15,7 @@ import numpy as np
 
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import grammar as g
-from vlm2vla_sim.language.formats.cursor import LOOK_ALIKES, Source
+from vlm2vla_sim.language.formats.cursor import LOOK_ALIKES, TextCursor
 from vlm2vla_sim.language.formats.grid import MAX_ROWS, Resolution, numeral, to_chunk, to_grid
 from vlm2vla_sim.language.formats.list_reader import ListReader, start_of_list
 from vlm2vla_sim.types import ActionChunk
@@ -75,7 +75,7 @@ class RowsFormat:
 
     def read(self, text: str) -> ActionChunk:
         """See `ActionFormat.read`. Around the list there may be prose; a second list must say the same."""
-        source = Source(text, format_name=self.name, example=self.example)
+        source = TextCursor(text, format_name=self.name, example=self.example)
         found: list[list[float]] | None = None
         at, starts = 0, start_of_list(self.digits)
         while start := starts.search(source.plain, at):

@@ -93,7 +93,7 @@ class ExpertLabeler:
         subtask = put if putting else grasp
         plan, rows = plan_and_rows(annotation, pair, putting=putting)
         hard = putting and (begun or _entry(source).is_cube)
-        yield ExpertLabel("plan", plan_prompt(subtask, state=state, located=True), plan, hard)
+        yield ExpertLabel("plan", plan_prompt(subtask, state=state, grounded=True), plan, hard)
         yield ExpertLabel("action", action_prompt(subtask, plan, self._format, state=state), self.write(rows))
 
     def verifier_label(self, annotation: SceneAnnotation, rng: np.random.Generator) -> ExpertLabel | None:
