@@ -17,6 +17,7 @@ from typing import Annotated
 
 import tyro
 
+from vlm2vla_sim.errors import Vlm2VlaError
 from vlm2vla_sim.mini.training.recipe import PretrainingRecipe
 
 Folder = Annotated[Path, tyro.conf.Positional]
@@ -46,6 +47,7 @@ def pretrain(
     out: Path,
     vision_updates: int = PretrainingRecipe.vision_updates,
     qa_updates: int = PretrainingRecipe.qa_updates,
+    annealing_updates: int = PretrainingRecipe.annealing_updates,
 ) -> None:
     """Pretrain the base model on a rendered dataset. A stopped run is continued.
 
@@ -56,12 +58,14 @@ def pretrain(
         out: Folder for the model.
         vision_updates: Updates of the vision tower alone.
         qa_updates: Updates with questions.
+        annealing_updates: Updates of the last phase, with fewer images and more texts.
     """
     from vlm2vla_sim.mini.model.architecture import MiniSize
     from vlm2vla_sim.mini.training.pretrain import pretrain
     from vlm2vla_sim.mini.training.vocabulary import texts
 
-    recipe = PretrainingRecipe(vision_updates=vision_updates, qa_updates=qa_updates)
+    updates = {"vision_updates": vision_updates, "qa_updates": qa_updates, "annealing_updates": annealing_updates}
+    recipe = PretrainingRecipe(**updates)
     pretrain(folder, out, texts=list(texts()), recipe=recipe, size=MiniSize(), report=_report)
 
 
@@ -156,11 +160,16 @@ def renamed(arguments: Sequence[str]) -> list[str]:
     return current
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command."""
-    given = sys.argv[1:] if arguments is None else arguments
-    tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m vlm2vla_sim.mini", args=renamed(given))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 2 after an error that the package raises on purpose."""
+    given = renamed(sys.argv[1:] if arguments is None else arguments)
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m vlm2vla_sim.mini", args=given)
+    except Vlm2VlaError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
