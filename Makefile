@@ -29,7 +29,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RLDS := $(VENV)/rlds
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
-DEV := codespell httpx2 hypothesis imageio-ffmpeg llguidance matplotlib msgpack pyarrow "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff websockets
+DEV := codespell httpx2 hypothesis imageio-ffmpeg llguidance matplotlib moviepy msgpack pyarrow "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff websockets
 PEERS := $(VENV)/peers
 MADE := build/mini
 ONE_THREAD := OMP_NUM_THREADS=1
@@ -79,7 +79,7 @@ $(VENV)/.speak: $(VENV)/.torch
 	touch $@
 
 $(VENV)/.vlm: $(VENV)/.speak $(VENV)/.dev
-	$(PIP) --editable '.[vlm,train]'
+	$(PIP) --editable '.[vlm,train]' stable-baselines3
 	touch $@
 
 # TensorFlow needs an older h5py than the scenes' packages: an environment of its own, without the constraints.

@@ -21,7 +21,7 @@ import torch
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, verify_prompt
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.policies.models.hf_decode import Counts, Decoder, Tricks
+from vlm2vla_sim.policies.models.hf_decode import Counts, Decoder, Optimizations
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
 from vlm2vla_sim.policies.models.random_model import LIKE_4B, LIKE_12B, TINY, save_random_model
 from vlm2vla_sim.policies.verifier import ANSWER_GRAMMAR
@@ -34,7 +34,7 @@ SIZES = {"4b": LIKE_4B, "12b": LIKE_12B, "tiny": TINY}
 """The last one answers in milliseconds and is for trying this script."""
 
 
-ALL = Tricks()
+ALL = Optimizations()
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Way:
 
     name: str
     fast: bool
-    tricks: Tricks = ALL
+    optimizations: Optimizations = ALL
 
 
 WAYS = (
     Way("three plain generate calls", fast=False),
-    Way("own loop, no trick", fast=True, tricks=Tricks(images=False, prefix=False, forced=False)),
-    Way("+ images encoded once", fast=True, tricks=Tricks(images=True, prefix=False, forced=False)),
-    Way("+ shared prefix kept", fast=True, tricks=Tricks(images=True, prefix=True, forced=False)),
+    Way("own loop, no optimization", fast=True, optimizations=Optimizations(images=False, prefix=False, forced=False)),
+    Way("+ images encoded once", fast=True, optimizations=Optimizations(images=True, prefix=False, forced=False)),
+    Way("+ shared prefix kept", fast=True, optimizations=Optimizations(images=True, prefix=True, forced=False)),
     Way("+ forced tokens appended", fast=True),
 )
 
@@ -67,7 +67,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.decoder is not None:
-            self.decoder.tricks = self.way.tricks
+            self.decoder.optimizations = self.way.optimizations
 
     def note(self, wall: float, cpu: float, said: list[str], *, counts: bool) -> None:
         """Keep what a cycle took; the first one, which warms up, does not count."""

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.envs.tasks import Layout, Task
-from vlm2vla_sim.errors import ActionTextError, BackendFaultError, EpisodeAbortedError, RendererError, missing_extra
+from vlm2vla_sim.errors import (
+    ActionTextError,
+    BackendFaultError,
+    EpisodeAbortedError,
+    RendererError,
+    SettingError,
+    missing_extra,
+)
 from vlm2vla_sim.policies import PolicyContext
 from vlm2vla_sim.policies.baselines import HOLD
 from vlm2vla_sim.testing import PointBackend
@@ -146,6 +153,15 @@ class CrowdedBackend(_TroubledBackend):
         return
 
 
+class UnseeingBackend(PointBackend):
+    """Does not know where the objects are, as a real robot does not."""
+
+    knows_scene = False
+
+    def status(self) -> Status:
+        return Status(super().status().robot, scene=None)
+
+
 class _StagedBackend(PointBackend):
     """The object lies on the target at the steps in `solved`, and is held at those in `held`, whatever the arm does."""
 
@@ -236,6 +252,16 @@ def make_failing(context: PolicyContext) -> FailingPolicy:
 
 def make_broken(context: PolicyContext) -> FailingPolicy:
     raise OddError("cannot", "be pickled")
+
+
+def make_without_weights(context: PolicyContext) -> FailingPolicy:
+    raise SettingError("The model has no weights.")
+
+
+def make_with_weights(context: PolicyContext) -> ScriptedWords:
+    if not Path("weights").exists():
+        raise SettingError("The model has no weights.")
+    return ScriptedWords(context, "[[3, 0, 0, 1]]")
 
 
 class OddError(Exception):

@@ -90,6 +90,7 @@ HEAVY = {
     "trl": ("training",),
     "datasets": ("training",),
     "accelerate": ("training",),
+    "huggingface_hub": ("policies.models.hub",),
     "httpx2": ("policies.models.http_client",),
     "websockets": ("policies.remote", "serving"),
     "msgpack": ("policies.remote",),

@@ -1,9 +1,10 @@
-"""The command line answers in words or JSON, and every mistake a newcomer makes meets a sentence and a status."""
+"""The command line prints text or JSON, and answers every mistake with one sentence and an exit status."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 
 from vlm2vla_sim import errors
 from vlm2vla_sim.cli import main
+from vlm2vla_sim.cli.report import EpisodeReporter
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.evaluation.results import read_results
+from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.types import EpisodeResult, Outcome
 
 POINT = ("--backend", "point", "--image-size", "48", "64")
 
@@ -129,7 +133,7 @@ def test_without_a_sentence_the_formats_are_described_by_example(vlm2vla):
         assert status == 0
         assert f"Read as {entry['format']}" in out
     _, out, _ = vlm2vla("formats")
-    assert "tokens\n  Needs the vocabulary of a model." in out
+    assert "tokens\n  One token per number; which tokens depends on the model's tokenizer." in out
 
 
 def test_a_rollout_prints_what_the_policy_says_and_where_the_video_is(vlm2vla, tmp_path):
@@ -169,7 +173,9 @@ def test_a_rollout_says_what_could_not_be_read(vlm2vla):
 def test_an_evaluation_prints_a_table_and_where_everything_is(vlm2vla, tmp_path):
     status, out, told = vlm2vla("evaluate", *POINT, "--tasks", "stack_cube", "carrot_on_plate", "--episodes", "2")
     assert status == 0
-    assert told == "", "no terminal, no progress bar"
+    lines = told.splitlines()
+    assert len(lines) == 4, "without a terminal there is no progress bar, but a line per episode"
+    assert re.fullmatch(r"EPISODE 3/4 carrot_on_plate ep 0: success, [0-9]+\.[0-9] s", lines[2])
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.endswith("-scripted-point")
     assert "all tasks        4/4 100.0 % (51.0 to 100.0)" in out
@@ -226,7 +232,77 @@ def test_an_evaluation_of_which_every_episode_broke_exits_3(vlm2vla):
     status, out, told = vlm2vla("evaluate", "--backend", "fakes:AlwaysFaultyBackend", *flags)
     assert status == 3
     assert "carrot_on_plate  -" in out
-    assert "carrot_on_plate episode 1: error: BackendFaultError: Nothing works." in told
+    assert re.search(r"EPISODE 2/2 carrot_on_plate ep 1: error, [0-9.]+ s: BackendFaultError: Nothing works\.", told)
+    assert "2 of 2 episodes ended in an error and are not scored. First: carrot_on_plate episode 0: Backend" in told
+
+
+@pytest.mark.parametrize("command", ["evaluate", "record"])
+def test_if_some_episodes_end_in_an_error_it_says_how_many_and_exits_4(vlm2vla, command):
+    flags = ("--tasks", "carrot_on_plate", "--episodes", "3", "--out", "run", "--image-size", "48", "64")
+    status, _, told = vlm2vla(command, "--backend", "fakes:FaultyBackend", *flags)
+    assert status == 4
+    expected = "1 of 3 episodes ended in an error and are not scored. First: carrot_on_plate episode 1: "
+    assert f"{expected}BackendFaultError: The link to the robot was lost." in told.splitlines()[-1]
+
+
+def test_a_resumed_evaluation_counts_the_episodes_that_are_done(vlm2vla, tmp_path):
+    flags = ("--tasks", "carrot_on_plate", "--episodes", "3", "--policy", "hold", "--no-video", "--out", "run")
+    vlm2vla("evaluate", *POINT, *flags)
+    results = tmp_path / "run" / "results.jsonl"
+    results.write_text("".join(results.read_text().splitlines(keepends=True)[:2]))
+    _, _, told = vlm2vla("evaluate", *POINT, *flags, "--resume")
+    assert [line.split(":")[0] for line in told.splitlines()] == ["EPISODE 3/3 carrot_on_plate ep 2"]
+
+
+def test_on_a_terminal_only_episodes_that_are_not_scored_get_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    report = EpisodeReporter(RunSettings(tasks=("carrot_on_plate",), episodes=2))
+    asked = {"task": "carrot_on_plate", "seed": 0, "backend": "", "profile": "", "policy": "", "action_format": ""}
+    for k, outcome in enumerate((Outcome.FAILURE, Outcome.ABORTED)):
+        report(EpisodeResult(**asked, episode_id=k, layouts="", instruction="", outcome=outcome, reason="Stopped."))
+    assert capsys.readouterr().err == "EPISODE 2/2 carrot_on_plate ep 1: aborted, 0.0 s: Stopped.\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "evaluate --policy nope",
+        "evaluate --policy scripted --policy-options speed=2",
+        "evaluate --backend-options speed=2",
+        "evaluate --policy fakes:make_without_weights",
+        "evaluate --policy fakes:make_without_weights --workers 2",
+        "evaluate --policy fakes:make_without_weights --out a/b/run",
+        "evaluate --backend fakes:BlindBackend",
+        "record --policy fakes:make_without_weights --out data",
+        "rollout --policy fakes:make_without_weights",
+        "rollout --policy nope",
+    ],
+)
+def test_a_run_that_cannot_start_leaves_no_folder(vlm2vla, tmp_path, words):
+    status, _, told = vlm2vla(*words.split(), "--image-size", "48", "64")
+    assert status == 1
+    assert told.startswith("vlm2vla ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_is_kept_when_a_run_cannot_start(vlm2vla, tmp_path):
+    (tmp_path / "run").mkdir()
+    words = ("--policy", "fakes:make_without_weights", "--out", "run", "--no-video")
+    assert vlm2vla("evaluate", *POINT, *words)[0] == 1
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_resumed_run_that_cannot_start_keeps_its_results(vlm2vla, tmp_path):
+    flags = ("--tasks", "carrot_on_plate", "--no-video", "--out", "run", "--policy", "fakes:make_with_weights")
+    (tmp_path / "weights").touch()
+    assert vlm2vla("evaluate", *POINT, *flags, "--episodes", "1")[0] == 0
+    (tmp_path / "weights").unlink()
+    results = tmp_path / "run" / "results.jsonl"
+    before = results.read_text()
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    (tmp_path / "run" / "settings.json").write_text(json.dumps({**settings, "episodes": 2}))
+    assert vlm2vla("evaluate", *POINT, *flags, "--episodes", "2", "--resume")[0] == 1
+    assert results.read_text() == before
 
 
 @pytest.mark.parametrize(
@@ -327,3 +403,51 @@ def test_the_console_script_is_installed_and_runs_outside_the_checkout(tmp_path)
     )
     assert done.returncode == 0, done.stderr
     assert "0/1" in done.stdout
+
+
+def run_module(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """`python -m vlm2vla_sim` in a process of its own, in which an encoding can be set."""
+    command = [sys.executable, "-m", "vlm2vla_sim", *words]
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, timeout=120, check=False)
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    done = run_module("tasks", "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert [task["task"] for task in json.loads(done.stdout)] == list(TASKS)
+    assert run_module("no-such-command", cwd=tmp_path).returncode == 2
+
+
+ASCII_COMMANDS = [
+    *([name, "--help"] for name in main.COMMANDS),
+    *(["robot", name, "--help"] for name in ("session", "stand-in", "faults", "sleep")),
+    ["--help"],
+    ["--version"],
+    ["tasks"],
+    ["tasks", "--no-such-flag"],
+    ["formats"],
+    ["formats", "--json"],
+    ["formats", "move forward 3 cm, rotate clockwise 20 degrees, close gripper"],
+    ["formats", "go there … \u4f60"],
+    ["assets", "status", "--to", "nowhere"],
+    ["doctor", "--model", "\u4f60"],
+    ["trace", "\u4f60"],
+    ["rollout", *POINT, "--no-video", "--policy", "hold", "--language", "zh"],
+    ["evaluate", *POINT, "--episodes", "1", "--tasks", "carrot_on_plate", "--no-video", "--language", "zh", "--json"],
+    ["record", "--backend", "point", "--image-size", "48", "64", "--episodes", "1", "--language", "hi", "--out", "d"],
+    ["relabel", "\u4f60", "--out", "x"],
+    ["inspect", "\u4f60"],
+    ["train", "\u4f60", "--model", "m", "--out", "x"],
+]
+
+
+@pytest.mark.parametrize("words", ASCII_COMMANDS, ids=" ".join)
+def test_nothing_that_is_printed_breaks_an_ascii_terminal(tmp_path, words):
+    done = run_module(*words, cwd=tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    told = (done.stdout + done.stderr).decode("ascii")
+    assert "Traceback" not in told
+    assert "UnicodeEncodeError" not in told
+    assert told.strip()
+    if "--json" in words:
+        json.loads(done.stdout)

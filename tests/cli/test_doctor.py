@@ -1,4 +1,4 @@
-"""The doctor tries things for real, survives what crashes, and says what to install."""
+"""`vlm2vla doctor` runs real checks, survives those that crash, and says what to install."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vlm2vla_sim.video import encoder
 
 @pytest.fixture
 def by_name(monkeypatch):
-    """Examines with nothing but packages, unless a test says otherwise: the trials take seconds."""
-    monkeypatch.setattr(diagnostics, "_try_apart", lambda code, environment: (True, "as a test says"))
+    """Checks by name, without those that run in a subprocess and take seconds."""
+    monkeypatch.setattr(diagnostics, "_run_isolated", lambda code, environment: (True, "not run"))
 
     def examine() -> dict[str, Check]:
         return {check.name: check for check in diagnostics.examine()}
@@ -28,7 +28,7 @@ def test_on_this_machine_everything_that_is_needed_works(capsys):
     checks = {check["name"]: check for check in values["checks"]}
     assert values["usable"], [check for check in values["checks"] if check["needed"] and not check["works"]]
     assert status == 0
-    assert "carrot on plate at 640x480" in checks["the twin"]["found"]
+    assert "carrot on plate at 640x480" in checks["MuJoCo twin"]["found"]
     assert checks["video (H.264)"]["found"].startswith("wrote 5 frames")
     assert any(check["works"] for name, check in checks.items() if name.startswith("OpenGL"))
 
@@ -40,7 +40,7 @@ def test_a_missing_package_comes_with_its_pip_line(by_name, monkeypatch):
     checks = by_name()
     assert checks["mujoco"].needed
     assert not checks["mujoco"].works
-    assert checks["mujoco"].advice.startswith("pip install 'mujoco")
+    assert checks["mujoco"].advice == "pip install 'vlm2vla_sim'"
     assert not checks["mani-skill [simpler]"].needed
     assert checks["mani-skill [simpler]"].advice == "pip install 'vlm2vla_sim[simpler]'"
     assert checks["numpy"].works
@@ -48,46 +48,50 @@ def test_a_missing_package_comes_with_its_pip_line(by_name, monkeypatch):
 
 
 def test_every_declared_package_is_looked_for(by_name):
-    names = set(by_name())
-    assert {"av", "filelock", "gymnasium", "imageio", "mujoco", "numpy", "pillow", "rtb-data", "tqdm", "tyro"} <= names
+    names = list(by_name())
+    assert {"av", "filelock", "gymnasium", "imageio", "mujoco", "numpy", "pillow", "rtb-data", "tqdm", "tyro"} <= set(
+        names
+    )
+    (torch,) = [name for name in names if name.startswith("torch ")]
+    assert torch in ("torch [train, vlm]", "torch [vlm, train]"), "once, with every extra that needs it"
 
 
 @pytest.mark.parametrize(
     ("code", "found"),
     [
-        ("import os; os.abort()", "it crashed (signal 6)"),
-        ("raise OSError('libEGL.so.1 is not there')", "it failed: OSError: libEGL.so.1 is not there"),
-        ("raise SystemExit(5)", "it ended with status 5"),
+        ("import os; os.abort()", "crashed (signal 6)"),
+        ("raise OSError('libEGL.so.1 is not there')", "failed: OSError: libEGL.so.1 is not there"),
+        ("raise SystemExit(5)", "ended with status 5"),
     ],
 )
-def test_a_trial_that_crashes_is_a_finding_and_not_the_end(code, found):
-    assert diagnostics._try_apart(code, {}) == (False, found)
+def test_a_check_that_crashes_is_reported(code, found):
+    assert diagnostics._run_isolated(code, {}) == (False, found)
 
 
-def test_a_trial_that_hangs_is_given_up(monkeypatch):
-    monkeypatch.setattr(diagnostics, "PATIENCE", 0.2)
-    assert diagnostics._try_apart("import time; time.sleep(60)", {}) == (False, "it did not end within 0.2 s")
+def test_a_check_that_hangs_is_stopped(monkeypatch):
+    monkeypatch.setattr(diagnostics, "TIMEOUT", 0.2)
+    assert diagnostics._run_isolated("import time; time.sleep(60)", {}) == (False, "did not end within 0.2 s")
 
 
 def test_opengl_that_does_not_work_names_the_packages_to_install(monkeypatch):
-    monkeypatch.setattr(diagnostics, "DRAW", "raise OSError('no library')")
+    monkeypatch.setattr(diagnostics, "RENDER", "raise OSError('no library')")
     checks = {check.name: check for check in diagnostics._check_opengl()}
-    assert "libegl1 libopengl0 libgl1-mesa-dri" in checks["OpenGL by egl"].advice
-    assert not checks["OpenGL by egl"].works
+    assert "libegl1 libopengl0 libgl1-mesa-dri" in checks["OpenGL (egl)"].advice
+    assert not checks["OpenGL (egl)"].works
 
 
-def test_each_way_of_drawing_is_tried_in_its_own_environment(monkeypatch):
-    monkeypatch.setattr(diagnostics, "DRAW", "import json, os; print(json.dumps(os.environ['MUJOCO_GL']))")
+def test_each_opengl_platform_is_checked_in_its_own_environment(monkeypatch):
+    monkeypatch.setattr(diagnostics, "RENDER", "import json, os; print(json.dumps(os.environ['MUJOCO_GL']))")
     assert [check.found for check in diagnostics._check_opengl()][:2] == ["egl", "osmesa"]
 
 
 def test_when_something_needed_fails_it_says_so_and_exits_1(by_name, monkeypatch, capsys):
-    monkeypatch.setattr(diagnostics, "_try_apart", lambda code, environment: (False, "it crashed (signal 11)"))
+    monkeypatch.setattr(diagnostics, "_run_isolated", lambda code, environment: (False, "crashed (signal 11)"))
     assert main.main(["doctor"]) == 1
     out = capsys.readouterr().out
-    assert " FAILS  the twin" in out
-    assert "absent  OpenGL by egl" in out
-    assert "Something that is needed does not work" in out
+    assert " FAILS  MuJoCo twin" in out
+    assert "absent  OpenGL (egl)" in out
+    assert "Something required does not work" in out
 
 
 def test_a_video_that_cannot_be_written_says_how_to_go_on_without(by_name, monkeypatch):

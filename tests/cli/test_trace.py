@@ -50,10 +50,10 @@ def test_an_episode_is_printed_stage_by_stage_with_what_each_cost(run, capsys):
     out = capsys.readouterr().out
     assert "TASK      do carrot_on_plate" in out
     assert "step 7  grasp it" in out
-    assert "  SUBTASKS  1. grasp it\n            2. put it down   (12 tokens, 1.50 s, asked 3 times)" in out
+    assert "  SUBTASKS  1. grasp it\n            2. put it down   (12 tokens, 1.50 s, 2 retries)" in out
     assert "  PLAN      move down   (2 tokens, 0.25 s)" in out
-    assert "not usable: there is no list" in out
-    assert "failure after 60 steps, 1 decisions, 1 unreadable: gave up on 'grasp it' after 10 attempts" in out
+    assert "rejected: there is no list" in out
+    assert "failure after 60 steps, 1 decisions, 1 parse errors: gave up on 'grasp it' after 10 attempts" in out
 
 
 def test_in_json_it_is_the_line_of_the_results(run, capsys):
@@ -65,7 +65,7 @@ def test_in_json_it_is_the_line_of_the_results(run, capsys):
     ("words", "said"),
     [
         (["1"], "choose one with --task"),
-        (["5"], "holds no episode 5"),
+        (["5"], "has no episode 5"),
         (["0", "--task", "stack_cube"], "of stack_cube"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import warnings
@@ -13,10 +14,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import vlm2vla_sim
+from vlm2vla_sim import make_vec
 from vlm2vla_sim.envs.backends import load_backend
 from vlm2vla_sim.envs.base import WidowXEnv
+from vlm2vla_sim.envs.observations import FORMS
 from vlm2vla_sim.envs.tasks import OWN_TASK_ID, TASKS
-from vlm2vla_sim.errors import ActionError, EpisodeError, ExtensionError, UnknownNameError
+from vlm2vla_sim.errors import ActionError, EpisodeError, ExtensionError, SettingError, UnknownNameError
 
 SMALL = (32, 48)
 HOLD = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
@@ -140,6 +143,121 @@ def test_render_gives_the_picture_that_the_policy_saw():
     np.testing.assert_array_equal(env.render(), observation["pixels"]["primary"])
 
 
+@pytest.mark.parametrize("backend", ["point", "mujoco"])
+def test_what_is_handed_out_is_a_copy_and_painting_on_it_changes_nothing(backend):
+    env = gym.make(CARROT, backend=backend, image_size=SMALL, render_mode="rgb_array")
+    other = gym.make(CARROT, backend=backend, image_size=SMALL, render_mode="rgb_array")
+    for made in (env, other):
+        made.reset(options={"episode_id": 0})
+    for _ in range(3):
+        action = np.array([0.03, 0.02, 0, 0, 0, 0, 1], np.float32)
+        observation, _, _, _, info = env.step(action)
+        expected = other.step(action)[0]
+        image = env.render()
+        np.testing.assert_array_equal(image, expected["pixels"]["primary"])
+        image[:] = 0
+        np.testing.assert_array_equal(observation["pixels"]["primary"], expected["pixels"]["primary"])
+        observation["pixels"]["primary"][:] = 0
+        observation["agent_pos"][:] = 0
+        np.testing.assert_array_equal(env.render(), expected["pixels"]["primary"])
+        info["sent_action"][:] = 9
+        for pose in (env.unwrapped.status.robot.tcp, env.unwrapped.scene_state().source.pose):
+            with pytest.raises(ValueError, match="read-only"):
+                pose.position[:] = 0
+    for made in (env, other):
+        made.close()
+
+
+def test_without_a_render_mode_there_is_nothing_to_render():
+    env = WidowXEnv("carrot_on_plate", backend="point", image_size=SMALL)
+    env.reset(seed=0)
+    assert env.render() is None
+
+
+# Forms of the observation.
+
+
+@pytest.mark.parametrize(
+    ("form", "size"), [("dict", SMALL), ("flat", SMALL), ("image", SMALL), ("dict", None), ("flat", None)]
+)
+def test_every_form_of_observation_lies_in_its_space_and_passes_gymnasiums_checker(form, size):
+    env = gym.make(
+        CARROT, backend="point", image_size=size, observation=form, render_mode="rgb_array" if size else None
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped, skip_render_check=size is None)
+    env.close()
+
+
+def test_the_forms_show_the_same():
+    seen = {}
+    for form in FORMS:
+        env = gym.make(CARROT, backend="point", image_size=SMALL, observation=form)
+        env.reset(options={"episode_id": 2})
+        seen[form] = env.step(np.array([0.03, 0, 0, 0, 0, 0, 1], np.float32))[0]
+        assert env.unwrapped.observation == form
+    assert set(seen["flat"]) == {"primary", "agent_pos"}
+    for image in (seen["flat"]["primary"], seen["image"]):
+        np.testing.assert_array_equal(image, seen["dict"]["pixels"]["primary"])
+    np.testing.assert_array_equal(seen["flat"]["agent_pos"], seen["dict"]["agent_pos"])
+
+
+# A scene that the backend does not know.
+
+
+def test_flags_are_unknown_where_the_scene_is_not_known():
+    env = gym.make(CARROT, backend="fakes:UnseeingBackend", image_size=SMALL)
+    _, first = env.reset(seed=0)
+    _, reward, terminated, _, later = env.step(HOLD)
+    for info in (first, later):
+        assert {name: info[name] for name in [*FLAGS, "is_success", "moved_wrong_object"]} == dict.fromkeys(
+            [*FLAGS, "is_success", "moved_wrong_object"]
+        )
+    assert (reward, terminated) == (0.0, False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped, skip_render_check=True)
+    with pytest.raises(SettingError, match=r"terminate_on_success=True needs a backend that knows the scene"):
+        gym.make(CARROT, backend="fakes:UnseeingBackend", image_size=SMALL, terminate_on_success=True)
+
+
+def test_a_vector_keeps_what_is_unknown_apart_from_what_is_false():
+    envs = make_vec(CARROT, 2, mode="sync", backend="fakes:UnseeingBackend", image_size=SMALL)
+    infos = envs.reset(seed=0)[1]
+    assert list(infos["is_success"]) == [None, None]
+    envs.close()
+
+
+# Tasks of your own.
+
+SHORT = dataclasses.replace(TASKS["stack_cube"], name="short_stack", env_id=OWN_TASK_ID, max_steps=7)
+
+
+@pytest.mark.parametrize("task", [SHORT])
+def test_a_task_of_your_own_is_given_to_make_and_its_length_counts(task):
+    env = gym.make(OWN_TASK_ID, task=task, backend="point", image_size=SMALL)
+    _, info = env.reset(seed=0)
+    assert info["task"] == "short_stack"
+    assert [env.step(HOLD)[3] for _ in range(7)] == [False] * 6 + [True]
+    again = gym.make(env.spec)
+    assert again.reset(seed=0)[1]["task"] == "short_stack"
+
+
+def test_a_longer_task_of_your_own_is_not_cut_short():
+    longer = dataclasses.replace(SHORT, max_steps=65)
+    env = gym.make(OWN_TASK_ID, task=longer, backend="point", image_size=None)
+    env.reset(seed=0)
+    assert [env.step(HOLD)[3] for _ in range(65)] == [False] * 64 + [True]
+
+
+def test_an_environment_of_your_own_task_collects_images_like_any_other():
+    env = gym.make(OWN_TASK_ID, task=SHORT, backend="point", image_size=SMALL, render_mode="rgb_array_list")
+    env.reset(seed=0)
+    env.step(HOLD)
+    assert len(env.render()) == 2
+
+
 # Episodes.
 
 
@@ -202,6 +320,9 @@ def test_an_environment_made_for_random_layouts_draws_them_and_can_still_be_told
             UnknownNameError,
             r"No option .*'mujoco' named 'imagesize'\. Did you mean 'image_size'\?",
         ),
+        ({"observation": "imag"}, UnknownNameError, r"No form of observation named 'imag'\. Did you mean 'image'\?"),
+        ({"observation": "image", "image_size": None}, SettingError, "'image' needs an image, and image_size=None"),
+        ({"render_mode": "rgb_array", "image_size": None}, SettingError, "render_mode='rgb_array' needs an image, and"),
         ({"terminate_on_sucess": True}, UnknownNameError, r"Did you mean 'terminate_on_success'\?"),
         ({"quality": "hi"}, UnknownNameError, r"No quality named 'hi'\. .*Available: fast, high"),
         ({"layouts": "rnadom"}, UnknownNameError, r"No kind of layouts named 'rnadom'\. Did you mean 'random'\?"),
@@ -250,12 +371,30 @@ def test_a_backend_of_your_own_takes_its_own_options():
         ({"episode_id": -1}, EpisodeError, "no episode -1"),
         ({"episode_id": "3"}, EpisodeError, "episode_id is '3'; expected a whole number from 0 to 23"),
         ({"layout": "rand"}, UnknownNameError, r"No layout named 'rand'\. Did you mean 'random'\?"),
+        ({"layout": ""}, UnknownNameError, r"No layout named ''\. Available: grid, random"),
+        ({"layout": 3}, UnknownNameError, r"No layout named 3\. Available: grid, random"),
+        ({"layout": ["grid"]}, UnknownNameError, r"No layout named \['grid'\]"),
+        ({"episode_id": 3, "layout": "rand"}, UnknownNameError, r"No layout named 'rand'"),
+        (
+            {"episode_id": 3, "layout": "random"},
+            SettingError,
+            "ask for episode 3 of the grid and for a random layout. Leave out one of episode_id and layout",
+        ),
+        ({"episode_id": True}, EpisodeError, "episode_id is True; expected a whole number from 0 to 23"),
+        ({"episode_id": 3.0}, EpisodeError, r"episode_id is 3\.0; expected a whole number from 0 to 23"),
+        ("random", EpisodeError, "The options of reset are 'random'; expected a mapping"),
         ({"episode": 3}, UnknownNameError, r"No reset option named 'episode'\. Did you mean 'episode_id'\?"),
     ],
 )
 def test_a_reset_that_makes_no_sense_is_refused_with_the_way_out(env, options, error, sentence):
     with pytest.raises(error, match=sentence):
         env.reset(options=options)
+
+
+def test_options_that_agree_or_are_none_are_taken(env):
+    assert env.reset(options={"episode_id": 3, "layout": "grid"})[1]["episode_id"] == 3
+    assert env.reset(options={"episode_id": None, "layout": "random"})[1]["episode_id"] == -1
+    assert env.reset(options={"episode_id": 3, "layout": None})[1]["episode_id"] == 3
 
 
 def test_a_step_before_the_first_reset_says_to_reset():

@@ -36,7 +36,7 @@ def test_the_picture_shows_the_point_where_it_is():
     env.reset(options={"episode_id": 0})
 
     def centre() -> np.ndarray:
-        picture = env.unwrapped._frame
+        picture = env.unwrapped._observation["pixels"]["primary"]
         return np.argwhere((picture == (30, 30, 30)).all(axis=-1)).mean(axis=0)
 
     before = centre()

@@ -17,7 +17,7 @@ ID = TASKS["carrot_on_plate"].env_id
 SIZE = (64, 96)
 SENTENCES = ("move right 10 cm", "close gripper", "move up 5 cm, open gripper")
 
-# MoviePy 1.0, the newest that takes the pinned Pillow.
+# MoviePy 1.0 is the newest that accepts the pinned Pillow; importing it warns.
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("SyntaxWarning", "DeprecationWarning")]
 
 
@@ -76,9 +76,8 @@ def test_a_recorder_that_does_not_record_this_episode_stays_empty(tmp_path: Path
 
 def test_a_video_of_fixed_length_ends_where_gymnasium_ends_it(tmp_path: Path, read_video: Callable):
     play(RecordVideo(make(), str(tmp_path / "videos"), video_length=6))
-    whole = RecordVideo(
-        gym.make(ID, backend="point", image_size=SIZE, render_mode="rgb_array"), str(tmp_path / "plain"), video_length=6
-    )
+    env = gym.make(ID, backend="point", image_size=SIZE, render_mode="rgb_array")
+    whole = RecordVideo(env, str(tmp_path / "plain"), video_length=6)
     whole.reset(options={"episode_id": 0})
     for _ in range(10):
         whole.step(np.array([0, 0, 0, 0, 0, 0, 1], np.float32))

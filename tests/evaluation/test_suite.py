@@ -388,7 +388,8 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_sentence_and_keeps_the_results(t
         """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    (sentence,) = done.stderr.strip().splitlines()
+    first, sentence = done.stderr.strip().splitlines()
+    assert first.startswith("EPISODE 1/3 carrot_on_plate ep 0: failure, ")
     assert "ep0001_carrot_on_plate_unfinished.mp4 could not be written" in sentence
     assert [result.episode_id for result in read_results(tmp_path / "run" / "results.jsonl")] == [0]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["overall"]["n"] == 1

@@ -21,7 +21,7 @@ def test_the_scripted_policy_puts_the_carrot_on_the_plate_and_the_video_shows_it
     result = run_episode(
         env, "scripted", episode_id=3, spec=PolicySpec("scripted", "prose"), videos=tmp_path / "videos"
     )
-    last = env.unwrapped._frame
+    last = env.unwrapped._observation["pixels"]["primary"]
     env.close()
     assert result.outcome is Outcome.SUCCESS
     assert result.success_released

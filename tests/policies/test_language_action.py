@@ -134,6 +134,14 @@ def test_a_verifier_that_always_says_no_ends_after_the_allowed_attempts_and_says
     assert policy.ended == "gave up on 'grasp the carrot' after 4 attempts"
 
 
+def test_every_subtask_gets_its_own_attempts():
+    policy, _ = policy_with(FakeTextModel(GOOD), (False, True, False), max_attempts=2)
+    decisions = [policy.act(look(k)) for k in range(4)]
+    assert [decision.subtask for decision in decisions] == ["grasp the carrot"] * 2 + ["put it on the plate"] * 2
+    assert policy.act(look(4)) is None
+    assert policy.ended == "gave up on 'put it on the plate' after 2 attempts"
+
+
 @pytest.mark.parametrize(("verdict", "reason"), [(True, "done: the verifier advanced"), (False, "gave up on 'grasp")])
 def test_a_lying_verifier_still_leaves_a_full_episode_and_its_reason_in_the_result(verdict, reason):
     env = gym.make("vlm2vla/WidowXCarrotOnPlate-v0", backend="point", image_size=(32, 32))
@@ -167,6 +175,16 @@ def test_an_action_that_stays_unreadable_gives_no_motion_and_the_reason_and_is_n
     policy.act(look(3))
     assert policy.act(look(4)) is None
     assert "3 attempts" in policy.ended
+
+
+def test_after_an_unreadable_action_the_motion_before_it_is_not_verified_a_second_time():
+    actions = [GOOD["action"][0], "no idea", GOOD["action"][1]]
+    policy, verifier = policy_with(FakeTextModel({**GOOD, "action": actions}), (False,), constrained=False, resample=0)
+    moved = [policy.act(look(k)).chunk is not None for k in range(3)]
+    assert moved == [True, False, True]
+    assert len(verifier.questions) == 1, "of the three decisions only the first had been executed and not verified"
+    policy.act(look(3))
+    assert len(verifier.questions) == 2
 
 
 def test_a_greedy_model_is_not_asked_twice_because_it_would_say_the_same():

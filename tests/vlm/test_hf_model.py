@@ -18,8 +18,9 @@ import torch  # noqa: E402
 from vlm2vla_sim.errors import SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import FORMATS, get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
-from vlm2vla_sim.policies.models.hf_decode import Tricks  # noqa: E402
-from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings, loading_arguments  # noqa: E402
+from vlm2vla_sim.policies.models.hf_decode import Optimizations  # noqa: E402
+from vlm2vla_sim.policies.models.hf_loading import loading_arguments  # noqa: E402
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
 from vlm2vla_sim.policies.models.random_model import TINY, save_random_model  # noqa: E402
 from vlm2vla_sim.policies.verifier import ANSWER_GRAMMAR  # noqa: E402
 
@@ -53,8 +54,8 @@ def _forget(request):
     yield
     for name in {"fast", "adapted"} & set(request.fixturenames):
         model = request.getfixturevalue(name)
-        model.decoder.forget()
-        model.decoder.tricks = Tricks()
+        model.decoder.clear()
+        model.decoder.optimizations = Optimizations()
         model.decoder.counts = dataclasses.replace(type(model.decoder.counts)())
 
 
@@ -81,7 +82,7 @@ def test_three_cycles_with_everything_reused_are_token_equal_to_plain_generate_c
 
 @pytest.mark.parametrize("trick", ["images", "prefix", "forced"])
 def test_each_trick_alone_changes_no_token_either(fast, plain, pictures, trick):
-    fast.decoder.tricks = Tricks(**{name: name == trick for name in ("images", "prefix", "forced")})
+    fast.decoder.optimizations = Optimizations(**{name: name == trick for name in ("images", "prefix", "forced")})
     questions = [q for k in range(2) for q in cycle(pictures[k], pictures[k + 1])]
     assert [fast.tokens(q) for q in questions] == [plain.tokens(q) for q in questions]
     counts = fast.decoder.counts
@@ -99,7 +100,7 @@ def test_a_batch_of_unlike_questions_says_what_each_says_alone(fast, plain, pict
         q for k in range(3) for q in cycle(pictures[k], pictures[k + 1], name, subtask="grasp it " + "now " * 5 * k)
     ]
     alone = [fast.answer([q])[0].text for q in questions]
-    fast.decoder.forget()
+    fast.decoder.clear()
     assert [stage.text for stage in fast.answer(questions)] == alone
     assert [stage.text for stage in plain.answer(questions)] == alone
 
@@ -218,7 +219,7 @@ def test_a_prompt_that_smuggles_in_an_image_mark_is_refused(fast, pictures):
 
 
 def test_an_untrained_adapter_is_refused_because_it_changes_nothing(tiny_folder, tmp_path):
-    with pytest.raises(SettingError, match="changes nothing"):
+    with pytest.raises(SettingError, match="does not change the scores"):
         HfModel(HfSettings(str(tiny_folder), str(make_adapter(tiny_folder, tmp_path, scale=0.0)), dtype="float32"))
 
 
@@ -227,12 +228,12 @@ def test_an_adapter_for_other_layers_is_refused(tiny_folder, adapter_folder, tmp
         (tmp_path / name).write_bytes((adapter_folder / name).read_bytes())
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"target_modules": ["no_such_layer"]}))
-    with pytest.raises(SettingError, match="cannot be put on the model"):
+    with pytest.raises(SettingError, match="no_such_layer"):
         HfModel(HfSettings(str(tiny_folder), str(tmp_path), dtype="float32"))
 
 
 def test_a_model_that_is_not_there_is_told_in_a_sentence(tmp_path):
-    with pytest.raises(SettingError, match="cannot be loaded as an image-text-to-text model"):
+    with pytest.raises(SettingError, match="is not a folder, and it cannot be a name on the hub"):
         HfModel(HfSettings(str(tmp_path / "nothing")))
 
 

@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
     raise missing_extra("Scoring texts", error.name or "transformers", "vlm") from error
 
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
+from vlm2vla_sim.policies.models.hub import locate
 
 BATCH = 16
 """Answers scored in one forward pass."""
@@ -50,8 +51,8 @@ class Scorer:
                 "have one."
             )
         self._hf = None
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(model)
-        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(locate(model))
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(locate(model), dtype=dtype)
         self.model = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def first_scores(self, question: Question) -> np.ndarray:
@@ -121,7 +122,9 @@ class Scorer:
 
 def _has_vision(model: str) -> bool:
     try:
-        config = transformers.AutoConfig.from_pretrained(model)
+        config = transformers.AutoConfig.from_pretrained(locate(model))
+    except SettingError:
+        raise
     except (OSError, ValueError) as error:
         where = "the folder exists" if Path(model).is_dir() else "no such folder, so it was looked up on the hub"
         raise SettingError(

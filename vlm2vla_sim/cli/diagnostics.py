@@ -1,7 +1,7 @@
-"""Finds out what works on this machine: packages, OpenGL, the twin, the video encoder, optional extras.
+"""Checks what works on this machine: packages, OpenGL, the MuJoCo twin, the video encoder, optional extras.
 
-Most first attempts fail on a missing system library, and the traceback of a missing library names everything but the
-package to install. Whatever may crash in native code is tried in a process of its own.
+Most failed installations lack a system library, and the traceback does not name the package that provides it. Checks
+that may crash in native code run in a subprocess.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from vlm2vla_sim.video.overlay import Overlay
 from vlm2vla_sim.video.writer import EpisodeVideo
 
 DISTRIBUTION = "vlm2vla_sim"
-PATIENCE = 120
-"""[s] for one trial in a process of its own."""
+TIMEOUT = 120
+"""[s] for a check that runs in a subprocess."""
 OPENGL_ADVICE = {
     "egl": "On Debian or Ubuntu: sudo apt-get install libegl1 libopengl0 libgl1-mesa-dri",
-    "osmesa": "Only needed where EGL does not work. On Debian or Ubuntu: sudo apt-get install libosmesa6",
-    "glfw": "Only needed to draw with the screen's own OpenGL; it needs a screen (DISPLAY).",
-    "cgl": "Part of macOS; it needs a session with a screen.",
+    "osmesa": "Only required if EGL does not work. On Debian or Ubuntu: sudo apt-get install libosmesa6",
+    "glfw": "Only required to render through the window system; it needs a display (DISPLAY).",
+    "cgl": "Part of macOS; it needs a login session with a display.",
 }
 
-DRAW = """
+RENDER = """
 import json, time
 start = time.perf_counter()
 import mujoco
@@ -48,11 +48,11 @@ data = mujoco.MjData(model)
 mujoco.mj_forward(model, data)
 picture = Picture(model, 48, 64)
 frame = picture.draw(data, "eye")
-assert int(frame[24, 32, 0]) > 2 * int(frame[24, 32, 2]) + 20, f"the red ball is not red: {frame[24, 32].tolist()}"
+assert int(frame[24, 32, 0]) > 2 * int(frame[24, 32, 2]) + 20, f"the red sphere is not red: {frame[24, 32].tolist()}"
 from OpenGL import GL
 name = GL.glGetString(GL.GL_RENDERER).decode()
 picture.close()
-print(json.dumps(f"{name}, first picture after {time.perf_counter() - start:.1f} s"))
+print(json.dumps(f"{name}, first image after {time.perf_counter() - start:.1f} s"))
 """
 
 TWIN = """
@@ -75,25 +75,25 @@ print(json.dumps(f"carrot on plate at {width}x{height}: ready in {ready:.1f} s, 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried."""
+    """The outcome of one check."""
 
     name: str
     works: bool
     needed: bool
-    """Whether the package is of no use without it."""
+    """Whether the package is unusable without it."""
     found: str
-    """What was found, or what went wrong."""
+    """What was found, or what failed."""
     advice: str = ""
-    """What to do about it; empty when nothing is to be done."""
+    """How to fix it; empty if nothing is to be done."""
 
 
 def examine() -> list[Check]:
-    """Try everything; the slow parts take a few seconds each."""
+    """Run every check; rendering, the twin and the video take a few seconds each."""
     return [_check_python(), *_check_packages(), *_check_opengl(), _check_twin(), _check_video(), *_check_simpler()]
 
 
 def to_json(checks: list[Check]) -> list[dict[str, object]]:
-    """Plain values for programs."""
+    """The checks as plain values for JSON."""
     return [dataclasses.asdict(check) for check in checks]
 
 
@@ -104,40 +104,45 @@ def _check_python() -> Check:
 
 
 def _check_packages() -> list[Check]:
-    """Every package this one declares, those of its extras included."""
-    checks = []
+    """Every declared dependency, including those of the extras, each of which is listed once."""
+    extras: dict[str, list[str]] = {}
     for line in importlib.metadata.requires(DISTRIBUTION) or []:
-        match = re.match(r"[\w.-]+", line)
+        name = re.match(r"[\w.-]+", line)
         extra = re.search(r"""extra == ["']([\w-]+)["']""", line)
-        assert match is not None, line
-        name, version = match[0], distribution_version(match[0])
-        wanted = line.split(";")[0].strip()
-        install = f"pip install '{DISTRIBUTION}[{extra[1]}]'" if extra else f"pip install '{wanted}'"
-        label = f"{name} [{extra[1]}]" if extra else name
-        checks.append(
-            Check(label, version is not None, not extra, version or "not installed", "" if version else install)
-        )
-    return checks
+        assert name is not None, line
+        extras.setdefault(name[0], []).append(extra[1] if extra else "")
+    return [_check_package(name, found) for name, found in extras.items()]
+
+
+def _check_package(name: str, extras: list[str]) -> Check:
+    """extras: those that require the package; "" stands for the base package."""
+    version = distribution_version(name)
+    required = "" in extras
+    label = name if required else f"{name} [{', '.join(extras)}]"
+    install = f"pip install '{DISTRIBUTION}{'' if required else f'[{extras[0]}]'}'"
+    return Check(label, version is not None, required, version or "not installed", "" if version else install)
 
 
 def _check_opengl() -> list[Check]:
-    """OpenGL by every way MuJoCo knows on this system. One of them is enough, and only the twin needs it."""
-    ways = ["cgl", "glfw"] if sys.platform == "darwin" else ["egl", "osmesa"]
+    """Every OpenGL platform that MuJoCo supports on this system. One is enough, and only the twin needs it."""
+    platforms = ["cgl", "glfw"] if sys.platform == "darwin" else ["egl", "osmesa"]
     if sys.platform == "linux" and os.environ.get("DISPLAY"):
-        ways.append("glfw")
+        platforms.append("glfw")
     checks = []
-    for way in ways:
-        works, said = _try_apart(DRAW, {"MUJOCO_GL": way})
-        checks.append(Check(f"OpenGL by {way}", works, False, said, "" if works else OPENGL_ADVICE[way]))
+    for name in platforms:
+        works, found = _run_isolated(RENDER, {"MUJOCO_GL": name})
+        checks.append(Check(f"OpenGL ({name})", works, False, found, "" if works else OPENGL_ADVICE[name]))
     return checks
 
 
 def _check_twin() -> Check:
-    works, said = _try_apart(TWIN, {})
+    works, found = _run_isolated(TWIN, {})
     advice = (
-        "" if works else "Mend what fails above; if nothing does, run `python -X faulthandler` on the README's example."
+        ""
+        if works
+        else "Fix what fails above. If nothing does, run the README's example with `python -X faulthandler`."
     )
-    return Check("the twin", works, True, said, advice)
+    return Check("MuJoCo twin", works, True, found, advice)
 
 
 def _check_video() -> Check:
@@ -149,39 +154,39 @@ def _check_video() -> Check:
                 video.add(np.zeros((48, 64, 3), np.uint8), overlay)
             size = video.finish("done").stat().st_size
     except (RunFolderError, ImportError, OSError, RuntimeError) as error:
-        advice = "pip install --upgrade av imageio; until then leave the videos out (--no-video)."
+        advice = "pip install --upgrade av imageio; until then run without videos (--no-video)."
         return Check("video (H.264)", False, True, f"{type(error).__name__}: {error}", advice)
     return Check("video (H.264)", size > 0, True, f"wrote 5 frames, {size} bytes")
 
 
 def _check_simpler() -> list[Check]:
-    """What the true SIMPLER scenes need besides their package, where that is installed."""
+    """What the SIMPLER scenes on ManiSkill 3 need besides mani-skill, if that is installed."""
     if importlib.util.find_spec("mani_skill") is None:
         return []
-    inventory, drawing = assets.inspect(), renderer.probe()
-    found = "; ".join(f"{backend}: {device}" for backend, device in drawing.backends.items())
+    inventory, rendering = assets.inspect(), renderer.probe()
+    found = "; ".join(f"{backend}: {device}" for backend, device in rendering.backends.items())
     return [
-        Check("SIMPLER's assets", not inventory.missing, False, inventory.lines()[0], inventory.advice()),
-        Check("SIMPLER's renderer", not drawing.problem, False, found or "none that works", drawing.problem),
+        Check("SIMPLER assets", not inventory.missing, False, inventory.lines()[0], inventory.advice()),
+        Check("SIMPLER renderer", not rendering.problem, False, found or "none works", rendering.problem),
     ]
 
 
-def _try_apart(code: str, environment: dict[str, str]) -> tuple[bool, str]:
-    """Run `code` in a process of its own; whether it worked, and what it said or how it ended."""
+def _run_isolated(code: str, environment: dict[str, str]) -> tuple[bool, str]:
+    """Run `code` in a subprocess: whether it succeeded, and the JSON string it printed last or how it failed."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False, f"it did not end within {PATIENCE} s"
+        return False, f"did not end within {TIMEOUT} s"
     if done.returncode == 0:
         return True, str(json.loads(done.stdout.splitlines()[-1]))
     if done.returncode < 0:
-        return False, f"it crashed (signal {-done.returncode})"
+        return False, f"crashed (signal {-done.returncode})"
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return False, f"it failed: {lines[-1]}" if lines else f"it ended with status {done.returncode}"
+    return False, f"failed: {lines[-1]}" if lines else f"ended with status {done.returncode}"

@@ -1,53 +1,80 @@
-"""`vlm2vla …`: finds the command, runs it, prints its answer, and turns errors into a sentence and an exit status.
+"""The command line `vlm2vla`: runs a command, prints its result, and turns errors into one sentence and an exit status.
 
-Commands are named here and imported when they are chosen, so that `vlm2vla --help` answers at once however heavy they
-become. A command is a function that takes flags and returns a
-`CommandResult`; it neither exits nor catches our errors.
-
-Exit status: 0 done, 1 an error, in a sentence, 2 wrong usage, 3 every episode broke, 130 stopped by Ctrl-C.
+A command is a function whose parameters are its flags. It returns a `CommandResult`, does not exit, and does not catch
+the errors of `vlm2vla_sim.errors`. Its module is imported when the command is chosen, so `vlm2vla --help` is fast.
 """
 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
+from vlm2vla_sim.cli.result import ALL_ERRORS, SOME_ERRORS
 from vlm2vla_sim.errors import Vlm2VlaError, unknown_name
 
 COMMANDS = {
-    "rollout": ("vlm2vla_sim.cli.commands.rollout:rollout", "one episode: what the policy says, and a video"),
-    "evaluate": ("vlm2vla_sim.cli.commands.evaluate:evaluate", "tasks x episodes: success rates, videos, resumable"),
-    "record": ("vlm2vla_sim.cli.commands.record:record", "demonstrations from any policy, as a LeRobot folder"),
-    "relabel": ("vlm2vla_sim.cli.commands.relabel:relabel", "put recorded motion into words: subtasks, plans, actions"),
-    "inspect": ("vlm2vla_sim.cli.commands.inspect:inspect", "a page with a data set's pictures, words and paths"),
-    "trace": ("vlm2vla_sim.cli.commands.trace:trace", "an episode of a run, read as a dialogue"),
-    "tasks": ("vlm2vla_sim.cli.commands.tasks:tasks", "the tasks, their instructions and lengths"),
+    "rollout": ("vlm2vla_sim.cli.commands.rollout:rollout", "run one episode, print the model's text, save a video"),
+    "evaluate": (
+        "vlm2vla_sim.cli.commands.evaluate:evaluate",
+        "run tasks x episodes and report success rates with 95 % CIs; resumable",
+    ),
+    "record": ("vlm2vla_sim.cli.commands.record:record", "record demonstrations from any policy as a LeRobot dataset"),
+    "relabel": (
+        "vlm2vla_sim.cli.commands.relabel:relabel",
+        "label recorded trajectories in language: subtasks, plans, actions",
+    ),
+    "inspect": (
+        "vlm2vla_sim.cli.commands.inspect:inspect",
+        "write an HTML page of a dataset: images, labels, trajectories",
+    ),
+    "trace": (
+        "vlm2vla_sim.cli.commands.trace:trace",
+        "print one episode of a run: what the model was asked and answered",
+    ),
+    "tasks": ("vlm2vla_sim.cli.commands.tasks:tasks", "list the tasks, their instructions and episode lengths"),
     "formats": (
         "vlm2vla_sim.cli.commands.formats:formats",
-        "what a sentence means, and how every format would write it",
+        "list the action formats; show a given action text in all of them",
     ),
-    "assets": ("vlm2vla_sim.cli.commands.assets:assets", "SIMPLER's meshes and photos: status, download, link DIR"),
-    "robot": ("vlm2vla_sim.cli.commands.robot:robot", "a real WidowX: sessions, a stand-in, a link that breaks, sleep"),
-    "watch": ("vlm2vla_sim.cli.commands.watch:watch", "a session live in the browser, with the operator's buttons"),
-    "train": ("vlm2vla_sim.cli.commands.train:train", "a LoRA adapter, or a whole model, from relabelled trajectories"),
-    "vqa": ("vlm2vla_sim.cli.commands.vqa:vqa", "what an adapter forgot: questions, base beside tuned, with intervals"),
-    "logprob": ("vlm2vla_sim.cli.commands.logprob:logprob", "how likely a base model finds each way to write a motion"),
+    "assets": ("vlm2vla_sim.cli.commands.assets:assets", "check, download or link SIMPLER's meshes and photos"),
+    "robot": (
+        "vlm2vla_sim.cli.commands.robot:robot",
+        "real WidowX: evaluation sessions, mock robot, fault proxy, sleep pose",
+    ),
+    "watch": (
+        "vlm2vla_sim.cli.commands.watch:watch",
+        "follow a session live in the browser, with the operator's buttons",
+    ),
+    "train": ("vlm2vla_sim.cli.commands.train:train", "train a LoRA adapter or all weights on labelled trajectories"),
+    "vqa": ("vlm2vla_sim.cli.commands.vqa:vqa", "measure VQA retention, base vs. tuned model, with 95 % CIs"),
+    "logprob": (
+        "vlm2vla_sim.cli.commands.logprob:logprob",
+        "compare the log-likelihood of the action formats under a base model",
+    ),
     "serve-model": (
         "vlm2vla_sim.cli.commands.serve_model:serve_model",
-        "offer a model to others, in the way of OpenAI",
+        "serve a vision-language model over an OpenAI-compatible API",
     ),
-    "serve": ("vlm2vla_sim.cli.commands.serve:serve", "offer a policy to others, over openpi's wire or vla-eval's"),
-    "doctor": ("vlm2vla_sim.cli.commands.doctor:doctor", "what is installed, what works, what to do about the rest"),
+    "serve": ("vlm2vla_sim.cli.commands.serve:serve", "serve a policy over the openpi or vla-eval protocol"),
+    "doctor": ("vlm2vla_sim.cli.commands.doctor:doctor", "check the installation and say what to install"),
 }
-"""Name -> "module:function" and one line of help."""
+"""Command -> "module:function" and its line in `vlm2vla --help`."""
 
 OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
+EXIT_STATUS = (
+    f"Exit status: {OK} completed, {ERROR} error, {USAGE} wrong usage, {ALL_ERRORS} all episodes ended in an error, "
+    f"{SOME_ERRORS} some did,\n{INTERRUPTED} interrupted with Ctrl-C."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (by default the process's own) and return the exit status."""
+    """Run the command line `argv`, by default that of the process, and return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        _escape_unprintable(stream)
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("VLM2VLA_DEBUG", "") not in ("", "0")
     words = [word for word in words if word != "--debug"]
@@ -69,24 +96,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n{str(stop) or 'Interrupted.'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone (`vlm2vla tasks | head`); Python would complain once more when it exits.
+        # The reader closed the pipe (`vlm2vla tasks | head`). Without this, Python reports it again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
 
 
 def help_text() -> str:
-    """What `vlm2vla --help` prints."""
+    """The text of `vlm2vla --help`."""
     width = max(map(len, COMMANDS))
     return "\n".join(
         [
-            "usage: vlm2vla COMMAND [options]     (vlm2vla COMMAND --help says more)",
+            "usage: vlm2vla COMMAND [options]",
             "",
-            "Let a vision-language model that speaks its actions move a WidowX robot.",
+            "Vision-language models that write robot actions as text, on a simulated or real WidowX.",
             "",
             *(f"  {name.ljust(width)}  {line}" for name, (_, line) in COMMANDS.items()),
             "",
-            "  --version, --help, and with any command --debug (or VLM2VLA_DEBUG=1): show where an error came from.",
-            "Exit status: 0 done, 1 error, 2 wrong usage, 3 every episode broke, 130 stopped by Ctrl-C.",
+            "  vlm2vla COMMAND --help   options of a command",
+            "  vlm2vla --version        versions of this package and its main dependencies",
+            "  --debug                  with any command, show the traceback of an error (or set VLM2VLA_DEBUG=1)",
+            "",
+            EXIT_STATUS,
         ]
     )
 
@@ -106,11 +136,17 @@ def _run(name: str, words: list[str]) -> int:
             args=words,
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )
-    except SystemExit as leave:  # tyro's way to end after --help and after wrong usage
+    except SystemExit as leave:  # raised by tyro after --help and after wrong usage
         return int(leave.code or 0)
     print(answer.printed())
     sys.stdout.flush()
     return answer.code
+
+
+def _escape_unprintable(stream: TextIO) -> None:
+    """Let `stream` write characters that its encoding lacks as escapes, instead of raising UnicodeEncodeError."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def _print_version() -> int:

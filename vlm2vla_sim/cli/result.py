@@ -1,8 +1,4 @@
-"""The commands behind `vlm2vla …`, one module each: parse, call, and return an `CommandResult`.
-
-What a command can do, a few lines of Python can do as well; what would only work from the command line does not belong
-here.
-"""
+"""What a command returns: text for people, values for programs, and an exit status."""
 
 from __future__ import annotations
 
@@ -10,25 +6,26 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-BROKE = 3
-"""Exit status when every episode broke: neither a success nor a failure was seen."""
+ALL_ERRORS, SOME_ERRORS = 3, 4
+"""Exit statuses of a run in which every episode, or some but not all, ended in an error: outcome `error`, which is
+neither a success nor a failure of the policy."""
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command has to say."""
+    """The output of a command."""
 
     text: str
-    """For people."""
+    """Printed by default."""
     values: object
-    """The same for programs: plain values for JSON."""
+    """Printed with --json: plain values."""
     as_json: bool = False
     code: int = 0
-    """Exit status."""
+    """Exit status of the process."""
 
     def printed(self) -> str:
-        """What goes to standard output: the text, or one line of JSON."""
-        return json.dumps(self.values, ensure_ascii=False) if self.as_json else self.text
+        """What goes to standard output: the text, or one line of JSON, which is ASCII on every terminal."""
+        return json.dumps(self.values) if self.as_json else self.text
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

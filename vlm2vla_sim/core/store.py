@@ -56,6 +56,7 @@ class Store:
         self._settings_file = path / settings_file
         self._lock: Any = None
         self._files: dict[str, JsonLines] = {}
+        self._created = [folder for folder in (path, *path.parents) if not folder.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._check(settings, resume=resume)
@@ -111,6 +112,25 @@ class Store:
             self._lock.release()
             self._lock = None
 
+    def discard(self, *written: str) -> None:
+        """Close the folder and remove it, if it holds only the settings, the files `written`, and empty folders.
+
+        Call it for work that could not start. Folders that were there before are kept.
+        """
+        self.close()
+        ours = {LOCK, self._settings_file.name, *self._files, *written}
+        entries = [*self.path.iterdir()]
+        if any(entry.name not in ours and not _is_empty_folder(entry) for entry in entries):
+            return
+        for entry in entries:
+            if entry.is_dir():
+                entry.rmdir()
+            else:
+                entry.unlink()
+        for folder in self._created:
+            if _is_empty_folder(folder):
+                folder.rmdir()
+
     def _check(self, settings: object, *, resume: bool) -> None:
         left_by_a_kill = (LOCK, f"{self._settings_file.name}.new")
         if all(entry.name in left_by_a_kill for entry in self.path.iterdir()):
@@ -161,6 +181,10 @@ class Store:
             f"The {self._kind} folder {self.path} cannot be written: {problem.strerror or problem}. "
             "Choose a folder that you may write to and that has room (--out DIR)."
         )
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def read_settings(path: Path, error: type[Exception]) -> dict[str, Any]:

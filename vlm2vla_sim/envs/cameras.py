@@ -1,4 +1,4 @@
-"""Cameras of your own in a simulated scene: `gym.make(..., cameras={"side": Camera((0.3, -0.6, 0.4), look_at=...)})`."""
+"""Cameras of your own in a simulated scene: `gym.make(..., cameras={"side": Camera(...)})`."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Camera:
     """x, y, z [m] of a point that appears in the middle of the image. The image is level: up in the image is up in the
     scene, or the base's x axis for a camera that looks straight down or up."""
     quaternion: tuple[float, float, float, float] | None = None
-    """w, x, y, z of the rotation from camera axes to base axes, of unit length. Camera axes: x is where the camera looks,
-    y is left in the image, z is up."""
+    """w, x, y, z of the rotation from camera axes to base axes, of unit length. Camera axes: x is where the camera
+    looks, y is left in the image, z is up."""
     fovy: float = 45.0
     """Vertical field of view [degrees], 1 to 170."""
     size: tuple[int, int] | None = None
@@ -108,9 +108,8 @@ def _read_camera(name: str, camera: Any, image_size: tuple[int, int]) -> Camera:
         fields = [field.name for field in dataclasses.fields(Camera)]
         unknown = [key for key in camera if key not in fields]
         if unknown or "position" not in camera:
-            raise SettingError(
-                f"The camera {name!r} has {', '.join(map(str, camera))}; expected of {', '.join(fields)}."
-            )
+            given = ", ".join(map(str, camera))
+            raise SettingError(f"The camera {name!r} has {given}; expected position and others of {', '.join(fields)}.")
         camera = Camera(**camera)
     if not isinstance(camera, Camera):
         raise SettingError(

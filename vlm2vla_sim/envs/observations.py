@@ -36,8 +36,8 @@ def check_form(form: str, image_size: tuple[int, int] | None, cameras: Iterable[
         raise SettingError("observation='image' needs an image, and image_size=None renders none. Give an image_size.")
     if form == "image" and list(cameras):
         raise SettingError(
-            f"observation='image' is the image of the camera 'primary' alone; the cameras {', '.join(cameras)} would be "
-            "left out. Use observation='flat', or leave the cameras out."
+            f"observation='image' is the image of the camera 'primary' alone; {', '.join(cameras)} would be left out. "
+            "Use observation='flat', or leave the cameras out."
         )
     return form
 

@@ -1,6 +1,6 @@
-"""Register the four tasks, and one for a task in your own words, with Gymnasium, when `vlm2vla_sim` is imported.
+"""Registers the environments with Gymnasium when `vlm2vla_sim` is imported.
 
-Gymnasium 1.x reads no plugin entry points: an id exists only once its package was imported, which
+Gymnasium 1.x reads no plugin entry points: an id exists only after its package was imported, which
 `gym.make("vlm2vla_sim:vlm2vla/...")` does by itself.
 """
 
@@ -12,7 +12,7 @@ from vlm2vla_sim.envs.tasks import OWN_TASK_ID, TASKS
 
 
 def register_environments() -> None:
-    """Make every task of `TASKS` known; again is harmless."""
+    """Register every task of `TASKS`, and `OWN_TASK_ID` for a task of your own. May be called again."""
     for task in TASKS.values():
         if task.env_id not in gym.registry:
             gym.register(
@@ -22,4 +22,5 @@ def register_environments() -> None:
                 kwargs={"task": task.name},
             )
     if OWN_TASK_ID not in gym.registry:
-        gym.register(id=OWN_TASK_ID, entry_point="vlm2vla_sim.envs.base:WidowXEnv", max_episode_steps=60)
+        # The entry point limits the steps: the limit is that of the task.
+        gym.register(id=OWN_TASK_ID, entry_point="vlm2vla_sim.envs.base:make_task_env")

@@ -135,6 +135,11 @@ class RunFolder:
         """Replace `summary.json` by that of all episodes so far."""
         self._store.write(SUMMARY, json.dumps(summary.to_json(), indent=2) + "\n")
 
+    def discard_unused(self) -> None:
+        """Remove the folder if it holds no episode; for a run that could not start. Folders not made here are kept."""
+        if not self.read():
+            self._store.discard(SUMMARY)
+
     def close(self) -> None:
         """Release the folder."""
         self._store.close()

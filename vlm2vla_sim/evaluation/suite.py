@@ -17,7 +17,7 @@ from tqdm import tqdm
 from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, needs_own_process
 from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.envs.tasks import TASKS
-from vlm2vla_sim.errors import EpisodeError, SettingError
+from vlm2vla_sim.errors import EpisodeError, SettingError, Vlm2VlaError
 from vlm2vla_sim.evaluation.policy_spec import find_format
 from vlm2vla_sim.evaluation.results import RunSummary, sort_results, summarize
 from vlm2vla_sim.evaluation.run_folder import RunFolder, RunSettings, default_folder
@@ -76,6 +76,7 @@ def run_suite(
         recorder: wraps the environment of every episode, to keep what happens in it (see `data.recording`).
         on_result: called with every new result.
 
+    An error before the first episode has ended, such as a model that cannot be loaded, leaves no folder behind.
     A worker that dies or hangs costs its episode one repetition, then the episode is an error, and the run goes on.
     Ctrl-C raises `InterruptedRunError` once everything that was done is on disk.
     """
@@ -100,7 +101,11 @@ def run_suite(
             episodes = _run_here(job, todo)
         else:
             episodes = run_in_workers(job, todo, count=workers, timeout=episode_timeout, fresh_for_task=alone)
-        return _collect(episodes, folder, total=len(items), on_result=on_result)
+        try:
+            return _collect(episodes, folder, total=len(items), on_result=on_result)
+        except Vlm2VlaError:
+            folder.discard_unused()
+            raise
 
 
 def check_settings(settings: RunSettings) -> RunSettings:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlm2vla_sim.errors import SettingError, missing_extra
+from vlm2vla_sim.policies.models.hub import locate
 from vlm2vla_sim.policies.models.memory_estimate import KNOWN, LORA_TARGETS, RESERVE, Memory
 from vlm2vla_sim.training.settings import TrainSettings
 
@@ -112,7 +113,9 @@ def _config(model: str) -> Any:
     if model in KNOWN:
         return transformers.Gemma3Config(**KNOWN[model])
     try:
-        return transformers.AutoConfig.from_pretrained(model)
+        return transformers.AutoConfig.from_pretrained(locate(model))
+    except SettingError:
+        raise
     except (OSError, ValueError) as error:
         raise SettingError(
             f"The config of {model!r} cannot be read: {str(error).strip().splitlines()[0]} Give a folder written by "

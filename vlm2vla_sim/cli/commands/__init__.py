@@ -1,1 +1,1 @@
-"""cli/commands."""
+"""The commands of `vlm2vla`, one module each."""

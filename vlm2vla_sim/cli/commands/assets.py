@@ -1,4 +1,4 @@
-"""`vlm2vla assets`: SIMPLER's meshes and photos, which the backend "simpler" needs and this package may not ship."""
+"""`vlm2vla assets`: SIMPLER's meshes and photos, which the backend "simpler" needs and this package lacks."""
 
 from __future__ import annotations
 
@@ -19,20 +19,24 @@ def assets(
     to: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     json: bool = False,
 ) -> CommandResult:
-    """Say which of SIMPLER's assets are there, download them, or link them from a folder you have.
+    """Check whether SIMPLER's assets are installed, download them, or link them from a folder you already have.
 
-    The folder in use is VLM2VLA_ASSETS, else MS_ASSET_DIR, else ~/.maniskill. The exit status is 1 when something is
-    still missing.
+    They are looked for in VLM2VLA_ASSETS, else MS_ASSET_DIR, else ~/.maniskill. The exit status is 1 if any are
+    missing afterwards.
 
     Args:
-        action: "status" says what is there and what is missing; "download" fetches what is missing with ManiSkill's own
-            downloader; "link" lays out what is in DIR.
+        action: "status" lists what is present and missing; "download" fetches what is missing with ManiSkill's
+            downloader; "link" creates links to the files in DIR.
         directory: For link: a ManiSkill asset folder, or a ManiSkill2_real2sim checkout or its data folder.
-        to: The folder to fill or to look at, in place of the one in use.
+        to: Check or fill this folder instead of the default one.
         json: Print JSON.
     """
     if (action == "link") != (directory is not None):
-        raise SettingError("`vlm2vla assets link DIR` takes a folder; status and download take none.")
+        raise SettingError(
+            f"`vlm2vla assets {action}` was given "
+            f"{'no folder' if directory is None else f'the folder {directory}'}; expected `vlm2vla assets link DIR`, "
+            "or status or download without a folder (use --to FOLDER to choose one)."
+        )
     root = simpler_assets.folder() if to is None else to.expanduser().resolve()
     done: list[str] = []
     if action == "link" and directory is not None:

@@ -1,4 +1,4 @@
-"""`vlm2vla doctor`: what works here, and what to do about the rest."""
+"""`vlm2vla doctor`: checks the installation and says how to fix what does not work."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from vlm2vla_sim.policies.models.memory_estimate import ask_model, find_memory
 
 
 def doctor(*, model: str = "", json: bool = False) -> CommandResult:
-    """Try everything the package needs, and say what to install where something is missing.
+    """Check the packages, rendering, the MuJoCo twin and video encoding, and say what to install.
 
-    Takes some seconds: it draws a picture, runs the twin and writes a video. The exit status is 1 when something is
-    missing that nothing works without.
+    It takes some seconds, because it renders an image, runs the twin and writes a video. The exit status is 1 if
+    something required does not work.
 
     Args:
-        model: Say instead what this model needs, from its config alone: google/gemma-3-4b-it, google/gemma-3-12b-it, or
-            the folder of a Gemma 3 model.
+        model: Instead, estimate the memory that a model needs, from its config: google/gemma-3-4b-it,
+            google/gemma-3-12b-it, or the folder of a Gemma 3 model.
         json: Print JSON.
     """
     if model:
@@ -23,14 +23,13 @@ def doctor(*, model: str = "", json: bool = False) -> CommandResult:
         return CommandResult(needs.text(), needs.to_json(), json)
     checks = examine()
     usable = all(check.works for check in checks if check.needed)
-    verdict = (
-        "Everything that is needed works." if usable else "Something that is needed does not work: see FAILS above."
-    )
-    text = "\n".join([*(_line(check) for check in checks), "", verdict])
+    verdict = "Everything required works." if usable else "Something required does not work; see the lines with FAILS."
+    width = max(len(check.name) for check in checks)
+    text = "\n".join([*(_line(check, width) for check in checks), "", verdict])
     return CommandResult(text, {"usable": usable, "checks": to_json(checks)}, json, code=0 if usable else 1)
 
 
-def _line(check: Check) -> str:
+def _line(check: Check, width: int) -> str:
     state = "ok" if check.works else "FAILS" if check.needed else "absent"
-    line = f"{state:>6}  {check.name:<24}  {check.found}"
-    return line + (f"\n{'':>34}{check.advice}" if check.advice else "")
+    line = f"{state:>6}  {check.name:<{width}}  {check.found}"
+    return line + (f"\n{'':>{width + 10}}{check.advice}" if check.advice else "")

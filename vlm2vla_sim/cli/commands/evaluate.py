@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from vlm2vla_sim.cli.flags import RunFlags
-from vlm2vla_sim.cli.report import tell_trouble
-from vlm2vla_sim.cli.result import BROKE, CommandResult
+from vlm2vla_sim.cli.report import EpisodeReporter, report_errors
+from vlm2vla_sim.cli.result import CommandResult
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.results import format_table
 from vlm2vla_sim.evaluation.suite import EPISODE_TIMEOUT, SuiteRun, all_tasks, run_suite
@@ -32,7 +32,7 @@ def evaluate(
 
     Results, settings, a summary and one video per episode are left in a folder; nothing in it is ever overwritten.
     A run that was stopped, by Ctrl-C, a crash or a full disk, is continued by the same command with --out DIR --resume.
-    The exit status is 0 whatever the rates, and 3 when every episode broke.
+    The exit status is 0 whatever the rates, 3 if all episodes and 4 if some episodes ended in an error.
 
     Args:
         run: What is run, and how it is seen and moved.
@@ -57,12 +57,11 @@ def evaluate(
         workers=workers,
         isolate=isolate or None,
         episode_timeout=episode_timeout,
-        on_result=tell_trouble,
+        on_result=EpisodeReporter(settings, out if resume else None),
     )
-    overall = made.summary.overall
-    broke = overall.n == 0 and overall.n_error > 0
     values = {"folder": str(made.folder), **made.summary.to_json()}
-    return CommandResult(f"{format_table(made.summary)}\n\n{_paths(made)}", values, json, code=BROKE if broke else 0)
+    code = report_errors(made.results)
+    return CommandResult(f"{format_table(made.summary)}\n\n{_paths(made)}", values, json, code=code)
 
 
 def _paths(run: SuiteRun) -> str:

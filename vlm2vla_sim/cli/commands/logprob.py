@@ -52,6 +52,9 @@ def logprob(
         raise RunFolderError(f"{out} exists already. Choose another folder (--out DIR).")
     if out and plots:
         figure_class()  # fail before the model is loaded
+    from vlm2vla_sim.policies.models.hub import locate
+
+    locate(model)  # before torch is imported, so that an unreachable hub is reported within seconds
     from vlm2vla_sim.analysis.logprob import labelled_actions, score_formats, scripted_actions, summarise, to_json
     from vlm2vla_sim.analysis.scorer import Scorer
 

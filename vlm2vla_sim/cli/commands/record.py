@@ -8,8 +8,9 @@ from typing import Annotated
 import tyro
 
 from vlm2vla_sim.cli.flags import RunFlags
-from vlm2vla_sim.cli.report import tell_trouble
-from vlm2vla_sim.cli.result import BROKE, CommandResult
+from vlm2vla_sim.cli.report import EpisodeReporter, report_errors
+from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.data.recording.record import RUN
 from vlm2vla_sim.data.recording.record import record as record_run
 from vlm2vla_sim.evaluation.results import format_table
 from vlm2vla_sim.evaluation.suite import all_tasks
@@ -43,13 +44,17 @@ def record(
     """
     settings = run.settings(tasks=all_tasks() if tasks == ("all",) else tasks, episodes=episodes)
     made = record_run(
-        settings, out, keep_failures=keep_failures, resume=resume, workers=workers, on_result=tell_trouble
+        settings,
+        out,
+        keep_failures=keep_failures,
+        resume=resume,
+        workers=workers,
+        on_result=EpisodeReporter(settings, out / RUN if resume else None),
     )
-    overall = made.run.summary.overall
     text = (
         f"{format_table(made.run.summary)}\n\nData set  {made.folder} ({made.episodes} episodes; "
         f"{made.left_out} failed and were left out)"
     )
     values = {"folder": str(made.folder), "episodes": made.episodes, "left_out": made.left_out}
-    broke = overall.n == 0 and overall.n_error > 0
-    return CommandResult(text, {**values, **made.run.summary.to_json()}, json, code=BROKE if broke else 0)
+    code = report_errors(made.run.results)
+    return CommandResult(text, {**values, **made.run.summary.to_json()}, json, code=code)

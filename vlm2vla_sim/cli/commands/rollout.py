@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from vlm2vla_sim.cli.flags import RunFlags
-from vlm2vla_sim.cli.result import BROKE, CommandResult
+from vlm2vla_sim.cli.result import ALL_ERRORS, CommandResult
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.policy_spec import PolicySpec, make_policy
 from vlm2vla_sim.evaluation.runner import make_env
@@ -55,7 +55,7 @@ def rollout(
     finally:
         env.close()
     return CommandResult(
-        _ending(result, out), _plain(result), json, code=BROKE if result.outcome is Outcome.ERROR else 0
+        _ending(result, out), _plain(result), json, code=ALL_ERRORS if result.outcome is Outcome.ERROR else 0
     )
 
 

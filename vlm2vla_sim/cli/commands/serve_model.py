@@ -40,6 +40,9 @@ def serve_model(
     """
     if not idle > 0:
         raise SettingError(f"idle is {idle}; expected more than 0 seconds.")
+    from vlm2vla_sim.policies.models.hub import locate
+
+    locate(model)  # before torch is imported, so that an unreachable hub is reported within seconds
     from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
     from vlm2vla_sim.serving.model_server import ModelServer, ServedModel
 

@@ -1,4 +1,4 @@
-"""`vlm2vla tasks`: the tasks, so that nobody has to open the source to learn a name."""
+"""`vlm2vla tasks`: the names of the tasks, their instructions and lengths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vlm2vla_sim.envs.tasks import TASKS
 
 
 def tasks(*, json: bool = False) -> CommandResult:
-    """List the tasks: name, instruction, control steps of an episode, episodes on SIMPLER's grid, Gymnasium id.
+    """List the tasks: name, instruction, control steps per episode, episodes on SIMPLER's grid, Gymnasium id.
 
     Args:
         json: Print JSON.

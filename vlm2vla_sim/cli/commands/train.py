@@ -17,6 +17,7 @@ from vlm2vla_sim.data.examples.folder import ROWS, RowSummary, write_examples
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import get_format
+from vlm2vla_sim.policies.models.hub import locate
 from vlm2vla_sim.training.launch import in_many_processes, launch
 from vlm2vla_sim.training.row_settings import RowSettings, check_settled
 from vlm2vla_sim.training.settings import TrainSettings, preset
@@ -99,6 +100,7 @@ def train(
         needs = estimate_memory(settings)
         return CommandResult(needs.text(), {"bytes": needs.total, "trained": needs.trained}, json)
     how = {"format": format, "reasoning": reasoning, "languages": languages, "state": state}
+    locate(settings.model)  # before torch is imported, so that an unreachable hub is reported within seconds
     rows = _rows(data, out, settings, how, tell=not json)
     if launch_with:
         words = train_arguments(rows, out, preset_name, model, given=given)

@@ -66,6 +66,9 @@ def vqa(
         )
     if out and Path(out).exists():
         raise RunFolderError(f"{out} exists already. Choose another folder (--out DIR).")
+    from vlm2vla_sim.policies.models.hub import locate
+
+    locate(model)  # before torch is imported, so that an unreachable hub is reported within seconds
     from vlm2vla_sim.analysis.questions import open_questions
     from vlm2vla_sim.analysis.vqa import answer_all, compare, retentions, to_json
     from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings

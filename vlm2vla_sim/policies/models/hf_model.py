@@ -1,8 +1,8 @@
 """A vision-language model in this process: any image-text-to-text model of transformers, with or without an adapter.
 
-One set of weights answers as the base model and, with its LoRA adapter on, as the policy; loaded twice, a 12B model
-would not fit. Gemma 3 is decoded by `hf_decode`, which computes nothing twice; every other family by transformers' own
-`generate`, under the same grammar.
+The weights are loaded once and answer both as the base model and, with the LoRA adapter enabled, as the policy. Gemma 3
+is decoded by `hf_decode`, which caches images and prompts; other families by transformers' `generate`, under the same
+grammar.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ import functools
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.errors import SettingError, missing_extra, unknown_name
+from vlm2vla_sim.errors import SettingError, missing_extra
 from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.models.hf_prompt import PromptMaker, digest
 from vlm2vla_sim.types import Stage
@@ -29,65 +27,36 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
-from vlm2vla_sim.policies.models.hf_decode import Decoder, Row
+from vlm2vla_sim.policies.models.hf_batch import Row
+from vlm2vla_sim.policies.models.hf_decode import Decoder
 from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler, GrammarProcessor
+from vlm2vla_sim.policies.models.hf_loading import (
+    HfSettings,
+    compile_feed_forward,
+    default_device,
+    load_adapter,
+    load_processor,
+    load_weights,
+)
 
 FAST_FAMILIES = frozenset({"gemma3"})
-"""`model_type` of the models that `hf_decode` is held equal to `generate` for."""
-
-QUANTIZATIONS = ("", "8bit", "4bit")
-
-
-@dataclass(frozen=True)
-class HfSettings:
-    """Which weights, and how they are held."""
-
-    model: str
-    """A folder, or a name on the hub such as "google/gemma-3-12b-it"."""
-    adapter: str = ""
-    """A PEFT adapter's folder or name; empty for none."""
-    dtype: str = "auto"
-    """As torch calls it ("bfloat16", "float32"), or "auto" for what the weights are stored in."""
-    device_map: str = ""
-    """As transformers takes it ("auto", "cuda:1"); empty for one GPU where there is one, else the CPU."""
-    quantization: str = ""
-    """"8bit" or "4bit" through bitsandbytes; empty for none."""
-    compile: bool = False
-    """Compile the language model's feed-forward parts, most of its work, with torch.compile: slow to start."""
-    fast: bool = True
-    """False uses plain `generate` also for the families that have a faster way."""
-    max_batch: int = 16
-    """Questions that are answered together at most."""
-    threads: int = 0
-    """Threads of torch's on the CPU, in the whole process; 0 leaves them as they are."""
-
-    def __post_init__(self) -> None:
-        if not self.model:
-            raise SettingError("No model is named; give a folder, or a name such as google/gemma-3-4b-it.")
-        if self.quantization not in QUANTIZATIONS:
-            raise unknown_name("quantization", self.quantization, [q for q in QUANTIZATIONS if q])
-        if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
-            raise unknown_name("dtype", self.dtype, ("auto", "bfloat16", "float16", "float32"))
-        if self.max_batch < 1:
-            raise SettingError(f"max_batch is {self.max_batch}; expected 1 or more.")
-        if self.threads < 0:
-            raise SettingError(f"threads is {self.threads}; expected 0 (as many as torch takes) or more.")
+"""`model_type` of the models that `hf_decode` decodes; the tests compare it with `generate` token by token."""
 
 
 class HfModel:
     """A `TextModel` on transformers."""
 
     def __init__(self, settings: HfSettings) -> None:
-        """Load it; SettingError when that cannot be done, or when the adapter changes nothing."""
+        """Load model and adapter; SettingError if that fails, or if the adapter changes nothing."""
         self.settings = settings
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.processor = load_processor(settings.model)
         loaded = load_weights(settings)
-        self.model: Any = loaded.to(_default_device()) if not settings.device_map else loaded
+        self.model: Any = loaded.to(default_device()) if not settings.device_map else loaded
         self.has_adapter = bool(settings.adapter)
         if self.has_adapter:
-            self.model = _load_adapter(self.model, settings.adapter)
+            self.model = load_adapter(self.model, settings.adapter)
         self.model.eval()
         self._lock = threading.Lock()
         config = self.model.config
@@ -101,12 +70,12 @@ class HfModel:
         )
         self.decoder = self.new_decoder() if settings.fast and config.model_type in FAST_FAMILIES else None
         if settings.compile:
-            _compile_feed_forward(self.model)
+            compile_feed_forward(self.model)
         if self.has_adapter:
             self._check_adapter()
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
-        """See `TextModel.answer`. Those answered together each carry the seconds that all of them took."""
+        """See `TextModel.answer`. `Stage.seconds` is the time of the whole batch."""
         answers: dict[int, Stage] = {}
         with self._lock:
             for adapter in (True, False):
@@ -128,7 +97,7 @@ class HfModel:
         ]
 
     def tokens(self, question: Question) -> list[int]:
-        """The tokens of the answer to `question`, without the one that ends it."""
+        """The tokens of the answer to `question`, without the end token."""
         with self._lock, self._adapter(on=question.adapter and self.has_adapter), torch.inference_mode():
             if self.decoder:
                 return self._decode([question], adapter=question.adapter and self.has_adapter)[0]
@@ -142,11 +111,11 @@ class HfModel:
 
     @property
     def tokenizer(self) -> Any:
-        """The processor's part for words."""
+        """The processor's tokenizer."""
         return self.processor.tokenizer
 
     def new_decoder(self) -> Decoder:
-        """A decoder that remembers nothing yet; for Gemma 3 only."""
+        """A decoder with empty caches; for Gemma 3 only."""
         return Decoder(
             self.model,
             self._encode_image,
@@ -157,7 +126,7 @@ class HfModel:
             device=self.model.get_input_embeddings().weight.device,
         )
 
-    # Two ways to decode.
+    # Decoding.
 
     def _decode(self, questions: list[Question], *, adapter: bool) -> list[list[int]]:
         assert self.decoder is not None
@@ -172,7 +141,7 @@ class HfModel:
         return [row.answer for row in rows]
 
     def _generate(self, questions: list[Question]) -> list[list[int]]:
-        """With `generate`: together when all are greedy and have the same limit, else one by one."""
+        """Decode with `generate`: in one batch if all are greedy with the same limit, else one by one."""
         if len(questions) > 1 and (len({q.sampling for q in questions}) > 1 or questions[0].sampling.temperature):
             return [self._generate([question])[0] for question in questions]
         sampling, inputs = questions[0].sampling, self.inputs(questions)
@@ -189,7 +158,7 @@ class HfModel:
                 max_new_tokens=sampling.max_tokens,
                 eos_token_id=list(self._ends),
                 pad_token_id=self.processor.tokenizer.pad_token_id,
-                # A piece of an image is no part of any answer, and would be read as one in the next step.
+                # An answer holds no image token; one would be taken for part of an image in the next step.
                 suppress_tokens=[self.image_token],
                 logits_processor=transformers.LogitsProcessorList([GrammarProcessor(states, prompt_length=length)]),
             )
@@ -198,7 +167,7 @@ class HfModel:
     # Parts.
 
     def inputs(self, questions: list[Question]) -> Any:
-        """What transformers' own processor makes of them, padded on the left."""
+        """The model's inputs for `questions`, made by transformers' processor, padded on the left."""
         return self.processor.apply_chat_template(
             [self.prompts.messages(question) for question in questions],
             tokenize=True,
@@ -235,7 +204,7 @@ class HfModel:
         return tokens
 
     def _check_adapter(self) -> None:
-        """SettingError when the model scores a probe the same with the adapter and without."""
+        """The adapter probe: SettingError if the scores of a text are the same with and without the adapter."""
         probe = self.processor.tokenizer("move forward 3 cm", return_tensors="pt").to(self.model.device)
         ids = {"input_ids": probe["input_ids"], "attention_mask": probe["attention_mask"]}
         with torch.inference_mode():
@@ -244,8 +213,8 @@ class HfModel:
                 base = self.model(**ids).logits
         if torch.equal(scores, base):
             raise SettingError(
-                f"The adapter {self.settings.adapter!r} changes nothing about {self.settings.model!r}: it is "
-                "untrained, or its layers have other names than the model's. Train it, or give this model's own."
+                f"The adapter {self.settings.adapter!r} does not change the scores of {self.settings.model!r}: it is "
+                "untrained, or its layer names do not match the model's. Give an adapter trained on this model."
             )
 
 
@@ -255,74 +224,8 @@ def load_model(settings: HfSettings) -> HfModel:
     return HfModel(settings)
 
 
-def load_processor(model: str) -> Any:
-    """What turns words and pictures into numbers for `model`: the same in evaluation and in training."""
-    processor = _load(transformers.AutoProcessor.from_pretrained, model)
-    processor.tokenizer.padding_side = "left"
-    return processor
-
-
-def load_weights(settings: HfSettings) -> Any:
-    """The model without its adapter, where transformers puts it."""
-    return _load(
-        transformers.AutoModelForImageTextToText.from_pretrained, settings.model, **loading_arguments(settings)
-    )
-
-
-def loading_arguments(settings: HfSettings) -> dict[str, Any]:
-    """What `from_pretrained` is given."""
-    arguments: dict[str, Any] = {"dtype": settings.dtype}
-    if settings.device_map:
-        arguments["device_map"] = settings.device_map
-    if settings.quantization:
-        arguments["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_8bit=settings.quantization == "8bit", load_in_4bit=settings.quantization == "4bit"
-        )
-        arguments.setdefault("device_map", "auto")
-    return arguments
-
-
-def _load(loader: Any, name: str, **arguments: Any) -> Any:
-    try:
-        return loader(name, **arguments)
-    except ImportError as error:
-        raise missing_extra(f"Loading {name!r} this way", error.name or str(error).split("\n")[0], "vlm") from error
-    except (OSError, ValueError) as error:
-        where = "The folder is there" if Path(name).is_dir() else "No such folder, so it was looked for on the hub"
-        raise SettingError(
-            f"{name!r} cannot be loaded as an image-text-to-text model. {where}. transformers says: "
-            f"{str(error).strip().splitlines()[0]} Give a folder written by save_pretrained, or a hub name that this "
-            "machine can reach and whose licence was accepted (`hf auth login`)."
-        ) from error
-
-
-def _load_adapter(model: Any, adapter: str) -> Any:
-    try:
-        from peft import PeftModel
-    except ModuleNotFoundError as error:
-        raise missing_extra("An adapter", error.name or "peft", "vlm") from error
-    try:
-        return PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SettingError(
-            f"The adapter {adapter!r} cannot be put on the model: {str(error).strip().splitlines()[0]} Give a folder "
-            "with adapter_config.json and adapter_model.safetensors that was trained on this model."
-        ) from error
-
-
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end an answer, as the model's own generation settings say."""
+    """The tokens that end an answer, from the model's generation config."""
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
     return (ends,) if isinstance(ends, int) else tuple(ends)
-
-
-def _compile_feed_forward(model: Any) -> None:
-    for name, module in model.named_modules():
-        # Whole layers would be compiled again for each of them, because the cache is addressed by the layer's number.
-        if "language_model.layers" in name and name.endswith(".mlp"):
-            module.compile(dynamic=True)
