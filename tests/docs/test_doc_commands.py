@@ -17,6 +17,7 @@ from doc_pages import PAGES, ROOT, Command, all_blocks, all_commands, code_spans
 from vlm2vla_sim.cli import main as cli
 from vlm2vla_sim.cli.flags import RunFlags
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.mini import __main__ as mini
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -155,6 +156,8 @@ def test_every_script_exists_and_knows_its_flags(command):
 def test_commands_in_the_text_exist(page):
     for span in code_spans(page):
         words = span.split()
+        if words[:3] == ["python", "-m", "vlm2vla_sim.mini"] and len(words) > 3:
+            assert mini.renamed(words[3:4])[0] in mini.COMMANDS, span
         if words[0] == "vlm2vla" and len(words) > 1 and words[1].isidentifier() and words[1].islower():
             assert words[1].replace("_", "-") in cli.COMMANDS, span
         if words[0] == "vlm2vla" and len(words) > 1 and "-" in words[1] and not words[1].startswith("-"):
