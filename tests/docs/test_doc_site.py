@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from doc_pages import ROOT
-from lane import need
+from lane import cannot_run
 
-need("docs", "sphinx", "furo", "myst_parser", "nbclient", "nbformat", "ipykernel")
+PACKAGES = ("sphinx", "furo", "myst_parser", "nbclient", "nbformat", "ipykernel")
+MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+if MISSING:
+    cannot_run("docs", f"needs {', '.join(MISSING)}: run `make test-docs`", module=True)
 
 import nbclient  # noqa: E402
 import nbformat  # noqa: E402
