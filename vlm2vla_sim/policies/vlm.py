@@ -131,6 +131,7 @@ def make_text_model(options: VlmOptions) -> TextModel:
         )
     if is_place(options.model):
         return _own_model(options)
+
     from vlm2vla_sim.policies.models.hub import locate
 
     locate(options.model)  # before torch is imported, so that an unreachable hub is reported within seconds
