@@ -257,3 +257,11 @@ def test_an_episode_that_broke_has_a_video_that_says_so(tmp_path, read_video):
     result = run_episode(make_env(FaultyBackend), "hold", episode_id=1, videos=tmp_path / "videos")
     assert result.video == "videos/ep0001_carrot_on_plate_error.mp4"
     assert len(read_video(tmp_path / result.video)) == 3
+
+
+@pytest.mark.parametrize("form", ["flat", "image"])
+def test_an_environment_for_other_libraries_is_refused_instead_of_failing_in_the_policy(form):
+    with pytest.raises(
+        errors.SettingError, match=f"made with observation='{form}'; policies and recordings need 'dict'"
+    ):
+        run_episode(make_env(observation=form), "hold")

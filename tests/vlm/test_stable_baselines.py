@@ -56,5 +56,5 @@ def test_ppo_learns_a_step(observation, policy, backend):
 
 def test_the_nested_dictionary_is_what_it_does_not_take():
     """The reason for the form "flat"; when this fails, the documentation of the forms has to change."""
-    with pytest.raises(NotImplementedError, match="nested"):
+    with pytest.raises(NotImplementedError, match="Nested"):
         PPO("MultiInputPolicy", make("dict", "point"), n_steps=8, batch_size=8, device="cpu")

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from vlm2vla_sim.envs.base import WidowXEnv
-from vlm2vla_sim.errors import EpisodeError
+from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.language.formats import ActionFormat, get_format
 from vlm2vla_sim.policies import PolicyContext, PolicyOptions, load_policy
 from vlm2vla_sim.policies.models.rare_tokens import read_symbols
@@ -63,10 +63,19 @@ def episode_seed(run_seed: int, task: str, episode_id: int) -> int:
 
 
 def widowx(env: gym.Env[Any, Any]) -> WidowXEnv:
-    """The `WidowXEnv` inside any wrappers; EpisodeError when there is none."""
+    """The `WidowXEnv` inside any wrappers.
+
+    Raises:
+        EpisodeError: there is none.
+        SettingError: its observations have a form that policies do not read.
+    """
     inner = env.unwrapped
     if not isinstance(inner, WidowXEnv):
         raise EpisodeError(f"An episode needs a WidowXEnv; it was given {type(inner).__name__}.")
+    if inner.observation != "dict":
+        raise SettingError(
+            f"The environment was made with observation={inner.observation!r}; policies and recordings need 'dict'."
+        )
     return inner
 
 
