@@ -55,7 +55,7 @@ def measure_latency(steps: int) -> tuple[np.ndarray, np.ndarray]:
     env.reset(seed=0)
     whole, inside = [], []
     robot = server.robot
-    shoot, run = robot._twin.shoot, robot._twin.run
+    render, run = robot._twin.render, robot._twin.run
     spent = 0.0
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,7 +69,7 @@ def measure_latency(steps: int) -> tuple[np.ndarray, np.ndarray]:
 
         return call
 
-    robot._twin.shoot, robot._twin.run = timed(shoot), timed(run)  # type: ignore[method-assign]
+    robot._twin.render, robot._twin.run = timed(render), timed(run)  # type: ignore[method-assign]
     rng = np.random.default_rng(0)
     for _ in range(steps):
         action = np.concatenate([rng.uniform(-0.01, 0.01, 3), np.zeros(3), [1.0]]).astype(np.float32)

@@ -104,7 +104,7 @@ def simpler_masks(env: WidowXEnv) -> dict[str, np.ndarray]:
 
 def twin_masks(env: WidowXEnv) -> dict[str, np.ndarray]:
     """(H, W) bool masks by the name of the body."""
-    seen = env._backend.seen()
+    seen = env._backend.segmentation()
     return {env._backend.body_name(int(number)): seen == number for number in np.unique(seen)}
 
 

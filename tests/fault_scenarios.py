@@ -23,7 +23,7 @@ from vlm2vla_sim.types import ActionChunk, Decision, Outcome
 STEPS = 12
 QUESTIONS = 2 * STEPS + 2
 """About so many are asked in an episode: a look, and then a step and a look each."""
-WORKSPACE = get_task("carrot_on_plate").scene.workspace
+WORKSPACE = get_task("carrot_on_plate").setup.workspace
 LIMIT = QUICK.resync + QUICK.reset + QUICK.init + 2.0
 """[s] no call may take longer."""
 
@@ -56,7 +56,7 @@ def make_scenarios(count: int, rng: random.Random) -> list[Scenario]:
         kind = kinds[number % len(kinds)]
         seed = rng.randrange(2**31)
         if kind == "many":
-            faults = random_faults(seed, questions=QUESTIONS, rate=0.15, seconds=0.6)
+            faults = random_faults(seed, requests=QUESTIONS, rate=0.15, seconds=0.6)
         elif kind in ("none", "blocked_arm"):
             faults = ()
         else:
@@ -110,7 +110,7 @@ def play(scenario: Scenario, env: object, stage: Bench) -> Played:
     backend = inner._backend
     played = Played(ending="")
     sent: list[bytes] = []
-    ask = BridgeClient._ask
+    ask = BridgeClient._request
 
     def spy(client: BridgeClient, message: dict, **options: object) -> object:
         started = time.monotonic()
@@ -132,7 +132,7 @@ def play(scenario: Scenario, env: object, stage: Bench) -> Played:
         look()
         ages.append(backend._age)
 
-    BridgeClient._ask = spy  # type: ignore[method-assign, assignment]
+    BridgeClient._request = spy  # type: ignore[method-assign, assignment]
     backend._look = aged_look
     started = time.monotonic()
     try:
@@ -140,7 +140,7 @@ def play(scenario: Scenario, env: object, stage: Bench) -> Played:
         whole = StepLimits(step=0.05, gripper_steps=1)
         result = run_episode(env, policy, episode_id=0, seed=scenario.seed, limits=whole)  # type: ignore[arg-type]
     finally:
-        BridgeClient._ask = ask  # type: ignore[method-assign]
+        BridgeClient._request = ask  # type: ignore[method-assign]
         backend._look = look
         stage.proxy.arm(())
         stage.truth.ask(type="block", on=False)

@@ -15,7 +15,7 @@ from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY
 from vlm2vla_sim.policies.base import Judgement, Question
-from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Stage, Status
+from vlm2vla_sim.types import Pose, RobotState, SceneState, Stage, Status
 
 HOME = (0.28, 0.03, 0.15)
 """x, y, z [m] of the gripper after a reset, base frame."""
@@ -42,7 +42,7 @@ class PointBackend:
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
         """Place the objects as `layout` says; nothing here is random."""
-        down = frames.matrix_to_quaternion(frames.BRIDGE_GRIPPER_DOWN)
+        down = frames.matrix_to_quaternion(self._task.arm.down)
         self._tcp = Pose(np.array(HOME), down)
         self._gripper = 1.0
         self._source = self._place(layout.source_xy, layout.source_yaw, self._task.source)
@@ -64,7 +64,7 @@ class PointBackend:
 
     def observe(self) -> dict[str, Any]:
         """An image from above, with squares for target, object and gripper, and the arm's state."""
-        observation: dict[str, Any] = {"agent_pos": frames.agent_pos(self._tcp, self._gripper)}
+        observation: dict[str, Any] = {"agent_pos": self._task.arm.agent_pos(self._tcp, self._gripper)}
         if self._image_size is not None:
             observation["pixels"] = {"primary": self._draw(*self._image_size)}
         return observation
@@ -73,8 +73,8 @@ class PointBackend:
         """Robot and scene."""
         resting = not self._held and not self._above_target()
         scene = SceneState(
-            source=Body(self._task.source.name, self._source, np.array(self._task.source.extents)),
-            target=Body(self._task.target.name, self._target, np.array(self._task.target.extents)),
+            source=self._task.source.body(self._source),
+            target=self._task.target.body(self._target),
             touching=frozenset({self._task.scene.name} if resting else ()),
             grasped=self._held,
         )

@@ -57,6 +57,8 @@ class Body:
     """Of the centre of mass, base frame."""
     extents: np.ndarray
     """(3,) float64 [m], full lengths of the box SIMPLER declares for the object, in the object's own axes."""
+    container: bool = False
+    """Whether objects are put into it rather than on it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "extents", frozen_array(self.extents, (3,), "Body.extents"))

@@ -39,9 +39,9 @@ def test_the_pages_table_of_faults_has_every_kind():
 
 
 def test_random_faults_are_the_same_for_the_same_seed_and_of_every_kind():
-    faults = random_faults(3, questions=2000, rate=0.2, seconds=2.0)
-    assert faults == random_faults(3, questions=2000, rate=0.2, seconds=2.0)
-    assert faults != random_faults(4, questions=2000, rate=0.2, seconds=2.0)
+    faults = random_faults(3, requests=2000, rate=0.2, seconds=2.0)
+    assert faults == random_faults(3, requests=2000, rate=0.2, seconds=2.0)
+    assert faults != random_faults(4, requests=2000, rate=0.2, seconds=2.0)
     assert {fault.kind for fault in faults} == set(KINDS)
     assert len(faults) == pytest.approx(400, abs=80)
 

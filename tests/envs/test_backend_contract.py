@@ -14,11 +14,11 @@ import pytest
 from lane import cannot_run
 from robot_bench import stand_in
 
-from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.backends import BACKENDS, is_real_robot
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import ActionError, AssetsError, MissingExtraError, RendererError
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 
 SMALL = (32, 48)
 HOLD = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
@@ -124,7 +124,7 @@ def test_the_gripper_closes_at_zero_and_opens_at_one(env):
 def test_the_state_is_what_the_status_says(env):
     observation, *_ = env.step(np.array([0.02, 0.01, 0, 0, 0, 0.1, 1], np.float32))
     robot = env.status.robot
-    np.testing.assert_allclose(observation["agent_pos"], frames.agent_pos(robot.tcp, robot.gripper), atol=1e-5)
+    np.testing.assert_allclose(observation["agent_pos"], WIDOWX_250S.agent_pos(robot.tcp, robot.gripper), atol=1e-5)
 
 
 def test_what_is_no_action_is_refused_before_the_backend_sees_it(env, monkeypatch):

@@ -11,6 +11,7 @@ from vlm2vla_sim.core import frames
 from vlm2vla_sim.core.frames import BaseFrame
 from vlm2vla_sim.core.rotations import euler_XYZ_to_rotvec
 from vlm2vla_sim.envs.tasks import SINK, TABLE
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 from vlm2vla_sim.types import Pose
 
 HALF = np.sqrt(0.5)
@@ -217,11 +218,11 @@ def test_a_pose_comes_back_from_the_world(pose):
 
 
 def test_the_fingers_travel_from_15_to_37_millimetres():
-    assert frames.opening_from_finger(0.015) == 0.0
-    assert frames.opening_from_finger(0.026) == pytest.approx(0.5)
-    assert frames.opening_from_finger(0.037) == pytest.approx(1.0)
-    assert frames.opening_from_finger(0.010) == 0.0
-    assert frames.opening_from_finger(0.050) == 1.0
+    assert WIDOWX_250S.gripper.opening(0.015) == 0.0
+    assert WIDOWX_250S.gripper.opening(0.026) == pytest.approx(0.5)
+    assert WIDOWX_250S.gripper.opening(0.037) == pytest.approx(1.0)
+    assert WIDOWX_250S.gripper.opening(0.010) == 0.0
+    assert WIDOWX_250S.gripper.opening(0.050) == 1.0
 
 
 def test_simplers_gripper_is_plus_one_open_and_minus_one_closed():
@@ -238,7 +239,7 @@ def test_simplers_gripper_is_plus_one_open_and_minus_one_closed():
 def test_a_gripper_that_points_down_has_no_roll_pitch_or_yaw():
     down = Pose(np.array([0.3, 0.1, 0.15]), np.array([HALF, 0, HALF, 0]))
     np.testing.assert_allclose(frames.quaternion_to_matrix(down.quaternion) @ X, -Z, atol=1e-12)
-    state = frames.agent_pos(down, 0.4)
+    state = WIDOWX_250S.agent_pos(down, 0.4)
     assert state.dtype == np.float32
     np.testing.assert_allclose(state, [0.3, 0.1, 0.15, 0, 0, 0, 0.4], atol=1e-6)
 
@@ -252,7 +253,7 @@ def test_a_turn_about_a_base_axis_is_roll_pitch_or_yaw(axis, index):
     turned = Pose(np.zeros(3), frames.matrix_to_quaternion(turn(axis, 0.2) @ down))
     expected = np.zeros(7)
     expected[index] = 0.2
-    np.testing.assert_allclose(frames.agent_pos(turned, 0.0), expected, atol=1e-6)
+    np.testing.assert_allclose(WIDOWX_250S.agent_pos(turned, 0.0), expected, atol=1e-6)
 
 
 # The controller's rule.

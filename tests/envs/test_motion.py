@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import WidowXEnv
-from vlm2vla_sim.envs.motion import MAX_STEP, MAX_TURN, StepLimits, Workspace
-from vlm2vla_sim.envs.tasks import TABLE
+from vlm2vla_sim.envs.motion import MAX_STEP, MAX_TURN, StepLimits
 from vlm2vla_sim.errors import ActionError
+from vlm2vla_sim.robots.base import Workspace
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 
 BOX = Workspace((0.1, -0.2, 0.0), (0.5, 0.2, 0.4))
 INSIDE = np.array([0.3, 0.0, 0.2])
@@ -207,7 +208,7 @@ def test_pushing_out_of_reach_does_not_wind_the_target_up(backend, steps_back, a
     clipped = [env.step(out)[4]["clipped"] for _ in range(40)]
     assert clipped[-1]
     target = env.status.robot.target.position
-    assert np.all(target <= np.array(TABLE.workspace.high) + 1e-9)
+    assert np.all(target <= np.array(WIDOWX_250S.setup("table").workspace.high) + 1e-9)
     before = env.status.robot.tcp.position[axis]
     back = out * [-1, -1, -1, 1, 1, 1, 1]
     assert not any(env.step(back)[4]["clipped"] for _ in range(steps_back))

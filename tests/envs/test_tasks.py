@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlm2vla_sim.envs.tasks import BASKET, TASKS, Layout, get_task
+from vlm2vla_sim.envs.tasks import TASKS, Layout, get_task
 from vlm2vla_sim.errors import EpisodeError, UnknownNameError
 
 # simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:248-266: the corners of a square, x first.
@@ -163,10 +163,10 @@ def test_the_region_spans_simplers_grid_and_no_less_distance(task):
 def test_everything_of_an_episode_lies_in_the_workspace(task):
     for layout in task.layouts:
         # The basket's plane is where SIMPLER declares it; the twin carries where it comes to rest.
-        for xy in (layout.source_xy, *([] if task.target is BASKET else [layout.target_xy])):
+        for xy in (layout.source_xy, *([] if task.target.fixed else [layout.target_xy])):
             point = task.scene.base.from_world(np.array([*xy, task.scene.support_height + 0.03]))
-            assert np.all(point > task.scene.workspace.low)
-            assert np.all(point < task.scene.workspace.high)
+            assert np.all(point > task.setup.workspace.low)
+            assert np.all(point < task.setup.workspace.high)
 
 
 def test_a_task_is_found_by_its_name_and_by_its_environment_id():

@@ -13,11 +13,12 @@ import pytest
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import WidowXEnv
-from vlm2vla_sim.envs.mujoco import renderer, starts
+from vlm2vla_sim.envs.mujoco import renderer
 from vlm2vla_sim.envs.mujoco.backend import MujocoBackend
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
-from vlm2vla_sim.envs.tasks import BASKET, TASKS, Task
+from vlm2vla_sim.envs.tasks import TASKS, Task
 from vlm2vla_sim.errors import RendererError, UnknownNameError
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 from vlm2vla_sim.types import Pose
 
 SMALL = (32, 48)
@@ -101,7 +102,7 @@ def test_out_of_reach_the_arm_stays_and_comes_back():
 
 def test_the_solver_says_what_it_cannot_reach():
     backend = fresh()
-    solver, home = ArmSolver(backend._model), np.array(TASKS["carrot_on_plate"].scene.home)
+    solver, home = ArmSolver(backend._model, WIDOWX_250S), np.array(TASKS["carrot_on_plate"].setup.home)
     here = backend.status().robot.tcp
     solved = solver.solve(here, home)
     assert solved is not None
@@ -239,11 +240,11 @@ def test_at_the_start_both_objects_lie_where_the_layout_says(task: Task):
 def test_at_the_start_the_eggplant_lies_where_simplers_does():
     task = TASKS["eggplant_in_basket"]
     backend = MujocoBackend(task, image_size=SMALL)
-    for layout, (place, turn) in zip(task.layouts, starts.EGGPLANT, strict=True):
+    for layout, rest in zip(task.layouts, task.source_rests, strict=True):
         backend.reset(layout, RNG)
         scene_state = backend.status().scene
-        np.testing.assert_allclose(scene_state.source.pose.position, place, atol=0.003)
-        assert abs(scene_state.source.pose.quaternion @ np.array(turn)) > np.cos(np.radians(10) / 2)
+        np.testing.assert_allclose(scene_state.source.pose.position, rest.position, atol=0.003)
+        assert abs(scene_state.source.pose.quaternion @ np.array(rest.quaternion)) > np.cos(np.radians(10) / 2)
         assert scene_state.touching == {"sink"}
 
 
@@ -268,7 +269,7 @@ def test_a_random_layout_starts_at_rest_apart_and_on_the_stage(task: Task):
         state = backend.status().scene
         assert state.touching == {task.scene.name}
         expected = task.scene.base.from_world(np.array([*layout.source_xy, task.scene.support_height]))
-        rolled = 0.05 if task.target is BASKET else 0.02  # nor is the carrot's and the spoon's centre their origin
+        rolled = 0.05 if task.target.fixed else 0.02  # nor is the carrot's and the spoon's centre their origin
         assert np.linalg.norm(state.source.pose.position[:2] - expected[:2]) < rolled
         assert 0 < state.source.pose.position[2] - expected[2] < 0.04
 
@@ -361,8 +362,8 @@ def test_sixty_environments_can_be_made_drawn_and_closed_in_one_process():
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     for _ in range(55):
-        drawn = renderer.Picture(model, 16, 16)
-        assert drawn.draw(data, "eye").std() > 20
+        drawn = renderer.OffscreenRenderer(model, 16, 16)
+        assert drawn.render(data, "eye").std() > 20
         drawn.close()
         drawn.close()
     for _ in range(5):

@@ -22,7 +22,7 @@ def start(task: str, seed: int = 3, **options):
 def test_an_object_is_painted_and_nothing_else_changes(which, name):
     plain, before = start("WidowXCarrotOnPlate")
     painted, after = start("WidowXCarrotOnPlate", **{which: "magenta"})
-    shown = painted._backend.seen()
+    shown = painted._backend.segmentation()
     number = next(n for n in np.unique(shown) if painted._backend.body_name(int(n)) == name)
     inside = shown == number
     red, green, blue = after[inside].astype(float).mean(axis=0)
@@ -35,7 +35,7 @@ def test_an_object_is_painted_and_nothing_else_changes(which, name):
 
 def test_distractors_lie_apart_from_the_tasks_objects_and_anew_with_every_seed():
     env, _ = start("WidowXCarrotOnPlate", distractors=3)
-    names = [other.name for other in env._backend._others]
+    names = [other.name for other in env._backend._distractors]
     assert names == ["spoon", "green_cube", "yellow_cube"]
     places = []
     for seed in (3, 3, 4):
@@ -65,7 +65,7 @@ def test_with_distractors_the_upper_bound_still_reaches_its_goal(tmp_path):
         ("WidowXCarrotOnPlate", {"source_colour": "mauve"}, UnknownNameError, "magenta"),
         ("WidowXCarrotOnPlate", {"distractors": 9}, SettingError, "expected 0 to 4"),
         ("WidowXEggplantInBasket", {"distractors": 1}, SettingError, "no room"),
-        ("WidowXEggplantInBasket", {"target_colour": "red"}, SettingError, "part of the sink"),
+        ("WidowXEggplantInBasket", {"target_colour": "red"}, SettingError, "part of the scene"),
     ],
 )
 def test_what_cannot_be_varied_is_said(task, options, kind, words):

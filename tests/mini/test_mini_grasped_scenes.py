@@ -10,7 +10,6 @@ import mujoco
 import numpy as np
 import pytest
 
-from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs import motion, tasks
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.mini.scenes.annotation import TABLE, ObjectAnnotation, SceneAnnotation
@@ -19,6 +18,7 @@ from vlm2vla_sim.mini.scenes.arrangement_sampler import HELD_DROP
 from vlm2vla_sim.mini.scenes.object_catalog import BY_CLASS, STACKED_OFFSET, Grasp, label
 from vlm2vla_sim.mini.training.expert_labels import ExpertLabeler
 from vlm2vla_sim.mini.training.expert_plans import plan_and_rows
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 
 
 def grasp_of(name: str) -> Grasp:
@@ -44,7 +44,7 @@ def test_a_grasped_object_hangs_and_opens_the_gripper_as_sampled(name: str) -> N
         )
         for body in (status.scene.source, status.scene.target)
     ]
-    state = frames.agent_pos(status.robot.tcp, status.robot.gripper)
+    state = WIDOWX_250S.agent_pos(status.robot.tcp, status.robot.gripper)
     x, y, z = map(float, state[:3])
     annotation = SceneAnnotation(
         tasks.get_task(name).scene.name, tuple(objects), (x, y, z), float(np.degrees(state[5])), 1.0

@@ -12,7 +12,7 @@ from vlm2vla_sim.envs.mujoco.backend import MujocoBackend
 from vlm2vla_sim.envs.mujoco.drawing import scenery
 from vlm2vla_sim.envs.mujoco.drawing.shapes import box, lathe, loft, moved, rounded_rectangle, sheet, tube
 from vlm2vla_sim.envs.tasks import BASKET, CARROT, EGGPLANT, GREEN_CUBE, PLATE, SINK, SPOON, TASKS, TOWEL, YELLOW_CUBE
-from vlm2vla_sim.errors import UnknownNameError
+from vlm2vla_sim.errors import SettingError
 
 # kg and [m] lowest and highest corner of SIMPLER's collision meshes, model frame.
 # simpler-env/ManiSkill2_real2sim@ef7a4d4 data/custom/models/*/collision.obj; masses as PhysX reports them
@@ -141,7 +141,7 @@ def test_an_eggplant_cannot_fall_through_the_sink():
 
 
 def test_the_basket_has_no_body_of_its_own_and_says_so():
-    with pytest.raises(UnknownNameError, match="basket"):
+    with pytest.raises(SettingError, match="'basket' has no look"):
         objects.add_object(mujoco.MjSpec(), BASKET)
 
 

@@ -26,6 +26,7 @@ from vlm2vla_sim.policies.remote.convert import (
 )
 from vlm2vla_sim.policies.remote.policy import DESCRIPTION_MARK, RemotePolicy
 from vlm2vla_sim.policies.remote.wire import Reply, Request
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 from vlm2vla_sim.types import Pose, RobotState
 
 QUARTER = np.pi / 2
@@ -113,7 +114,7 @@ def test_what_is_written_in_a_convention_is_read_back(which, shift, turn, grippe
 @pytest.mark.parametrize("rotation", ["rotvec", "euler sxyz", "euler XYZ"])
 def test_a_pose_becomes_the_change_that_leads_there_by_the_controllers_own_rule(rotation):
     rng = np.random.default_rng(0)
-    for upright, zero in (("base", np.eye(3)), ("down", frames.BRIDGE_GRIPPER_DOWN)):
+    for upright, zero in (("base", np.eye(3)), ("down", WIDOWX_250S.down)):
         convention = Convention(about="poses", source="this test", rotation=rotation, absolute=True, upright=upright)
         for _ in range(20):
             target, tcp = (
@@ -309,7 +310,7 @@ def test_poses_are_reached_one_step_at_a_time_from_where_the_arm_is():
     rows = np.array([[0.30, 0.03, 0.15, 0, 0, 0, 1], [0.30, 0.05, 0.15, 0, 0, 0, 1], [0.32, 0.05, 0.14, 0, 0, 0.2, 0]])
     _, robot, wire, decisions = drive(convention, rows, steps=3)
     np.testing.assert_allclose(robot.tcp.position, [0.32, 0.05, 0.14], atol=1e-6)
-    wanted = frames.euler_sxyz_to_matrix(np.array([0, 0, 0.2])) @ frames.BRIDGE_GRIPPER_DOWN
+    wanted = frames.euler_sxyz_to_matrix(np.array([0, 0, 0.2])) @ WIDOWX_250S.down
     np.testing.assert_allclose(frames.quaternion_to_matrix(robot.tcp.quaternion), wanted, atol=1e-6)
     assert len(decisions) == 3
     assert len(wire.seen) == 1, "one answer, three steps"

@@ -9,7 +9,7 @@ import pytest
 from lane import cannot_run
 
 from vlm2vla_sim.envs.base import WidowXEnv
-from vlm2vla_sim.envs.simpler import assets, renderer
+from vlm2vla_sim.envs.simpler import assets, devices
 
 
 def why_not() -> str:
@@ -19,7 +19,7 @@ def why_not() -> str:
     inventory = assets.inspect()
     if inventory.missing:
         return " ".join(inventory.lines())
-    return renderer.probe().problem
+    return devices.probe().problem
 
 
 @pytest.fixture(scope="session")

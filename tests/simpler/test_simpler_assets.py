@@ -206,7 +206,7 @@ def test_only_what_is_missing_is_downloaded_and_nothing_is_asked(
 
 def test_an_incomplete_folder_is_never_replaced_by_a_download(downloads: list[str], tmp_path: Path) -> None:
     write(tmp_path / assets.DATA_SET / "custom/mine.txt")
-    with pytest.raises(AssetsError, match="there but not complete"):
+    with pytest.raises(AssetsError, match="exists but is not complete"):
         assets.download(tmp_path)
     assert downloads == []
     assert (tmp_path / assets.DATA_SET / "custom/mine.txt").exists()

@@ -22,7 +22,7 @@ def obj(*shifts: float, objects: bool = False) -> str:
 
 def cut_text(tmp_path: Path, text: str) -> list[parts.Mesh]:
     (tmp_path / "mesh.obj").write_text(text)
-    return parts.read_obj(parts.cut_file(tmp_path / "mesh.obj"))
+    return parts.read_obj(parts.split_file(tmp_path / "mesh.obj"))
 
 
 def test_what_lies_apart_becomes_parts_of_its_own(tmp_path: Path) -> None:

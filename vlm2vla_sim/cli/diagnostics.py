@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from vlm2vla_sim.core.versions import distribution_version
-from vlm2vla_sim.envs.simpler import assets, renderer
+from vlm2vla_sim.envs.simpler import assets, devices
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.video.overlay import Overlay
 from vlm2vla_sim.video.writer import EpisodeVideo
@@ -41,17 +41,17 @@ RENDER = """
 import json, time
 start = time.perf_counter()
 import mujoco
-from vlm2vla_sim.envs.mujoco.renderer import Picture
+from vlm2vla_sim.envs.mujoco.renderer import OffscreenRenderer
 model = mujoco.MjModel.from_xml_string('''<mujoco><worldbody><light pos="0 0 3"/><camera name="eye" pos="0 0 2"/>
   <geom type="sphere" size=".5" rgba="1 0 0 1"/></worldbody></mujoco>''')
 data = mujoco.MjData(model)
 mujoco.mj_forward(model, data)
-picture = Picture(model, 48, 64)
-frame = picture.draw(data, "eye")
+renderer = OffscreenRenderer(model, 48, 64)
+frame = renderer.render(data, "eye")
 assert int(frame[24, 32, 0]) > 2 * int(frame[24, 32, 2]) + 20, f"the red sphere is not red: {frame[24, 32].tolist()}"
 from OpenGL import GL
 name = GL.glGetString(GL.GL_RENDERER).decode()
-picture.close()
+renderer.close()
 print(json.dumps(f"{name}, first image after {time.perf_counter() - start:.1f} s"))
 """
 
@@ -146,12 +146,12 @@ def _check_twin() -> Check:
 
 
 def _check_video() -> Check:
-    overlay = Overlay("doctor", "write a video", step=0, steps=1)
+    caption = Overlay("doctor", "write a video", step=0, steps=1)
     try:
         with tempfile.TemporaryDirectory() as folder:
             video = EpisodeVideo(Path(folder), "trial", frame_size=(48, 64), fps=5)
             for _ in range(5):
-                video.add(np.zeros((48, 64, 3), np.uint8), overlay)
+                video.add(np.zeros((48, 64, 3), np.uint8), caption)
             size = video.finish("done").stat().st_size
     except (RunFolderError, ImportError, OSError, RuntimeError) as error:
         advice = "pip install --upgrade av imageio; until then run without videos (--no-video)."
@@ -163,7 +163,7 @@ def _check_simpler() -> list[Check]:
     """What the SIMPLER scenes on ManiSkill 3 need besides mani-skill, if that is installed."""
     if importlib.util.find_spec("mani_skill") is None:
         return []
-    inventory, rendering = assets.inspect(), renderer.probe()
+    inventory, rendering = assets.inspect(), devices.probe()
     found = "; ".join(f"{backend}: {device}" for backend, device in rendering.backends.items())
     return [
         Check("SIMPLER assets", not inventory.missing, False, inventory.lines()[0], inventory.advice()),

@@ -1,10 +1,8 @@
-"""Where the environments convert conventions: base frames, gripper ranges, the controller's rule, robots' actions.
+"""Conventions that the environments convert: base frames, gripper ranges, the controller's rule, Bridge actions.
 
 Inside the package there is one convention (see `types.ACTION_SIZE` and `docs/architecture.md`). SIMPLER, ManiSkill 3
-and the Bridge robot each differ from it in one or two numbers; converted anywhere else, such a difference is found late
-and as a lower score.
-
-The rotations themselves are in `rotations.py`, which policies may use as well; their names can be had here too.
+and the Bridge robot each differ from it in one or two numbers. Conversions that need a robot's own numbers are methods
+of `robots.base.Robot`; pure rotations are in `rotations.py` and can be imported from here as well.
 """
 
 from __future__ import annotations
@@ -13,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm2vla_sim.core.rotations import (  # noqa: F401 - also had from here
-    BRIDGE_GRIPPER_DOWN,
+from vlm2vla_sim.core.rotations import (  # noqa: F401 - also imported from here
     euler_sxyz_to_matrix,
     euler_sxyz_to_rotvec,
     matrix_to_euler_sxyz,
@@ -30,17 +27,12 @@ from vlm2vla_sim.core.rotations import (  # noqa: F401 - also had from here
 )
 from vlm2vla_sim.types import Pose
 
-FINGER_CLOSED = 0.015
-FINGER_OPEN = 0.037
-"""Finger joint limits [m]. wx250s.urdf, left_finger. haosulab/ManiSkill-WidowX250S@6a12bb7"""
-
-
 # Base frames ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class BaseFrame:
-    """Where the robot's base stands in SIMPLER's world; turned by 180 degrees about z, so base +x is world -x."""
+    """Position of the robot's base in SIMPLER's world. The base is turned by 180 degrees about z: +x is world -x."""
 
     x: float
     y: float
@@ -68,12 +60,7 @@ HALF_TURN = np.array([0.0, 0.0, 0.0, 1.0])
 """180 degrees about z."""
 
 
-# Gripper and state ----------------------------------------------------------------------------------------------------
-
-
-def opening_from_finger(finger: float) -> float:
-    """Finger joint position [m] -> opening, 0 closed .. 1 open."""
-    return float(np.clip((finger - FINGER_CLOSED) / (FINGER_OPEN - FINGER_CLOSED), 0.0, 1.0))
+# Gripper and controller -----------------------------------------------------------------------------------------------
 
 
 def gripper_to_simpler(opening: float) -> float:
@@ -85,12 +72,6 @@ def gripper_to_simpler(opening: float) -> float:
 def gripper_from_simpler(value: float) -> float:
     """-1 closed .. +1 open -> 0 closed .. 1 open."""
     return 0.5 * (float(np.clip(value, -1.0, 1.0)) + 1.0)
-
-
-def agent_pos(tcp: Pose, opening: float) -> np.ndarray:
-    """Bridge's proprioception: (7,) float32 x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down], opening 0..1."""
-    euler = matrix_to_euler_sxyz(quaternion_to_matrix(tcp.quaternion) @ BRIDGE_GRIPPER_DOWN.T)
-    return np.concatenate([tcp.position, euler, [opening]]).astype(np.float32)
 
 
 def advance_target(target: Pose, measured: Pose, delta: np.ndarray) -> Pose:
@@ -109,36 +90,11 @@ def advance_target(target: Pose, measured: Pose, delta: np.ndarray) -> Pose:
 
 
 # The Bridge robot -----------------------------------------------------------------------------------------------------
-# rail-berkeley/bridge_data_robot@a902e5b: transformation_utils.py:142-158, custom_gripper_controller.py
-
-BRIDGE_FINGER_LOW, BRIDGE_FINGER_HIGH = 0.010, 0.035
-"""[m] what the Bridge robot calls gripper 0 and 1. The fingers stop at 0.015, so that fully closed reads 0.20."""
-
-
-def opening_from_bridge(reading: float) -> float:
-    """The Bridge robot's gripper reading (0.20 closed .. 1.08 open) -> opening, 0 closed .. 1 open."""
-    return opening_from_finger(BRIDGE_FINGER_LOW + reading * (BRIDGE_FINGER_HIGH - BRIDGE_FINGER_LOW))
-
-
-def finger_to_bridge(finger: float) -> float:
-    """Finger joint position [m] -> the Bridge robot's gripper reading."""
-    return (finger - BRIDGE_FINGER_LOW) / (BRIDGE_FINGER_HIGH - BRIDGE_FINGER_LOW)
-
-
-def pose_from_bridge(state: np.ndarray) -> Pose:
-    """Its state x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down] -> the gripper's pose."""
-    rotation = euler_sxyz_to_matrix(np.asarray(state[3:6], dtype=np.float64)) @ BRIDGE_GRIPPER_DOWN
-    return Pose(np.asarray(state[:3], dtype=np.float64), matrix_to_quaternion(rotation))
-
-
-def pose_to_bridge(pose: Pose) -> np.ndarray:
-    """A gripper pose -> (6,) float64 x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down], as in its state."""
-    euler = matrix_to_euler_sxyz(quaternion_to_matrix(pose.quaternion) @ BRIDGE_GRIPPER_DOWN.T)
-    return np.concatenate([pose.position, euler])
+# rail-berkeley/bridge_data_robot@a902e5b widowx_controller.py, robot_base_env.py
 
 
 def pose_to_matrix(pose: Pose) -> np.ndarray:
-    """A gripper pose -> (4, 4) float64 homogeneous matrix, which its `move` takes in place of Euler angles."""
+    """A gripper pose -> (4, 4) float64 homogeneous matrix, which the server's `move` takes."""
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = quaternion_to_matrix(pose.quaternion), pose.position
     return matrix
@@ -150,19 +106,19 @@ def pose_from_matrix(matrix: np.ndarray) -> Pose:
 
 
 def action_to_bridge(delta: np.ndarray) -> np.ndarray:
-    """Our action (`types.ACTION_SIZE`) -> its `step_action`: the rotation vector as Euler angles, the rest as it is."""
+    """Our action (`types.ACTION_SIZE`) -> the server's `step_action`: rotation as Euler angles, the rest unchanged."""
     return np.concatenate([delta[:3], rotvec_to_euler_sxyz(delta[3:6]), [delta[6]]])
 
 
 def action_from_bridge(action: np.ndarray) -> np.ndarray:
-    """Its `step_action` -> our action."""
+    """The server's `step_action` -> our action (`types.ACTION_SIZE`)."""
     return np.concatenate([action[:3], euler_sxyz_to_rotvec(action[3:6]), [action[6]]])
 
 
-def picture_from_bridge(decoded: np.ndarray) -> np.ndarray:
-    """Its JPEG as a decoder that keeps the standard's colours hands it out, (H, W, 3) RGB -> the true RGB.
+def image_from_bridge(decoded: np.ndarray) -> np.ndarray:
+    """The server's JPEG as decoded, (H, W, 3) uint8 -> RGB.
 
-    The server hands RGB to an encoder that takes BGR, so that in the file red and blue are exchanged.
+    The server hands RGB to an encoder that expects BGR, so that red and blue are exchanged in the file.
     robot_base_env.py:392
     """
     return np.ascontiguousarray(decoded[..., ::-1])

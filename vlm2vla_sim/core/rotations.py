@@ -1,19 +1,13 @@
-"""Rotations as quaternions, matrices, rotation vectors and Euler angles: pure geometry, one home for all layers.
+"""Rotations as quaternions, matrices, rotation vectors and Euler angles.
 
-Environments and policies may not know each other, and both convert other people's actions. With a copy on each side, a
-sign that is mended in one would stay wrong in the other, and a baseline would turn the wrong way.
-
-Quaternions are (w, x, y, z). Matrices turn body axes into base axes. Euler "sxyz" means R = Rz @ Ry @ Rx (rotations
-about the fixed axes x, then y, then z); Euler "XYZ" means R = Rx @ Ry @ Rz.
+Environments and policies do not import each other, and both convert actions of other stacks; they share these
+functions. Quaternions are (w, x, y, z). Matrices turn body axes into base axes. Euler "sxyz" means R = Rz @ Ry @ Rx
+(rotations about the fixed axes x, then y, then z); Euler "XYZ" means R = Rx @ Ry @ Rz.
 """
 
 from __future__ import annotations
 
 import numpy as np
-
-BRIDGE_GRIPPER_DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
-"""The gripper orientation that Bridge calls roll = pitch = yaw = 0: pointing down.
-rail-berkeley/bridge_data_robot@a902e5b widowx_controller.py, DEFAULT_ROTATION"""
 
 
 def quaternion_to_matrix(quaternion: np.ndarray) -> np.ndarray:
@@ -122,7 +116,7 @@ def euler_sxyz_to_rotvec(euler: np.ndarray) -> np.ndarray:
     return matrix_to_rotvec(euler_sxyz_to_matrix(euler))
 
 
-def rotvec_to_euler_XYZ(rotvec: np.ndarray) -> np.ndarray:  # noqa: N802 - the field's name: capitals mean moving axes
+def rotvec_to_euler_XYZ(rotvec: np.ndarray) -> np.ndarray:  # noqa: N802 - capitals mean moving axes
     """Our rotation -> ManiSkill 3's: Euler angles [rad] with R = Rx @ Ry @ Rz.
 
     mani_skill 3.0.1, agents/controllers/pd_ee_pose.py:242 (`euler_angles_to_matrix(..., "XYZ")`).
@@ -131,7 +125,7 @@ def rotvec_to_euler_XYZ(rotvec: np.ndarray) -> np.ndarray:  # noqa: N802 - the f
     return np.array([np.arctan2(-m[1, 2], m[2, 2]), np.arcsin(np.clip(m[0, 2], -1, 1)), np.arctan2(-m[0, 1], m[0, 0])])
 
 
-def euler_XYZ_to_rotvec(euler: np.ndarray) -> np.ndarray:  # noqa: N802 - the field's name: capitals mean moving axes
+def euler_XYZ_to_rotvec(euler: np.ndarray) -> np.ndarray:  # noqa: N802 - capitals mean moving axes
     """Euler angles [rad] about moving axes, R = Rx @ Ry @ Rz -> our rotation."""
     about_x, about_y, about_z = (rotvec_to_matrix(angle * axis) for angle, axis in zip(euler, np.eye(3), strict=True))
     return matrix_to_rotvec(about_x @ about_y @ about_z)

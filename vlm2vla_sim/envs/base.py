@@ -185,7 +185,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
             ActionError: `action` has another shape than (7,), or a number that is not finite. The arm has not moved.
         """
         target = self.status.robot.target.position
-        delta, clipped = motion.limit(action, target=target, workspace=self.spec_task.scene.workspace)
+        delta, clipped = motion.limit(action, target=target, workspace=self.spec_task.setup.workspace)
         try:
             self._backend.move(delta)
             status = self._status = self._backend.status()

@@ -35,7 +35,7 @@ class Executor:
         """What the gripper was last told: 0 closed .. 1 open."""
 
     def reset(self, agent_pos: np.ndarray | None = None) -> None:
-        """Start an episode. agent_pos: (7,) as `frames.agent_pos`; without it the gripper counts as open."""
+        """Start an episode. agent_pos: (7,) as `Robot.agent_pos`; without it the gripper counts as open."""
         self.gripper = 1.0 if agent_pos is None else float(agent_pos[6] > 0.5)
 
     def steps(self, chunk: ActionChunk | None) -> Iterator[ControlStep]:

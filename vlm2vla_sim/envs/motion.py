@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlm2vla_sim.errors import ActionError
+from vlm2vla_sim.robots.base import Workspace
 from vlm2vla_sim.types import ACTION_SIZE
 
 MAX_STEP = 0.05
@@ -42,15 +43,6 @@ class StepLimits:
             raise ActionError(f"StepLimits.turn is {self.turn} rad; expected more than 0 and at most {MAX_TURN} rad.")
         if self.gripper_steps < 1:
             raise ActionError(f"StepLimits.gripper_steps is {self.gripper_steps}; expected 1 or more.")
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """The box in which the controller's target has to stay."""
-
-    low: tuple[float, float, float]
-    high: tuple[float, float, float]
-    """x, y, z [m] of the lowest and the highest corner, base frame."""
 
 
 def split(rows: np.ndarray, *, gripper: float, limits: StepLimits | None = None) -> Iterator[np.ndarray]:

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from vlm2vla_sim.errors import EpisodeError, SettingError, unknown_name
 
 Observation = dict[str, Any]
-"""{"pixels": {"primary": (H, W, 3) uint8 RGB}, "agent_pos": (7,) float32 as `frames.agent_pos`}"""
+"""{"pixels": {"primary": (H, W, 3) uint8 RGB}, "agent_pos": (7,) float32 as `Robot.agent_pos`}"""
 
 FORMS = ("dict", "flat", "image")
 """The forms of an observation:

@@ -45,6 +45,7 @@ def make_policy(env: gym.Env[Any, Any], spec: PolicySpec) -> Policy:
         robot=lambda: inner.status.robot,
         noise_cm=spec.noise_cm,
         options=spec.policy_options,
+        arm=inner.spec_task.arm,
     )
     return load_policy(spec.policy, context)
 

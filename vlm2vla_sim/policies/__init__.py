@@ -17,6 +17,8 @@ from vlm2vla_sim.core.finder import find
 from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.options import with_present_names
+from vlm2vla_sim.robots.base import Robot
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 from vlm2vla_sim.types import RobotState, SceneState
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class PolicyContext:
     noise_cm: float = 0.0
     """[cm] how far off a policy that takes noise sees the objects; drawn from the seed of `Policy.reset`."""
     options: PolicyOptions = field(default_factory=dict)
+    arm: Robot = WIDOWX_250S
+    """The robot's description."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise_cm) and self.noise_cm >= 0):

@@ -16,13 +16,13 @@ import numpy as np
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language import plan_words
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
+from vlm2vla_sim.robots.base import Robot
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 from vlm2vla_sim.types import Body, Decision, RobotState, SceneState, Stage
 
 if TYPE_CHECKING:
     from vlm2vla_sim.language.formats import ActionFormat
 
-TIP = 0.0156
-"""[m] from the TCP to the fingertips."""
 GRASP_DEPTH = 0.004
 """[m] by which the TCP is lowered below the top of a flat object's middle; bounded by the table."""
 TIP_GAP = 0.004
@@ -41,7 +41,7 @@ def make(context: PolicyContext) -> ScriptedPolicy:
     """The scripted policy for `context`; SettingError on a backend that does not know where things are."""
     if context.see is None or context.robot is None:
         raise SettingError("The policy 'scripted' needs the scene and the arm's state in its context.")
-    return ScriptedPolicy(context.see, context.robot, context.action_format, noise_cm=context.noise_cm)
+    return ScriptedPolicy(context.see, context.robot, context.action_format, noise_cm=context.noise_cm, arm=context.arm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +68,15 @@ class ScriptedPolicy:
         action_format: ActionFormat,
         *,
         noise_cm: float = 0.0,
+        arm: Robot = WIDOWX_250S,
     ) -> None:
         """Make it from `see` and `robot`, which give ground truth now.
 
         noise_cm: standard deviation, in x and in y, of the error with which it sees each object; drawn anew for every
-        attempt to grasp.
+        attempt to grasp. arm: the robot's description.
         """
         self._see = see
+        self._arm = arm
         self._robot = robot
         self._format = action_format
         self._noise = noise_cm / 100
@@ -132,7 +134,7 @@ class ScriptedPolicy:
     def _list_subtasks(self, view: _View) -> Stage:
         scene = self._see()
         source, target = (body.name.replace("_", " ") for body in (scene.source, scene.target))
-        preposition = "into" if target == "basket" else "on"
+        preposition = "into" if scene.target.container else "on"
         self._subtasks = (f"grasp the {source}", f"put the {source} {preposition} the {target}")
         return Stage("subtasks", "\n".join(f"{i}. {words}" for i, words in enumerate(self._subtasks, start=1)))
 
@@ -202,7 +204,7 @@ class ScriptedPolicy:
         """[m] of the TCP: a little below the object's middle, the tips clear of what it lies on."""
         middle = view.source.pose.position[2]
         surface = middle - self._half_height(view.source)
-        return max(middle - GRASP_DEPTH, surface + TIP + TIP_GAP)
+        return max(middle - GRASP_DEPTH, surface + self._arm.gripper.fingertip + TIP_GAP)
 
     def _travel_height(self, view: _View) -> float:
         """[m] of the TCP: that of the arm's home, from which everything on the stage lies below."""

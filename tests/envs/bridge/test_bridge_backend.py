@@ -25,12 +25,11 @@ from vlm2vla_sim.core import frames  # noqa: E402
 from vlm2vla_sim.envs import motion  # noqa: E402
 from vlm2vla_sim.envs.bridge import wire  # noqa: E402
 from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
-from vlm2vla_sim.envs.bridge.client import BridgeClient, Link  # noqa: E402
+from vlm2vla_sim.envs.bridge.client import BridgeClient, LinkState  # noqa: E402
 from vlm2vla_sim.envs.bridge.freshness import FrameClock  # noqa: E402
 from vlm2vla_sim.envs.bridge.grip import SOFT, Grip  # noqa: E402
 from vlm2vla_sim.envs.bridge.mock.server import MockServer  # noqa: E402
 from vlm2vla_sim.envs.bridge.protocol import ServerIdentity, Timeouts  # noqa: E402
-from vlm2vla_sim.envs.motion import Workspace  # noqa: E402
 from vlm2vla_sim.envs.tasks import OWN_TASK_ID, get_task  # noqa: E402
 from vlm2vla_sim.errors import (  # noqa: E402
     ActionError,
@@ -42,9 +41,11 @@ from vlm2vla_sim.errors import (  # noqa: E402
     UnknownNameError,
 )
 from vlm2vla_sim.evaluation.policy_spec import PolicySpec, make_policy  # noqa: E402
+from vlm2vla_sim.robots.base import Workspace  # noqa: E402
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S  # noqa: E402
 from vlm2vla_sim.types import Outcome, Pose  # noqa: E402
 
-DOWN = frames.matrix_to_quaternion(frames.BRIDGE_GRIPPER_DOWN)
+DOWN = frames.matrix_to_quaternion(WIDOWX_250S.down)
 BOX = Workspace((0.12, -0.25, 0.0), (0.50, 0.30, 0.40))
 
 
@@ -144,8 +145,8 @@ def test_the_servers_identity_is_part_of_the_result(env):
 def counting(stage):
     client = BridgeClient("127.0.0.1", stage.server.port, workspace=BOX, timeouts=QUICK)
     client.connect()
-    before = stage.server.questions
-    yield client, lambda: stage.server.questions - before
+    before = stage.server.requests
+    yield client, lambda: stage.server.requests - before
     client.close()
 
 
@@ -242,7 +243,7 @@ def test_an_arm_that_its_server_drove_to_neutral_ends_the_episode(stage, env):
     time.sleep(0.1)
     info = env.step(step())[4]
     assert info["reason"] == "robot_fault"
-    assert "reset itself" in info["fault"]
+    assert "its server was reset" in info["fault"]
 
 
 def test_a_lost_link_counts_as_an_error_and_never_as_the_policys_failure(stage, env):
@@ -280,7 +281,7 @@ def test_a_slow_init_and_a_slow_reset_are_waited_for(stage):
 def test_nobody_at_the_port_is_said_so_and_nothing_waits_for_ever():
     made = gym.make(CARROT, backend="bridge", port=9, timeouts=QUICK)
     started = time.monotonic()
-    with pytest.raises(LinkLostError, match="Nobody answers"):
+    with pytest.raises(LinkLostError, match="Nothing replies"):
         made.reset(seed=0)
     assert time.monotonic() - started < 2
     made.close()
@@ -353,17 +354,17 @@ def test_a_success_without_a_motion_is_not_believed(stage, env):
 
 
 def test_the_gripper_reading_is_converted():
-    assert frames.opening_from_bridge(0.20) == pytest.approx(0.0, abs=1e-12)
-    assert frames.opening_from_bridge(1.08) == 1.0
-    assert frames.opening_from_bridge(0.64) == pytest.approx(0.5)
-    assert frames.finger_to_bridge(0.015) == pytest.approx(0.20)
+    assert WIDOWX_250S.opening_from_bridge(0.20) == pytest.approx(0.0, abs=1e-12)
+    assert WIDOWX_250S.opening_from_bridge(1.08) == 1.0
+    assert WIDOWX_250S.opening_from_bridge(0.64) == pytest.approx(0.5)
+    assert WIDOWX_250S.finger_to_bridge(0.015) == pytest.approx(0.20)
 
 
 def test_a_state_with_zero_angles_is_a_gripper_that_points_down():
-    pose = frames.pose_from_bridge(np.array([0.3, 0.1, 0.2, 0, 0, 0, 1]))
+    pose = WIDOWX_250S.pose_from_numbers(np.array([0.3, 0.1, 0.2, 0, 0, 0, 1]))
     pointing = frames.quaternion_to_matrix(pose.quaternion) @ [1, 0, 0]
     np.testing.assert_allclose(pointing, [0, 0, -1], atol=1e-12)
-    np.testing.assert_allclose(frames.pose_to_bridge(pose), [0.3, 0.1, 0.2, 0, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(WIDOWX_250S.pose_to_numbers(pose), [0.3, 0.1, 0.2, 0, 0, 0], atol=1e-12)
 
 
 def test_a_turn_is_sent_as_fixed_axis_euler_angles_and_not_as_a_rotation_vector():
@@ -384,11 +385,11 @@ def test_red_in_the_scene_is_red_in_the_observation():
 
     in_file = np.asarray(Image.open(io.BytesIO(data)))
     assert in_file[32, 32, 0] < 40 < 180 < in_file[32, 32, 2]
-    np.testing.assert_allclose(frames.picture_from_bridge(in_file)[32, 32], [200, 90, 20], atol=4)
+    np.testing.assert_allclose(frames.image_from_bridge(in_file)[32, 32], [200, 90, 20], atol=4)
 
 
 def test_absolute_poses_travel_as_matrices():
-    pose = frames.pose_from_bridge(np.array([0.3, 0.1, 0.2, 0.3, -0.2, 0.5]))
+    pose = WIDOWX_250S.pose_from_numbers(np.array([0.3, 0.1, 0.2, 0.3, -0.2, 0.5]))
     matrix = frames.pose_to_matrix(pose)
     np.testing.assert_allclose(frames.pose_from_matrix(matrix).position, [0.3, 0.1, 0.2])
     turned = frames.quaternion_to_matrix(frames.pose_from_matrix(matrix).quaternion)
@@ -448,11 +449,11 @@ def test_the_last_command_before_a_pause_is_the_soft_one(stage, env):
 
 
 def test_closing_sends_nothing_and_the_arm_holds(stage, env):
-    questions = stage.server.questions
+    questions = stage.server.requests
     env.close()
     env.close()
     time.sleep(0.05)
-    assert stage.server.questions == questions
+    assert stage.server.requests == questions
 
 
 def test_park_brings_the_arm_close_to_its_base_before_hanging_up(stage):
@@ -483,7 +484,7 @@ def test_ctrl_c_in_the_middle_of_a_step_leaves_the_link_untrusted_and_the_arm_al
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        while not stage.proxy.happened:
+        while not stage.proxy.injected:
             time.sleep(0.02)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
@@ -510,7 +511,7 @@ def test_a_host_other_than_this_machine_needs_a_word_and_is_told_of_the_tunnel(h
 
 
 def test_a_server_that_is_no_bridge_server_or_lacks_a_method_is_refused():
-    with pytest.raises(BackendFaultError, match="expected a Bridge robot server"):
+    with pytest.raises(BackendFaultError, match="expected the description of a BridgeData robot server"):
         ServerIdentity.from_reply({"success": False}, "h", 1)
     with pytest.raises(BackendFaultError, match="step_action is missing"):
         ServerIdentity.from_reply({"payload": '{"action_keys": ["init", "move", "reset"]}'}, "h", 1)
@@ -526,7 +527,7 @@ def test_an_older_server_on_another_port_is_accepted():
 
 def test_a_closed_client_says_nothing():
     client = BridgeClient("127.0.0.1", 9, workspace=BOX)
-    assert client.link is Link.CLOSED
+    assert client.link is LinkState.CLOSED
     with pytest.raises(LinkLostError, match="closed"):
         client.reset()
 

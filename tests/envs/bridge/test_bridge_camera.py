@@ -58,7 +58,7 @@ def test_the_newest_picture_is_handed_out_and_not_the_next_in_the_queue(film):
 def test_a_camera_that_stopped_is_not_read_from(film):
     camera = Camera(film, size=(48, 64))
     time.sleep(1.4)
-    with pytest.raises(LinkLostError, match="newest picture of the camera") as caught:
+    with pytest.raises(LinkLostError, match="newest frame of the camera") as caught:
         camera.read_latest(max_age_ms=100)
     camera.close()
     assert caught.value.reason == "camera_stale"

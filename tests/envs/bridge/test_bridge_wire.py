@@ -69,7 +69,7 @@ REFUSALS = {
     "names a callable": "names a callable",
     "not an lz4 frame": "not an LZ4 frame|cut off",
     "truncated": "cut off",
-    "decompresses past 64 MiB": "past 64 MiB",
+    "decompresses past 64 MiB": "more than 64 MiB",
 }
 
 

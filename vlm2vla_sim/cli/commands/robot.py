@@ -157,7 +157,7 @@ class Faults:
         faults = (
             read_script(self.script)
             if self.script
-            else random_faults(self.seed, questions=100_000, rate=self.rate, seconds=self.seconds)
+            else random_faults(self.seed, requests=100_000, rate=self.rate, seconds=self.seconds)
         )
         channel = TruthClient(self.truth) if self.truth else None
         hooks: dict[str, Any] = {}

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm2vla_sim.core.frames import action_from_bridge, opening_from_bridge
+from vlm2vla_sim.core.frames import action_from_bridge
 from vlm2vla_sim.errors import DataError, unknown_name
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 
 STATE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 ACTION_NAMES = ("dx", "dy", "dz", "rotvec_x", "rotvec_y", "rotvec_z", "gripper")
@@ -57,7 +58,7 @@ def convert(states: np.ndarray, actions: np.ndarray, convention: str) -> tuple[n
 
 def _bridge_states(states: np.ndarray) -> np.ndarray:
     """x, y, z, roll, pitch, yaw[, padding], gripper servo reading (0.20 closed .. 1.08 open)."""
-    openings = [opening_from_bridge(float(reading)) for reading in states[:, -1]]
+    openings = [WIDOWX_250S.opening_from_bridge(float(reading)) for reading in states[:, -1]]
     return np.column_stack([states[:, :6], openings])
 
 
@@ -68,7 +69,7 @@ def _bridge_actions(actions: np.ndarray) -> np.ndarray:
 
 CONVENTIONS = {
     "vlm2vla": DatasetConvention(state=np.array, action=np.array, state_widths=(7,)),
-    # rail-berkeley/bridge_data_robot@a902e5b (see frames.py for the numbers). LeRobot copies have the padding column.
+    # rail-berkeley/bridge_data_robot@a902e5b; numbers in robots/widowx_250s.py. LeRobot copies have the padding column.
     "bridge": DatasetConvention(state=_bridge_states, action=_bridge_actions, state_widths=(7, 8)),
 }
 """By name, as in `--convention`."""

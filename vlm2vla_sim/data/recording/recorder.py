@@ -96,7 +96,7 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
         """See `WidowXEnv.step`; records the action as sent to the arm, with the observation before it."""
         inner = widowx(self.env)
         target = inner.status.robot.target.position
-        sent, _ = motion.limit(action, target=target, workspace=inner.spec_task.scene.workspace)
+        sent, _ = motion.limit(action, target=target, workspace=inner.spec_task.setup.workspace)
         observation, reward, terminated, truncated, info = self.env.step(action)
         if "fault" not in info:
             assert self._video is not None

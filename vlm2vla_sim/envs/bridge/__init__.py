@@ -1,1 +1,1 @@
-"""Backend "bridge": a real WidowX 250 S behind the BridgeData robot server, and a stand-in that speaks its wire."""
+"""Backend "bridge": a real arm behind the BridgeData robot server, and a mock server with the same protocol."""

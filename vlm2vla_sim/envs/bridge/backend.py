@@ -1,7 +1,7 @@
-"""Backend "bridge": the real WidowX 250 S of BridgeData, through the robot server that its laboratories run.
+"""Backend "bridge": a real arm such as the WidowX 250 S of BridgeData, through the BridgeData robot server.
 
-To a policy it is one more backend: same actions, same observations, same info. What is different stays in here: nobody
-knows where the objects are, the arm may not do what it said it did, and a picture may be old.
+Actions, observations and info are the same as on every other backend. Three things are different and are handled here:
+the positions of the objects are unknown, the arm may not have done what the server reports, and an image may be old.
 """
 
 from __future__ import annotations
@@ -16,30 +16,26 @@ import numpy as np
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
-from vlm2vla_sim.envs.bridge.client import ROBOT_FAULT, BridgeClient, Link, RawObservation
+from vlm2vla_sim.envs.bridge.client import ROBOT_FAULT, BridgeClient, LinkState, RawObservation
 from vlm2vla_sim.envs.bridge.freshness import FrameClock
 from vlm2vla_sim.envs.bridge.grip import Grip
 from vlm2vla_sim.envs.bridge.protocol import PORT, Timeouts
 from vlm2vla_sim.envs.bridge.stall import StallWatch
-from vlm2vla_sim.envs.motion import Workspace
 from vlm2vla_sim.envs.tasks import Layout, Task
 from vlm2vla_sim.errors import LinkLostError, SettingError, Vlm2VlaError
+from vlm2vla_sim.robots.base import Workspace
 from vlm2vla_sim.types import Pose, RobotState, SceneState, Status
 
-STARTS = {"table": (0.292, -0.006, 0.135, -0.005, 0.057, -0.019), "sink": (0.250, -0.068, 0.228, 0.007, 0.048, 0.009)}
-"""x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down]: SIMPLER's own start, so that sim and real begin alike."""
 AT_START = 0.05
-"""[m] from the start pose within which the arm counts as having arrived."""
+"""[m] from the start pose within which the arm has arrived."""
 JUMP = 0.06
-"""[m] off the line to its target beyond which the arm was moved by another: a hard reset of its server, or a hand."""
-PARK = Pose(np.array([0.20, 0.0, 0.12]), frames.matrix_to_quaternion(frames.BRIDGE_GRIPPER_DOWN))
-"""Where `park` sends an arm whose server knows no "sleep": close to its base, gripper down, above the table."""
+"""[m] off the straight line to its target beyond which something else moved the arm: a hard reset, or a person."""
 REANCHOR_SECONDS = 0.5
 Corner = tuple[float, float, float]
 
 
 class BridgeBackend:
-    """A real arm, or a stand-in; see `envs.base.Backend` for the contract and docs/real_robot.md for the promises."""
+    """A real arm, or the mock server; see `envs.base.Backend` and, for its guarantees, docs/real_robot.md."""
 
     real_robot = True
     knows_scene: bool | None = None
@@ -68,16 +64,34 @@ class BridgeBackend:
     ) -> None:
         """Nothing is sent before the first `reset`.
 
-        host, port: of the robot server. allow_remote: let `host` be another machine. workspace: the box (low, high)
-        [m, base frame] that the gripper's target may not leave; by default the task's. start: x, y, z [m], roll, pitch,
-        yaw [rad, 0 = gripper down]. period: [s] from one step to the next. max_frame_age: [s] older frames are not
-        shown. frame_timeout: [s] a fresh one is waited for. park: fold the arm up when closing. camera_topic: the ROS
-        topic of the camera. cameras: further cameras on this machine, name -> device or file (see `cameras`).
-        truth: address of a stand-in's state channel (for tests); a real arm has none. quality: ignored.
+        Args:
+            task: scene and robot; its instruction may be any (`tasks.own_task`).
+            image_size: (height, width) of the images; None for none.
+            quality: ignored.
+            host: of the robot server.
+            port: of the robot server.
+            allow_remote: whether `host` may be another machine.
+            workspace: the box (low, high) [m, base frame] that the gripper's target may not leave; default: the task's.
+            start: x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down]; default: the robot's for the task's scene.
+            period: [s] from one control step to the next.
+            max_frame_age: [s] older frames are not used.
+            frame_timeout: [s] to wait for a fresh one.
+            park: whether to park the arm on `close`.
+            camera_topic: ROS topic of the primary camera.
+            cameras: additional cameras on this machine, name -> device or file (see `cameras`).
+            timeouts: of the server's methods.
+            truth: address of the mock server's ground truth, for tests; a real arm has none.
+            clock: [s]
+
+        Raises:
+            SettingError: the robot has no BridgeData server, or a number is out of range.
         """
         box = workspace if isinstance(workspace, Workspace) else Workspace(*workspace) if workspace else None
-        self._workspace = box or task.scene.workspace
-        self._start = np.array(start or STARTS.get(task.scene.name, STARTS["table"]), dtype=np.float64)
+        self._robot = task.arm
+        server = self._robot.bridge_server
+        self._workspace = box or task.setup.workspace
+        self._start = np.array(_start(task, start), dtype=np.float64)
+        self._park_pose = Pose(np.array(server.park), frames.matrix_to_quaternion(self._robot.down))
         if self._start.shape != (6,) or not np.isfinite(self._start).all():
             raise SettingError(f"start is {start}; expected x, y, z [m], roll, pitch, yaw [rad].")
         if (
@@ -104,21 +118,21 @@ class BridgeBackend:
         self._scene: SceneState | None = None
         self._begin()
 
-    # What the environment asks for beyond the contract.
+    # Optional attributes that the environment reads.
 
     @property
     def profile(self) -> str:
-        """Who the robot is: part of every result."""
+        """Which robot answered; part of every result."""
         identity = self._client.identity
         return identity.label if identity else "widowx250s, not connected"
 
     @property
     def camera_sizes(self) -> dict[str, tuple[int, int]]:
-        """(height, width) of every further camera."""
+        """(height, width) of every additional camera."""
         return {} if self._image_size is None else dict.fromkeys(self._cameras, self._image_size)
 
     def report(self) -> dict[str, Any]:
-        """For `info`: the frame's age on arrival [s], stalls so far, whether the gripper holds softly, the link."""
+        """For `info`: age of the frame on arrival [s], stalls so far, whether a soft hold is on, state of the link."""
         return {
             "frame_age": self._age,
             "stalled": self._stalled,
@@ -129,10 +143,10 @@ class BridgeBackend:
             "success_known": self._scene is not None,
         }
 
-    # The contract.
+    # The methods of a backend.
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
-        """Send the arm to its start. The objects are a person's business, or a stand-in's through its state channel."""
+        """Send the arm to its start. The operator places the objects; the mock server places them itself."""
         try:
             self._restore_link()
             if self._truth is not None:
@@ -142,7 +156,7 @@ class BridgeBackend:
                 self._initialised = True
             self._client.reset()
             self._begin()
-            self._look()
+            self._update()
         except LinkLostError:
             self._initialised = False
             raise
@@ -151,20 +165,20 @@ class BridgeBackend:
         if missed > AT_START:
             self._initialised = False
             raise LinkLostError(
-                f"After reset the gripper is {100 * missed:.0f} cm from its start. Is something in the arm's way, or a "
-                "motor in error? (Look at the arm before the next reset.)",
+                f"After reset the gripper is {100 * missed:.0f} cm from its start. Is something in its way, or a "
+                "motor in error? Check the arm before the next reset.",
                 reason=ROBOT_FAULT,
             )
 
     def move(self, delta: np.ndarray) -> None:
-        """One control step: send it, let the arm move for the rest of the period, look."""
+        """One control step: send it, let the arm move for the rest of the period, observe."""
         try:
             self._wait_for_period()
             self._stalled = False
             self._step(np.asarray(delta, dtype=np.float64))
-            self._wait_for_period(lead=self._look_seconds)
+            self._wait_for_period(lead=self._observe_seconds)
             before = self._tcp.position
-            self._look()
+            self._update()
             self._check_for_jump(before)
             if self._grip.watch(self._reading):
                 self._step(np.array([0, 0, 0, 0, 0, 0, delta[6]], dtype=np.float64))
@@ -175,8 +189,8 @@ class BridgeBackend:
             raise
 
     def observe(self) -> Observation:
-        """The last look; its age is in `report`."""
-        state = frames.agent_pos(self._tcp, frames.opening_from_bridge(self._reading))
+        """The last observation; its age is in `report`."""
+        state = self._robot.agent_pos(self._tcp, self._robot.opening_from_bridge(self._reading))
         if self._pixels is None:
             return {"agent_pos": state}
         pixels = {"primary": self._pixels}
@@ -184,16 +198,16 @@ class BridgeBackend:
         return {"pixels": pixels, "agent_pos": state}
 
     def status(self) -> Status:
-        """The arm as of the last look; no scene, unless a stand-in's state channel tells."""
-        robot = RobotState(tcp=self._tcp, target=self._target, gripper=frames.opening_from_bridge(self._reading))
+        """The arm as last observed; no scene, unless the mock server's ground truth is used."""
+        robot = RobotState(tcp=self._tcp, target=self._target, gripper=self._robot.opening_from_bridge(self._reading))
         return Status(robot, self._scene)
 
     def close(self) -> None:
-        """Hang up and leave the arm holding, after sending it to sleep if `park` was asked for and the link is well."""
+        """Disconnect and leave the arm holding its position; with `park`, and a working link, park it first."""
         try:
             if self._park and self._initialised:
                 self._park = False
-                self._fold_up()
+                self._park_arm()
         finally:
             self._client.close()
             for camera in self._cameras.values():
@@ -201,20 +215,23 @@ class BridgeBackend:
             if self._truth is not None:
                 self._truth.close()
 
-    # Parts.
+    def __deepcopy__(self, memo: dict[int, Any]) -> BridgeBackend:
+        raise SettingError("An environment on the backend 'bridge' cannot be copied: there is only one arm.")
+
+    # Internals.
 
     def _begin(self) -> None:
-        self._grip, self._stall = Grip(), StallWatch()
+        self._grip, self._stall = Grip(closed=self._robot.finger_to_bridge(self._robot.gripper.closed)), StallWatch()
         self._stalled, self._stalls = False, 0
         self._sent_at = -np.inf
-        self._look_seconds = 0.0
+        self._observe_seconds = 0.0
         self._age = 0.0
         self._reading = 1.0
 
     def _restore_link(self) -> None:
-        if self._client.link is Link.CLOSED:
+        if self._client.link is LinkState.CLOSED:
             self._client.connect()
-        elif self._client.link is Link.UNKNOWN:
+        elif self._client.link is LinkState.UNKNOWN:
             self._initialised &= self._client.resync()
 
     def _env_params(self) -> dict[str, Any]:
@@ -224,7 +241,7 @@ class BridgeBackend:
             "move_duration": 0.2,
             "adaptive_wait": True,
             "move_to_rand_start_freq": 1,
-            # The last two numbers bound pitch and gripper, which "xyz" clipping does not read.
+            # The last two numbers bound pitch and gripper, which "xyz" clipping ignores.
             "override_workspace_boundaries": [[*map(float, low), -1.57, 0.0], [*map(float, high), 1.57, 0.0]],
             "action_clipping": "xyz",
             "catch_environment_except": False,
@@ -242,16 +259,16 @@ class BridgeBackend:
         after = frames.advance_target(self._target, self._tcp, delta)
         delta[:3] += np.clip(after.position, low, high) - after.position
         if np.abs(delta[:3]).max() > motion.MAX_STEP:
-            # A target far ahead of the arm swings far when turned about it; without the turn it stays inside.
+            # A target far ahead of the arm moves far when rotated about it; without the rotation it stays inside.
             delta, _ = motion.limit(
                 delta * [0, 0, 0, 0, 0, 0, 1], target=self._target.position, workspace=self._workspace
             )
         action = frames.action_to_bridge(delta)
-        # The Euler angles of a turn within the limit may exceed it by a hair.
+        # The Euler angles of a rotation within the limit may exceed it by a rounding error.
         action[3:6] = np.clip(action[3:6], -motion.MAX_TURN, motion.MAX_TURN)
         action[6] = self._grip.command(float(delta[6]))
         after = frames.advance_target(self._target, self._tcp, frames.action_from_bridge(action))
-        inside = np.clip(after.position, low, high)  # what the hair did
+        inside = np.clip(after.position, low, high)  # the effect of that rounding error
         action[:3] = np.clip(action[:3] + inside - after.position, -motion.MAX_STEP, motion.MAX_STEP)
         after = Pose(inside, after.quaternion)
         self._sent_at = self._clock()
@@ -263,8 +280,8 @@ class BridgeBackend:
         if left > 0:
             time.sleep(left)
 
-    def _look(self) -> None:
-        """A look that is fresh, or LinkLostError."""
+    def _update(self) -> None:
+        """Fetch a fresh observation; LinkLostError when there is none within `frame_timeout`."""
         end = self._clock() + self._frame_timeout
         while True:
             raw = self._client.observe()
@@ -273,15 +290,15 @@ class BridgeBackend:
                 break
             if self._clock() > end:
                 raise LinkLostError(
-                    f"The camera shows a picture that is at least {self._age:.1f} s old, and nothing newer came within "
+                    f"The camera's image is at least {self._age:.1f} s old, and no newer one came within "
                     f"{self._frame_timeout:g} s. Check the camera's cable and its ROS node.",
                     reason="camera_stale",
                 )
             time.sleep(min(0.05, self._max_age / 10))
-        # At most half a period, so that a slow camera does not eat the time in which the arm moves.
-        self._look_seconds = min(raw.arrived - raw.asked, self._period / 2)
-        self._tcp, self._reading = frames.pose_from_bridge(raw.state), float(raw.state[6])
-        self._pixels = None if self._image_size is None else decode_picture(raw, self._image_size)
+        # At most half a period, so that a slow camera leaves time for the motion.
+        self._observe_seconds = min(raw.arrived - raw.asked, self._period / 2)
+        self._tcp, self._reading = self._robot.pose_from_numbers(raw.state), float(raw.state[6])
+        self._pixels = None if self._image_size is None else decode_image(raw, self._image_size)
         self._scene = self._truth.scene() if self._truth is not None else None
 
     def _check_for_jump(self, before: np.ndarray) -> None:
@@ -290,49 +307,61 @@ class BridgeBackend:
         jump = float(np.linalg.norm(self._tcp.position - (before + along * way)))
         if jump > JUMP:
             raise LinkLostError(
-                f"The gripper is {100 * jump:.0f} cm off the way to where it was sent: its server reset itself, or the "
-                "arm was moved by hand.",
+                f"The gripper is {100 * jump:.0f} cm off the path to its target: its server was reset, or the arm was "
+                "moved by hand.",
                 reason=ROBOT_FAULT,
             )
 
     def _reanchor(self, gripper: float) -> None:
-        """The arm does not follow: tell the controller that its target is where the arm is; what piled up is gone."""
+        """The arm does not follow: set the controller's target to the measured pose, so that no offset accumulates."""
         self._stalled = True
         self._stalls += 1
         here = np.clip(self._tcp.position, self._workspace.low, self._workspace.high)
         self._client.move(Pose(here, self._tcp.quaternion), REANCHOR_SECONDS)
-        self._look()
+        self._update()
         self._target = self._tcp
-        # A move leaves its duration in the servos; one blocking step brings their 0.2 s back.
+        # A move leaves its duration in the servos; one blocking step restores their 0.2 s.
         self._step(np.array([0, 0, 0, 0, 0, 0, gripper]), blocking=True)
         self._stall = StallWatch()
 
-    def _fold_up(self) -> None:
+    def _park_arm(self) -> None:
         try:
             self._restore_link()
             identity = self._client.identity
             if identity is not None and "sleep" in identity.methods:
                 self._client.sleep()
                 return
-            above = np.array([*self._tcp.position[:2], max(self._tcp.position[2], PARK.position[2])])
-            for position in (above, PARK.position):
+            park = self._park_pose
+            above = np.array([*self._tcp.position[:2], max(self._tcp.position[2], park.position[2])])
+            for position in (above, park.position):
                 inside = np.clip(position, self._workspace.low, self._workspace.high)
-                self._client.move(Pose(inside, PARK.quaternion), 2.0)
+                self._client.move(Pose(inside, park.quaternion), 2.0)
         except Vlm2VlaError as error:
             raise LinkLostError(f"The arm could not be parked and holds where it is: {error}") from error
 
 
-def decode_picture(raw: RawObservation, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: the picture in an answer of the robot, in `size` (height, width)."""
+def decode_image(raw: RawObservation, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: the image of an observation, resized to `size` (height, width)."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(raw.jpeg), formats=("JPEG",)) as picture:
-            if picture.size != (size[1], size[0]):
-                picture = picture.resize((size[1], size[0]), Image.Resampling.BOX)
-            return frames.picture_from_bridge(np.asarray(picture.convert("RGB")))
+        with Image.open(io.BytesIO(raw.jpeg), formats=("JPEG",)) as image:
+            if image.size != (size[1], size[0]):
+                image = image.resize((size[1], size[0]), Image.Resampling.BOX)
+            return frames.image_from_bridge(np.asarray(image.convert("RGB")))
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise LinkLostError(f"The camera's picture cannot be decoded: {error}", reason="camera_stale") from error
+        raise LinkLostError(f"The camera's image cannot be decoded: {error}", reason="camera_stale") from error
+
+
+def _start(task: Task, start: tuple[float, ...] | None) -> tuple[float, ...]:
+    """The given start pose, else that of the task's robot in front of its scene; SettingError if there is none."""
+    found = start or task.setup.start
+    if found is None:
+        raise SettingError(
+            f"The robot {task.arm.name!r} has no start pose for the scene {task.scene.name!r}. Give one: "
+            "start=(x, y, z, roll, pitch, yaw)."
+        )
+    return found
 
 
 def _open_cameras(cameras: Mapping[str, str], size: tuple[int, int] | None) -> dict[str, Any]:

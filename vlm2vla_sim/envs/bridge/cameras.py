@@ -1,7 +1,7 @@
-"""Further cameras on this machine through OpenCV: always the newest picture, never an old one.
+"""Additional cameras on this machine, through OpenCV: always the newest frame.
 
-A camera driver queues pictures. Read at the pace of a policy that thinks for seconds, the queue shows what was there
-before the arm moved. A thread reads as fast as the camera gives, and keeps one.
+A camera driver queues frames. Read once per decision, the queue would return frames from before the arm moved. A thread
+reads every frame and keeps the newest.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 from vlm2vla_sim.errors import LinkLostError, SettingError, missing_extra
 
 MAX_AGE_MS = 500.0
-FIRST_PICTURE = 5.0
-"""[s] a camera may take to start."""
+FIRST_FRAME_SECONDS = 5.0
+"""[s] allowed for a camera to start."""
 
 
 class Camera:
-    """One camera, or a file in its place: a picture that stands still, or a film that is played at its own pace."""
+    """One camera, or a file in its place: an image, or a video that is played at its own frame rate."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class Camera:
         max_age_ms: float = MAX_AGE_MS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """source: such as /dev/video2, 2, or a file. size: (height, width) of the pictures handed out."""
+        """source: such as /dev/video2, 2, or a file. size: (height, width) of the frames."""
         try:
             import cv2
         except ImportError as error:
-            raise missing_extra("A second camera", "opencv-python-headless", "robot") from error
+            raise missing_extra("An additional camera", "opencv-python-headless", "robot") from error
         self._cv2, self._name, self._size, self._max_age = cv2, name, size, max_age_ms
         self._clock = clock
         self._source = source
@@ -47,14 +47,14 @@ class Camera:
         self._latest: np.ndarray | None = None
         self._arrived = 0.0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read_on, daemon=True)
+        self._thread = threading.Thread(target=self._read_frames, daemon=True)
         self._thread.start()
-        end = time.monotonic() + FIRST_PICTURE
+        end = time.monotonic() + FIRST_FRAME_SECONDS
         while self._latest is None and self._thread.is_alive() and time.monotonic() < end:
             time.sleep(0.005)
         if self._latest is None:
             self.close()
-            raise SettingError(f"The camera {name} ({source}) gives no picture. Is another program using it?")
+            raise SettingError(f"The camera {name} ({source}) delivers no frame. Is another program using it?")
 
     def read_latest(self, max_age_ms: float | None = None) -> np.ndarray:
         """(H, W, 3) uint8 RGB, a fresh array; LinkLostError ("camera_stale") when the newest is too old."""
@@ -63,14 +63,14 @@ class Camera:
             latest, age = self._latest, 1000 * (self._clock() - self._arrived)
         if latest is None or age > limit:
             raise LinkLostError(
-                f"The newest picture of the camera {self._name} is {age:.0f} ms old; at most {limit:.0f} ms are "
+                f"The newest frame of the camera {self._name} is {age:.0f} ms old; at most {limit:.0f} ms are "
                 "allowed. Check its cable.",
                 reason="camera_stale",
             )
         return latest.copy()
 
     def close(self) -> None:
-        """Let go of the camera. May be called twice."""
+        """Release the camera. May be called twice."""
         self._stop.set()
         self._thread.join(2.0)
         self._capture.release()
@@ -89,24 +89,24 @@ class Camera:
             raise SettingError(f"The camera {self._name} ({source}) cannot be opened. Is another program using it?")
         return capture
 
-    def _read_on(self) -> None:
+    def _read_frames(self) -> None:
         device = self._source.isdigit() or self._source.startswith("/dev/")
         rate = self._capture.get(self._cv2.CAP_PROP_FPS) or 30.0
         pause = 0.0 if device else 1.0 / min(max(rate, 1.0), 60.0)
         while not self._stop.is_set():
-            good, picture = self._capture.read()
-            if good:
-                self._keep(picture)
+            valid, frame = self._capture.read()
+            if valid:
+                self._keep(frame)
             elif self._still and self._latest is not None:
-                with self._lock:  # A picture in a file stands for a camera before which nothing moves.
+                with self._lock:  # An image file stands for a camera in front of which nothing moves.
                     self._arrived = self._clock()
             elif not device:
-                return  # The film is over, and what it showed last grows old.
-            self._stop.wait(pause if good or not device else 0.01)
+                return  # End of the video: its last frame becomes too old.
+            self._stop.wait(pause if valid or not device else 0.01)
 
-    def _keep(self, picture: np.ndarray) -> None:
+    def _keep(self, frame: np.ndarray) -> None:
         height, width = self._size
-        rgb = self._cv2.cvtColor(picture, self._cv2.COLOR_BGR2RGB)
+        rgb = self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB)
         if rgb.shape[:2] != (height, width):
             rgb = self._cv2.resize(rgb, (width, height), interpolation=self._cv2.INTER_AREA)
         with self._lock:

@@ -1,8 +1,8 @@
-"""The link to a Bridge robot server: one question at a time, each act at most once, nothing dangerous on the wire.
+"""Client of a BridgeData robot server: one request at a time, no action sent twice, every action checked.
 
-The robot's own client waits 0.8 s for everything and asks again. The server carries the late question out all the same,
-all of them at once and out of order, and says SUCCESS to an arm that did not move. The rules here are the promises of
-docs/real_robot.md; a lost answer ends the trust in the link until `resync` has restored it.
+The robot's own client times out after 0.8 s and sends the request again; the server then executes all of them, possibly
+out of order, and reports SUCCESS even if the arm did not move. The rules here are the guarantees of docs/real_robot.md:
+after a lost reply nothing is sent until `resync` has restored a known state.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ from vlm2vla_sim.envs.bridge.protocol import (
     Timeouts,
     check_host,
 )
-from vlm2vla_sim.envs.motion import Workspace
 from vlm2vla_sim.errors import ActionError, LinkLostError, WireError, missing_extra
+from vlm2vla_sim.robots.base import Workspace
 from vlm2vla_sim.types import Pose
 
 SLACK = 1e-6
-"""[m] of rounding that is not yet "outside"."""
+"""[m] tolerance for rounding at the limits."""
 STILL = 0.003
-"""[m] an arm may move between two looks and count as still."""
+"""[m] an arm may move between two observations and count as still."""
 MAX_MOVE_SECONDS = 10.0
 ROBOT_FAULT = "robot_fault"
-"""`LinkLostError.reason` when the link is well and the robot behind it is not."""
+"""`LinkLostError.reason` when the link works and the robot behind it does not."""
 OBSERVATION_KEYS = ["image", "state", "full_image"]
 
 
-class Link(enum.Enum):
-    """How far the link can be trusted."""
+class LinkState(enum.Enum):
+    """State of the connection."""
 
     CLOSED = "closed"
     OK = "ok"
     UNKNOWN = "unknown"
-    """An answer was lost: what was asked may have happened, may happen later, or never."""
+    """A reply was lost: the request may have been executed, may be executed later, or never."""
 
 
 @dataclass(frozen=True, eq=False)
 class RawObservation:
-    """One answer to "obs"."""
+    """One reply to "obs"."""
 
     state: np.ndarray
     """(7,) float64 x, y, z [m], roll, pitch, yaw [rad, 0 = gripper down], gripper [0.20 closed .. 1.08 open]."""
     jpeg: bytes
     asked: float
     arrived: float
-    """[s] on the client's clock."""
+    """[s, client's clock] when the request was sent and when the reply arrived."""
 
 
 class BridgeClient:
@@ -82,36 +82,44 @@ class BridgeClient:
         self._clock = clock
         self._socket: Any = None
         self._abandoned = 0
-        self.link = Link.CLOSED
+        self.link = LinkState.CLOSED
         self.identity: ServerIdentity | None = None
 
-    # Asking.
+    # Queries.
 
     def connect(self) -> ServerIdentity:
-        """Find out who answers."""
-        reply = self._ask({"type": "hash"}, timeout=self._timeouts.hash, acts=False)
+        """Query the server's identity."""
+        reply = self._request({"type": "hash"}, timeout=self._timeouts.hash, acts=False)
         self.identity = ServerIdentity.from_reply(reply, self._host, self._port)
-        self.link = Link.OK
+        self.link = LinkState.OK
         return self.identity
 
     def observe(self) -> RawObservation:
-        """The arm's state and the camera's picture; LinkLostError when the robot is not initialised."""
+        """The arm's state and the camera's image; LinkLostError when the robot is not initialised."""
         asked = self._clock()
-        reply = self._ask({"type": "obs", "keys": OBSERVATION_KEYS}, timeout=self._timeouts.obs, acts=False)
+        reply = self._request({"type": "obs", "keys": OBSERVATION_KEYS}, timeout=self._timeouts.obs, acts=False)
         arrived = self._clock()
         state, jpeg = (reply.get(key) for key in ("state", "full_image")) if isinstance(reply, dict) else (None, None)
         if not isinstance(state, np.ndarray) or state.shape != (7,) or not isinstance(jpeg, bytes):
-            raise _fault("The robot has no state to show: it is not initialised. Was its server started anew?")
+            raise _fault("The robot reports no state: it is not initialised. Was its server restarted?")
         if not np.isfinite(state).all():
             raise _fault(f"The robot reports a state that is not finite: {state.tolist()}.")
         return RawObservation(state.astype(np.float64), jpeg, asked, arrived)
 
     def resync(self, *, settle: float = 0.3) -> bool:
-        """Restore trust after a lost answer: the server answers, nothing old is left in its queue, the arm is still.
+        """Restore a known state after a lost reply: the server replies, its queue is empty, the arm is still.
 
-        False when the robot behind the server is not initialised (any more); LinkLostError when nobody comes back.
-        The server takes its peers' questions in turn, so that one answer more than there are questions we gave up on
-        means that all of those have been dealt with. settle: [s] between two looks at the arm.
+        The server handles requests in turn, so that one reply more than there were abandoned requests means that all of
+        those have been handled.
+
+        Args:
+            settle: [s] between two observations of the arm.
+
+        Returns:
+            False when the robot behind the server is not initialised (any more).
+
+        Raises:
+            LinkLostError: the server did not reply within `Timeouts.resync`.
         """
         self._drop()
         end = self._clock() + self._timeouts.resync
@@ -122,7 +130,7 @@ class BridgeClient:
                     self.connect()
                     answers += 1
                     continue
-                look = self.observe()
+                observed = self.observe()
             except LinkLostError as lost:
                 if lost.reason == ROBOT_FAULT:
                     self._abandoned = 0
@@ -130,21 +138,21 @@ class BridgeClient:
                 answers, last = 0, None
                 time.sleep(settle / 10)
                 continue
-            if last is not None and np.abs(look.state[:3] - last.state[:3]).max() < STILL:
+            if last is not None and np.abs(observed.state[:3] - last.state[:3]).max() < STILL:
                 self._abandoned = 0
                 return True
-            last = look
+            last = observed
             time.sleep(settle)
         self._drop()
         raise LinkLostError(
-            f"The robot at {self._host}:{self._port} did not come back within {self._timeouts.resync:g} s. "
-            "Look at the arm, restart the server if need be, and continue the run with --resume."
+            f"The robot at {self._host}:{self._port} did not reply within {self._timeouts.resync:g} s. "
+            "Check the arm, restart its server if necessary, then continue with --resume."
         )
 
-    # Acting.
+    # Actions.
 
     def init(self, env_params: dict[str, Any]) -> None:
-        """Have the server build its robot; it drives to its neutral pose. "start_state" must lie in the workspace."""
+        """Initialise the robot, which drives to its neutral pose. "start_state" must lie in the workspace."""
         start = np.asarray(env_params["start_state"], dtype=np.float64)
         self._check(start, (7,), "start pose")
         self._check_inside(start[:3], "start pose")
@@ -159,7 +167,7 @@ class BridgeClient:
         """One control step.
 
         action: (7,) in the Bridge robot's convention (`frames.action_to_bridge`). before, after: the controller's
-        target now, and the one that the action makes of it.
+        target before and after the action.
         """
         action = np.asarray(action, dtype=np.float64)
         self._check(action, (7,), "step")
@@ -172,7 +180,7 @@ class BridgeClient:
         self._act("step_action", {"action": action, "blocking": blocking}, self._timeouts.step)
 
     def move(self, pose: Pose, seconds: float) -> None:
-        """Drive to `pose` in `seconds` and wait; the controller's target then is where the arm is."""
+        """Drive to `pose` in `seconds` and wait; afterwards the controller's target is the measured pose."""
         matrix = frames.pose_to_matrix(pose)
         self._check(matrix, (4, 4), "pose")
         self._check_inside(pose.position, "pose")
@@ -184,15 +192,15 @@ class BridgeClient:
         self._act("move", payload, self._timeouts.move + seconds)
 
     def sleep(self) -> None:
-        """Fold the arm up, on servers that know how (`"sleep" in identity.methods`)."""
+        """Fold the arm, on servers that have the method (`"sleep" in identity.methods`)."""
         self._act("sleep", {}, self._timeouts.reset)
 
     def close(self) -> None:
-        """Hang up; nothing is sent, the arm holds where it is. May be called twice."""
+        """Disconnect; nothing is sent, the arm holds its position. May be called twice."""
         self._drop()
-        self.link = Link.CLOSED
+        self.link = LinkState.CLOSED
 
-    # Parts.
+    # Internals.
 
     def _check(self, numbers: np.ndarray, shape: tuple[int, ...], what: str) -> None:
         if numbers.shape != shape or not np.isfinite(numbers).all():
@@ -200,7 +208,7 @@ class BridgeClient:
 
     def _check_inside(self, position: np.ndarray, what: str, start: np.ndarray | None = None) -> None:
         low, high = self._low, self._high
-        if start is not None:  # What is outside already may stay or come back, never go further out.
+        if start is not None:  # A target that is already outside may stay or come back, but not move further out.
             low, high = np.minimum(low, start), np.maximum(high, start)
         if (position < low - SLACK).any() or (position > high + SLACK).any():
             raise ActionError(
@@ -209,42 +217,42 @@ class BridgeClient:
             )
 
     def _act(self, key: str, payload: dict[str, Any], timeout: float) -> None:
-        if self.link is not Link.OK:
-            raise LinkLostError(f"The link is {self.link.value}: nothing is sent before it is restored (reset()).")
-        reply = self._ask({"type": "act", "key": key, "payload": payload}, timeout=timeout, acts=True)
+        if self.link is not LinkState.OK:
+            raise LinkLostError(f"The link is {self.link.value}: nothing is sent until reset() has restored it.")
+        reply = self._request({"type": "act", "key": key, "payload": payload}, timeout=timeout, acts=True)
         status = reply.get("status") if isinstance(reply, dict) else None
         if status == ServerStatus.SUCCESS:
             return
         if status == ServerStatus.NOT_INITIALIZED:
-            raise _fault(f"The robot is not initialised, it refused {key!r}. Was it started anew?")
+            raise _fault(f"The robot is not initialised, it refused {key!r}. Was its server restarted?")
         if status == ServerStatus.EXECUTION_FAILURE:
-            raise _fault(f"The robot could not carry out {key!r}.")
-        raise self._lose(f"The robot answered {key!r} with {str(reply)[:100]!r}; expected a status.")
+            raise _fault(f"The robot could not execute {key!r}.")
+        raise self._lose(f"The robot replied {key!r} with {str(reply)[:100]!r}; expected a status.")
 
-    def _ask(self, message: dict[str, Any], *, timeout: float, acts: bool) -> Any:
-        """The answer to one question, which is sent once and never again."""
+    def _request(self, message: dict[str, Any], *, timeout: float, acts: bool) -> Any:
+        """The reply to one request, which is sent at most once."""
         frame = wire.encode(message)
         end = self._clock() + timeout
         zmq = _zmq()
-        sent = answered = False
+        sent = replied = False
         try:
             socket = self._open(zmq)
             if not socket.poll(max(1, math.ceil(timeout * 1000)), zmq.POLLOUT):
-                raise self._lose(f"Nobody answers at {self._host}:{self._port}; nothing was sent.")
+                raise self._lose(f"Nothing replies at {self._host}:{self._port}; nothing was sent.")
             socket.send(frame)
             sent = True
             left = max(0, math.ceil((end - self._clock()) * 1000))
             if not socket.poll(left, zmq.POLLIN):
-                raise self._lose(f"No answer to {_title(message)} within {timeout:g} s; it may still be carried out.")
-            frame, answered = socket.recv(), True
+                raise self._lose(f"No reply to {_title(message)} within {timeout:g} s; it may still be executed.")
+            frame, replied = socket.recv(), True
             return wire.decode(frame)
         except (WireError, zmq.ZMQError) as error:
-            raise self._lose(f"The answer to {_title(message)} cannot be read: {error}") from error
+            raise self._lose(f"The reply to {_title(message)} cannot be read: {error}") from error
         except KeyboardInterrupt:
             self._lose(f"{_title(message)} was interrupted.")
             raise
         finally:
-            self._abandoned += sent and not answered
+            self._abandoned += sent and not replied
 
     def _lose(self, message: str) -> LinkLostError:
         self._drop()
@@ -253,7 +261,7 @@ class BridgeClient:
     def _open(self, zmq: Any) -> Any:
         if self._socket is None:
             self._socket = zmq.Context.instance().socket(zmq.REQ)
-            # No lingering, no queue for a server that is not there: a question is asked now or not at all.
+            # No lingering, no queue for an absent server: a request is sent now or not at all.
             self._socket.setsockopt(zmq.LINGER, 0)
             self._socket.setsockopt(zmq.IMMEDIATE, 1)
             self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_FRAME)
@@ -264,8 +272,8 @@ class BridgeClient:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        if self.link is Link.OK:
-            self.link = Link.UNKNOWN
+        if self.link is LinkState.OK:
+            self.link = LinkState.UNKNOWN
 
 
 def _fault(message: str) -> LinkLostError:
@@ -280,5 +288,5 @@ def _zmq() -> Any:
     try:
         import zmq
     except ImportError as error:
-        raise missing_extra("The Bridge robot's wire", "pyzmq", "robot") from error
+        raise missing_extra("The protocol of the BridgeData robot server", "pyzmq", "robot") from error
     return zmq

@@ -1,7 +1,6 @@
-"""The stand-in's state channel: what a simulator knows, for tests that need it, beside the wire and never on it.
+"""Ground truth of the mock server, on a port of its own: JSON over ZMQ, loopback only.
 
-The scripted policy must see where the carrot is. A real robot has no such channel, and nothing in the wire's code knows
-of it. JSON over ZMQ on a port of its own, loopback only.
+The scripted policy needs object poses. A real robot has no such channel, and it is not part of the robot's protocol.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ def scene_to_json(scene: SceneState) -> dict[str, Any]:
             "position": body.pose.position.tolist(),
             "quaternion": body.pose.quaternion.tolist(),
             "extents": body.extents.tolist(),
+            "container": body.container,
         }
         for name, body in (("source", scene.source), ("target", scene.target))
     }
@@ -36,7 +36,7 @@ def scene_to_json(scene: SceneState) -> dict[str, Any]:
 def scene_from_json(values: dict[str, Any]) -> SceneState:
     """The inverse of `scene_to_json`."""
     source, target = (
-        Body(body["name"], Pose(body["position"], body["quaternion"]), np.array(body["extents"]))
+        Body(body["name"], Pose(body["position"], body["quaternion"]), np.array(body["extents"]), body["container"])
         for body in (values["source"], values["target"])
     )
     return SceneState(source, target, frozenset(values["touching"]), bool(values["grasped"]))
@@ -48,19 +48,19 @@ def layout_from_json(values: dict[str, Any]) -> Layout:
 
 
 class TruthClient:
-    """Asks a stand-in's state channel."""
+    """Client of the mock server's ground truth."""
 
     def __init__(self, address: str) -> None:
         """address: such as tcp://127.0.0.1:5600."""
         try:
             import zmq
         except ImportError as error:
-            raise missing_extra("The stand-in's state channel", "pyzmq", "robot") from error
+            raise missing_extra("The mock server's ground truth", "pyzmq", "robot") from error
         self._address, self._zmq = address, zmq
         self._socket: Any = None
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """The answer to one request; BackendFaultError when there is none."""
+        """The reply to one request; BackendFaultError when there is none."""
         if self._socket is None:
             self._socket = self._zmq.Context.instance().socket(self._zmq.REQ)
             self._socket.setsockopt(self._zmq.LINGER, 0)
@@ -68,7 +68,7 @@ class TruthClient:
         self._socket.send(json.dumps(request).encode())
         if not self._socket.poll(TIMEOUT_MS):
             self.close()
-            raise BackendFaultError(f"The stand-in's state channel {self._address} does not answer {request}.")
+            raise BackendFaultError(f"The mock server's ground truth at {self._address} does not reply to {request}.")
         return json.loads(self._socket.recv())
 
     def place(self, layout: Layout) -> None:
@@ -76,11 +76,11 @@ class TruthClient:
         self.ask(type="place", layout=dataclasses.asdict(layout))
 
     def scene(self) -> SceneState:
-        """Where everything is."""
+        """Poses of the objects, contacts and grasp."""
         return scene_from_json(self.ask(type="scene"))
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect. May be called twice."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

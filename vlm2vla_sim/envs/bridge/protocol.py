@@ -1,7 +1,6 @@
-"""What is said on the Bridge robot's wire: methods, statuses, how long each may take, and who answers.
+"""The protocol of the BridgeData robot server: methods, statuses, timeouts, identity. Shared by client and mock server.
 
-Client, stand-in and fault proxy must mean the same by "reset" and by 3, and a timeout that is too short is worse than
-none: the robot's own client gives up after 0.8 s while the arm drives on.
+The robot's own client gives up after 0.8 s while the arm is still moving; the timeouts here are longer than any method.
 
 rail-berkeley/bridge_data_robot@a902e5b widowx_env_service.py; youliangtan/edgeml@b4b8495 action.py.
 """
@@ -19,7 +18,7 @@ from vlm2vla_sim.errors import BackendFaultError, SettingError
 
 PORT = 5556
 NEEDED = ("init", "move", "reset", "step_action")
-"""Methods without which no episode can be run."""
+"""Methods that an episode needs."""
 IMAGE_SIZE = 64
 """[px] of the square float image that the server makes besides the camera's; we do not use it, so a small one."""
 MAX_STEP, MAX_TURN = 0.05, 0.25
@@ -28,7 +27,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServerStatus(enum.IntEnum):
-    """What the server says about an act. widowx_env_service.py:52-56."""
+    """The server's status of an action. widowx_env_service.py:52-56."""
 
     NO_CONNECTION = 0
     SUCCESS = 1
@@ -38,7 +37,7 @@ class ServerStatus(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """[s] that an answer is waited for. The server is serial: a longer act keeps every other answer waiting."""
+    """[s] to wait for a reply. The server is serial: a long action delays every other reply."""
 
     hash: float = 2.0
     obs: float = 3.0
@@ -48,7 +47,7 @@ class Timeouts:
     reset: float = 30.0
     init: float = 60.0
     resync: float = 60.0
-    """Until the link is given up for good."""
+    """Until the link is given up."""
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -56,37 +55,37 @@ class Timeouts:
                 raise SettingError(f"The timeout {name} is {value} s; expected more than 0 and at most 600 s.")
 
     def scaled(self, factor: float) -> Timeouts:
-        """All of them times `factor`, for tests on a stand-in that is faster than a robot."""
+        """All of them times `factor`, for tests on a mock server that is faster than a robot."""
         return Timeouts(**{name: value * factor for name, value in dataclasses.asdict(self).items()})
 
 
 @dataclass(frozen=True)
 class ServerIdentity:
-    """Who answered: part of every result."""
+    """Which server replied; part of every result."""
 
     host: str
     port: int
     version: str
     methods: tuple[str, ...]
     text: str
-    """The server's own words, JSON."""
+    """The server's description of itself, JSON."""
 
     @property
     def label(self) -> str:
-        """One line: address, version, and a hash of the server's own words."""
+        """One line: address, version, and a hash of the server's description."""
         digest = hashlib.sha256(self.text.encode()).hexdigest()[:8]
         return f"widowx250s at {self.host}:{self.port}, server {self.version} {digest}"
 
     @classmethod
     def from_reply(cls, reply: Any, host: str, port: int) -> ServerIdentity:
-        """From the answer to {"type": "hash"}; BackendFaultError when it is not a Bridge robot server's."""
+        """From the reply to {"type": "hash"}; BackendFaultError when it is not a BridgeData robot server's."""
         try:
             text = reply["payload"]
             config = json.loads(text)
             methods, version = tuple(map(str, config["action_keys"])), str(config.get("version", "unknown"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BackendFaultError(
-                f"{host}:{port} answered {str(reply)[:100]!r}; expected a Bridge robot server's description of itself."
+                f"{host}:{port} answered {str(reply)[:100]!r}; expected the description of a BridgeData robot server."
             ) from error
         missing = [name for name in NEEDED if name not in methods]
         if missing:
@@ -102,7 +101,7 @@ def check_host(host: str, *, allow_remote: bool) -> str:
     if host in LOOPBACK or allow_remote:
         return host
     raise SettingError(
-        f"The robot's host is {host!r}. The wire has neither password nor encryption, so only this machine is allowed: "
-        f"forward the port (ssh -L {PORT}:localhost:{PORT} {host}) and use 127.0.0.1, or allow it (allow_remote=True, "
-        "--allow-remote) on a network that you trust."
+        f"The robot's host is {host!r}. The protocol has neither password nor encryption, so only this machine is "
+        f"allowed: forward the port (ssh -L {PORT}:localhost:{PORT} {host}) and use 127.0.0.1, or allow it "
+        "(allow_remote=True, --allow-remote) on a network that you trust."
     )

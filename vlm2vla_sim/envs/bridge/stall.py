@@ -1,7 +1,7 @@
-"""Does the arm do what it said it did? Commanded against measured, because the server answers SUCCESS either way.
+"""Detect a stalled arm from commanded and measured poses, because the server reports SUCCESS in either case.
 
-Without it a policy that pushes against the table, or out of reach, winds the controller's target up: the arm stands,
-and later steps back do nothing until the target has come all the way home.
+When a policy pushes against the table, or out of reach, the controller's target runs ahead of the arm, and later steps
+back have no effect until the target has returned.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from vlm2vla_sim.core.rotations import matrix_to_rotvec, quaternion_to_matrix
 from vlm2vla_sim.types import Pose
 
 BEHIND = 0.03
-"""[m] between commanded and measured gripper beyond which an arm that stands still is stalled."""
+"""[m] between commanded and measured position beyond which an arm that is still is stalled."""
 TWISTED = 0.35
-"""[rad] the same for its turn."""
+"""[rad] the same for its orientation."""
 MOVING, TURNING = 0.002, 0.02
 """[m], [rad] a step that count as moving."""
 PATIENCE = 3
@@ -22,14 +22,14 @@ PATIENCE = 3
 
 
 class StallWatch:
-    """Watches one arm; show it the target and the measured pose after every step."""
+    """Watches one arm; call `watch` after every step."""
 
     def __init__(self) -> None:
         self._last: Pose | None = None
         self._count = 0
 
     def watch(self, target: Pose, measured: Pose) -> bool:
-        """True once the arm has stood still, away from its target, for `PATIENCE` steps."""
+        """True once the arm has been still, away from its target, for `PATIENCE` steps."""
         last, self._last = self._last, measured
         if last is None:
             return False

@@ -1,9 +1,8 @@
-"""The Bridge robot's wire: a message is an LZ4 frame around a pickle, here read and written without pickle.
+"""Encode and decode messages of the BridgeData robot server: an LZ4 frame around a pickle, without using pickle.
 
-The robot's own stack calls `pickle.loads` on whatever the network sends, in both directions: whoever reaches the port
-runs code on the robot's computer, and a robot's computer that was broken into runs code on yours. This codec writes the
-same bytes a pickle would hold and reads them with an interpreter that knows data only: no name in a frame is ever
-turned into something that can be called.
+The robot's own stack calls `pickle.loads` on what the network sends, in both directions: whoever reaches the port can
+run code on the robot's computer, and a compromised robot computer can run code on yours. This codec writes the same
+format and reads it with an interpreter for data only, which never looks up or calls anything that a frame names.
 
 Format: youliangtan/edgeml@b4b8495 internal/utils.py:56-57, `lz4.frame.compress(pickle.dumps(message))`.
 """
@@ -25,8 +24,8 @@ MAX_FRAME = 64 * 2**20
 def encode(message: Any) -> bytes:
     """The frame for `message`, made of None, bool, int, float, str, bytes, list, tuple, dict and numeric NumPy arrays.
 
-    It holds only names that NumPy 1 and NumPy 2 share. A pickle written under NumPy 2 holds others, and the first array
-    of such a client brings the robot's server (NumPy 1.24) down.
+    It holds only names that NumPy 1 and NumPy 2 share. A pickle written under NumPy 2 holds others, and crashes the
+    robot's server (NumPy 1.24).
     """
     return _lz4().compress(wire_writer.write(message))
 
@@ -44,12 +43,12 @@ def decode(frame: bytes) -> Any:
 def _decompress(frame: bytes) -> bytes:
     decompressor = _lz4().LZ4FrameDecompressor()
     try:
-        # Not `lz4.frame.decompress`, which believes the size that the frame claims.
+        # Not `lz4.frame.decompress`, which trusts the size that the frame declares.
         message = decompressor.decompress(frame, max_length=MAX_MESSAGE + 1)
     except (RuntimeError, EOFError, ValueError) as error:
-        raise WireError(f"This is not an LZ4 frame ({error}). Is the peer a Bridge robot server?") from error
+        raise WireError(f"This is not an LZ4 frame ({error}). Is the peer a BridgeData robot server?") from error
     if len(message) > MAX_MESSAGE:
-        raise WireError(f"The frame decompresses past {MAX_MESSAGE // 2**20} MiB and was refused.")
+        raise WireError(f"The frame decompresses to more than {MAX_MESSAGE // 2**20} MiB and was refused.")
     if not decompressor.eof:
         raise WireError(f"The frame is cut off after {len(frame)} bytes.")
     if decompressor.unused_data:
@@ -61,5 +60,5 @@ def _lz4() -> Any:
     try:
         import lz4.frame
     except ImportError as error:
-        raise missing_extra("The Bridge robot's wire", "lz4", "robot") from error
+        raise missing_extra("The protocol of the BridgeData robot server", "lz4", "robot") from error
     return lz4.frame

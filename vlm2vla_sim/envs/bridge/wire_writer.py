@@ -1,7 +1,7 @@
 """Write plain data as a pickle that Python 3.4 or newer and any NumPy can load, opcode by opcode.
 
-`pickle.dumps` under NumPy 2 names `numpy._core`, which the robot's NumPy 1.24 does not have. Written by hand, a message
-names `numpy.array` and `numpy.ndarray` and nothing else.
+`pickle.dumps` under NumPy 2 refers to `numpy._core`, which the robot's NumPy 1.24 does not have. A message written here
+refers to `numpy.array` and `numpy.ndarray` only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vlm2vla_sim.errors import WireError
 KINDS = "biuf"
 """Kinds of dtype that are written: bool, int, unsigned, float."""
 SMALL = 64
-"""Elements up to which an array is written as a list: the receiver gets one it may write to."""
+"""Number of elements up to which an array is written as a list, so that the receiver gets a writable array."""
 MAX_DEPTH = 32
 
 

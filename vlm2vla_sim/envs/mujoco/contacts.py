@@ -1,7 +1,6 @@
-"""What touches what, and whether the gripper holds the object: SIMPLER's contact tests on MuJoCo's contacts.
+"""What the source touches, and whether the gripper holds it: SIMPLER's contact tests on MuJoCo's contacts.
 
-Success of two tasks and every partial credit depend on contacts; reading them in one place keeps their thresholds the
-original's. simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:100-112, agents/robots/widowx.py:109-137
+simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:100-112, agents/robots/widowx.py:109-137
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs.mujoco.arm import FINGERS
+from vlm2vla_sim.robots.base import Robot
 
 MIN_FORCE = 1e-6
 """SIMPLER's threshold is an impulse of 1e-6 N s; a resting contact exceeds either by far."""
@@ -18,18 +17,18 @@ MAX_ANGLE = 60.0
 
 
 class ContactReader:
-    """Reads contacts of one model; `source` and `target` are body names (the target may have no body)."""
+    """Reads the contacts of one model; `source` and `target` are body names (the target may have no body)."""
 
-    def __init__(self, model: mujoco.MjModel, *, source: str, target: str) -> None:
+    def __init__(self, model: mujoco.MjModel, robot: Robot, *, source: str, target: str) -> None:
         self._model = model
         self._source = model.body(source).id
-        self._fingers = {model.body(name).id: sign for name, sign in zip(FINGERS, (1.0, -1.0), strict=True)}
-        robot = {i for i in range(model.nbody) if model.body(i).name.endswith("_link")}
-        self._expected = robot | {i for i in range(model.nbody) if model.body(i).name == target}
+        self._fingers = {model.body(name).id: sign for name, sign in zip(robot.gripper.links, (1.0, -1.0), strict=True)}
+        expected = robot.link_names | {target}
+        self._expected = {i for i in range(model.nbody) if model.body(i).name in expected}
         self._force = np.zeros(6)
 
     def read(self, data: mujoco.MjData) -> tuple[frozenset[str], bool]:
-        """(names of what the source touches besides target and robot, whether both fingers press on it)."""
+        """Names of what the source touches besides target and robot, and whether both fingers press on it."""
         touching: set[str] = set()
         pushes = {finger: np.zeros(3) for finger in self._fingers}
         bodies = self._model.geom_bodyid[data.contact.geom]
@@ -48,7 +47,7 @@ class ContactReader:
         return frozenset(touching), all(self._presses(data, finger, push) for finger, push in pushes.items())
 
     def _label(self, geoms: np.ndarray, other: int) -> str:
-        """The other body's name; for the stage, whose parts have no body of their own, the first word of the geom's."""
+        """Name of the other body; for the stage, which has no bodies, the first word of the geom's name."""
         if other:
             return self._model.body(other).name
         geom = next(int(g) for g in geoms if self._model.geom_bodyid[g] == 0)

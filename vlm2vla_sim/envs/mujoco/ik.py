@@ -1,7 +1,7 @@
-"""Inverse kinematics of the six arm joints by damped least squares, started from where the arm is.
+"""Inverse kinematics of the arm joints by damped least squares, started from the present joint angles.
 
-Thirty lines do the job at 0.1 ms a call: the targets of a language policy lie centimetres away, where this never fails;
-a general solver costs a dependency and twice the time.
+It takes 0.1 ms per call. Targets of a control step are centimetres away, where the iteration converges; a general
+solver would add a dependency and take twice the time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import mujoco
 import numpy as np
 
 from vlm2vla_sim.core.rotations import matrix_to_rotvec, quaternion_to_matrix
-from vlm2vla_sim.envs.mujoco.arm import ARM_JOINTS, TCP
+from vlm2vla_sim.envs.mujoco.arm import TCP
+from vlm2vla_sim.robots.base import Robot
 from vlm2vla_sim.types import Pose
 
 DAMPING = 1e-4
@@ -21,27 +22,27 @@ TOLERANCE = 1e-4
 
 
 class ArmSolver:
-    """Joint angles that bring the TCP to a pose; works on a scratch copy and leaves the simulation alone."""
+    """Finds joint angles that bring the TCP to a pose; it has its own `MjData` and does not touch the simulation."""
 
-    def __init__(self, model: mujoco.MjModel) -> None:
+    def __init__(self, model: mujoco.MjModel, robot: Robot) -> None:
         self._model = model
         self._data = mujoco.MjData(model)
         self._site = model.site(TCP).id
-        self._qpos = np.array([int(model.joint(name).qposadr[0]) for name in ARM_JOINTS])
-        self._dofs = np.array([int(model.joint(name).dofadr[0]) for name in ARM_JOINTS])
+        self._qpos = np.array([int(model.joint(name).qposadr[0]) for name in robot.arm_joints])
+        self._dofs = np.array([int(model.joint(name).dofadr[0]) for name in robot.arm_joints])
         self._jacobian = np.zeros((6, model.nv))
 
     def forward(self, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(6,) joint angles [rad] -> TCP position (3,) [m] and rotation (3, 3), base frame."""
+        """Joint angles (n,) [rad] -> TCP position (3,) [m] and rotation (3, 3), base frame."""
         self._data.qpos[self._qpos] = angles
         mujoco.mj_kinematics(self._model, self._data)
         return self._data.site_xpos[self._site], self._data.site_xmat[self._site].reshape(3, 3)
 
     def solve(self, target: Pose, start: np.ndarray) -> np.ndarray | None:
-        """(6,) joint angles [rad] that reach `target`, searched from the angles `start`; None if none were found.
+        """(n,) joint angles [rad] that reach `target`, searched from the angles `start`; None if none were found.
 
-        Joint limits are left to the joints, as in SIMPLER, whose solver does not know them: near a limit the arm then
-        stops against it, where a search that respects the limit would give up and freeze the arm.
+        Joint limits are not considered, as in SIMPLER: near a limit the arm then stops against it, where a search that
+        respects the limit would fail and the arm would not move at all.
         """
         rotation = quaternion_to_matrix(target.quaternion)
         angles = np.array(start, dtype=np.float64)

@@ -1,232 +1,58 @@
-"""The six objects of the four tasks: how they look, where they touch, how heavy they are.
+"""Add an object record (`tasks.ObjectSpec`) to a MuJoCo model: its body, mass and inertia, and the geoms of its look.
 
-Grasping and success depend on widths, heights and masses, so those are SIMPLER's, measured on its collision meshes
-(simpler-env/ManiSkill2_real2sim@ef7a4d4 data/custom/models/*/collision.obj); the shapes drawn here are our own.
-Every body's frame is the frame of SIMPLER's model, so that a layout puts both at the same place.
+Grasping and success depend on widths, heights and masses; for the built-in objects those are SIMPLER's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 
-from vlm2vla_sim.envs.mujoco.drawing import textures
-from vlm2vla_sim.envs.mujoco.drawing.paint import Paint, add_ball, add_box, add_visual
-from vlm2vla_sim.envs.mujoco.drawing.shapes import Mesh, box, lathe, loft, merge, sheet
+from vlm2vla_sim.core.finder import find
+from vlm2vla_sim.envs.mujoco.arm import COLLISION
 from vlm2vla_sim.envs.tasks import ObjectSpec
-from vlm2vla_sim.errors import unknown_name
+from vlm2vla_sim.errors import SettingError
 
 
-@dataclass(frozen=True)
-class _Solid:
-    """What the collision geoms cannot say: mass and its spread, about SIMPLER's own meshes."""
-
-    mass: float
-    """[kg] as SIMPLER reports it: density times the volume of the convex parts as PhysX cooks them."""
-    com: tuple[float, float, float]
-    """Centre of mass in the model frame [m], of the same parts."""
-    inertia: tuple[float, float, float, float, float, float]
-    """Per kilogram, about the centre of mass [m^2]: xx, yy, zz, xy, xz, yz."""
-
-
-# fmt: off
-_SOLIDS = {
-    "carrot": _Solid(0.0547, (0.0067, -0.0003, 0.0005), (1.526e-4, 7.852e-4, 7.651e-4, 6.7e-6, -9.35e-5, 1.6e-6)),
-    "plate": _Solid(0.0392, (0, 0, 0.0035), (5.804e-4, 5.681e-4, 1.1430e-3, 0, 0, 0)),
-    "spoon": _Solid(0.0431, (0.0087, 0.0001, 0.0007), (6.29e-5, 1.4420e-3, 1.4470e-3, -6.0e-6, -9.0e-6, 1e-7)),
-    "towel": _Solid(0.0267, (0.0007, -0.0017, -0.0005), (8.428e-4, 7.845e-4, 1.6150e-3, 2.3e-6, -3.4e-6, 7.1e-6)),
-    "green_cube": _Solid(0.0270, (0, 0, 0), (1.5e-4, 1.5e-4, 1.5e-4, 0, 0, 0)),
-    "yellow_cube": _Solid(0.0270, (0, 0, 0), (1.5e-4, 1.5e-4, 1.5e-4, 0, 0, 0)),
-    "eggplant": _Solid(0.0209, (0.0002, 0.0001, -0.0001), (1.384e-4, 3.670e-4, 3.584e-4, 5.9e-6, 3.38e-5, -1.1e-6)),
-}
-# fmt: on
+def find_builder(kind: str, builder: str | Callable[..., object]) -> Callable[..., object]:
+    """A builder given as a function or as "package.module:function"."""
+    found: Any = find(kind, builder, {}) if isinstance(builder, str) else builder
+    if not callable(found):
+        raise SettingError(f"The {kind} {builder!r} is a {type(found).__name__}; expected a function.")
+    return found
 
 
 def add_object(spec: mujoco.MjSpec, object_spec: ObjectSpec, *, free: bool = True) -> mujoco.MjsBody:
-    """Add the object to the world as a body of its name; `free` gives it a free joint. Its frame is SIMPLER's."""
+    """Add the object to the world as a body of its name; `free` gives it a free joint.
+
+    Raises:
+        SettingError: the object has no look, or the look adds no collision geom.
+    """
     name = object_spec.name
-    if name not in _BUILDERS:
-        raise unknown_name("object", name, _BUILDERS)
+    if not object_spec.look:
+        raise SettingError(
+            f"The object {name!r} has no look for MuJoCo. Give its ObjectSpec `look=`: a function (body, spec) that "
+            "adds its geoms, or the place of one, package.module:function."
+        )
     body = spec.worldbody.add_body(name=name)
     if free:
         body.add_freejoint(name=name)
-    solid = _SOLIDS[name]
-    body.mass, body.ipos = solid.mass, solid.com
-    body.fullinertia = solid.mass * np.array(solid.inertia)
-    body.explicitinertial = True
-    _BUILDERS[name](body, spec)
+    find_builder("look", object_spec.look)(body, spec)
+    touching = [geom for geom in body.geoms if int(geom.group) == COLLISION]
+    if not touching:
+        raise SettingError(
+            f"The look of {name!r} adds no geom of group {COLLISION}, so that the object would fall through the table. "
+            "Add one with drawing.paint.add_box or add_ball."
+        )
+    inertia = object_spec.inertia
+    if inertia is not None:
+        body.mass, body.ipos = inertia.mass, inertia.com
+        body.fullinertia = inertia.mass * np.array(inertia.moments)
+        body.explicitinertial = True
+    else:
+        for geom in touching:
+            geom.mass, geom.density = float("nan"), object_spec.density
     return body
-
-
-def _carrot(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
-    # x, half-width, lowest, highest z: the root with its tip at -x, then the stub of the leaves.
-    root = [
-        (-0.0615, 0.0008, -0.0045, -0.0030), (-0.0590, 0.0035, -0.0072, -0.0008), (-0.0538, 0.0057, -0.0085, 0.0013),
-        (-0.0394, 0.0092, -0.0122, 0.0050), (-0.0251, 0.0119, -0.0148, 0.0079), (-0.0107, 0.0141, -0.0165, 0.0109),
-        (0.0036, 0.0158, -0.0172, 0.0135), (0.0108, 0.0160, -0.0162, 0.0137), (0.0180, 0.0141, -0.0140, 0.0120),
-        (0.0225, 0.0090, -0.0095, 0.0110),
-    ]  # fmt: skip
-    stub = [
-        (0.0215, 0.0035, 0.0000, 0.0090), (0.0251, 0.0045, -0.0020, 0.0115), (0.0323, 0.0080, 0.0002, 0.0160),
-        (0.0395, 0.0095, 0.0005, 0.0190), (0.0467, 0.0108, 0.0009, 0.0210), (0.0520, 0.0075, 0.0030, 0.0185),
-        (0.0542, 0.0016, 0.0069, 0.0100),
-    ]  # fmt: skip
-    add_visual(
-        body, spec, "look_carrot_root", mesh=loft(np.array(root)), paint=Paint(textures.carrot(), glow=0.25, shine=0.1)
-    )
-    add_visual(
-        body, spec, "look_carrot_stub", mesh=loft(np.array(stub), around=10), paint=Paint(colour=(0.22, 0.29, 0.20))
-    )
-    add_box(body, "carrot_tip", centre=(-0.0520, 0, -0.0040), half=(0.0121, 0.0064, 0.0068))
-    add_box(body, "carrot_waist", centre=(-0.0270, 0, -0.0030), half=(0.0130, 0.0115, 0.0120))
-    # Pitched like the facet that SIMPLER's carrot lies on, which lifts the tip by 5 degrees.
-    add_box(body, "carrot_root", centre=(0.0061, 0, -0.0013), half=(0.0200, 0.0158, 0.0162), pitch=_CARROT_PITCH)
-    add_box(body, "carrot_stub", centre=(0.0402, 0, 0.0065), half=(0.0140, 0.0130, 0.0148))
-
-
-_CARROT_PITCH = -0.086
-"""[rad] The facet's slope: of the collision mesh's stable poses the upright one."""
-
-
-def _plate(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
-    profile = [
-        (0, 0.0009), (0.0227, 0.0009), (0.0267, 0), (0.0331, 0), (0.0393, 0.0033), (0.0418, 0.0046), (0.0543, 0.0046),
-        (0.055, 0.0053), (0.0543, 0.006), (0.0414, 0.006), (0.0395, 0.005), (0.0327, 0.0014), (0.0304, 0.0014),
-        (0, 0.0014),
-    ]  # fmt: skip
-    paint = Paint(colour=(0.91, 0.975, 0.67), glow=0.75)
-    add_visual(body, spec, "look_plate_disc", mesh=lathe(np.array(profile), around=48), paint=paint)
-    # SIMPLER's plate touches as its convex hull: a full disc, 6 mm high. An octagon of four boxes keeps box-to-box
-    # contacts; the first one's top is a hair higher, so that what lies on the middle rests on one box, not on four.
-    for index in range(4):
-        top = 0.0030 if index == 0 else 0.00295
-        geom = add_box(body, f"plate_{index}", centre=(0, 0, top), half=(0.0515, 0.0213, top))
-        turn = (index + 0.5) * np.pi / 4
-        geom.quat = [np.cos(turn / 2), 0, 0, np.sin(turn / 2)]
-
-
-def _spoon(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
-    handle = [
-        (-0.0240, 0.0028, -0.0018, 0.0022), (-0.0202, 0.0033, -0.0020, 0.0037), (-0.0115, 0.0053, -0.0055, 0.0080),
-        (0.0060, 0.0080, -0.0100, 0.0108), (0.0235, 0.0098, -0.0109, 0.0120), (0.0409, 0.0108, -0.0105, 0.0125),
-        (0.0540, 0.0100, -0.0085, 0.0115), (0.0610, 0.0080, -0.0055, 0.0095), (0.0655, 0.0045, -0.0010, 0.0075),
-        (0.0672, 0.0012, 0.0029, 0.0060),
-    ]  # fmt: skip
-    add_visual(
-        body,
-        spec,
-        "look_spoon_handle",
-        mesh=loft(np.array(handle), around=16),
-        paint=Paint(textures.spoon_handle(), glow=0.45),
-    )
-    add_visual(body, spec, "look_spoon_bowl", mesh=_bowl(), paint=Paint(colour=(0.87, 0.87, 0.87), glow=0.6))
-    # The round handle and the bowl lie on the table together, which lowers the bowl by 2.7 degrees.
-    add_box(body, "spoon_handle", centre=(0.0375, 0, 0.0008), half=(0.0280, 0.0108, 0.0120), pitch=_SPOON_PITCH)
-    add_box(body, "spoon_neck", centre=(-0.0060, 0, 0.0008), half=(0.0165, 0.0062, 0.0072))
-    add_box(body, "spoon_bowl", centre=(-0.0440, 0, -0.0045), half=(0.0205, 0.0170, 0.0038), pitch=_SPOON_PITCH)
-    add_box(body, "spoon_tip", centre=(-0.0672, 0, 0.0055), half=(0.0055, 0.0140, 0.0075))
-
-
-_SPOON_PITCH = 0.047
-"""[rad] Slope of the plane that touches handle and bowl from below."""
-
-
-def _bowl(rows: int = 9, columns: int = 9) -> Mesh:
-    """The spoon's bowl: an oval dish 1.5 mm thick, its edge rising towards the tip at -x."""
-    along, across = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
-    # The square's corners are pulled onto an oval.
-    x, y = along * np.sqrt(1 - across**2 / 2), across * np.sqrt(1 - along**2 / 2)
-    edge = x**2 + y**2
-    height = -0.0060 + 0.0080 * edge + 0.0105 * np.clip(-x, 0, 1) ** 2 - 0.0030 * np.clip(x, 0, 1) ** 2
-    inner = np.stack([-0.0465 + 0.0262 * x, 0.0173 * y, height], axis=-1)
-    outer = inner - [0, 0, 0.0015]
-    rim = [np.stack([a[0] for a in (inner, outer)]), np.stack([a[-1] for a in (outer, inner)])]
-    sides = [np.stack([a[:, 0] for a in (outer, inner)]), np.stack([a[:, -1] for a in (inner, outer)])]
-    return merge([sheet(inner[:, ::-1]), sheet(outer), *map(sheet, rim + sides)])
-
-
-def _towel(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
-    add_visual(body, spec, "look_towel_cloth", mesh=_cloth(), paint=Paint(textures.towel(), glow=0.0))
-    add_box(body, "towel_cloth", centre=(-0.0005, -0.0003, 0), half=(0.0503, 0.0502, 0.0050))
-
-
-def _cloth(around: int = 48) -> Mesh:
-    """A folded towel: a square cushion with round corners and edges, turned like a lathe's work but square."""
-    # How far out (1 is the edge) and how high [m], from the middle below to the middle above.
-    profile = np.array(
-        [
-            (0, -0.0044),
-            (0.95, -0.0044),
-            (0.985, -0.0030),
-            (1, 0),
-            (0.985, 0.0028),
-            (0.95, 0.0042),
-            (0.7, 0.0050),
-            (0, 0.0048),
-        ]
-    )
-    angle = np.linspace(0, 2 * np.pi, around + 1)
-    square = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    square /= (np.abs(square) ** 20).sum(axis=-1, keepdims=True) ** (1 / 20)
-    out, height = profile[::-1].T
-    xy = out[:, None, None] * square * 0.0500 + [-0.0006, -0.0003]
-    # One end of the true towel is a millimetre thicker than the other.
-    z = height[:, None] * (1 + np.where(height > 0, 0.12, 0.0)[:, None] * xy[..., 0] / 0.05)
-    points = np.concatenate([xy, z[..., None]], axis=-1)
-    return sheet(points, 0.5 + points[..., :2] / 0.104)
-
-
-def _cube(colours: tuple[str, str, str]) -> Callable[[mujoco.MjsBody, mujoco.MjSpec], None]:
-    """A 3 cm cube in SIMPLER's flat colours: top and bottom, the sides along x, the sides along y."""
-
-    def build(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
-        name, half = body.name, 0.015
-        cells = [(0.4, (row + 0.4) / 3, 0.6, (row + 0.6) / 3) for row in (1, 1, 2, 2, 0, 0)]
-        mesh = box((-half,) * 3, (half,) * 3, cells)
-        picture = textures.palette(textures.colour_map("\n".join(colours))[:, 0])
-        add_visual(body, spec, f"look_{name}_faces", mesh=mesh, paint=Paint(picture, glow=0.95))
-        add_box(body, f"{name}_sides", centre=(0, 0, 0), half=(half,) * 3)
-
-    return build
-
-
-def _eggplant(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
-    sections = [
-        (-0.0449, 0.0014, 0.0108, 0.0135), (-0.0440, 0.0022, 0.0094, 0.0142), (-0.0400, 0.0030, 0.0065, 0.0148),
-        (-0.0380, 0.0062, 0.0010, 0.0153), (-0.0336, 0.0098, -0.0045, 0.0161), (-0.0280, 0.0118, -0.0080, 0.0168),
-        (-0.0168, 0.0149, -0.0143, 0.0171), (-0.0055, 0.0172, -0.0180, 0.0174), (0.0057, 0.0185, -0.0202, 0.0176),
-        (0.0113, 0.0186, -0.0203, 0.0174), (0.0169, 0.0178, -0.0197, 0.0170), (0.0225, 0.0160, -0.0183, 0.0152),
-        (0.0281, 0.0122, -0.0148, 0.0107), (0.0320, 0.0068, -0.0085, 0.0050), (0.0337, 0.0015, -0.0030, -0.0005),
-    ]  # fmt: skip
-    add_visual(
-        body,
-        spec,
-        "look_eggplant_skin",
-        mesh=loft(np.array(sections)),
-        paint=Paint(textures.eggplant(), glow=0.5, shine=0.15),
-    )
-    add_ball(body, "eggplant_belly", centre=(0.0105, 0, -0.0014), radius=0.0186)
-    add_ball(body, "eggplant_end", centre=(0.0195, 0, -0.0018), radius=0.0143)
-    add_ball(body, "eggplant_neck", centre=(-0.0165, 0, 0.0014), radius=0.0150)
-    add_ball(body, "eggplant_stem", centre=(-0.0360, 0.0005, 0.0085), radius=0.0065)
-    # SIMPLER's hull has flat facets, which keep the eggplant from rolling and give the fingers a line to hold.
-    add_box(body, "eggplant_sides", centre=(0.0095, 0, -0.0014), half=(0.0085, 0.0186, 0.0035))
-    add_box(body, "eggplant_keel", centre=(-0.0030, 0, -0.0018), half=(0.0140, 0.0050, 0.0152), pitch=_EGGPLANT_PITCH)
-
-
-_EGGPLANT_PITCH = 0.236
-"""[rad] Slope of the plane that touches belly and neck from below."""
-
-
-_BUILDERS: dict[str, Callable[[mujoco.MjsBody, mujoco.MjSpec], None]] = {
-    "carrot": _carrot,
-    "plate": _plate,
-    "spoon": _spoon,
-    "towel": _towel,
-    "green_cube": _cube(("84a795", "3f5b4b", "3a4d3b")),
-    "yellow_cube": _cube(("fdf8c1", "deb15d", "d7a758")),
-    "eggplant": _eggplant,
-}

@@ -1,8 +1,8 @@
-"""Draw what a camera of the twin sees, with whatever OpenGL this machine has.
+"""Render a camera of the twin offscreen, with the OpenGL platform that this machine has.
 
-`mujoco.Renderer` decides for a platform when MuJoCo is imported, from an environment variable: whoever imports MuJoCo
-before us, on a machine without a screen, gets no picture at all. Here the platform is chosen when the first picture is
-asked for, and its absence is a sentence that names the packages to install.
+`mujoco.Renderer` takes the platform from an environment variable when MuJoCo is imported: on a machine without a screen
+it fails if somebody imported MuJoCo earlier. Here the platform is chosen when the first image is rendered, and the
+error for a missing one names the packages to install.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from vlm2vla_sim.errors import RendererError
 
 ADVICE = (
-    "No OpenGL library to draw with was found (tried {tried}). On Debian or Ubuntu: "
+    "No working OpenGL library was found (tried {tried}). On Debian or Ubuntu: "
     "sudo apt-get install libegl1 libopengl0 libgl1-mesa-dri; and leave MUJOCO_GL unset. `vlm2vla doctor` shows what "
     "works on this machine."
 )
@@ -28,6 +28,8 @@ FORKED = (
     "hang. Make the vector environment with vlm2vla_sim.make_vec, pass context='forkserver' to Gymnasium's "
     "AsyncVectorEnv (gym.make_vec(..., vector_kwargs={'context': 'forkserver'})), or make it before the first image."
 )
+PLATFORMS = {"linux": ("egl", "osmesa"), "darwin": ("cgl", "glfw")}
+"""`sys.platform` -> the OpenGL platforms to try, in order; GLFW elsewhere."""
 MAX_GEOMS = 1000
 
 _rendered_in = 0
@@ -35,13 +37,10 @@ _rendered_in = 0
 
 
 def platforms() -> tuple[str, ...]:
-    """The OpenGL platforms to try, in order; MUJOCO_GL, when set, leaves no choice."""
+    """The OpenGL platforms to try, in order; only MUJOCO_GL's, when it names one that this system can have."""
+    known = PLATFORMS.get(sys.platform, ("glfw",))
     asked = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if asked in ("egl", "osmesa", "glfw", "cgl"):
-        return (asked,)
-    if sys.platform == "linux":
-        return ("egl", "osmesa")
-    return ("cgl", "glfw") if sys.platform == "darwin" else ("glfw",)
+    return (asked,) if asked in (*known, "glfw") else known
 
 
 def open_context(height: int, width: int) -> Any:
@@ -53,14 +52,14 @@ def open_context(height: int, width: int) -> Any:
     check_not_forked()
     reasons = []
     for platform in platforms():
-        # Each platform's binding reads this when it is imported, and refuses another's value.
+        # Each platform's binding reads this variable when it is imported, and refuses the value of another.
         before = os.environ.pop("PYOPENGL_PLATFORM", None)
         try:
             context = importlib.import_module(f"mujoco.{platform}").GLContext(width, height)
             context.make_current()
             _rendered_in = os.getpid()
             return context
-        # What an absent library raises differs by binding and by what is missing.
+        # What a missing library raises differs by binding.
         except (AttributeError, ImportError, OSError, RuntimeError, TypeError) as error:
             reasons.append(f"{platform}: {type(error).__name__}: {error}")
         finally:
@@ -75,8 +74,8 @@ def check_not_forked() -> None:
         raise RendererError(FORKED)
 
 
-class Picture:
-    """An offscreen picture of fixed size; one OpenGL context each."""
+class OffscreenRenderer:
+    """Renders images of one size; it owns one OpenGL context."""
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
         """Open the context. height, width: [pixels]."""
@@ -85,7 +84,7 @@ class Picture:
         self._closer = weakref.finalize(self, self._gl.free)
         try:
             self._context = mujoco.MjrContext(model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
-        except mujoco.FatalError as error:  # GLFW without a screen hands out a context that is none
+        except mujoco.FatalError as error:  # GLFW without a screen returns an invalid context
             raise RendererError(ADVICE.format(tried=f"{', '.join(platforms())}: {error}")) from error
         mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
         self._rect = mujoco.MjrRect(0, 0, width, height)
@@ -96,13 +95,13 @@ class Picture:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._pixels = np.zeros((height, width, 3), np.uint8)
 
-    def draw(self, data: mujoco.MjData, camera: str) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, a fresh array: what the camera of that name sees."""
+    def render(self, data: mujoco.MjData, camera: str) -> np.ndarray:
+        """The image of the camera of that name: (H, W, 3) uint8 RGB, a new array."""
         self._update(data, camera)
         return self._render()
 
-    def bodies(self, data: mujoco.MjData, camera: str) -> np.ndarray:
-        """(H, W) int32: the id of the body that is seen in each pixel; 0 is the stage, which has no body of its own."""
+    def segment(self, data: mujoco.MjData, camera: str) -> np.ndarray:
+        """(H, W) int32: the id of the body that is visible in each pixel; 0 is the stage, which has no body."""
         self._update(data, camera)
         flags = int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)
         for flag in flags:
@@ -110,13 +109,13 @@ class Picture:
         colours = self._render().astype(np.int32)
         for flag in flags:
             self._scene.flags[flag] = 0
-        # A geom's number in the drawn scene, plus one, is written into its colour; 0 where nothing was drawn.
-        seen = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
+        # MuJoCo writes a geom's number in the rendered scene, plus one, into its colour; 0 is the background.
+        numbers = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
         table = np.zeros(self._scene.ngeom + 1, np.int32)
         for geom in self._scene.geoms[: self._scene.ngeom]:
             if int(geom.objtype) == int(mujoco.mjtObj.mjOBJ_GEOM):
                 table[geom.segid + 1] = self._model.geom_bodyid[geom.objid]
-        return table[seen]
+        return table[numbers]
 
     def _update(self, data: mujoco.MjData, camera: str) -> None:
         check_not_forked()
@@ -131,7 +130,7 @@ class Picture:
         return np.ascontiguousarray(self._pixels[::-1])  # OpenGL's first row is the lowest
 
     def close(self) -> None:
-        """Free the context; again is harmless."""
+        """Free the context. May be called twice."""
         if self._closer.alive:
             self._gl.make_current()
             self._context.free()

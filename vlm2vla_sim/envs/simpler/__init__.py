@@ -1,5 +1,5 @@
-"""Backend "simpler": the true SIMPLER scenes, on ManiSkill 3 and SAPIEN 3, with a GPU or without.
+"""Backend "simpler": the original SIMPLER scenes on ManiSkill 3 and SAPIEN 3, on a GPU or a CPU.
 
-Published numbers are on these scenes. ManiSkill 3 carries them but changed what a score depends on; `scenes` puts the
-original's rules back, `backend` offers the result as every other backend does.
+Published numbers are on these scenes. ManiSkill 3 includes them, with changes that affect scores; `scenes` restores the
+original's rules.
 """

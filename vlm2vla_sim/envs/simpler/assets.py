@@ -1,8 +1,8 @@
-"""Where SIMPLER's meshes and photos are, what is missing, and how they get there: downloaded or linked.
+"""SIMPLER's meshes and photos: where they are, what is missing, and how to download or link them.
 
-None of them may be shipped, ManiSkill asks at the keyboard when they are absent (which ends a job that has none), and
-a ManiSkill2_real2sim checkout keeps them in other folders. So everything is checked, in words, before ManiSkill is
-imported. The folder is laid out as ManiSkill 3 wants it; `stages` makes the two table tops where they are missing.
+They may not be redistributed, ManiSkill prompts at the terminal when they are absent (which blocks a job), and a
+ManiSkill2_real2sim checkout has them in other folders. So they are checked before ManiSkill is imported. The folder has
+ManiSkill 3's layout; `stages` makes the two table tops where they are missing.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ class Inventory:
     missing: tuple[str, ...]
     """Paths below `root`."""
     made: tuple[str, ...]
-    """Table tops that are our box and not SIMPLER's: never visible, the photo covers them."""
+    """Table tops that are our box instead of SIMPLER's mesh; the photo hides them."""
 
     def lines(self) -> list[str]:
-        """The inventory in words, for a person."""
+        """The inventory as text."""
         state = "complete" if not self.missing else f"{len(self.missing)} missing"
         lines = [f"SIMPLER's assets in {self.root}: {state}."]
         lines += [f"  missing: {path}" for path in self.missing]
-        lines += [f"  made by us, a plain box in place of SIMPLER's table: {path}" for path in self.made]
+        lines += [f"  made by us, a plain box instead of SIMPLER's table: {path}" for path in self.made]
         return [*lines, HELP] if self.missing else lines
 
     def advice(self) -> str:
-        """What to do about it; empty when nothing is missing."""
+        """How to get what is missing; empty when nothing is."""
         return HELP if self.missing else ""
 
 
@@ -84,7 +84,7 @@ def prepare() -> Path:
     inventory = inspect()
     if inventory.missing:
         raise AssetsError(
-            f"The true SIMPLER scenes need {len(inventory.missing)} files that are not in {inventory.root}, the first "
+            f"The SIMPLER scenes need {len(inventory.missing)} files that are not in {inventory.root}, the first "
             f"of them {inventory.missing[0]}. {HELP} The environment variable {VARIABLES[0]} chooses another folder."
         )
     _point_maniskill_at(inventory.root)
@@ -92,19 +92,19 @@ def prepare() -> Path:
 
 
 def link(source: Path, root: Path | None = None) -> list[str]:
-    """Lay out the assets found in `source` below `root`, without copying where the system can link; what was done.
+    """Link the assets found in `source` into `root` (copied where links are not supported); what was done.
 
-    source: a ManiSkill asset folder, or a ManiSkill2_real2sim checkout or its `data` folder. What is already in `root`
-    stays. Table tops that are nowhere are made.
+    source: a ManiSkill asset folder, or a ManiSkill2_real2sim checkout or its `data` folder. Files that
+    are already in `root` stay. Table tops that are missing are made.
     """
     root, source = root or folder(), source.expanduser().resolve()
-    pieces = list(_pieces(source))
-    if not pieces:
+    found = list(_find_assets(source))
+    if not found:
         raise AssetsError(
             f"{source} holds none of SIMPLER's assets. Expected a ManiSkill asset folder (with {DATA_SET}) or a "
             "ManiSkill2_real2sim checkout (with data/custom and data/real_inpainting)."
         )
-    done = [f"linked {target}" for origin, target in pieces if _place(origin, root / target)]
+    done = [f"linked {target}" for origin, target in found if _place(origin, root / target)]
     robot = _find_description(source)
     if robot is not None and not (root / ROBOT).exists():
         stages.copy_description(robot, root / ROBOT)
@@ -113,12 +113,12 @@ def link(source: Path, root: Path | None = None) -> list[str]:
         path = root / DATA_SET / "stages" / name
         if not path.exists():
             stages.make_table_top(path)
-            done.append(f"made {path.relative_to(root)}: a plain box, which the photo covers")
+            done.append(f"made {path.relative_to(root)}: a plain box, which the photo hides")
     return done
 
 
 def download(root: Path | None = None) -> list[str]:
-    """Fetch what is missing with ManiSkill's own downloader, asking nothing; what was done. AssetsError if it fails."""
+    """Download what is missing with ManiSkill's downloader; returns what was done. AssetsError if it fails."""
     root = root or folder()
     if importlib.util.find_spec("mani_skill") is None:
         raise missing_extra("`vlm2vla assets download`", "mani-skill", "simpler")
@@ -126,15 +126,15 @@ def download(root: Path | None = None) -> list[str]:
     for name in wanted:
         if (root / SOURCES[name]).exists():
             raise AssetsError(
-                f"{root / SOURCES[name]} is there but not complete, and downloading would replace it. Move it away and "
-                "run the command again, or add what is missing with `vlm2vla assets link DIR`."
+                f"{root / SOURCES[name]} exists but is not complete, and downloading would replace it. Move it away "
+                "and run the command again, or add what is missing with `vlm2vla assets link DIR`."
             )
     _point_maniskill_at(root)
     return [f"downloaded {_fetch(name, root)}" for name in wanted]
 
 
 def _point_maniskill_at(root: Path) -> None:
-    """Set where ManiSkill looks for its assets, which it reads once, when it is imported."""
+    """Set ManiSkill's asset folder, which it reads once, when it is imported."""
     loaded = sys.modules.get("mani_skill")
     if loaded is not None and Path(loaded.ASSET_DIR).resolve() != (root / "data").resolve():
         raise AssetsError(
@@ -152,10 +152,10 @@ def _fetch(name: str, root: Path) -> str:
     try:
         download_asset.download(source, verbose=False, non_interactive=True)
     except OSError as error:
-        # ManiSkill makes the folder first; left behind empty it would count as there.
+        # ManiSkill makes the folder first; left empty it would count as complete.
         shutil.rmtree(root / SOURCES[name], ignore_errors=True)
         raise AssetsError(
-            f"Could not download {source.url} ({error}). With the files from elsewhere, use `vlm2vla assets link DIR`."
+            f"Could not download {source.url} ({error}). If you have the files, use `vlm2vla assets link DIR`."
         ) from error
     return str(SOURCES[name])
 
@@ -174,27 +174,27 @@ def _missing(root: Path) -> Iterator[Path]:
 
 
 def _robot_meshes(root: Path) -> list[Path]:
-    """What the robot's description names, if it is there."""
+    """The mesh files that the robot's description names, if it exists."""
     if not (root / ROBOT / URDF).is_file():
         return []
     text = re.sub(r"<!--.*?-->", "", (root / ROBOT / URDF).read_text(encoding="utf-8"), flags=re.DOTALL)
     return sorted({ROBOT / name for name in re.findall(r'filename="([^"]+)"', text)})
 
 
-def _pieces(source: Path) -> Iterator[tuple[Path, Path]]:
-    """(a file or folder below `source`, its place below an asset folder), for everything of SIMPLER's found there."""
+def _find_assets(source: Path) -> Iterator[tuple[Path, Path]]:
+    """(a file or folder below `source`, its place below an asset folder), for every asset of SIMPLER found there."""
     for data in (source, source / "data"):
         for place in (DATA_SET, ROBOT):
             shipped = data / place.relative_to("data")
             if place == ROBOT and (shipped / URDF).is_file():
                 yield shipped, ROBOT
             elif place == DATA_SET and shipped.is_dir():
-                yield from _scene_pieces(shipped, shipped / "stages")
+                yield from _find_scene_assets(shipped, shipped / "stages")
         if (data / "custom/models").is_dir():
-            yield from _scene_pieces(data, data / "hab2_bench_assets/stages")
+            yield from _find_scene_assets(data, data / "hab2_bench_assets/stages")
 
 
-def _scene_pieces(data: Path, table_tops: Path) -> Iterator[tuple[Path, Path]]:
+def _find_scene_assets(data: Path, table_tops: Path) -> Iterator[tuple[Path, Path]]:
     named = [(data / "custom" / name, "custom") for name in LISTS]
     named += [(data / "custom/models" / name, "custom/models") for name in MODELS]
     named += [(data / "real_inpainting" / name, "real_inpainting") for name in PHOTOS]
@@ -203,7 +203,7 @@ def _scene_pieces(data: Path, table_tops: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _find_description(source: Path) -> Path | None:
-    """The robot of a ManiSkill2_real2sim checkout; it lies beside `data`."""
+    """The robot description of a ManiSkill2_real2sim checkout, beside `data`."""
     for checkout in (source, source.parent):
         folder = checkout / "mani_skill2_real2sim/assets/descriptions/widowx_description"
         if (folder / URDF).is_file():
@@ -212,7 +212,7 @@ def _find_description(source: Path) -> Path | None:
 
 
 def _place(origin: Path, target: Path) -> bool:
-    """Make `target` show `origin`; False if it is there already."""
+    """Link or copy `origin` to `target`; False if `target` exists."""
     if target.exists():
         return False
     target.parent.mkdir(parents=True, exist_ok=True)

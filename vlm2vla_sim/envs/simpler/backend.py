@@ -1,9 +1,7 @@
-"""Backend "simpler": SIMPLER's WidowX scenes, offered as every other backend offers its own.
+"""Backend "simpler": the original SIMPLER scenes with the same interface as every other backend.
 
-Without it a policy would have to know about batched tensors, ManiSkill's Euler angles and its shared photo, and a
-score would depend on which wrapper was used. Profile "simpler", the default, follows the original SIMPLER; "maniskill3"
-leaves ManiSkill 3's physics, start, centre of rotation and verdict as they are. `scenes` and `docs/architecture.md` say
-how they differ. Promised for one such environment in a process; a second does not disturb the first.
+Profile "simpler", the default, follows the original SIMPLER. Profile "maniskill3" leaves ManiSkill 3's physics, start,
+centre of rotation and success as they are. `scenes` and `docs/architecture.md` say how they differ.
 """
 
 from __future__ import annotations
@@ -18,23 +16,23 @@ from PIL import Image
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import Observation
-from vlm2vla_sim.envs.simpler import assets, contacts, renderer
+from vlm2vla_sim.envs.simpler import assets, contacts, devices
 from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task
-from vlm2vla_sim.errors import BackendFaultError, unknown_name
+from vlm2vla_sim.errors import BackendFaultError, SettingError, unknown_name
 from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status
 
 PROFILES = ("simpler", "maniskill3")
 SHADERS = {"fast": "minimal", "high": "default"}
-"""`quality` -> ManiSkill's shader pack. The pictures differ little; "high" takes twice the time."""
+"""`quality` -> ManiSkill's shader pack. The images differ little; "high" takes twice the time."""
 CAMERA = "3rd_view_camera"
 TCP = "ee_gripper_link"
 """ManiSkill's names of the camera and of the link between the fingers."""
 NAMES = {"arena": "table"}
-"""ManiSkill's name of a body -> ours, where `SceneState.touching` has another."""
+"""ManiSkill's name of a body -> ours in `SceneState.touching`, where they differ."""
 
 
 class SimplerBackend:
-    """The four Bridge scenes on ManiSkill 3; see `envs.base.Backend` for the contract."""
+    """A task's scene on ManiSkill 3; see `envs.base.Backend` for the methods."""
 
     own_process = True
     """SAPIEN allows no second environment in a process, and a crash in its native code ends the process."""
@@ -48,32 +46,42 @@ class SimplerBackend:
         profile: str = "simpler",
         render_backend: str = "auto",
     ) -> None:
-        """Check that the scene can run here (AssetsError, MissingExtraError, RendererError); `reset` loads it.
+        """Check that the scene can run here; `reset` loads it.
 
-        image_size: SIMPLER's picture is 480 x 640; another size is that picture resampled (Lanczos), so that the field
-        of view stays; None draws nothing. profile: one of `PROFILES`. render_backend: "auto" draws with an NVIDIA GPU
-        if there is one, else with the CPU.
+        Args:
+            task: what is simulated.
+            image_size: SIMPLER's image is 480 x 640; another size is that image resampled (Lanczos), with the same
+                field of view; None renders none.
+            quality: one of `SHADERS`.
+            profile: one of `PROFILES`.
+            render_backend: "auto" (an NVIDIA GPU if there is one, else the CPU), "gpu" or "cpu".
+
+        Raises:
+            SettingError: SIMPLER does not have the task's robot, scene or objects.
+            AssetsError, MissingExtraError, RendererError: files, packages or a driver are missing.
         """
         if quality not in SHADERS:
             raise unknown_name("quality", quality, SHADERS)
         if profile not in PROFILES:
             raise unknown_name("profile", profile, PROFILES)
+        check_task(task, profile)
         assets.prepare()
         self.profile = profile
-        self._render_backend = renderer.probe().choose(render_backend)
+        self._render_backend = devices.probe().choose(render_backend)
         self._shader = SHADERS[quality]
         self._image_size = image_size
         self._task = task
+        self._robot = task.arm
         self._base = task.scene.base
-        # Made at the first reset: a vector environment makes one environment in the parent process only to look at it.
+        # Made at the first reset: a vector environment makes one environment in the parent process only for its spaces.
         self._env: Any = None
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
-        """Start `layout` in a new physics scene; a used one remembers, and the same episode would end differently."""
+        """Start `layout` in a new physics scene; in a used one the same episode would end differently."""
         with _upstream("reset"):
             if self._env is None:
                 self._env = self._load()
-            _, self._verdict = self._env.reset(options={"layout": layout, "reconfigure": True})
+            _, self._evaluation = self._env.reset(options={"layout": layout, "reconfigure": True})
         self._links = self._env.agent.robot.links_map
         self._bodies = self._identify()
 
@@ -81,22 +89,22 @@ class SimplerBackend:
         """One control step of 100 substeps; delta: (7,) float64, see `types.ACTION_SIZE`."""
         step = delta[:3]
         if self.profile == "simpler":
-            # ManiSkill turns the target about itself, the original about the gripper; a translation makes up for it.
+            # ManiSkill rotates the target about itself, the original about the gripper; a translation corrects this.
             before = self._target()
             step = frames.advance_target(before, self._tcp(), delta).position - before.position
         turn = frames.rotvec_to_euler_XYZ(delta[3:6])
         action = np.array([*step, *turn, frames.gripper_to_simpler(delta[6])], dtype=np.float32)
         with _upstream("step"):
-            # ManiSkill's step() without its picture, which is nine tenths of the time: `observe` draws it when asked.
+            # ManiSkill's step() without its image, which takes nine tenths of the time: `observe` renders it.
             self._env._step_action(action)
-            self._verdict = self._env.get_info()
+            self._evaluation = self._env.get_info()
 
     def observe(self) -> Observation:
-        """SIMPLER's picture and Bridge's proprioception."""
-        state = frames.agent_pos(self._tcp(), self._opening())
+        """SIMPLER's image, and the proprioception (`Robot.agent_pos`)."""
+        state = self._robot.agent_pos(self._tcp(), self._opening())
         if self._image_size is None:
             return {"agent_pos": state}
-        return {"pixels": {"primary": self._draw(self._image_size)}, "agent_pos": state}
+        return {"pixels": {"primary": self._render(self._image_size)}, "agent_pos": state}
 
     def status(self) -> Status:
         """Ground truth after the last step."""
@@ -107,12 +115,12 @@ class SimplerBackend:
             target=self._body(self._task.target),
             touching=contacts.touching(found, self._bodies),
             grasped=self._is_grasped(found),
-            on_target=bool(self._verdict["success"]) if "success" in self._verdict else None,
+            on_target=bool(self._evaluation["success"]) if "success" in self._evaluation else None,
         )
         return Status(robot, scene)
 
     def close(self) -> None:
-        """Let go of the scene."""
+        """Release the scene. May be called twice."""
         if self._env is not None:
             self._env.close()
             self._env = None
@@ -125,14 +133,20 @@ class SimplerBackend:
             self._task, profile=self.profile, shader=self._shader, render_backend=self._render_backend
         )
 
-    def _draw(self, size: tuple[int, int]) -> np.ndarray:
-        with _upstream("picture"):
-            drawn = self._env.get_obs(self._verdict, unflattened=True)
-        picture = drawn["sensor_data"][CAMERA]["rgb"][0].cpu().numpy()
-        if picture.shape[:2] != size:
+    def __deepcopy__(self, memo: dict[int, Any]) -> SimplerBackend:
+        raise SettingError(
+            "An environment on the backend 'simpler' cannot be copied: its scene is held by SAPIEN. Make another one "
+            "with gymnasium.make and reset it to the same episode."
+        )
+
+    def _render(self, size: tuple[int, int]) -> np.ndarray:
+        with _upstream("rendering"):
+            observation = self._env.get_obs(self._evaluation, unflattened=True)
+        image = observation["sensor_data"][CAMERA]["rgb"][0].cpu().numpy()
+        if image.shape[:2] != size:
             height, width = size
-            picture = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
-        return picture
+            image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+        return image
 
     def _tcp(self) -> Pose:
         pose = self._links[TCP].pose.sp
@@ -143,13 +157,13 @@ class SimplerBackend:
         return Pose(numbers[:3], numbers[3:] / np.linalg.norm(numbers[3:]))
 
     def _opening(self) -> float:
-        return frames.opening_from_finger(float(self._env.agent.robot.get_qpos()[0, -2:].mean()))
+        return self._robot.gripper.opening(float(self._env.agent.robot.get_qpos()[0, -2:].mean()))
 
     def _body(self, spec: ObjectSpec) -> Body:
         body = self._env.objs[spec.model]._bodies[0]
         own = body.entity.pose
         centre = (own * body.cmass_local_pose).p
-        return Body(spec.name, self._base.pose_from_world(centre, own.q), np.array(spec.extents))
+        return spec.body(self._base.pose_from_world(centre, own.q))
 
     def _is_grasped(self, found: list[Any]) -> bool:
         if self.profile == "maniskill3":
@@ -169,12 +183,31 @@ class SimplerBackend:
         )
 
 
+def check_task(task: Task, profile: str) -> None:
+    """SettingError unless SIMPLER has the robot, the scene and the objects of `task`."""
+    robot = task.arm
+    if not robot.maniskill:
+        raise SettingError(f"The SIMPLER scenes do not have the robot {robot.name!r}; use the backend 'mujoco'.")
+    if not task.scene.maniskill:
+        raise SettingError(f"SIMPLER does not have the scene {task.scene.name!r}; use the backend 'mujoco'.")
+    for spec in (task.source, task.target):
+        if not spec.model:
+            raise SettingError(
+                f"SIMPLER has no model of the object {spec.name!r}: its ObjectSpec names none (`model=`). Use the "
+                "backend 'mujoco'."
+            )
+    if profile == "maniskill3" and not task.simpler_id:
+        raise SettingError(
+            f"The profile 'maniskill3' has ManiSkill's own four tasks only, not {task.name!r}; use profile='simpler'."
+        )
+
+
 @contextlib.contextmanager
 def _upstream(doing: str) -> Iterator[None]:
-    """Call ManiSkill: its warnings about itself are nobody's business here, and SAPIEN's failures are no policy's."""
+    """Call ManiSkill: hide warnings about its own code, and report failures of SAPIEN as BackendFaultError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         except RuntimeError as error:
-            raise BackendFaultError(f"SAPIEN failed at a {doing}: {error}") from error
+            raise BackendFaultError(f"SAPIEN failed during {doing}: {error}") from error

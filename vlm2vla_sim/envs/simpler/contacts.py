@@ -1,8 +1,8 @@
 """What the source touches, and whether the gripper holds it, by the original SIMPLER's thresholds.
 
-Carrot and cube count as placed only when they touch nothing but their target; read with ManiSkill 3's thresholds
-instead (a force between the two objects, half a newton on each finger) the same scene would score differently. MS2 is
-simpler-env/ManiSkill2_real2sim@ef7a4d4 `mani_skill2_real2sim/`. SAPIEN is not imported: the contacts are handed in.
+ManiSkill 3 uses other thresholds (a force between the two objects, half a newton on each finger), with which the same
+scene would score differently. MS2 is simpler-env/ManiSkill2_real2sim@ef7a4d4 `mani_skill2_real2sim/`. SAPIEN is not
+imported: the contacts are passed in.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 MIN_IMPULSE = 1e-6
 """[N s] MS2 put_on_in_scene.py:112, agents/robots/widowx.py:109"""
 MAX_ANGLE = 60.0
-"""[degrees] between a finger's opening direction and the push it feels. MS2 agents/robots/widowx.py:109"""
+"""[degrees] between a finger's opening direction and the force on it. MS2 agents/robots/widowx.py:109"""
 
 
 @dataclass(frozen=True, eq=False)
 class Bodies:
-    """The parts of a scene by SAPIEN's `per_scene_id`."""
+    """The bodies of a scene by SAPIEN's `per_scene_id`."""
 
     source: int
     expected: frozenset[int]
@@ -29,7 +29,7 @@ class Bodies:
     fingers: tuple[int, int]
     """Left, right."""
     names: dict[int, str]
-    """What everything else is called."""
+    """Names of all bodies."""
 
 
 def touching(contacts: Iterable[Any], bodies: Bodies) -> frozenset[str]:
@@ -43,7 +43,7 @@ def touching(contacts: Iterable[Any], bodies: Bodies) -> frozenset[str]:
 
 
 def is_grasped(contacts: Iterable[Any], bodies: Bodies, opening: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Both fingers feel the source push them open. MS2 agents/robots/widowx.py:109-137.
+    """Whether the source pushes both fingers open. MS2 agents/robots/widowx.py:109-137.
 
     opening: the left and the right finger's opening direction, (3,) each, unit length, world.
     """
@@ -63,7 +63,7 @@ def _opens(push: np.ndarray, direction: np.ndarray) -> bool:
 
 
 def _partner(contact: Any, source: int) -> int | None:
-    """The body that meets `source` in `contact`; None if `source` has no part in it."""
+    """The other body of a contact of `source`; None if `source` is not part of it."""
     first, second = _id(contact, 0), _id(contact, 1)
     if source == first:
         return second

@@ -1,9 +1,9 @@
-"""Collision meshes cut into their connected parts, each of them convex, as the original SIMPLER had them.
+"""Split collision meshes into their connected parts, each of them convex, as in the original SIMPLER.
 
-Of a Wavefront file SAPIEN 2 made one convex body per connected part, SAPIEN 3 makes one per object. So in ManiSkill 3
-the spoon is a solid wedge that weighs 77 g in place of 43 g, and rests elsewhere. (Measured with sapien 2.2.2 and 3.0.3
-on the same file.) Here every part becomes an object of its own, which SAPIEN 3 keeps apart. The cut files live in a
-folder of this process and go with it; the user's assets are only read.
+SAPIEN 2 made one convex body of each connected part of a Wavefront file, SAPIEN 3 makes one of each object. So in
+ManiSkill 3 the spoon is a solid wedge of 77 g instead of 43 g, and rests in another pose (measured with sapien 2.2.2
+and 3.0.3 on the same file). Here every part is written as an object of its own. The files are in a temporary folder of
+this process; the user's assets are only read.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Mesh:
 
 
 @functools.cache
-def cut_file(path: Path) -> Path:
+def split_file(path: Path) -> Path:
     """A Wavefront file with the meshes of the Wavefront file `path`, every connected part an object."""
-    parts = list(itertools.chain.from_iterable(cut(mesh) for mesh in read_obj(path)))
+    parts = list(itertools.chain.from_iterable(split(mesh) for mesh in read_obj(path)))
     target = _folder() / f"{len(list(_folder().iterdir()))}-{path.stem}.obj"
     target.write_text(_write_obj(parts), encoding="utf-8")
     return target
 
 
-def cut(mesh: Mesh) -> Iterator[Mesh]:
+def split(mesh: Mesh) -> Iterator[Mesh]:
     """The connected parts of `mesh`; triangles are connected where they share a corner, by position."""
     places, corner = np.unique(mesh.points, axis=0, return_inverse=True)
     faces = corner.reshape(-1)[mesh.faces]

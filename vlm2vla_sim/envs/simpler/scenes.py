@@ -1,10 +1,9 @@
-"""ManiSkill 3's four Bridge scenes, once as shipped and once with the original SIMPLER's physics and start put back.
+"""ManiSkill 3's Bridge scenes: as shipped, or with the original SIMPLER's physics and start restored.
 
-ManiSkill 3 weakened the fingers' grip, shortened the settling and shares one photo between environments: a policy
-scored on it is not scored on what the published numbers are on. `Original` lists what is restored, each with its
-source. MS2 below is simpler-env/ManiSkill2_real2sim@ef7a4d4 `mani_skill2_real2sim/`, MS3 is mani_skill 3.0.1
-`mani_skill/`. Only this module imports ManiSkill, which looks for its assets at once: import it after
-`assets.prepare()`.
+ManiSkill 3 has weaker fingers and a shorter settling time, and shares one photo between environments, so that scores
+differ from the published ones. `Original` lists what is restored, each item with its source. MS2 below is
+simpler-env/ManiSkill2_real2sim@ef7a4d4 `mani_skill2_real2sim/`, MS3 is mani_skill 3.0.1 `mani_skill/`. ManiSkill looks
+for its assets when it is imported: import this module after `assets.prepare()`.
 """
 
 from __future__ import annotations
@@ -18,12 +17,14 @@ import torch
 from mani_skill import logger
 from mani_skill.agents.robots.widowx.widowx import WidowX250S
 from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval import base_env, put_on_in_scene
+from mani_skill.utils import io_utils
 from sapien.physx import PhysxMaterial, PhysxRigidDynamicComponent
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.simpler import parts
-from vlm2vla_sim.envs.simpler.assets import VISUALS
-from vlm2vla_sim.envs.tasks import SINK, Layout, Task
+from vlm2vla_sim.envs.simpler.assets import LISTS, VISUALS
+from vlm2vla_sim.envs.tasks import Layout, Task
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 
 ORIGINAL_PHYSICS = {
     # MS2 envs/sapien_env.py:596-608; contact offset envs/custom_scenes/move_near_in_scene.py:77-82
@@ -41,32 +42,34 @@ ORIGINAL_FINGERS = {
     "_materials": {"gripper": {"static_friction": 2.0, "dynamic_friction": 2.0, "restitution": 0.0}},
     "link": {"left_finger_link": _FINGER, "right_finger_link": _FINGER},
 }
-ORIGINAL_PLANES = {"table": {"near": 0.1, "far": 10.0}, "sink": {"near": 0.01, "far": 10.0}}
-"""[m] between which the camera draws. MS2 sensors/camera.py (the default, for the table), defaults.py:284-298 (sink)"""
+ORIGINAL_PLANES = {"flat_table": {"near": 0.1, "far": 10.0}, "sink": {"near": 0.01, "far": 10.0}}
+"""[m] clipping planes of the camera, by ManiSkill's scene setting. MS2 sensors/camera.py (the default, for the table),
+defaults.py:284-298 (sink)"""
 DAMPING = 0.1
 """[1/s] of both objects, linear and angular. MS2 move_near_in_scene.py:134-135"""
 DROP_HEIGHT = 0.87 + 0.5
 """[m, world] from which the objects fall. MS2 custom_scenes/base_env.py:62, move_near_in_scene.py:283-285"""
 PARKED = (-10.0, 0.0, 0.0)
-"""[m, world] where the robot waits meanwhile. MS2 move_near_in_scene.py:303"""
+"""[m, world] where the robot is until the objects have settled. MS2 move_near_in_scene.py:303"""
 STILL = (1e-3, 1e-2)
-"""[m/s], [rad/s]: above either, summed over the objects, they get 1.5 s more. MS2 move_near_in_scene.py:317-322"""
+"""[m/s], [rad/s]: above either, summed over the objects, they settle for another 1.5 s.
+MS2 move_near_in_scene.py:317-322"""
 
-_NOISE = ("Mimic targets dictionary is missing", "No initial pose set for actor builder")
-"""Beginnings of what ManiSkill says of its own code at every reset; a user can do nothing about it."""
+_IGNORED_WARNINGS = ("Mimic targets dictionary is missing", "No initial pose set for actor builder")
+"""Beginnings of warnings that ManiSkill logs about its own code at every reset."""
 
 
 def make_scene(task: Task, *, profile: str, shader: str, render_backend: str) -> Any:
-    """One environment of ManiSkill 3 for `task`, without its prompt and time limit; `reset` takes options["layout"].
+    """One environment of ManiSkill 3 for `task`, without a time limit; `reset` takes options["layout"].
 
     profile: "simpler" or "maniskill3". shader: ManiSkill's shader pack. render_backend: "gpu" or "cpu".
     """
     camera: dict[str, Any] = {"shader_pack": shader}
     physics: dict[str, Any] = {}
     if profile == "simpler":
-        camera |= ORIGINAL_PLANES[task.scene.name]
+        camera |= ORIGINAL_PLANES[task.scene.maniskill]
         physics = ORIGINAL_PHYSICS
-    logger.addFilter(_is_news)
+    logger.addFilter(_is_relevant)
     return _scene_class(task, profile)(
         obs_mode="rgb+segmentation",
         sim_backend="physx_cpu",
@@ -77,23 +80,48 @@ def make_scene(task: Task, *, profile: str, shader: str, render_backend: str) ->
 
 
 def _scene_class(task: Task, profile: str) -> type:
-    """A class for one environment alone.
+    """A class for one environment only.
 
-    ManiSkill keeps the photo, and the list of what is drawn over it, in class attributes: a second environment repaints
-    the first, and draws what the first one did. (MS3 envs/tasks/digital_twins/base_env.py:44,50)
+    ManiSkill keeps the photo, and the list of what is shown in front of it, in class attributes, which environments of
+    one class would share. (MS3 envs/tasks/digital_twins/base_env.py:44,50)
     """
-    upstream = getattr(put_on_in_scene, task.simpler_id.removesuffix("-v0"))
+    simpler_id = task.simpler_id.removesuffix("-v0")
+    upstream = getattr(put_on_in_scene, simpler_id) if simpler_id else _own_scene_class(task)
     rules = Original if profile == "simpler" else AsShipped
     own = {"_rgb_overlay_images": {}, "_objects_to_remove_from_greenscreen": [], "task": task}
     return type(upstream.__name__, (rules, upstream), own)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(_NOISE)
+def _own_scene_class(task: Task) -> type[base_env.BaseBridgeEnv]:
+    """A ManiSkill scene for a task that SIMPLER does not have, made of SIMPLER's scene and objects."""
+
+    class OwnScene(base_env.BaseBridgeEnv):
+        scene_setting = task.scene.maniskill
+        objects_excluded_from_greenscreening = [s.model for s in (task.source, task.target) if s.fixed is None]  # noqa: RUF012
+
+        def __init__(self, **kwargs: Any) -> None:
+            # `Original` starts the objects from the layout; these are not read.
+            start = torch.zeros((1, 2, 3)), torch.tensor([[[1.0, 0.0, 0.0, 0.0]] * 2])
+            super().__init__([task.source.model, task.target.model], *start, **kwargs)
+
+        def _load_scene(self, options: dict[str, Any]) -> None:
+            for name in LISTS:  # the objects may come from different lists
+                known = io_utils.load_json(base_env.BRIDGE_DATASET_ASSET_PATH / "custom" / name)
+                self.model_db = known | self.model_db
+            super()._load_scene(options)
+
+        def get_language_instruction(self, **_: Any) -> list[str]:
+            return [task.instruction] * self.num_envs
+
+    return OwnScene
+
+
+def _is_relevant(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_IGNORED_WARNINGS)
 
 
 class OriginalRobot(WidowX250S):
-    """The original's fingers, and its way of loading collision meshes. MS2 agents/base_agent.py, _load_articulation."""
+    """The original's finger friction and loading of collision meshes. MS2 agents/base_agent.py, _load_articulation."""
 
     urdf_config = ORIGINAL_FINGERS
     load_multiple_collisions = True
@@ -102,12 +130,12 @@ class OriginalRobot(WidowX250S):
     def _controller_configs(self) -> dict[str, Any]:
         """With finger targets at the joints' limits.
 
-        Both aim 1 mm beyond them, but SAPIEN 2 stops a target at the limit and SAPIEN 3 does not, and grips harder.
+        Both aim 1 mm beyond them, but SAPIEN 2 clips a target at the limit; SAPIEN 3 does not and grips harder.
         Measured with sapien 2.2.2 and 3.0.3: the first fifth of a second of closing ends at 23.1 mm and at 22.5 mm.
         """
         configs = super()._controller_configs
         for config in configs.values():
-            config["gripper"].lower, config["gripper"].upper = frames.FINGER_CLOSED, frames.FINGER_OPEN
+            config["gripper"].lower, config["gripper"].upper = WIDOWX_250S.gripper.closed, WIDOWX_250S.gripper.open
         return configs
 
 
@@ -137,13 +165,13 @@ class Original(base_env.BaseBridgeEnv):
         folder = base_env.BRIDGE_DATASET_ASSET_PATH / "custom/models" / model_id
         builder = self.scene.create_actor_builder()
         builder.add_multiple_convex_collisions_from_file(
-            filename=str(parts.cut_file(folder / "collision.obj")),
+            filename=str(parts.split_file(folder / "collision.obj")),
             scale=[scale] * 3,
             material=PhysxMaterial(self.obj_static_friction, self.obj_dynamic_friction, 0.0),
             density=self.model_db[model_id].get("density", 1000),
         )
-        looks = next(folder / name for name in VISUALS if (folder / name).is_file())
-        builder.add_visual_from_file(filename=str(looks), scale=[scale] * 3)
+        visual = next(folder / name for name in VISUALS if (folder / name).is_file())
+        builder.add_visual_from_file(filename=str(visual), scale=[scale] * 3)
         builder.initial_pose = initial_pose or sapien.Pose()
         return builder.build_kinematic(name=model_id) if kinematic else builder.build(name=model_id)
 
@@ -156,19 +184,19 @@ class Original(base_env.BaseBridgeEnv):
         _drop(source, layout.source_xy, layout.source_yaw)
         _drop(target, layout.target_xy, layout.target_yaw)
         self._run(0.5)
-        _let_go(source)
-        _let_go(target)
+        _release(source)
+        _release(target)
         self._run(0.5)
         speed = np.linalg.norm(source.linear_velocity) + np.linalg.norm(target.linear_velocity)
         turning = np.linalg.norm(source.angular_velocity) + np.linalg.norm(target.angular_velocity)
         if speed > STILL[0] or turning > STILL[1]:
             self._run(1.5)
-        self.agent.reset(init_qpos=np.array([*self.task.scene.home, frames.FINGER_OPEN, frames.FINGER_OPEN]))
+        self.agent.reset(init_qpos=np.array([*self.task.setup.home, *[self.task.arm.gripper.open] * 2]))
         base = self.task.scene.base
         robot.set_pose(sapien.Pose([base.x, base.y, base.z], frames.HALF_TURN))
 
     def evaluate(self) -> dict[str, Any]:
-        """Nothing: `envs.judge` judges, by the original's rule."""
+        """Nothing: `envs.judge` computes success by the original's rule."""
         return {}
 
     def _bodies(self) -> list[PhysxRigidDynamicComponent]:
@@ -182,11 +210,11 @@ class Original(base_env.BaseBridgeEnv):
 
 
 class AsShipped(base_env.BaseBridgeEnv):
-    """ManiSkill's own physics, settling and verdict; only where the objects start comes from us.
+    """ManiSkill's own physics, settling and success; only the layout comes from the task.
 
-    On SIMPLER's grid that is also where ManiSkill starts them, at its own heights. Its eggplant has 64 episodes, lying
-    in one of eight hand-made ways; of these, ours takes the nearest to the yaw of SIMPLER's and turns it by what is
-    left, which on SIMPLER's own 24 episodes is nothing.
+    On SIMPLER's grid the layouts are the same, at ManiSkill's heights. For the sink ManiSkill has eight recorded
+    orientations of the source; the nearest to the layout's yaw is taken and turned by the difference, which is zero on
+    SIMPLER's 24 episodes.
     """
 
     task: Task
@@ -205,9 +233,9 @@ class AsShipped(base_env.BaseBridgeEnv):
             self.xyz_configs, self.quat_configs = shipped
 
     def _source_turn(self, yaw: float) -> np.ndarray:
-        if self.task.scene is not SINK:
+        if len(self.quat_configs) != 8:
             return _about_z(yaw)
-        # MS3 put_on_in_scene.py:110-121 names its eight orientations -45, 0, 45, ... 270 degrees.
+        # MS3 put_on_in_scene.py:110-121 calls the eight orientations -45, 0, 45, ... 270 degrees.
         step = int(np.rint(yaw / (np.pi / 4)))
         return frames.multiply(_about_z(yaw - step * np.pi / 4), self.quat_configs[(step + 1) % 8, 0].numpy())
 
@@ -222,8 +250,8 @@ def _drop(body: PhysxRigidDynamicComponent, xy: tuple[float, float], yaw: float)
     body.set_locked_motion_axes([False, False, False, True, True, False])
 
 
-def _let_go(body: PhysxRigidDynamicComponent) -> None:
-    """Free `body` in every direction, at rest. Setting its pose wakes it. MS2 move_near_in_scene.py:309-314."""
+def _release(body: PhysxRigidDynamicComponent) -> None:
+    """Let `body` move in every direction, at rest. Setting its pose wakes it. MS2 move_near_in_scene.py:309-314."""
     body.set_locked_motion_axes([False] * 6)
     body.entity.set_pose(body.entity.pose)
     body.linear_velocity = body.angular_velocity = np.zeros(3)

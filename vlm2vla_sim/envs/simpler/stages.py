@@ -1,7 +1,7 @@
-"""Stand-ins that let SIMPLER's scenes run without two large files, and its robot in the form ManiSkill 3 reads.
+"""Replacements for two large files of SIMPLER, and its robot description in the form that ManiSkill 3 reads.
 
-The two table stages are of several megabytes each and absent from most checkouts. Nobody sees them: every pixel that is
-neither robot nor object is the photo's. Only the height of the table top matters, and that is known.
+The two table stages have several megabytes each and are missing from most checkouts. They are never visible: every
+pixel that is neither robot nor object is the photo's. Only the height of the table top matters.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _BOX_TRIANGLES = np.array(
     dtype="<u2",
 )  # fmt: skip
 MADE_BELOW = 100_000
-"""[bytes] SIMPLER's own stages are of several megabytes, our box of less than two kilobytes."""
+"""[bytes] SIMPLER's own stages have several megabytes, our box less than two kilobytes."""
 
 SELF_COLLISIONS_OFF = (
-    # The pairs that touch by construction. haosulab/ManiSkill-WidowX250S@6a12bb7 wx250s.srdf; the original switches the
-    # ones at the gripper's bar off in code: simpler-env/ManiSkill2_real2sim@ef7a4d4 agents/robots/widowx.py:57-66
+    # Pairs that touch by construction. haosulab/ManiSkill-WidowX250S@6a12bb7 wx250s.srdf; the original
+    # disables those at the gripper bar in code: simpler-env/ManiSkill2_real2sim@ef7a4d4 agents/robots/widowx.py:57-66
     ("base_link", "upper_arm_link"),
     ("gripper_link", "left_finger_link"),
     ("gripper_link", "right_finger_link"),
@@ -47,11 +47,11 @@ SELF_COLLISIONS_OFF = (
 
 
 def make_table_top(path: Path) -> None:
-    """Write a box whose top is at the height that belongs to the file's name, as binary glTF."""
+    """Write a box with its top at the height `TOPS` has for the file's name, as binary glTF."""
     corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * SIZE
     x, y, z = corners.T
     height = z + TOPS[path.name] - SIZE[2] / 2
-    # Stages are kept with y up; the scene turns them by 90 degrees about x and then adds OFFSET.
+    # Stage files have y up; the scene turns them by 90 degrees about x and then adds OFFSET.
     points = np.stack([x - OFFSET[0], height, OFFSET[1] - y], axis=1).astype("<f4")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_encode_mesh(points, _BOX_TRIANGLES))
@@ -92,10 +92,10 @@ def _encode_mesh(points: np.ndarray, triangles: np.ndarray) -> bytes:
 
 
 def copy_description(origin: Path, target: Path) -> None:
-    """Copy the robot of a ManiSkill2_real2sim checkout and change what ManiSkill 3 does differently.
+    """Copy the robot description of a ManiSkill2_real2sim checkout and adapt it to ManiSkill 3.
 
-    ManiSkill drives both fingers itself, so the tag by which one follows the other goes; and it reads which parts do
-    not collide from a file beside the description.
+    ManiSkill 3 drives both fingers itself, so the `mimic` tag is removed; it reads the pairs of links that do not
+    collide from an SRDF file beside the description.
     """
     shutil.copytree(origin, target)
     description = target / "wx250s.urdf"

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vlm2vla_sim.envs.mujoco.variations import HIGH, LOW
 from vlm2vla_sim.mini.scenes.annotation import GRIPPER, TABLE
 from vlm2vla_sim.mini.scenes.arrangement import (
     Arrangement,
@@ -74,9 +73,10 @@ class ArrangementSampler:
         if self._stage.is_confined:
             position = resting.position + np.append(rng.uniform(-0.008, 0.008, 2), 0.0)
             return PlacedObject(item, Pose(position, resting.quaternion), TABLE)
-        x, y = rng.uniform(LOW, HIGH)
-        yaw = rng.normal(0.0, 0.1) if item.is_flat else rng.uniform(-np.pi, np.pi)
         scene = self._stage.task.scene
+        assert scene.distractors is not None
+        x, y = rng.uniform(*scene.distractors)
+        yaw = rng.normal(0.0, 0.1) if item.is_flat else rng.uniform(-np.pi, np.pi)
         ground = scene.base.from_world(np.array([x, y, scene.support_height]))
         position = np.array([ground[0], ground[1], resting.position[2]])
         return PlacedObject(item, rotated(resting, float(yaw), position), TABLE)

@@ -9,7 +9,6 @@ import mujoco
 import numpy as np
 
 from vlm2vla_sim.core import frames
-from vlm2vla_sim.envs.mujoco import arm
 from vlm2vla_sim.envs.tasks import ObjectSpec
 from vlm2vla_sim.mini.scenes.stages import Stage
 from vlm2vla_sim.types import Pose
@@ -32,13 +31,13 @@ def place(model: mujoco.MjModel, data: mujoco.MjData, spec: ObjectSpec, pose: Po
 def resting_poses(model: mujoco.MjModel, data: mujoco.MjData, stage: Stage, spec: ObjectSpec) -> list[Pose]:
     """Poses (centre of mass, base frame) in which the object comes to rest when it is dropped. Changes `data`."""
     task, scene = stage.task, stage.task.scene
-    joints = [int(model.joint(name).qposadr[0]) for name in arm.ARM_JOINTS]
-    actuators = [model.actuator(name).id for name in arm.ARM_JOINTS]
+    joints = [int(model.joint(name).qposadr[0]) for name in task.arm.arm_joints]
+    actuators = [model.actuator(name).id for name in task.arm.arm_joints]
     rng = np.random.default_rng(0)
     poses = []
     for _ in range(max(1, stage.resting_poses)):
         mujoco.mj_resetData(model, data)
-        data.qpos[joints] = data.ctrl[actuators] = np.array(scene.home)
+        data.qpos[joints] = data.ctrl[actuators] = np.array(task.setup.home)
         for other in stage.items:
             place(model, data, other.spec, ELSEWHERE)
         xy, yaw = DROP_POSITION

@@ -16,9 +16,9 @@ import mujoco
 import numpy as np
 
 from vlm2vla_sim.core import frames
-from vlm2vla_sim.envs.mujoco import arm, scene, variations
+from vlm2vla_sim.envs.mujoco import scene, variations
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
-from vlm2vla_sim.envs.mujoco.renderer import Picture
+from vlm2vla_sim.envs.mujoco.renderer import OffscreenRenderer
 from vlm2vla_sim.mini.scenes.annotation import TABLE, ObjectAnnotation, SceneAnnotation
 from vlm2vla_sim.mini.scenes.arrangement import Arrangement, PlacedObject, heading
 from vlm2vla_sim.mini.scenes.arrangement_sampler import ArrangementSampler
@@ -56,11 +56,12 @@ class SceneRenderer:
         extras = [item.spec for item in stage.items if item.spec not in (task.source, task.target)]
         self._model = scene.build_model(task, quality="fast", image_size=IMAGE_SIZE, extras=extras)
         self._data = mujoco.MjData(self._model)
-        self._solver = ArmSolver(self._model)
-        self._camera = Picture(self._model, *IMAGE_SIZE)
-        self._arm = [int(self._model.joint(name).qposadr[0]) for name in arm.ARM_JOINTS]
-        self._fingers = [int(self._model.joint(name).qposadr[0]) for name in arm.FINGER_JOINTS]
-        self._home = np.array(task.scene.home)
+        self._robot = task.arm
+        self._solver = ArmSolver(self._model, task.arm)
+        self._camera = OffscreenRenderer(self._model, *IMAGE_SIZE)
+        self._arm = [int(self._model.joint(name).qposadr[0]) for name in task.arm.arm_joints]
+        self._fingers = [int(self._model.joint(name).qposadr[0]) for name in task.arm.gripper.joints]
+        self._home = np.array(task.setup.home)
         position, rotation = self._solver.forward(self._home)
         self._materials = (self._model.mat_rgba.copy(), self._model.mat_texid.copy(), self._model.mat_emission.copy())
         self._light = self._model.light_diffuse.copy()
@@ -86,7 +87,7 @@ class SceneRenderer:
         if angles is None:
             return False
         self._data.qpos[self._arm] = angles
-        self._data.qpos[self._fingers] = frames.FINGER_CLOSED + opening * (frames.FINGER_OPEN - frames.FINGER_CLOSED)
+        self._data.qpos[self._fingers] = self._robot.gripper.finger(opening)
         return True
 
     def _render(self, arrangement: Arrangement, rng: np.random.Generator) -> RenderedScene:
@@ -96,13 +97,13 @@ class SceneRenderer:
             place(self._model, self._data, one.item.spec, one.pose)
         colours = self._paint(arrangement.objects, rng)
         mujoco.mj_forward(self._model, self._data)
-        image = self._camera.draw(self._data, scene.PRIMARY_CAMERA)
-        class_map = self._class_of_body[self._camera.bodies(self._data, scene.PRIMARY_CAMERA)]
+        image = self._camera.render(self._data, scene.PRIMARY_CAMERA)
+        class_map = self._class_of_body[self._camera.segment(self._data, scene.PRIMARY_CAMERA)]
         counts = np.bincount(class_map.ravel(), minlength=len(CLASSES))
         objects = [_annotate(one, colours[one.name], counts) for one in arrangement.objects]
         if self._stage.fixed_target is not None:
             objects.append(_annotate_fixed(self._stage.fixed_target))
-        yaw = float(np.degrees(frames.agent_pos(arrangement.tcp, arrangement.gripper_opening)[5]))
+        yaw = float(np.degrees(self._robot.agent_pos(arrangement.tcp, arrangement.gripper_opening)[5]))
         name, opening = self._stage.task.scene.name, arrangement.gripper_opening
         annotation = SceneAnnotation(name, tuple(objects), _as_tuple(arrangement.tcp.position), yaw, opening)
         return RenderedScene(image, class_map, annotation)

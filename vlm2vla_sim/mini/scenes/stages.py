@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vlm2vla_sim.envs import tasks
-from vlm2vla_sim.envs.mujoco.scene import BASKET_POSE
 from vlm2vla_sim.envs.tasks import Task
 from vlm2vla_sim.mini.scenes.object_catalog import BY_CLASS, CATALOG, CatalogObject, label
 from vlm2vla_sim.types import Pose
@@ -73,6 +72,7 @@ TASK_ORDER = ("carrot_on_plate", "spoon_on_towel", "stack_cube", "eggplant_in_ba
 def _stages() -> dict[str, Stage]:
     carrot, *_, eggplant = (tasks.get_task(name) for name in TASK_ORDER)
     on_table = [task for task in map(tasks.get_task, TASK_ORDER) if task.scene is carrot.scene]
+    assert eggplant.target.fixed is not None
     table = Stage(
         carrot,
         tuple(item for item in CATALOG if item.spec is not eggplant.target),
@@ -88,7 +88,7 @@ def _stages() -> dict[str, Stage]:
         travel_height=20,
         grasp_height=10,
         tcp_range=TcpRange((0.20, 0.34), (-0.20, 0.09), "base", low=0.05, rim=0.05),
-        fixed_target=FixedTarget(BY_CLASS[label(eggplant.target.name)], BASKET_POSE, surface=0.004),
+        fixed_target=FixedTarget(BY_CLASS[label(eggplant.target.name)], eggplant.target.fixed.pose(), surface=0.004),
         resting_poses=60,
     )
     return {stage.task.scene.name: stage for stage in (table, sink)}

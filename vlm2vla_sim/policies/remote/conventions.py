@@ -90,7 +90,7 @@ OURS = "this package's own: metres, rotation vector, gripper 0 closed .. 1 open"
 _OPENPI = {
     "vlm2vla": Convention(
         about=OURS,
-        source="types.ACTION_SIZE; frames.agent_pos",
+        source="types.ACTION_SIZE; robots.base.Robot.agent_pos",
         rotation="rotvec",
         gripper_threshold=None,
         proprio_key="observation/state",
@@ -160,7 +160,7 @@ _OPENVLA = {
 _VLA_EVAL = {
     "vlm2vla": Convention(
         about=OURS,
-        source="types.ACTION_SIZE; frames.agent_pos",
+        source="types.ACTION_SIZE; robots.base.Robot.agent_pos",
         rotation="rotvec",
         gripper_threshold=None,
         image_key="primary",

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.core.rotations import (
-    BRIDGE_GRIPPER_DOWN,
     euler_sxyz_to_matrix,
     euler_sxyz_to_rotvec,
     euler_XYZ_to_rotvec,
@@ -25,6 +24,7 @@ from vlm2vla_sim.core.rotations import (
 )
 from vlm2vla_sim.errors import ServerError, SettingError
 from vlm2vla_sim.policies.remote.conventions import Convention
+from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 from vlm2vla_sim.types import ACTION_SIZE, RobotState
 
 _TO_ROTVEC = {"rotvec": np.asarray, "euler sxyz": euler_sxyz_to_rotvec, "euler XYZ": euler_XYZ_to_rotvec}
@@ -80,7 +80,7 @@ def delta_to(row: np.ndarray, convention: Convention, robot: RobotState) -> np.n
     wanted = _read_row(row, convention)
     orientation = rotvec_to_matrix(wanted[3:6])
     if convention.upright == "down":
-        orientation = orientation @ BRIDGE_GRIPPER_DOWN
+        orientation = orientation @ WIDOWX_250S.down
     turn = orientation @ quaternion_to_matrix(robot.target.quaternion).T
     if convention.rotation == "none":
         turn = np.eye(3)
@@ -137,12 +137,12 @@ def resize(image: np.ndarray, convention: Convention) -> np.ndarray:
 
 
 def write_proprio(agent_pos: np.ndarray, convention: Convention) -> np.ndarray:
-    """(7,) as `frames.agent_pos` -> (7,) or (8,) float32 as the convention's `proprio` says."""
+    """(7,) as `Robot.agent_pos` -> (7,) or (8,) float32 as the convention's `proprio` says."""
     if convention.proprio == "bridge7":
         return np.asarray(agent_pos, np.float32)
     if convention.proprio == "bridge8":
         return np.array([*agent_pos[:6], 0.0, agent_pos[6]], np.float32)
-    matrix = euler_sxyz_to_matrix(np.asarray(agent_pos[3:6], np.float64)) @ BRIDGE_GRIPPER_DOWN
+    matrix = euler_sxyz_to_matrix(np.asarray(agent_pos[3:6], np.float64)) @ WIDOWX_250S.down
     return np.array([*agent_pos[:3], *matrix_to_quaternion(matrix), agent_pos[6]], np.float32)
 
 
@@ -161,5 +161,5 @@ def read_proprio(state: np.ndarray, convention: Convention) -> np.ndarray:
         return np.array([*state[:6], state[7]], np.float32)
     if np.linalg.norm(state[3:7]) < 1e-6:
         raise SettingError(f"The state's quaternion is {state[3:7].tolist()}, which is not a rotation.")
-    euler = matrix_to_euler_sxyz(quaternion_to_matrix(state[3:7]) @ BRIDGE_GRIPPER_DOWN.T)
+    euler = matrix_to_euler_sxyz(quaternion_to_matrix(state[3:7]) @ WIDOWX_250S.down.T)
     return np.array([*state[:3], *euler, state[7]], np.float32)

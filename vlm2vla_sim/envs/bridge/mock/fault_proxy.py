@@ -1,7 +1,6 @@
-"""A proxy between a client and a robot server that does to the wire what networks and servers do to it.
+"""A proxy between a client and a robot server that injects faults of networks and servers.
 
-A link is trusted because of what happens when it fails, and failures do not come when asked for. Here they do: by a
-script, or at random from a seed, so that any run can be repeated. It understands no message; it only counts questions.
+Faults come from a script, or at random from a seed, so that any run can be repeated. The proxy counts requests.
 """
 
 from __future__ import annotations
@@ -21,30 +20,30 @@ from vlm2vla_sim.envs.bridge import wire
 from vlm2vla_sim.errors import SettingError, WireError, missing_extra, unknown_name
 
 KINDS = {
-    "delay": "the question is passed on after `seconds`",
-    "drop_question": "the question never arrives",
-    "drop_answer": "the question is carried out, its answer never arrives",
-    "late_answer": "the question is carried out, its answer comes after `seconds`",
-    "late_question": "the client is left waiting; the question is carried out `seconds` later",
-    "freeze": "this and the next `count` looks are answered with the last answer to a look",
-    "truncate": "the answer is cut in half",
-    "garble": "the answer is noise",
-    "lie": "an act is answered SUCCESS and never passed on",
-    "refuse": "the answer says the payload was invalid",
-    "not_finite": "a look reports a state that is not a number",
-    "restart": "the server starts anew (through `on_restart`) before the question is passed on",
-    "crash": "the server falls into a hard reset (through `on_crash`) before the question is passed on",
+    "delay": "the request is forwarded after `seconds`",
+    "drop_question": "the request never arrives",
+    "drop_answer": "the request is executed, its reply never arrives",
+    "late_answer": "the request is executed, its reply comes after `seconds`",
+    "late_question": "the client waits; the request is executed `seconds` later",
+    "freeze": "this and the next `count` observations repeat the last one",
+    "truncate": "the reply is cut in half",
+    "garble": "the reply is random bytes",
+    "lie": "an action is replied to with SUCCESS and never forwarded",
+    "refuse": "the reply says the payload was invalid",
+    "not_finite": "an observation holds a state that is not finite",
+    "restart": "the server restarts (through `on_restart`) before the request is forwarded",
+    "crash": "the server does a hard reset (through `on_crash`) before the request is forwarded",
 }
-"""What can be done to a question -> what that means."""
+"""Kind of fault -> its meaning."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One mishap."""
+    """One fault."""
 
     at: int
-    """Number of the question, from 0, counted from the proxy's start or the last `arm`; a fault that is about acts, or
-    about looks, happens to the next of its kind."""
+    """Number of the request, from 0, counted from the proxy's start or the last `arm`; a fault of actions, or of
+    observations, applies to the next one of that kind."""
     kind: str
     seconds: float = 1.0
     count: int = 3
@@ -58,13 +57,13 @@ class Fault:
             )
 
 
-def random_faults(seed: int, *, questions: int, rate: float, seconds: float) -> tuple[Fault, ...]:
-    """Faults of all kinds on about `rate` of the `questions`, lasting up to `seconds`; the same for the same seed."""
+def random_faults(seed: int, *, requests: int, rate: float, seconds: float) -> tuple[Fault, ...]:
+    """Faults of all kinds on a share `rate` of `requests` requests, lasting up to `seconds`; reproducible by seed."""
     rng = random.Random(seed)
     kinds = sorted(KINDS)
     return tuple(
         Fault(at, rng.choice(kinds), seconds=rng.uniform(0, seconds), count=rng.randrange(1, 6))
-        for at in range(questions)
+        for at in range(requests)
         if rng.random() < rate
     )
 
@@ -81,7 +80,7 @@ def read_script(path: Path) -> tuple[Fault, ...]:
 
 
 class FaultProxy:
-    """Listens on loopback, passes questions on to a server on loopback, and answers back, faults permitting."""
+    """Listens on loopback and forwards requests to a server on loopback, and its replies, with faults."""
 
     def __init__(
         self,
@@ -92,7 +91,7 @@ class FaultProxy:
         on_restart: Callable[[], Any] | None = None,
         on_crash: Callable[[], Any] | None = None,
     ) -> None:
-        """Port 0 takes a free one. on_restart, on_crash: what starts the server anew, or brings it down."""
+        """Port 0 takes a free one. on_restart, on_crash: called to restart the server, or to make it reset."""
         try:
             import zmq
         except ImportError as error:
@@ -111,9 +110,9 @@ class FaultProxy:
         self._waiting: dict[bytes, list[tuple[str, Fault | None]]] = {}
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._last_look: bytes = b""
+        self._last_observation: bytes = b""
         self._frozen = 0
-        self.happened: list[Fault] = []
+        self.injected: list[Fault] = []
         self.arm(faults)
 
     def arm(self, faults: Iterable[Fault]) -> None:
@@ -121,23 +120,23 @@ class FaultProxy:
         self._faults = sorted(faults, key=lambda fault: fault.at)
         self._count = 0
         self._frozen = 0
-        self.happened = []
+        self.injected = []
 
     def serve(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Pass on until `stop` says so."""
+        """Forward until `stop` returns True."""
         try:
             while not stop():
-                self._turn()
+                self._poll()
         finally:
             self.close()
 
     def close(self) -> None:
-        """Hang up on everybody."""
+        """Close all connections."""
         for socket in (self._front, *self._backs.values()):
             socket.close(linger=0)
         self._context.term()
 
-    def _turn(self) -> None:
+    def _poll(self) -> None:
         poller = self._zmq.Poller()
         poller.register(self._front, self._zmq.POLLIN)
         for back in self._backs.values():
@@ -147,74 +146,76 @@ class FaultProxy:
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         if self._front in ready:
-            client, _, question = self._front.recv_multipart()
-            self._take(client, question)
+            client, _, request = self._front.recv_multipart()
+            self._take(client, request)
         for client, back in list(self._backs.items()):
             if back in ready:
-                self._hand_back(client, back.recv_multipart()[-1])
+                self._return_reply(client, back.recv_multipart()[-1])
 
-    def _take(self, client: bytes, question: bytes) -> None:
-        kind = _kind(question)
+    def _take(self, client: bytes, request: bytes) -> None:
+        kind = _kind(request)
         due = (fault for fault in self._faults if fault.at <= self._count and _applies(fault, kind))
         fault = next(due, None)
         self._count += 1
-        if self._frozen and kind == "obs" and self._last_look:
+        if self._frozen and kind == "obs" and self._last_observation:
             self._frozen -= 1
-            self._answer(client, self._last_look)
+            self._reply(client, self._last_observation)
             return
         if fault is None:
-            self._pass_on(client, question, kind, None)
+            self._forward(client, request, kind, None)
             return
         self._faults.remove(fault)
-        self.happened.append(fault)
+        self.injected.append(fault)
         if fault.kind == "drop_question":
             return
         if fault.kind == "freeze":
             self._frozen = fault.count
-            self._answer(client, self._last_look) if self._last_look else self._pass_on(client, question, kind, None)
+            self._reply(client, self._last_observation) if self._last_observation else self._forward(
+                client, request, kind, None
+            )
         elif fault.kind == "lie":
-            self._answer(client, wire.encode({"status": 1}))
+            self._reply(client, wire.encode({"status": 1}))
         elif fault.kind in ("delay", "late_question"):
-            self._after(fault.seconds, lambda: self._pass_on(client, question, kind, fault))
+            self._after(fault.seconds, lambda: self._forward(client, request, kind, fault))
         else:
             hook = self._hooks.get(fault.kind)
             if hook is not None:
                 hook()
-            self._pass_on(client, question, kind, fault)
+            self._forward(client, request, kind, fault)
 
-    def _pass_on(self, client: bytes, question: bytes, kind: str, fault: Fault | None) -> None:
+    def _forward(self, client: bytes, request: bytes, kind: str, fault: Fault | None) -> None:
         if client not in self._backs:
-            # One connection for each client, as the server would have: it takes them in turn.
+            # One connection for each client, as the server would have; it handles them in turn.
             back = self._context.socket(self._zmq.DEALER)
             back.setsockopt(self._zmq.LINGER, 0)
             back.connect(f"tcp://127.0.0.1:{self._target}")
             self._backs[client] = back
             self._waiting[client] = []
         self._waiting[client].append((kind, fault))
-        self._backs[client].send_multipart([b"", question])
+        self._backs[client].send_multipart([b"", request])
 
-    def _hand_back(self, client: bytes, answer: bytes) -> None:
+    def _return_reply(self, client: bytes, reply: bytes) -> None:
         kind, fault = self._waiting[client].pop(0)
         what = fault.kind if fault else ""
         if kind == "obs" and not what:
-            self._last_look = answer
+            self._last_observation = reply
         if what == "drop_answer":
             return
         if what == "late_answer" and fault is not None:
-            self._after(fault.seconds, lambda: self._answer(client, answer))
+            self._after(fault.seconds, lambda: self._reply(client, reply))
             return
         if what == "truncate":
-            answer = answer[: len(answer) // 2]
+            reply = reply[: len(reply) // 2]
         elif what == "garble":
-            answer = random.Random(len(answer)).randbytes(len(answer))
+            reply = random.Random(len(reply)).randbytes(len(reply))
         elif what == "refuse":
-            answer = wire.encode({"success": False, "message": "Invalid payload"})
+            reply = wire.encode({"success": False, "message": "Invalid payload"})
         elif what == "not_finite":
-            answer = _with_nan(answer)
-        self._answer(client, answer)
+            reply = _with_nan(reply)
+        self._reply(client, reply)
 
-    def _answer(self, client: bytes, answer: bytes) -> None:
-        self._front.send_multipart([client, b"", answer])
+    def _reply(self, client: bytes, reply: bytes) -> None:
+        self._front.send_multipart([client, b"", reply])
 
     def _after(self, seconds: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._later, (time.monotonic() + seconds, next(self._order), what))
@@ -225,21 +226,21 @@ def describe(fault: Fault) -> str:
     return " ".join(f"{name}={value}" for name, value in dataclasses.asdict(fault).items())
 
 
-def _kind(question: bytes) -> str:
+def _kind(request: bytes) -> str:
     try:
-        message = wire.decode(question)
+        message = wire.decode(request)
     except WireError:
         return "?"
     return str(message.get("type")) if isinstance(message, dict) else "?"
 
 
 def _applies(fault: Fault, kind: str) -> bool:
-    """Whether `fault` can happen to a question of this kind: some are about acts, some about looks."""
+    """Whether `fault` can happen to a request of this kind: some are of actions, some of observations."""
     return kind == {"lie": "act", "freeze": "obs", "not_finite": "obs"}.get(fault.kind, kind)
 
 
-def _with_nan(answer: bytes) -> bytes:
-    message = wire.decode(answer)
+def _with_nan(reply: bytes) -> bytes:
+    message = wire.decode(reply)
     if "state" in message and getattr(message["state"], "shape", None) == (7,):
         message["state"] = message["state"].copy()
         message["state"][0] = float("nan")

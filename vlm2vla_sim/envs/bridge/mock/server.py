@@ -1,8 +1,7 @@
-"""A stand-in for the robot: the BridgeData robot server's wire and manners, with the MuJoCo twin for an arm.
+"""A mock BridgeData robot server: the protocol and the behaviour of the real one, with the MuJoCo twin as its arm.
 
-Code for a real arm that was only ever tested against a polite fake meets the true server's habits in front of the arm:
-it answers one question at a time, is silent for the ten seconds of an init, says SUCCESS when the arm did not move, and
-after any exception drives to neutral with the gripper open, without an answer. All of that is here.
+Like the real server it handles one request at a time, does not reply during the ten seconds of an init, reports SUCCESS
+when the arm did not move, and after any exception drives to neutral with the gripper open, without a reply.
 
 rail-berkeley/bridge_data_robot@a902e5b widowx_env_service.py, robot_base_env.py; youliangtan/edgeml@b4b8495 action.py
 """
@@ -23,7 +22,7 @@ from vlm2vla_sim.errors import SettingError, WireError, missing_extra
 
 
 class MockServer:
-    """Serves one `MockRobot` on loopback, one question at a time."""
+    """Serves one `MockRobot` on loopback, one request at a time."""
 
     def __init__(
         self,
@@ -37,34 +36,45 @@ class MockServer:
         obs_seconds: float = SECONDS["obs"],
         seed: int = 0,
     ) -> None:
-        """Port 0 takes a free one. truth_port: for the state channel; None for none. clock: "lockstep" or "wall"."""
+        """Start the robot and bind the ports.
+
+        Args:
+            task: scene and robot.
+            port: of the protocol; 0 takes a free one.
+            truth_port: of the ground truth (`ground_truth`); None for none.
+            clock: "lockstep" (time passes in requests only) or "wall".
+            speed: of the wall clock.
+            image_size: (height, width) of the camera.
+            obs_seconds: [s] that an observation takes on the wall clock.
+            seed: of camera noise and placements.
+        """
         if clock not in ("lockstep", "wall"):
             raise SettingError(f"clock is {clock!r}; expected 'lockstep' or 'wall'.")
         self._twin = ServoTwin(task, image_size=image_size, seed=seed)
-        self._twin.shoot()  # The first picture takes a second, which no client should wait for.
-        passing = Lockstep(self._twin) if clock == "lockstep" else WallClock(self._twin, speed)
-        self.robot = MockRobot(self._twin, passing)
+        self._twin.render()  # The first image takes a second, for which no client should wait.
+        mock_clock = Lockstep(self._twin) if clock == "lockstep" else WallClock(self._twin, speed)
+        self.robot = MockRobot(self._twin, mock_clock)
         self.robot.obs_seconds = obs_seconds
-        self._time = passing
+        self._clock = mock_clock
         self._zmq = _zmq()
         self._context = self._zmq.Context()
         self._socket: Any = None
         self._truth_socket: Any = None
         self._socket, self.port = self._bind(port)
         self._truth_socket, self.truth_port = self._bind(truth_port) if truth_port is not None else (None, None)
-        self.questions = 0
+        self.requests = 0
         self._silent_until = 0.0
 
     @property
     def truth_address(self) -> str:
-        """Of the state channel; empty without one."""
+        """Address of the ground truth; empty without one."""
         return f"tcp://127.0.0.1:{self.truth_port}" if self.truth_port is not None else ""
 
     def serve(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Answer until `stop` says so."""
+        """Serve until `stop` returns True."""
         try:
             while not stop():
-                self._turn()
+                self._poll()
         finally:
             self.close()
 
@@ -77,7 +87,7 @@ class MockServer:
         self._context.term()
         self._twin.close()
 
-    def _turn(self) -> None:
+    def _poll(self) -> None:
         poller = self._zmq.Poller()
         restarting = time.monotonic() < self._silent_until
         if self._socket is None and not restarting:
@@ -86,21 +96,21 @@ class MockServer:
             if socket is not None:
                 poller.register(socket, self._zmq.POLLIN)
         ready = dict(poller.poll(5))
-        self._time.catch_up()
+        self._clock.catch_up()
         if self._truth_socket in ready:
-            self._truth_socket.send(json.dumps(self._tell(json.loads(self._truth_socket.recv()))).encode())
+            self._truth_socket.send(json.dumps(self._reply_truth(json.loads(self._truth_socket.recv()))).encode())
         if self._socket is not None and self._socket in ready:
-            self._answer(self._socket.recv())
+            self._handle(self._socket.recv())
 
-    def _answer(self, frame: bytes) -> None:
-        self.questions += 1
+    def _handle(self, frame: bytes) -> None:
+        self.requests += 1
         try:
             reply = self._reply(wire.decode(frame), frame)
         except WireError:
-            # The true server would run what it was sent, or fall into a hard reset. Ours refuses.
+            # The real server would run what it was sent, or do a hard reset. This one refuses.
             reply = {"success": False, "message": "Invalid payload"}
-        except Exception as error:  # The true server catches whatever its methods raise, and starts anew.
-            print(f"stand-in: {type(error).__name__}: {error}; hard reset, no answer", flush=True)  # noqa: T201
+        except Exception as error:  # The real server catches any exception of its methods and resets.
+            print(f"mock server: {type(error).__name__}: {error}; hard reset, no reply", flush=True)  # noqa: T201
             self._restart(0.0)
             self.robot.hard_reset()
             return
@@ -123,8 +133,8 @@ class MockServer:
             return {"status": int(self.robot.act(message["key"], message["payload"], frame))}
         return {"success": False, "message": "Invalid payload"}
 
-    def _tell(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The state channel: ground truth, and mishaps to order."""
+    def _reply_truth(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to a request on the port of the ground truth, which can also cause faults."""
         kind = request["type"]
         if kind == "scene":
             return ground_truth.scene_to_json(self._twin.scene())
@@ -143,7 +153,7 @@ class MockServer:
         return {"ok": True}
 
     def _restart(self, seconds: float) -> None:
-        """Hang up on everybody and be away for a while."""
+        """Close the socket for `seconds`."""
         if self._socket is not None:
             self._socket.close(linger=0)
         self._socket = None
@@ -154,7 +164,7 @@ class MockServer:
         socket.setsockopt(self._zmq.LINGER, 0)
         if port == 0:
             return socket, socket.bind_to_random_port("tcp://127.0.0.1")
-        for attempt in range(50):  # A port that was just let go takes a moment.
+        for attempt in range(50):  # A port that was just released takes a moment.
             try:
                 socket.bind(f"tcp://127.0.0.1:{port}")
                 break
@@ -171,5 +181,5 @@ def _zmq() -> Any:
     try:
         import zmq
     except ImportError as error:
-        raise missing_extra("The stand-in robot", "pyzmq", "robot") from error
+        raise missing_extra("The mock server", "pyzmq", "robot") from error
     return zmq

@@ -1,1 +1,1 @@
-"""envs/mujoco/drawing."""
+"""How scenes and objects of the twin are drawn: meshes, textures, camera, light."""

@@ -1,7 +1,7 @@
-"""SIMPLER's own photo as a backdrop, for whoever has its assets.
+"""SIMPLER's own photo as the background, for users who have SIMPLER's assets.
 
-With it the twin's picture equals SIMPLER's pixel for pixel wherever neither robot nor object is seen, so that what is
-left to compare is what moves. The photo is SIMPLER's: read from the user's assets, never part of this package.
+With it the twin's image equals SIMPLER's pixel for pixel wherever neither robot nor object is visible. The photo is
+read from the user's assets and is not part of this package.
 """
 
 from __future__ import annotations
@@ -10,15 +10,22 @@ import numpy as np
 from PIL import Image
 
 from vlm2vla_sim.envs.simpler import assets
-from vlm2vla_sim.envs.tasks import SINK, Task
-from vlm2vla_sim.errors import AssetsError
+from vlm2vla_sim.envs.tasks import Task
+from vlm2vla_sim.errors import AssetsError, SettingError
 
 PHOTOS = assets.DATA_SET / "real_inpainting"
 
 
 def read_backdrop(task: Task, image_size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, resampled to `image_size`; AssetsError if the assets folder has no such photo."""
-    path = assets.folder() / PHOTOS / ("bridge_sink.png" if task.scene is SINK else "bridge_real_eval_1.png")
+    """The photo of the task's scene: (H, W, 3) uint8 RGB, resampled to `image_size`.
+
+    Raises:
+        SettingError: SIMPLER has no photo of this scene.
+        AssetsError: the assets folder lacks the file.
+    """
+    if not task.scene.photo:
+        raise SettingError(f"SIMPLER has no photo of the scene {task.scene.name!r}; leave backdrop='stage'.")
+    path = assets.folder() / PHOTOS / task.scene.photo
     if not path.is_file():
         raise AssetsError(
             f"backdrop='photo' needs SIMPLER's photo {path.name}, which is not in {assets.folder()}. "

@@ -1,7 +1,6 @@
-"""Put numpy meshes and numpy pictures into an MjSpec as geoms that are drawn and never touched.
+"""Add NumPy meshes and textures to an MjSpec as geoms that are drawn only, and primitives that collide only.
 
-MuJoCo's own defaults would give such a geom mass and contacts, and its brightness would depend on how many lights there
-are; here this is settled once.
+MuJoCo's defaults would give a drawn geom mass and contacts, and its brightness would depend on the number of lights.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from vlm2vla_sim.envs.mujoco.drawing.shapes import Mesh
 
 @dataclass(frozen=True, eq=False)
 class Paint:
-    """How a surface looks: a picture or one colour, and how much of it is its own brightness."""
+    """The material of a surface: a texture or one colour, and the share of it that is emitted."""
 
-    picture: np.ndarray | None = None
-    """(height, width, 3) uint8 RGB, or None for one colour."""
+    image: np.ndarray | None = None
+    """(height, width, 3) uint8 RGB texture, or None for one colour."""
     colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """0..1 RGB as displayed; multiplies the picture."""
+    """0..1 RGB as displayed; multiplies the texture."""
     glow: float = 0.3
-    """0..0.95: the share of the colour that does not depend on light. The lamp of `scenery` is such that surfaces that
-    face up show the colour as given; the less it glows the darker are the others, and the shadows."""
+    """0..0.95: the share of the colour that does not depend on light. Under the light of `scenery`, surfaces that face
+    up show the colour as given; the lower the share, the darker are other surfaces and shadows."""
     shine: float = 0.0
-    """0..1: strength of the highlight."""
+    """0..1: strength of the specular highlight."""
 
 
 def add_visual(body: mujoco.MjsBody, spec: mujoco.MjSpec, name: str, *, mesh: Mesh, paint: Paint) -> mujoco.MjsGeom:
@@ -59,17 +58,33 @@ def add_material(spec: mujoco.MjSpec, name: str, paint: Paint) -> str:
     material.specular = paint.shine
     material.shininess = 0.5
     material.reflectance = 0.0
-    if paint.picture is not None:
-        height, width, channels = paint.picture.shape
+    if paint.image is not None:
+        height, width, channels = paint.image.shape
         texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D)
         texture.height, texture.width, texture.nchannel = height, width, channels
-        texture.data = np.ascontiguousarray(paint.picture, dtype=np.uint8).tobytes()
+        texture.data = np.ascontiguousarray(paint.image, dtype=np.uint8).tobytes()
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
     return name
 
 
-def add_box(body: mujoco.MjsBody, name: str, *, centre: tuple, half: tuple, pitch: float = 0.0) -> mujoco.MjsGeom:
-    """An unseen box that collides: centre and half-lengths [m] in the body's frame, turned by `pitch` [rad] about y."""
+GRIP_ONLY = (0, 1)
+"""MuJoCo's contype and conaffinity of a geom that only the robot touches (see `mujoco.scene`)."""
+
+
+def add_box(
+    body: mujoco.MjsBody, name: str, *, centre: tuple, half: tuple, pitch: float = 0.0, grip_only: bool = False
+) -> mujoco.MjsGeom:
+    """Add an invisible box that collides.
+
+    Args:
+        body: the body that carries it.
+        name: of the geom.
+        centre: [m] in the body's frame.
+        half: half-lengths [m].
+        pitch: [rad] rotation about the body's y axis.
+        grip_only: whether the box collides with the robot and with nothing else.
+    """
+    contype, conaffinity = GRIP_ONLY if grip_only else (1, 1)
     return body.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
@@ -77,12 +92,14 @@ def add_box(body: mujoco.MjsBody, name: str, *, centre: tuple, half: tuple, pitc
         size=half,
         quat=[np.cos(pitch / 2), 0.0, np.sin(pitch / 2), 0.0],
         group=COLLISION,
+        contype=contype,
+        conaffinity=conaffinity,
         mass=0,
     )
 
 
 def add_ball(body: mujoco.MjsBody, name: str, *, centre: tuple, radius: float) -> mujoco.MjsGeom:
-    """An unseen sphere that collides: centre and radius [m] in the body's frame."""
+    """Add an invisible sphere that collides: centre and radius [m] in the body's frame."""
     return body.add_geom(
         name=name, type=mujoco.mjtGeom.mjGEOM_SPHERE, pos=centre, size=[radius, 0, 0], group=COLLISION, mass=0
     )

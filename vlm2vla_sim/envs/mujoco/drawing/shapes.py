@@ -1,7 +1,6 @@
-"""Triangle meshes from a few measured numbers: turned, drawn-out and bent shapes with texture coordinates.
+"""Triangle meshes from a few measured numbers: lathed, lofted and swept shapes with texture coordinates.
 
-The objects and the stage of the twin are drawn with these. Without them the looks would have to come from mesh files,
-and every file that shows SIMPLER's objects belongs to somebody else.
+Objects and stages of the twin are drawn with these, because SIMPLER's mesh files may not be redistributed.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ class Mesh:
     faces: np.ndarray
     """(m, 3) int64, rows of three indices into `vertices`."""
     texcoords: np.ndarray
-    """(n, 2) float64, 0..1 across (u, from the left) and down (v, from the top) the picture."""
+    """(n, 2) float64, 0..1 across (u, from the left) and down (v, from the top) the texture."""
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
-    """One mesh of all of `meshes`: one thing to draw instead of many."""
+    """One mesh of all of `meshes`: one draw call instead of many."""
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
     return Mesh(
         np.concatenate([mesh.vertices for mesh in meshes]),
@@ -37,7 +36,7 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
 def sheet(points: np.ndarray, texcoords: np.ndarray | None = None) -> Mesh:
     """A surface through a (rows, columns, 3) grid of points; seen from its front, rows go down and columns right.
 
-    `texcoords` is (rows, columns, 2); left out, the whole picture is spread over the grid.
+    `texcoords` is (rows, columns, 2); left out, the whole texture is spread over the grid.
     """
     rows, columns = points.shape[:2]
     if texcoords is None:
@@ -52,7 +51,7 @@ def loft(sections: np.ndarray, *, around: int = 20, power: float = 2.0) -> Mesh:
     """A closed body along +x through oval cross-sections.
 
     `sections` is (k, 4), x rising: x, half-width in y, lowest z, highest z [m]. `power` 2 makes ellipses, more makes
-    rounded boxes. The picture's u goes around the body (from the bottom, over -y), its v along it from the first
+    rounded boxes. The texture's u goes around the body (from the bottom, over -y), its v along it from the first
     section to the last.
     """
     x, half_width, low, high = np.asarray(sections, dtype=np.float64).T
@@ -63,10 +62,10 @@ def loft(sections: np.ndarray, *, around: int = 20, power: float = 2.0) -> Mesh:
     y = half_width[:, None] * across
     z = (low + high)[:, None] / 2 + (high - low)[:, None] / 2 * upward
     points = np.stack([np.broadcast_to(x[:, None], y.shape), y, z], axis=-1)
-    # A little short of the picture's ends: a repeated picture would let them bleed into each other.
+    # Not quite to the texture's ends, where a repeated texture would blend them into each other.
     v = np.broadcast_to((0.02 + 0.96 * (x - x[0]) / (x[-1] - x[0]))[:, None], y.shape)
     u = np.broadcast_to(np.linspace(0, 1, around + 1), y.shape)
-    # Closed by repeating the end's middle, so that the ends need no faces of another kind.
+    # The ends are closed by repeating their middle point, so that they need no other kind of face.
     ends = [np.repeat(points[[i]].mean(axis=1, keepdims=True), around + 1, axis=1) for i in (0, -1)]
     points = np.concatenate([ends[0], points, ends[1]])
     uv = np.stack([u[[0, *range(len(x)), -1]], v[[0, *range(len(x)), -1]]], axis=-1)
@@ -76,7 +75,7 @@ def loft(sections: np.ndarray, *, around: int = 20, power: float = 2.0) -> Mesh:
 def lathe(profile: np.ndarray, *, around: int = 32) -> Mesh:
     """A body turned about z. `profile` is (k, 2), radius and z [m], from the middle below outward to the middle above.
 
-    The picture is laid over it from above: its middle is the axis, its border the largest radius.
+    The texture is projected from above: its middle is the axis, its border the largest radius.
     """
     radius, height = np.asarray(profile, dtype=np.float64).T
     angle = np.linspace(0, 2 * np.pi, around + 1)
@@ -110,7 +109,7 @@ def moved(mesh: Mesh, offset: Sequence[float], *, yaw: float = 0.0) -> Mesh:
 
 
 def tinted(mesh: Mesh, index: int, count: int) -> Mesh:
-    """`mesh` in one colour: the one at `index` of the `count` colours of a `textures.palette`."""
+    """`mesh` in one colour: that at `index` of the `count` colours of a `textures.palette`."""
     return Mesh(mesh.vertices, mesh.faces, np.broadcast_to([0.5, (index + 0.5) / count], mesh.texcoords.shape))
 
 
@@ -119,7 +118,7 @@ def tube(path: np.ndarray, radius: float, *, around: int = 6) -> Mesh:
     path = np.asarray(path, dtype=np.float64)
     along = np.gradient(path, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
-    # Any direction that no part of the path runs along will do to hang the cross-sections on.
+    # Cross-sections are oriented by an axis to which no part of the path is parallel.
     reference = np.eye(3)[np.argmin(np.abs(along).max(axis=0))]
     side = np.cross(along, reference)
     side /= np.linalg.norm(side, axis=1, keepdims=True)
@@ -131,7 +130,7 @@ def tube(path: np.ndarray, radius: float, *, around: int = 6) -> Mesh:
 def box(low: Sequence[float], high: Sequence[float], cells: Sequence[tuple[float, float, float, float]] = ()) -> Mesh:
     """An upright box between two corners [m], its faces not sharing vertices, so that its edges stay sharp.
 
-    `cells` gives each face (-x, +x, -y, +y, -z, +z) its own part of the picture: left, top, right, bottom (0..1).
+    `cells` gives each face (-x, +x, -y, +y, -z, +z) its own part of the texture: left, top, right, bottom (0..1).
     """
     (x0, y0, z0), (x1, y1, z1) = low, high
     corners = np.array(
@@ -152,7 +151,7 @@ def box(low: Sequence[float], high: Sequence[float], cells: Sequence[tuple[float
 
 
 def _without_slivers(mesh: Mesh) -> Mesh:
-    """`mesh` without faces of no area, which have no normal and which MuJoCo's compiler refuses."""
+    """`mesh` without degenerate faces, which MuJoCo's compiler refuses."""
     a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     return Mesh(mesh.vertices, mesh.faces[area > 1e-12], mesh.texcoords)

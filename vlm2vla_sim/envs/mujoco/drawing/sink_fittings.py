@@ -1,7 +1,4 @@
-"""The loose parts of the toy sink: drainer basket, faucet, drain, plate rack; drawn, never touched.
-
-The yellow basket is what the eggplant is to be put into: it has to be recognised by its slats. Lengths [m], base frame.
-"""
+"""Parts of the toy sink that are drawn only: basket, faucet, drain, plate rack. Lengths [m], base frame."""
 
 from __future__ import annotations
 
@@ -50,14 +47,14 @@ def paint() -> Paint:
 
 
 def basket() -> Mesh:
-    """The drainer: a thick rim, ribs across, bars along, hoops for plates and a box for cutlery at the far end."""
+    """The basket: a thick rim, ribs across, bars along, hoops for plates and a box for cutlery at the far end."""
     z = 0.1315
 
     def wire(*points: tuple[float, float, float]) -> Mesh:
         return _part(tube(np.array(points), 0.0023, around=5), "wire")
 
     rim = rounded_rectangle((0.1710, -0.0320), (0.3690, 0.0820), z, (0.022,) * 4)
-    # From the middle of a straight side and back to it: there the rod's two ends meet squarely.
+    # Starts and ends in the middle of a straight side, where the rod's two ends meet without a kink.
     middle = (rim[:1] + rim[-2:-1]) / 2
     rim = np.concatenate([middle, rim[:-1], middle])
     parts = [_part(tube(rim, 0.0043, around=8), "rim")]
@@ -92,7 +89,7 @@ def fittings() -> Mesh:
         parts.append(_part(_disc((0.2605, -0.1545), inner, outer, 0.0704), "ring"))
     for centre in ((0.1625, 0.0225), (0.2985, -0.2755)):
         parts.append(_part(_disc(centre, 0.0, 0.0016, COUNTER + 0.0004), "black"))
-    # Of the box below the rim only its front and left side are ever seen.
+    # Only the front and the left side of the box below the rim are visible.
     edge = [(0.430, 0.075), (0.190, 0.065), (0.170, 0.055), (0.160, 0.035), (0.160, -0.275)]
     parts.append(_part(sheet(np.array([[(x, y, z) for x, y in edge] for z in (0.114, 0.074)])), "underside"))
     rim = [(0.004, 0.1130), (0.0, 0.1210), (0.004, COUNTER)]

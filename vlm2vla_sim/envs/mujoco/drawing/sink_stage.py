@@ -1,7 +1,7 @@
-"""How the sink scene looks: a light-blue toy sink with a yellow drainer on a wooden table, as in SIMPLER's photo.
+"""The look of the sink scene: a light-blue toy sink with a yellow basket on a wooden table, as in SIMPLER's photo.
 
-What carries the eggplant is in `scenery`; here is what the camera sees of it. The two differ by a centimetre where
-SIMPLER's photo and SIMPLER's collision mesh do. Lengths [m], base frame.
+The collision geoms are in `sink_supports`. Drawn and collision surfaces differ by a centimetre where SIMPLER's photo
+and SIMPLER's collision mesh do. Lengths [m], base frame.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _BACKGROUND = {
 }
 _PAN, _JOINT, _MAT, _STRAW = (38, 33, 32), (55, 46, 40), (48, 38, 35), (98, 82, 70)
 _NAVY, _NAVY_SIDE, _RECESS = (8, 16, 31), (46, 41, 38), (3, 10, 22)
-# Flat pieces that stand in for things of which only the front is ever seen: 8-bit RGB, place.
+# Flat pieces for things of which only the front is visible: 8-bit RGB, place.
 _FRONTS = (
     (_PAN, Patch((0.61, 0, 0), AHEAD, ((530, 2), (760, 28), (530, 13), (760, 56)))),
     (_PAN, Patch((0.55, 0, 0), AHEAD, ((617, 119), (760, 132), (618, 123), (760, 160)))),
@@ -100,7 +100,7 @@ def add_sink_stage(spec: mujoco.MjSpec, photo: Photo) -> None:
 
 
 def _shaded(colours: str, *, glow: float) -> Paint:
-    return Paint(textures.to_picture(textures.spread(textures.colour_map(colours), (72, 32))), glow=glow)
+    return Paint(textures.to_image(textures.spread(textures.colour_map(colours), (72, 32))), glow=glow)
 
 
 def _rings(rings: list[tuple[float, float, float, float, float, tuple[float, ...]]]) -> Mesh:
@@ -143,6 +143,6 @@ def _basin() -> Mesh:
 
 
 def _wooden_table() -> Mesh:
-    """The part of the table under the sink that is ever seen; its front edge is in the picture."""
+    """The visible part of the table under the sink; its front edge is in the image."""
     corners = np.array([[(0.409, 0.26, 0.0), (0.409, -0.38, 0.0)], [(0.109, 0.26, 0.0), (0.109, -0.38, 0.0)]])
     return sheet(corners)

@@ -1,7 +1,6 @@
-"""How the table scene looks: a reddish wooden table in the corner of two cloth-covered walls, as in SIMPLER's photo.
+"""The look of the table scene: a reddish wooden table in the corner of two cloth-covered walls, as in SIMPLER's photo.
 
-Table edge, corner and wall are what a picture of this scene is made of; without them a policy would look at a plane in
-the void. Lengths [m], base frame.
+Lengths [m], base frame.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from vlm2vla_sim.envs.mujoco.drawing.shapes import Mesh, merge, sheet, tinted
 from vlm2vla_sim.envs.tasks import TABLE
 
 FAR, NEAR, LEFT, RIGHT = 0.4925, 0.1360, 0.3260, -0.3140
-"""The table top's edges; the right one is out of sight, the top goes on as far again."""
+"""The table top's edges; the right one is outside the image, the top continues as far again."""
 TOP = TABLE.support_height - TABLE.base.z
 THICKNESS = 0.028
 CORNER = 0.012
@@ -34,10 +33,10 @@ b37155 b67961 b57860 a8684f a95e3e ab603e b17155 bd8470 bd8470
 """
 
 
-# Farther away than in the room, so that they lie below the level of the table top and cast no shadow on it.
+# Farther away than in the photo's room, so that they reach below the table top and cast no shadow on it.
 _BACK_WALL = Patch((0.85, 0, 0), AHEAD, ((184.5, -120), (760, -120), (184, 120), (760, 330)))
 _LEFT_WALL = Patch((0, 0.65, 0), ASIDE, ((-120, -120), (184.5, -120), (-120, 330), (184, 120)))
-# What is seen below the near edge: 8-bit RGB and place.
+# Visible below the near edge of the table: 8-bit RGB and place.
 _BELOW = (
     ((49, 53, 61), Patch((0, 0, -0.30), UP, ((-80, 300), (160, 400), (-80, 640), (95, 500)))),
     ((128, 105, 86), Patch((0, 0, -0.305), UP, ((100, 400), (330, 520), (80, 520), (330, 620)))),
@@ -52,7 +51,7 @@ _BELOW = (
 
 
 def add_table_stage(spec: mujoco.MjSpec, photo: Photo) -> None:
-    """Add the table, the two walls and what is seen below."""
+    """Add the table, the two walls and what is visible below the table."""
     world = spec.worldbody
     add_visual(world, spec, "look_table", mesh=_table(), paint=Paint(_wood(), glow=0.7))
     cloth = Paint(textures.fabric((112, 111, 115), seed=12, contrast=1.05), glow=0.95)
@@ -66,15 +65,15 @@ def add_table_stage(spec: mujoco.MjSpec, photo: Photo) -> None:
 
 def _wood() -> np.ndarray:
     """(512, 512, 3) uint8: the top, and in the last rows the front below it."""
-    picture = textures.wood(textures.colour_map(_TOP_COLOURS), (512, 512), seed=11)
+    image = textures.wood(textures.colour_map(_TOP_COLOURS), (512, 512), seed=11)
     front = round(512 * THICKNESS / (FAR - NEAR + THICKNESS))
-    # The front is seen against the light.
-    picture[-front:] = textures.to_picture(picture[-front:] * np.array([0.84, 0.66, 0.58]))
-    return picture
+    # The front is in shadow.
+    image[-front:] = textures.to_image(image[-front:] * np.array([0.84, 0.66, 0.58]))
+    return image
 
 
 def _panel(corners: np.ndarray, tile: float) -> Mesh:
-    """A flat piece of wall between (2, 2, 3) corners, papered with a picture every `tile` metres."""
+    """A flat piece of wall between (2, 2, 3) corners, with a texture repeated every `tile` metres."""
     across, down = corners[0, 1] - corners[0, 0], corners[1, 0] - corners[0, 0]
     across = across / np.linalg.norm(across)
     down = down - across * (down @ across)
@@ -83,7 +82,7 @@ def _panel(corners: np.ndarray, tile: float) -> Mesh:
 
 
 def _table() -> Mesh:
-    """The top with its rounded far left corner and the rounded edge in front, one picture over all of it."""
+    """The top with its rounded far left corner and the rounded edge in front, one texture over all of it."""
     # Rows from the far edge to the near one and down its front: x, z, and where the left edge is.
     turn = np.linspace(0, np.pi / 2, 5)
     corner = [(FAR - CORNER * (1 - np.sin(t)), LEFT - CORNER * (1 - np.cos(t))) for t in turn]
@@ -97,5 +96,5 @@ def _table() -> Mesh:
     u = (LEFT - y) / (LEFT - RIGHT)
     points = np.stack([np.broadcast_to(x[:, None], y.shape), y, np.broadcast_to(z[:, None], y.shape)], axis=-1)
     v = np.broadcast_to(length[:, None] / length[-1], y.shape)
-    # Beyond the right edge the picture is repeated mirrored.
+    # Beyond the right edge the texture is mirrored.
     return sheet(points, np.stack([np.where(u > 1, 2 - u, u), v], axis=-1))

@@ -1,7 +1,7 @@
-"""Pictures for surfaces, drawn with numpy from a seed: wood, woven wall, towel, vegetables.
+"""Procedural textures, made with NumPy from a seed: wood, woven wall, towel, vegetables.
 
-Flat colours would make the twin's frames unlike anything a policy for real tables has seen, and photographs belong to
-those who took them. The same seed gives the same picture.
+Flat colours would make the twin's images unlike those of a real table, and SIMPLER's photographs may not be
+redistributed. The same seed gives the same texture.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def noise(shape: tuple[int, int], cell: tuple[float, float], rng: np.random.Gene
     return 1.5 * (top * (1 - fy) + bottom * fy)
 
 
-def to_picture(values: np.ndarray) -> np.ndarray:
+def to_image(values: np.ndarray) -> np.ndarray:
     """(...) float, 0..255 -> uint8, rounded and clipped."""
     return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
@@ -61,7 +61,7 @@ def colour_map(rows: str) -> np.ndarray:
 
 
 def palette(colours: np.ndarray | Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """(8 n, 8, 3) uint8: n plain colours below one another, for meshes whose parts each show one of them."""
+    """(8 n, 8, 3) uint8: n plain colours below one another, for meshes whose parts show one of them each."""
     return np.repeat(np.repeat(np.array(colours, dtype=np.uint8)[:, None], 8, axis=0), 8, axis=1)
 
 
@@ -72,7 +72,7 @@ def wood(colours: np.ndarray, shape: tuple[int, int], *, seed: int, contrast: fl
     """(height, width, 3) uint8: `colours`, a coarse (rows, columns, 3) map, with grain that runs along the width."""
     rng = np.random.default_rng(seed)
     height, width = shape
-    # Growth rings cut lengthwise: lines along the grain that slow noise makes wander, part and meet.
+    # Growth rings cut lengthwise: lines along the grain, displaced by low-frequency noise.
     wander = height / 22 * noise(shape, (height / 3, width / 3), rng)
     wander += height / 90 * noise(shape, (height / 9, width / 8), rng)
     at = (np.arange(height)[:, None] + wander) / height
@@ -83,18 +83,18 @@ def wood(colours: np.ndarray, shape: tuple[int, int], *, seed: int, contrast: fl
     grain = -13 * lines * np.clip(0.6 + 0.7 * noise(shape, (height / 12, width / 5), rng), 0, 2)
     grain += 2.5 * noise(shape, (height / 60, width / 4), rng) + 3 * noise(shape, (height / 250, width / 12), rng)
     grain -= 5 * np.maximum(noise(shape, (height / 300, width / 50), rng) - 1.0, 0)
-    return to_picture(spread(colours, shape) + contrast * (grain - grain.mean())[..., None] * [1.1, 1.0, 0.9])
+    return to_image(spread(colours, shape) + contrast * (grain - grain.mean())[..., None] * [1.1, 1.0, 0.9])
 
 
 def fabric(colour: tuple[float, float, float], *, size: int = 256, seed: int, contrast: float = 1.0) -> np.ndarray:
     """(size, size, 3) uint8, seamless: woven cloth, threads running up and across."""
     rng = np.random.default_rng(seed)
     across, upward = (noise((size, size), cell, rng) for cell in ((1.3, 7), (7, 1.3)))
-    # Less its neighbours, so that single threads stand out and no large blotches.
+    # Minus its neighbours: single threads stand out, large blotches do not appear.
     across -= (np.roll(across, 3, axis=0) + np.roll(across, -3, axis=0)) / 2
     upward -= (np.roll(upward, 3, axis=1) + np.roll(upward, -3, axis=1)) / 2
     threads = 7 * (across + upward)
-    return to_picture(np.array(colour) + contrast * threads[..., None])
+    return to_image(np.array(colour) + contrast * threads[..., None])
 
 
 # Objects --------------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def carrot(size: int = 64, seed: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     base = ramp([(0, (216, 92, 36)), (0.5, (246, 118, 40)), (1, (255, 136, 48))], height=size, width=size)
     rings = 4 * noise((size, size), (1, 20), rng) + 7 * noise((size, size), (10, 10), rng)
-    return to_picture(base + rings[..., None] * [0.8, 1, 0.6])
+    return to_image(base + rings[..., None] * [0.8, 1, 0.6])
 
 
 def spoon_handle(size: int = 64) -> np.ndarray:
@@ -115,17 +115,17 @@ def spoon_handle(size: int = 64) -> np.ndarray:
     below = np.abs(np.linspace(-1, 1, size))[None, :, None] ** 2
     shade = np.repeat(1 - below * [0.25, 0.20, 0.55], size, axis=0)
     shade[[int(0.45 * size), int(0.7 * size)]] *= 0.9
-    return to_picture(base * shade)
+    return to_image(base * shade)
 
 
 def towel(size: int = 128, seed: int = 2) -> np.ndarray:
     """(size, size, 3) uint8: light blue terry."""
     rng = np.random.default_rng(seed)
     fluff = 4 * noise((size, size), (1, 1), rng) + 3 * noise((size, size), (20, 20), rng)
-    return to_picture(np.array([188, 223, 238]) + fluff[..., None])
+    return to_image(np.array([188, 223, 238]) + fluff[..., None])
 
 
 def eggplant(size: int = 64) -> np.ndarray:
     """(size, size, 3) uint8: green cap at the stem (top), then purple."""
     green, purple = (48, 104, 44), (84, 34, 110)
-    return to_picture(ramp([(0, green), (0.16, green), (0.2, purple), (1, purple)], height=size, width=size))
+    return to_image(ramp([(0, green), (0.16, green), (0.2, purple), (1, purple)], height=size, width=size))

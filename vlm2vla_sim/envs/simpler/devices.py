@@ -1,7 +1,7 @@
-"""Which device SAPIEN can draw with here, found out before it is needed.
+"""Which device SAPIEN can render with on this machine.
 
-SAPIEN's own message on a machine whose Mesa is too old names a device and not the reason, and a broken driver ends the
-process. So the question is asked in a process of its own, and the answer says what to install.
+SAPIEN's own message on a machine whose Mesa is too old does not name the reason, and a broken driver ends the process.
+So SAPIEN is asked in a separate process, and the error says what to install.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ RENDER_BACKENDS = ("auto", "gpu", "cpu")
 MESA = 25
 """The Mesa whose software Vulkan SAPIEN 3.0.3 was found to work with (25.0.7); with 22.3.6 it does not."""
 SOFTWARE = "llvmpipe"
-"""What Mesa's software Vulkan (lavapipe) calls its device."""
+"""Part of the device name of Mesa's software Vulkan (lavapipe)."""
 HOW_TO_GET_MESA = (
-    f"Without an NVIDIA GPU, SAPIEN draws with Mesa's software Vulkan (lavapipe), of Mesa {MESA} or newer; Debian 12 "
-    "comes with 22.3, which lacks what SAPIEN asks for. On Debian 12 enable the suite "
+    f"Without an NVIDIA GPU, SAPIEN renders with Mesa's software Vulkan (lavapipe), of Mesa {MESA} or newer; Debian 12 "
+    "comes with 22.3, which lacks a Vulkan feature that SAPIEN needs. On Debian 12 enable the suite "
     "bookworm-backports, then: sudo apt-get install libvulkan1; sudo apt-get install -t "
     "bookworm-backports mesa-vulkan-drivers. On Debian 13 or Ubuntu 25.04 and later: sudo apt-get install libvulkan1 "
     "mesa-vulkan-drivers. With an NVIDIA GPU: install its driver together with Vulkan."
 )
-_ASK = "import sapien.render; print(sapien.render.get_device_summary())"
-_SECONDS = 120
+_QUERY = "import sapien.render; print(sapien.render.get_device_summary())"
+_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Renderer:
-    """What this machine can draw with."""
+class RenderDevices:
+    """The devices this machine can render with."""
 
     backends: dict[str, str]
-    """ManiSkill's render backend ("gpu", "cpu") -> name of the device, for those that can draw."""
+    """ManiSkill's render backend ("gpu", "cpu") -> name of the device."""
     problem: str
-    """A sentence for the user; empty when at least one backend can draw."""
+    """What is wrong; empty when at least one backend can render."""
 
     def choose(self, wanted: str) -> str:
         """The backend ("gpu", "cpu") for one of `RENDER_BACKENDS`; RendererError if this machine cannot."""
@@ -60,27 +60,27 @@ class Renderer:
             return "gpu" if "gpu" in self.backends else "cpu"
         if wanted not in self.backends:
             have = ", ".join(f"{name!r} ({device})" for name, device in self.backends.items())
-            raise RendererError(f"render_backend={wanted!r} cannot draw on this machine, which has {have}.")
+            raise RendererError(f"render_backend={wanted!r} cannot render on this machine, which has {have}.")
         return wanted
 
 
 @functools.cache
-def probe() -> Renderer:
-    """Ask SAPIEN, in another process, what it can draw with; never raises. Takes about a second, once per process."""
+def probe() -> RenderDevices:
+    """Ask SAPIEN, in another process, for its devices; never raises. Takes about a second, once per process."""
     if importlib.util.find_spec("sapien") is None:
-        return Renderer({}, str(missing_extra("The backend 'simpler'", "sapien", "simpler")))
+        return RenderDevices({}, str(missing_extra("The backend 'simpler'", "sapien", "simpler")))
     try:
         answer = subprocess.run(
-            [sys.executable, "-c", _ASK], capture_output=True, text=True, timeout=_SECONDS, check=False
+            [sys.executable, "-c", _QUERY], capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return Renderer(
-            {}, f"SAPIEN did not answer within {_SECONDS} s which device it can draw with. {HOW_TO_GET_MESA}"
+        return RenderDevices(
+            {}, f"SAPIEN did not answer within {_TIMEOUT_SECONDS} s which device it can render with. {HOW_TO_GET_MESA}"
         )
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or [f"the process ended with status {answer.returncode}"]
-        return Renderer({}, f"SAPIEN found no device it can draw with ({lines[-1]}). {HOW_TO_GET_MESA}")
-    return judge_devices(read_summary(answer.stdout))
+        return RenderDevices({}, f"SAPIEN found no device it can render with ({lines[-1]}). {HOW_TO_GET_MESA}")
+    return select_devices(read_summary(answer.stdout))
 
 
 def read_summary(text: str) -> list[Device]:
@@ -93,8 +93,8 @@ def read_summary(text: str) -> list[Device]:
     return devices
 
 
-def judge_devices(devices: list[Device]) -> Renderer:
-    """Which of `devices` ManiSkill can be told to use."""
+def select_devices(devices: list[Device]) -> RenderDevices:
+    """Those of `devices` that ManiSkill can use."""
     backends = {}
     for device in devices:
         if device.supported and device.cuda:
@@ -102,6 +102,6 @@ def judge_devices(devices: list[Device]) -> Renderer:
         elif device.supported and SOFTWARE in device.name:
             backends.setdefault("cpu", device.name)
     if backends:
-        return Renderer(backends, "")
-    listed = "; ".join(f"{d.name}{'' if d.supported else ' (not supported)'}" for d in devices) or "none at all"
-    return Renderer({}, f"SAPIEN lists these devices: {listed}. None of them will do. {HOW_TO_GET_MESA}")
+        return RenderDevices(backends, "")
+    listed = "; ".join(f"{d.name}{'' if d.supported else ' (not supported)'}" for d in devices) or "none"
+    return RenderDevices({}, f"SAPIEN lists these devices: {listed}. None of them can render. {HOW_TO_GET_MESA}")
