@@ -25,7 +25,8 @@ from gymnasium.utils.seeding import np_random
 
 from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.evaluation.results import Rate, read_results
-from vlm2vla_sim.evaluation.run_folder import RESULTS, Option, RunSettings
+from vlm2vla_sim.evaluation.run_folder import RESULTS
+from vlm2vla_sim.evaluation.settings import Option, RunSettings
 from vlm2vla_sim.evaluation.suite import all_tasks, run_suite
 from vlm2vla_sim.mini.scenes.rendered_dataset import HELD_OUT
 

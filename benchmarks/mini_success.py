@@ -16,7 +16,7 @@ from pathlib import Path
 import tyro
 
 from vlm2vla_sim.evaluation.results import RunSummary
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import run_suite
 from vlm2vla_sim.mini.scenes.rendered_dataset import HELD_OUT
 from vlm2vla_sim.policies.mini import WEIGHTS

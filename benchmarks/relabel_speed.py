@@ -32,7 +32,7 @@ from vlm2vla_sim.data.relabel.labels import LabelSettings
 from vlm2vla_sim.data.relabel.rules import relabel
 from vlm2vla_sim.data.relabel.run import label_dataset
 from vlm2vla_sim.envs.base import CONTROL_HZ
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.settings import RunSettings
 
 
 def make(folder: Path, *, episodes: int, size: tuple[int, int]) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 import tyro
 
 from vlm2vla_sim.evaluation.results import RunSummary
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import run_suite
 
 FORMATS = ("vlm2vla", "prose", "integers")

@@ -4,8 +4,7 @@ The second is the scripted policy with 4 cm of noise on where it believes the ob
 intervals are wide; SIMPLER's grid has 24.
 """
 
-from vlm2vla_sim import run_suite
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim import RunSettings, run_suite
 
 EPISODES = 3
 

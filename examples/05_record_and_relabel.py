@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from vlm2vla_sim import RunSettings
 from vlm2vla_sim.data.datasets.open import open_dataset, read_trajectories
 from vlm2vla_sim.data.recording.record import record
 from vlm2vla_sim.data.relabel.rules import relabel
-from vlm2vla_sim.evaluation.run_folder import RunSettings
 
 
 def main() -> None:

@@ -178,6 +178,8 @@ class Outcome(enum.StrEnum):
     """A person stopped it."""
     ERROR = "error"
     """The simulator, the link or our own code broke."""
+    UNKNOWN = "unknown"
+    """It ran to its end, and nobody knows whether it succeeded: the backend cannot tell and no operator was asked."""
 
 
 @dataclass(frozen=True)
@@ -197,16 +199,16 @@ class EpisodeResult:
     outcome: Outcome
     noise_cm: float = 0.0
     """How far off a policy that takes noise was made to see the objects."""
-    success_at_end: bool = False
-    """SIMPLER's official rule: success at the last step of the full-length episode."""
-    success_once: bool = False
+    success_at_end: bool | None = None
+    """SIMPLER's official rule: success at the last step of the full-length episode. Here and below, None: unknown."""
+    success_once: bool | None = None
     first_success_step: int | None = None
-    success_released: bool = False
+    success_released: bool | None = None
     """Success at the last step and the gripper no longer holds the object."""
-    grasped: bool = False
-    consecutive_grasp: bool = False
-    moved_correct_object: bool = False
-    on_target: bool = False
+    grasped: bool | None = None
+    consecutive_grasp: bool | None = None
+    moved_correct_object: bool | None = None
+    on_target: bool | None = None
     steps: int = 0
     decisions: tuple[dict[str, object], ...] = ()
     parse_failures: int = 0
@@ -216,6 +218,8 @@ class EpisodeResult:
     """Path relative to the run folder; empty when no video was made."""
     reason: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, bool | int | float | None] = field(default_factory=dict)
+    """What was measured besides, by name (see `evaluation.metrics`)."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.seconds):

@@ -16,7 +16,7 @@ from vlm2vla_sim.cli import main
 from vlm2vla_sim.cli.report import EpisodeReporter
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.evaluation.results import read_results
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 POINT = ("--backend", "point", "--image-size", "48", "64")
@@ -222,6 +222,8 @@ def test_every_flag_reaches_the_settings(vlm2vla, tmp_path):
         "quality": "high",
         "backend_options": {"host": "here", "port": 5, "slow": False, "gain": 0.5, "name": "007"},
         "policy_options": {},
+        "policy_name": "",
+        "metrics": [],
     }
     (result,) = read_results(tmp_path / "run" / "results.jsonl")
     assert result.profile == "here:5"

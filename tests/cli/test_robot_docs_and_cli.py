@@ -70,6 +70,7 @@ def test_a_rehearsal_by_command_line_on_a_stand_in(tmp_path, capsys, monkeypatch
     options = ("--port", "0", "--truth-port", "0", "--clock", "lockstep")
     with running("robot", "stand-in", *options) as server:
         assert server.stderr is not None
+        assert server.stderr.readline() == "vlm2vla robot stand-in is called `vlm2vla robot mock-server` now.\n"
         said = server.stderr.readline()
         found = re.search(r"127\.0\.0\.1:(\d+), state channel (\S+?)\. Ctrl-C", said)
         assert found, said
@@ -81,7 +82,7 @@ def test_a_rehearsal_by_command_line_on_a_stand_in(tmp_path, capsys, monkeypatch
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 130
     assert "scripted (vlm2vla): 1 of 1" in capsys.readouterr().out
-    [line] = (tmp_path / "s" / "trials.jsonl").read_text().splitlines()
+    [line] = (tmp_path / "s" / "episodes.jsonl").read_text().splitlines()
     record = json.loads(line)
     assert record["label"] == {"word": "success", "score": 100.0, "notes": [], "automatic": True}
     assert (tmp_path / "s" / record["result"]["video"]).stat().st_size > 10_000

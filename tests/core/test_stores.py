@@ -25,13 +25,15 @@ from vlm2vla_sim.data.datasets.open import DatasetOptions
 from vlm2vla_sim.data.relabel.labels import LabelFolder, LabelSettings
 from vlm2vla_sim.data.relabel.rules import LabelingRules
 from vlm2vla_sim.errors import DataError, RunFolderError
-from vlm2vla_sim.evaluation.operator.episode_log import Contender, SessionSettings, TrialLog
-from vlm2vla_sim.evaluation.run_folder import RunFolder, RunSettings
+from vlm2vla_sim.evaluation.operator.episode_log import EpisodeLog, SessionSettings
+from vlm2vla_sim.evaluation.run_folder import RunFolder
+from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.training.progress import open_work
 from vlm2vla_sim.training.settings import TrainSettings
 
 RUN = RunSettings(policy="hold", tasks=("carrot_on_plate",), episodes=3)
-SESSION = SessionSettings((Contender("hold"), Contender("random")), ("carrot_on_plate",), 2)
+SESSION = SessionSettings((PolicySpec("hold"), PolicySpec("random")), ("carrot_on_plate",), 2)
 LABELS = LabelSettings("somewhere", DatasetOptions(), "rules", LabelingRules())
 COMMANDED_LABELS = dataclasses.replace(LABELS, options=LabelingRules("commanded"))
 TRAINING = TrainSettings("model")
@@ -71,13 +73,13 @@ KINDS = {
         ("noise_cm",),
     ),
     "session": Kind(
-        lambda path, resume: TrialLog(path, SESSION, resume=resume),
+        lambda path, resume: EpisodeLog(path, SESSION, resume=resume),
         "plan.json",
-        "trials.jsonl",
+        "episodes.jsonl",
         RunFolderError,
-        lambda path, resume: TrialLog(path, dataclasses.replace(SESSION, episodes=9), resume=resume),
+        lambda path, resume: EpisodeLog(path, dataclasses.replace(SESSION, episodes=9), resume=resume),
         "The session in .* was made with episodes 2, not 9",
-        ("contenders", 1, "action_format"),
+        ("policies", 1, "action_format"),
     ),
     "label set": Kind(
         lambda path, resume: LabelFolder(path, LABELS, resume=resume),

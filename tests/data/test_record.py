@@ -18,7 +18,7 @@ from vlm2vla_sim.data.recording.recorder import DemonstrationRecorder, read_stag
 from vlm2vla_sim.envs.motion import MAX_STEP
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import InterruptedRunError
 
 POINT = RunSettings(tasks=("carrot_on_plate",), episodes=2, backend="point", image_size=(48, 64))

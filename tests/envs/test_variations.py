@@ -8,7 +8,7 @@ import pytest
 
 from vlm2vla_sim.envs.colours import COLOURS
 from vlm2vla_sim.errors import SettingError, UnknownNameError
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import run_suite
 
 

@@ -25,9 +25,10 @@ from vlm2vla_sim import errors
 from vlm2vla_sim.envs.motion import StepLimits
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec, episode_seed, make_policy
+from vlm2vla_sim.evaluation.setup import episode_seed, make_policy
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 

@@ -11,7 +11,8 @@ from test_results import episode
 
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation.results import read_results, summarize
-from vlm2vla_sim.evaluation.run_folder import RunFolder, RunSettings, default_folder
+from vlm2vla_sim.evaluation.run_folder import RunFolder, default_folder
+from vlm2vla_sim.evaluation.settings import RunSettings
 
 SETTINGS = RunSettings(policy="hold", tasks=("carrot_on_plate",), episodes=3, backend="point")
 

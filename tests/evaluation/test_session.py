@@ -19,7 +19,7 @@ import pytest
 
 import vlm2vla_sim.evaluation.operator.session as session_module
 from vlm2vla_sim.errors import EpisodeAbortedError, RunFolderError, SettingError
-from vlm2vla_sim.evaluation.operator.episode_log import Contender, SessionSettings, TrialLog
+from vlm2vla_sim.evaluation.operator.episode_log import EpisodeLog, PolicySpec, SessionSettings
 from vlm2vla_sim.evaluation.operator.prompts import ButtonAnswers, Label, Operator, StreamAnswers
 from vlm2vla_sim.evaluation.operator.session import run_session
 from vlm2vla_sim.testing import PointBackend
@@ -38,7 +38,7 @@ class BlindBackend(PointBackend):
 
 def settings(**changes: object) -> SessionSettings:
     values: dict[str, object] = {
-        "contenders": (Contender("hold"), Contender("random")),
+        "policies": (PolicySpec("hold"), PolicySpec("random")),
         "tasks": ("carrot_on_plate", "stack_cube"),
         "episodes": 2,
         "backend": BLINDFOLDED,
@@ -55,7 +55,7 @@ def run(text: str, out: Path, *, resume: bool = False, **changes: object):
     return run_session(settings(**changes), out, operator(text)[0], resume=resume, video=False, live=False)
 
 
-def read(out: Path, name: str = "trials.jsonl") -> list[dict]:
+def read(out: Path, name: str = "episodes.jsonl") -> list[dict]:
     path = out / name
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -111,9 +111,9 @@ def test_the_scene_is_waited_for_and_the_end_of_input_stops_the_session():
 def test_a_button_for_another_trial_or_from_before_the_question_is_ignored(tmp_path):
     path = tmp_path / "buttons.jsonl"
 
-    def press(trial: int, button: str) -> None:
+    def press(episode: int, button: str) -> None:
         with path.open("a") as file:
-            file.write(json.dumps({"trial": trial, "button": button}) + "\n")
+            file.write(json.dumps({"episode": episode, "button": button}) + "\n")
 
     press(4, "success")
     source = ButtonAnswers(path)
@@ -145,7 +145,7 @@ def test_a_session_writes_what_the_person_said_and_not_what_the_robot_could_not_
 
 
 def test_a_simulator_that_knows_judges_by_itself(tmp_path):
-    chosen = settings(backend="point", contenders=(Contender("scripted"), Contender("hold")), tasks=("stack_cube",))
+    chosen = settings(backend="point", policies=(PolicySpec("scripted"), PolicySpec("hold")), tasks=("stack_cube",))
     end = run_session(chosen, tmp_path / "s", operator("")[0], video=False, live=False)
     assert end.done == 4
     assert "scripted (vlm2vla): 2 of 2" in end.table
@@ -167,14 +167,14 @@ def test_the_order_is_random_the_same_when_resumed_and_pairs_stay_together(tmp_p
     assert [t.episode_id for t in plan] != sorted(t.episode_id for t in plan)
     pairs = [plan[k : k + 2] for k in range(0, len(plan), 2)]
     assert all(a.task == b.task and a.episode_id == b.episode_id for a, b in pairs)
-    first = Counter(a.contender for a, _ in pairs)
+    first = Counter(a.policy for a, _ in pairs)
     assert min(first.values()) >= 4  # neither is always first
-    whole = [r["trial"] for r in (run("n\n" * 8, tmp_path / "whole"), read(tmp_path / "whole"))[1]]
+    whole = [r["episode"] for r in (run("n\n" * 8, tmp_path / "whole"), read(tmp_path / "whole"))[1]]
     run("n\nn\nn\n", tmp_path / "cut")
     assert len(read(tmp_path / "cut")) == 3
     end = run("n\n" * 5, tmp_path / "cut", resume=True)
     assert end.done == 8
-    assert [r["trial"] for r in read(tmp_path / "cut")] == whole
+    assert [r["episode"] for r in read(tmp_path / "cut")] == whole
 
 
 def test_a_blind_session_names_nobody_before_its_end(tmp_path):
@@ -210,7 +210,7 @@ class Flaky(BlindBackend):
 
 def test_faults_are_run_again_and_counted_apart_from_the_policys_failures(tmp_path):
     Flaky.resets = 0
-    chosen = settings(backend=f"{__name__}:Flaky", contenders=(Contender("hold"),), tasks=("stack_cube",))
+    chosen = settings(backend=f"{__name__}:Flaky", policies=(PolicySpec("hold"),), tasks=("stack_cube",))
     end = run_session(chosen, tmp_path / "s", operator("y\ny\n")[0], video=False, live=False)
     assert end.done == 2
     assert [e["event"] for e in read(tmp_path / "s", "events.jsonl")] == ["fault", "fault"]
@@ -260,31 +260,31 @@ def test_a_session_killed_after_its_last_line_has_complete_results_once_it_is_ta
 
 
 def test_two_sessions_cannot_write_to_one_folder(tmp_path):
-    log = TrialLog(tmp_path / "s", settings(), resume=False)
+    log = EpisodeLog(tmp_path / "s", settings(), resume=False)
     with pytest.raises(RunFolderError, match="Another process is writing"):
-        TrialLog(tmp_path / "s", settings(), resume=True)
+        EpisodeLog(tmp_path / "s", settings(), resume=True)
     log.close()
 
 
 def test_a_line_that_a_crash_cut_off_is_a_trial_that_was_not_made(tmp_path):
     run("n\nn\n", tmp_path / "s")
-    path = tmp_path / "s" / "trials.jsonl"
+    path = tmp_path / "s" / "episodes.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
     assert run("y\n" * 7, tmp_path / "s", resume=True).done == 8
-    assert [r["trial"]["number"] for r in read(tmp_path / "s")] == list(range(8))
+    assert [r["episode"]["number"] for r in read(tmp_path / "s")] == list(range(8))
     assert read(tmp_path / "s")[1]["label"]["word"] == "success"
 
 
 KILLS = 20
 SHORT = {"max_episode_steps": 3, "image_size": (32, 32)}
-TRIALS = 24
-ANSWERS = "".join(f"{k}: {'y' if k % 3 else 'n'}\n" for k in range(TRIALS))
+EPISODES = 24
+ANSWERS = "".join(f"{k}: {'y' if k % 3 else 'n'}\n" for k in range(EPISODES))
 
 
 def whole_session(out: Path, say=lambda words: None):
-    """A session of `TRIALS` short trials, begun or gone on with."""
+    """A session of `EPISODES` short episodes, begun or gone on with."""
     asked = operator(ANSWERS)[0]
-    chosen = settings(episodes=TRIALS // 4)
+    chosen = settings(episodes=EPISODES // 4)
     return run_session(chosen, out, asked, resume=True, video=False, live=False, env_options=SHORT, say=say)
 
 
@@ -326,19 +326,19 @@ def test_a_session_killed_at_any_moment_loses_and_repeats_no_labelled_trial(tmp_
             told = set()
             while (line := nursery.stdout.readline()) != "ended\n":
                 told.add(int(line.split()[2].rstrip(":")))
-            before = {r["trial"]["number"] for r in read_whole(out)}
+            before = {r["episode"]["number"] for r in read_whole(out)}
             assert told <= before  # what the person was told is recorded, is
-            cut_short += 0 < len(before) < TRIALS
-            assert whole_session(out).done == TRIALS
+            cut_short += 0 < len(before) < EPISODES
+            assert whole_session(out).done == EPISODES
             records = read(out)
-            assert [r["trial"]["number"] for r in records] == list(range(TRIALS))
-            assert all((r["result"]["outcome"] == "success") == bool(r["trial"]["number"] % 3) for r in records)
-            assert len(read(out, "results.jsonl")) == TRIALS
+            assert [r["episode"]["number"] for r in records] == list(range(EPISODES))
+            assert all((r["result"]["outcome"] == "success") == bool(r["episode"]["number"] % 3) for r in records)
+            assert len(read(out, "results.jsonl")) == EPISODES
         nursery.stdin.close()
     assert cut_short > KILLS / 3  # many were interrupted half-way
 
 
 def read_whole(out: Path) -> list[dict]:
-    path = out / "trials.jsonl"
+    path = out / "episodes.jsonl"
     content = path.read_bytes() if path.exists() else b""
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]

@@ -18,7 +18,8 @@ from fakes import MARKER, OddError, ProcessBackend
 
 from vlm2vla_sim import errors
 from vlm2vla_sim.evaluation.results import read_results, sort_results
-from vlm2vla_sim.evaluation.run_folder import RunFolder, RunSettings
+from vlm2vla_sim.evaluation.run_folder import RunFolder
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import InterruptedRunError, SuiteRun, run_suite
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -48,7 +49,7 @@ def test_a_run_leaves_settings_results_summary_and_a_video_per_episode(tmp_path)
     told = []
     made = run(tmp_path / "run", settings, video=True, on_result=told.append)
     assert made.folder == tmp_path / "run"
-    assert sorted(path.name for path in made.folder.iterdir()) == [
+    assert sorted(path.name for path in made.folder.iterdir() if path.name != ".lock") == [
         "results.jsonl",
         "settings.json",
         "summary.json",
@@ -221,7 +222,7 @@ def test_a_run_in_a_used_folder_is_refused_and_changes_nothing(tmp_path):
     before = {path: path.read_bytes() for path in first.folder.iterdir()}
     with pytest.raises(errors.RunFolderError, match=r"not empty.*--resume"):
         run(tmp_path / "run")
-    with pytest.raises(errors.RunFolderError, match="seed 0, and now 5"):
+    with pytest.raises(errors.RunFolderError, match="made with seed 0, not 5"):
         run(tmp_path / "run", dataclasses.replace(CARROT, seed=5), resume=True)
     assert {path: path.read_bytes() for path in first.folder.iterdir()} == before
 
@@ -366,7 +367,8 @@ def test_a_script_without_a_main_guard_is_told_so_when_its_workers_import_it(tmp
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(f"""
-        from vlm2vla_sim.evaluation.run_folder import RunFolder, RunSettings
+        from vlm2vla_sim.evaluation.run_folder import RunFolder
+        from vlm2vla_sim.evaluation.settings import RunSettings
         from vlm2vla_sim.evaluation.suite import run_suite
         settings = RunSettings("hold", ("carrot_on_plate",), 1, "point", image_size=(48, 64))
         run_suite(settings, out={str(tmp_path / "run")!r}, resume=True, isolate=True)

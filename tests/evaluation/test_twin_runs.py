@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import run_suite
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import Outcome
 
 

@@ -23,8 +23,8 @@ from PIL import Image
 from test_session import BLINDFOLDED, settings
 
 from vlm2vla_sim.errors import RunFolderError
-from vlm2vla_sim.evaluation.operator.episode_log import Contender
-from vlm2vla_sim.evaluation.operator.live_view import FRAME, LiveFolder
+from vlm2vla_sim.evaluation.operator.episode_log import PolicySpec
+from vlm2vla_sim.evaluation.operator.live_view import FRAME, LiveView
 from vlm2vla_sim.evaluation.operator.prompts import ButtonAnswers, Operator
 from vlm2vla_sim.evaluation.operator.session import run_session
 from vlm2vla_sim.evaluation.operator.web import HEADER, WatchServer
@@ -75,19 +75,19 @@ def test_nothing_but_the_page_its_state_and_two_pictures_can_be_fetched(served):
     for path in ("/secret.txt", "/../secret.txt", "/live/state.json", "/state.json", "/frame.jpg/../../secret.txt"):
         assert ask(server, "GET", path)[0] == 404, path
     assert ask(server, "GET", "/frame.jpg")[0] == 404
-    LiveFolder(run).show(np.full((48, 64, 3), (200, 90, 20), np.uint8))
+    LiveView(run).show(np.full((48, 64, 3), (200, 90, 20), np.uint8))
     picture = np.asarray(Image.open(io.BytesIO(ask(server, "GET", "/frame.jpg?1")[1])))
     np.testing.assert_allclose(picture[24, 32], [200, 90, 20], atol=6)
 
 
 def test_only_the_pages_own_buttons_are_pressed(served):
     server, run = served
-    good = json.dumps({"button": "success", "trial": 3})
+    good = json.dumps({"button": "success", "episode": 3})
     mine = {HEADER.replace("-", "_"): "1"}
     assert ask(server, "POST", "/press", good)[0] == 403
     assert ask(server, "POST", "/press", good, Host="evil.example", **mine)[0] == 403
     assert ask(server, "POST", "/press", " " * 2000, **mine)[0] == 403
-    for bad in ("x", "[]", '{"button": "explode", "trial": 1}', '{"button": "stop", "trial": "1"}'):
+    for bad in ("x", "[]", '{"button": "explode", "episode": 1}', '{"button": "stop", "episode": "1"}'):
         assert ask(server, "POST", "/press", bad, **mine)[0] == 400
     source = ButtonAnswers(run / "live" / "buttons.jsonl")
     assert not (run / "live" / "buttons.jsonl").exists()
@@ -104,8 +104,8 @@ def test_stop_pressed_while_the_arm_moves_ends_the_session_and_the_trial_does_no
     buttons = tmp_path / "s" / "live" / "buttons.jsonl"
     source = ButtonAnswers(buttons)
     asked = Operator([source], say=lambda words: None)
-    chosen = settings(contenders=(Contender(f"{__name__}:press_stop"),), tasks=("stack_cube",), episodes=1)
-    PRESS[:] = [lambda: buttons.write_text(json.dumps({"button": "stop", "trial": 0}) + "\n")]
+    chosen = settings(policies=(PolicySpec(f"{__name__}:press_stop"),), tasks=("stack_cube",), episodes=1)
+    PRESS[:] = [lambda: buttons.write_text(json.dumps({"button": "stop", "episode": 0}) + "\n")]
     end = run_session(chosen, tmp_path / "s", asked, video=False)
     assert end.done == 0
     assert "pressed stop" in end.stopped
@@ -207,7 +207,7 @@ def test_the_operator_judges_trials_with_the_buttons_of_the_page(browser, tmp_pa
     run = tmp_path / "session"
     (run).mkdir()
     run.rmdir()
-    chosen = settings(contenders=(Contender("random"),), tasks=("carrot_on_plate",), episodes=3, backend=BLINDFOLDED)
+    chosen = settings(policies=(PolicySpec("random"),), tasks=("carrot_on_plate",), episodes=3, backend=BLINDFOLDED)
     asked = Operator([ButtonAnswers(run / "live" / "buttons.jsonl")], say=lambda words: None)
     options = {"image_size": (240, 320), "max_episode_steps": 10}
     ends: list[Any] = []
@@ -220,25 +220,25 @@ def test_the_operator_judges_trials_with_the_buttons_of_the_page(browser, tmp_pa
     with WatchServer(run) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         browser.open(server.url)
-        browser.wait("state.phase === 'judge' && state.trial === 0 && !document.getElementById('success').disabled")
+        browser.wait("state.phase === 'judge' && state.episode === 0 && !document.getElementById('success').disabled")
         assert browser.run("return document.getElementById('instruction').textContent") == "put carrot on plate"
         assert browser.run("return document.getElementById('start').disabled") is True
         browser.wait("document.getElementById('frame').naturalWidth === 320")
         picture = browser.screenshot()
         browser.click("success")
-        browser.wait("state.trial === 1 && state.phase === 'judge'")
+        browser.wait("state.episode === 1 && state.phase === 'judge'")
         browser.click("redo")
         browser.wait("document.getElementById('said').textContent === 'sent: redo'")
         time.sleep(0.5)
-        browser.wait("state.trial === 1 && state.phase === 'judge'")
+        browser.wait("state.episode === 1 && state.phase === 'judge'")
         browser.click("failure")
-        browser.wait("state.trial === 2 && state.phase === 'judge'")
+        browser.wait("state.episode === 2 && state.phase === 'judge'")
         browser.click("stop")
         work.join(20)
         server.shutdown()
     assert not work.is_alive()
-    lines = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
-    assert [(r["trial"]["number"], r["label"]["word"], r["attempts"]) for r in lines] == [
+    lines = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
+    assert [(r["episode"]["number"], r["label"]["word"], r["attempts"]) for r in lines] == [
         (0, "success", 1),
         (1, "failure", 2),
     ]

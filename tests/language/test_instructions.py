@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vlm2vla_sim.errors import SettingError, UnknownNameError
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import run_suite
 from vlm2vla_sim.types import Outcome
 

@@ -12,10 +12,10 @@ import vlm2vla_sim  # noqa: F401 - registers the environments
 from vlm2vla_sim.envs.motion import split
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.language_action import LanguageActionPolicy, LoopSettings, StageSampling
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.testing import FakeTextModel, FakeVerifier
 from vlm2vla_sim.types import Outcome, Stage
 

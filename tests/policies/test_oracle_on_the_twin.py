@@ -6,7 +6,8 @@ import gymnasium as gym
 
 import vlm2vla_sim  # noqa: F401 - registers the environments
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec, make_policy
+from vlm2vla_sim.evaluation.setup import make_policy
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import Outcome
 
 

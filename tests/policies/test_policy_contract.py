@@ -12,10 +12,11 @@ from vlm2vla_sim import errors
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import ExtensionError
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec, make_policy
+from vlm2vla_sim.evaluation.setup import make_policy
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import POLICIES, PolicyContext, check_policy, find_factory, load_policy
 from vlm2vla_sim.policies.baselines import LONGEST, WIDEST
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import Decision, Outcome
 
 in_every_format = pytest.mark.parametrize("action_format", ["vlm2vla", "prose", "integers"])

@@ -13,10 +13,11 @@ import pytest
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec, make_policy
+from vlm2vla_sim.evaluation.setup import make_policy
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext, load_policy
 from vlm2vla_sim.policies.scripted import ScriptedPolicy
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.testing import PointBackend
 from vlm2vla_sim.types import Decision, EpisodeResult, Outcome, Status
 

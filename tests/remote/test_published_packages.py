@@ -13,11 +13,11 @@ from remote_lane import PEERS, need_peers, need_remote, serving
 
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext, load_policy
 from vlm2vla_sim.policies.remote.conventions import find_convention
 from vlm2vla_sim.policies.remote.convert import resize
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.serving.action_stream import ActionStream
 from vlm2vla_sim.types import Outcome
 
@@ -92,7 +92,7 @@ def test_pictures_are_padded_as_openpi_client_pads_them(size):
 def play(policy: str, url: str, convention: str, **options):
     env = WidowXEnv("carrot_on_plate", backend="point", image_size=(480, 640))
     options = {"server": url, "convention": convention, **options}
-    result = run_episode(env, policy, spec=PolicySpec(policy, policy_options=options))
+    result = run_episode(env, policy, spec=PolicySpec(policy, options=options))
     assert result.outcome is Outcome.FAILURE
     assert result.steps == 60
     return result

@@ -12,13 +12,13 @@ from remote_lane import need_remote, scripted, serving
 
 from vlm2vla_sim.errors import BackendFaultError, ServerError, SettingError
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec
 from vlm2vla_sim.policies.remote.arrays import pack_openpi, pack_vla_eval
 from vlm2vla_sim.policies.remote.conventions import find_convention
 from vlm2vla_sim.policies.remote.openpi import EPISODES, OpenpiWire
 from vlm2vla_sim.policies.remote.policy import RemotePolicy
 from vlm2vla_sim.policies.remote.vla_eval import VlaEvalWire
 from vlm2vla_sim.policies.remote.wire import Server
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import Outcome
 
 need_remote()
@@ -270,7 +270,7 @@ def test_such_an_episode_is_an_error_of_its_own_and_no_failure_of_the_policy():
 
         doomed.append(Door())
         options = {"server": server.url, "convention": "vlm2vla", "retries": 0, "timeout": 2}
-        result = run_episode(env, "openpi", spec=PolicySpec("openpi", policy_options=options))
+        result = run_episode(env, "openpi", spec=PolicySpec("openpi", options=options))
     env.close()
     assert result.outcome is Outcome.ERROR
     assert "lost in the middle of an episode" in result.reason

@@ -9,12 +9,12 @@ from fakes import ScriptedWords
 from remote_lane import need_remote, serving
 
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import run_suite
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext, load_policy
 from vlm2vla_sim.policies.language_action import PAPER, LanguageActionPolicy, LoopSettings
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.testing import FakeTextModel, FakeVerifier
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -42,7 +42,7 @@ class Filmed(gym.Wrapper):
 
 def play(policy, *, backend="point", episode=3, **options) -> tuple[EpisodeResult, list]:
     env = Filmed(gym.make(ID, backend=backend, image_size=(48, 64)))
-    subject = PolicySpec(policy, policy_options=options) if isinstance(policy, str) else None
+    subject = PolicySpec(policy, options=options) if isinstance(policy, str) else None
     result = run_episode(env, policy, episode_id=episode, seed=11, spec=subject)
     env.close()
     return result, env.path

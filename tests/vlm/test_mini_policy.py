@@ -15,7 +15,7 @@ import torch  # noqa: E402
 
 from vlm2vla_sim.errors import SettingError  # noqa: E402 - what is below needs the extra
 from vlm2vla_sim.evaluation.results import RunSummary  # noqa: E402
-from vlm2vla_sim.evaluation.run_folder import RunSettings  # noqa: E402
+from vlm2vla_sim.evaluation.settings import RunSettings  # noqa: E402
 from vlm2vla_sim.evaluation.suite import run_suite  # noqa: E402
 from vlm2vla_sim.mini.model.architecture import MiniSize, make_model, make_processor  # noqa: E402
 from vlm2vla_sim.mini.model.tokenizer import make_tokenizer  # noqa: E402

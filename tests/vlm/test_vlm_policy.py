@@ -13,8 +13,8 @@ need_vlm()
 
 from vlm2vla_sim.cli.main import main  # noqa: E402
 from vlm2vla_sim.errors import SettingError  # noqa: E402
-from vlm2vla_sim.evaluation.policy_spec import find_format  # noqa: E402
-from vlm2vla_sim.evaluation.run_folder import RunSettings  # noqa: E402
+from vlm2vla_sim.evaluation.settings import RunSettings  # noqa: E402
+from vlm2vla_sim.evaluation.setup import find_format  # noqa: E402
 from vlm2vla_sim.evaluation.suite import check_settings  # noqa: E402
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
 from vlm2vla_sim.policies import PolicyContext, load_policy  # noqa: E402

@@ -1,81 +1,100 @@
-"""The flags that `rollout` and `evaluate` share, so that one cannot mean something else in the other."""
+"""Flags that several commands share: which policy, and what is run with it."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.evaluation.run_folder import Option, RunSettings
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import check_settings
+from vlm2vla_sim.policies.spec import SHORTHAND, Option, PolicySpec, is_spec_file, read_policy_spec
 
 
 @dataclass(frozen=True)
-class RunFlags:
-    """What is run, and how it is seen and moved."""
+class PolicyFlags:
+    """What a policy is made with."""
 
-    policy: str = "scripted"
-    """A policy by name (scripted, hold, random, ...), or your own as package.module:factory."""
-    backend: str = "mujoco"
-    """What simulates the robot, or is it: mujoco, simpler, ...; or your own as package.module:Class."""
-    backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """What only this backend takes, for example profile=maniskill3 with simpler."""
     model: str = ""
-    """With the policy vlm, the model: a folder, or a name such as google/gemma-3-12b-it."""
+    """With the policy vlm: the model, a folder or a name such as google/gemma-3-12b-it."""
     adapter: str = ""
-    """With the policy vlm, its LoRA adapter: a folder or a name."""
+    """With the policy vlm: its LoRA adapter, a folder or a name."""
     server: str = ""
-    """With the policies openpi, openvla and vla-eval, the server's address; with vlm, of an OpenAI-style server."""
+    """Address of a server: of the policy (openpi, openvla, vla-eval), or of an OpenAI-style one (vlm)."""
     convention: str = ""
-    """With openpi, openvla and vla-eval, what the server's numbers mean, such as pi0-bridge, octo or simpler."""
+    """With openpi, openvla and vla-eval: what the server's numbers mean, such as pi0-bridge, octo or simpler."""
     policy_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """What else only this policy takes, for example verifier=truth sampling=greedy with vlm."""
     format: str = "vlm2vla"
-    """How the policy writes its actions: vlm2vla, prose, integers, ..."""
+    """How the policy writes its actions: vlm2vla, prose, integers, ..., or package.module:NAME."""
     language: str = "en"
-    """What the instruction is said in: en, es, zh, hi."""
+    """Language of the instruction: en, es, zh, hi."""
+    noise: Annotated[float, tyro.conf.arg(metavar="CM")] = 0.0
+    """Error, in cm, with which a policy that takes noise sees the objects."""
+
+    def spec(self, policy: str) -> PolicySpec:
+        """The specification of `policy`: a name, package.module:NAME, or a file, which no other flag may change."""
+        if is_spec_file(policy):
+            changed = [flag for flag in _POLICY_FLAGS if getattr(self, flag.name) != flag.default]
+            if changed:
+                flags = ", ".join(f"--{flag.name.replace('_', '-')}" for flag in changed)
+                raise SettingError(f"{policy} specifies the whole policy; leave out {flags}, or write it in the file.")
+            return read_policy_spec(Path(policy))
+        named = {name: text for name in SHORTHAND if (text := getattr(self, name))}
+        options = {**read_options(self.policy_options, of="policy", example="verifier=truth"), **named}
+        return PolicySpec(policy, self.format, self.noise, options, self.language)
+
+
+_POLICY_FLAGS = dataclasses.fields(PolicyFlags)
+
+
+@dataclass(frozen=True)
+class RunFlags(PolicyFlags):
+    """What is run, and how it is seen and moved."""
+
+    policy: str = "scripted"
+    """A policy by name (scripted, mini, vlm, hold, ...), your own as package.module:NAME, or a .toml or .yaml file."""
+    backend: str = "mujoco"
+    """The simulator or robot: mujoco, simpler, bridge, ..., or your own as package.module:Class."""
+    backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
+    """What only this backend takes, for example profile=maniskill3 with simpler."""
     instruction: str = ""
-    """Say this to the policy in place of the task's own instruction; with one task."""
+    """Give this instruction to the policy in place of the task's own; with one task."""
     layouts: str = "grid"
     """"grid" for SIMPLER's episodes, "random" for layouts drawn from the seed."""
     seed: int = 0
-    """Of random layouts and of the policy."""
-    noise: Annotated[float, tyro.conf.arg(metavar="CM")] = 0.0
-    """How far off, in cm, a policy that takes noise should see the objects."""
+    """Seed for layouts and policy."""
     image_size: Annotated[tuple[int, int], tyro.conf.arg(metavar="HEIGHT WIDTH")] = (480, 640)
-    """Of the picture, in pixels."""
+    """Size of the camera image, in pixels."""
     quality: str = "fast"
     """"fast", or "high" with cast shadows."""
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
+    """What to measure besides success: path_length_cm, or your own as package.module:NAME."""
 
-    def settings(self, *, tasks: Iterable[str], episodes: int) -> RunSettings:
-        """The settings these flags mean; an error names whatever no episode could be run with."""
-        return check_settings(
-            RunSettings(
-                policy=self.policy,
-                tasks=tuple(tasks),
-                episodes=episodes,
-                backend=self.backend,
-                action_format=self.format,
-                layouts=self.layouts,
-                language=self.language,
-                instruction=self.instruction,
-                seed=self.seed,
-                noise_cm=self.noise,
-                image_size=self.image_size,
-                quality=self.quality,
-                backend_options=read_options(self.backend_options),
-                policy_options=self._policy_options(),
-            )
+    def settings(self, *, tasks: Iterable[str], episodes: int, spec: PolicySpec | None = None) -> RunSettings:
+        """The settings these flags mean; an error names whatever no episode could be run with.
+
+        spec: the policy, where it is not the one of --policy.
+        """
+        settings = RunSettings(
+            tasks=tuple(tasks),
+            episodes=episodes,
+            backend=self.backend,
+            layouts=self.layouts,
+            instruction=self.instruction,
+            seed=self.seed,
+            image_size=self.image_size,
+            quality=self.quality,
+            backend_options=read_options(self.backend_options),
+            metrics=self.metrics,
         )
-
-    def _policy_options(self) -> dict[str, Option]:
-        flags = {name: getattr(self, name) for name in ("model", "adapter", "server", "convention")}
-        named = {name: text for name, text in flags.items() if text}
-        return {**read_options(self.policy_options, of="policy", example="verifier=truth"), **named}
+        return check_settings(settings.with_policy(spec or self.spec(self.policy)))
 
 
 def read_options(
@@ -87,6 +106,8 @@ def read_options(
         name, equals, text = word.partition("=")
         if not (name and equals):
             raise SettingError(f"{word!r} is no option of a {of}; expected NAME=VALUE, for example {example}.")
+        if name in options:
+            raise SettingError(f"The option {name} of the {of} was given twice.")
         try:
             value = json.loads(text)
         except ValueError:

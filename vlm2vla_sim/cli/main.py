@@ -121,7 +121,15 @@ def help_text() -> str:
     )
 
 
+RENAMED = {("robot", "stand-in"): "mock-server"}
+"""(command, former name of a subcommand) -> its name. The former one still works, with a notice."""
+
+
 def _run(name: str, words: list[str]) -> int:
+    if words and (name, words[0]) in RENAMED:
+        now = RENAMED[name, words[0]]
+        print(f"vlm2vla {name} {words[0]} is called `vlm2vla {name} {now}` now.", file=sys.stderr)
+        words = [now, *words[1:]]
     if name not in COMMANDS:
         print(f"vlm2vla: {unknown_name('command', name, COMMANDS)}", file=sys.stderr)
         return USAGE

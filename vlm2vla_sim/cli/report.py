@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from vlm2vla_sim.cli.result import ALL_ERRORS, SOME_ERRORS
 from vlm2vla_sim.evaluation.results import read_results
-from vlm2vla_sim.evaluation.run_folder import RESULTS, RunSettings
+from vlm2vla_sim.evaluation.run_folder import RESULTS
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 NOT_SCORED = (Outcome.ERROR, Outcome.ABORTED)
@@ -52,5 +53,5 @@ def report_errors(results: Iterable[EpisodeResult]) -> int:
         f"{len(errors)} of {len(found)} episodes ended in an error and are not scored. "
         f"First: {first.task} episode {first.episode_id}: {first.reason}\n"
     )
-    scored = any(result.outcome in (Outcome.SUCCESS, Outcome.FAILURE) for result in found)
-    return SOME_ERRORS if scored else ALL_ERRORS
+    ended = any(result.outcome in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN) for result in found)
+    return SOME_ERRORS if ended else ALL_ERRORS

@@ -1,7 +1,7 @@
-"""One episode: a policy speaks, its words move the arm, and one `EpisodeResult` and one video remain.
+"""Run one episode: the policy decides, its decisions move the arm, and an `EpisodeResult` and a video are left.
 
-Every way of running a policy (a suite, the command line, a notebook) goes through `run_episode`. Were there two loops,
-one would count an unreadable answer as a failure and the other as a crash, and their numbers could not be compared.
+Every way of running a policy (a suite, a session, the command line, a notebook) goes through `run_episode`, so that
+their results can be compared.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +19,22 @@ import numpy as np
 from vlm2vla_sim.core.versions import collect_versions
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
+from vlm2vla_sim.envs.executor import ControlStep, Executor
 from vlm2vla_sim.errors import (
     ActionError,
-    ActionTextError,
     BackendFaultError,
     EpisodeAbortedError,
     RunFolderError,
     SettingError,
     Vlm2VlaError,
 )
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec, episode_length, make_policy, widowx
+from vlm2vla_sim.evaluation.metrics import Metric, check_value, make_metric, short_name
+from vlm2vla_sim.evaluation.settings import LAYOUTS
+from vlm2vla_sim.evaluation.setup import episode_length, make_policy, widowx
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.language.prompts import prompts_hash
+from vlm2vla_sim.policies.base import decide
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import Decision, EpisodeResult, Outcome
 from vlm2vla_sim.video import writer
 from vlm2vla_sim.video.overlay import Overlay
@@ -45,12 +49,12 @@ STATUS_FLAGS = (
     ("on target", "on_target"),
     ("success", "success"),
 )
-"""The status flags that the video shows: label and key of `info`."""
+"""What the video shows as status flags: label and key of `info`."""
 
 
 def run_episode(
     env: gym.Env[Observation, np.ndarray],
-    policy: Policy | str,
+    policy: Policy | PolicySpec | str,
     *,
     episode_id: int = 0,
     seed: int = 0,
@@ -59,36 +63,42 @@ def run_episode(
     limits: motion.StepLimits | None = None,
     videos: str | Path | None = None,
     log: Path | None = None,
+    metrics: Sequence[str] = (),
 ) -> EpisodeResult:
-    """Run one episode to its full length and say how it went.
+    """Run one episode to its full length and return its result.
 
     Args:
         env: a `WidowXEnv`, wrapped or not.
-        policy: a policy, or a name for `load_policy`.
+        policy: a policy, the specification of one, or its name.
         episode_id: SIMPLER's episode; with random layouts, only the number that goes into the result.
         seed: for the layout, when it is random, and for the policy.
         layouts: "grid" or "random".
-        spec: what the result says about the policy; by default its class.
+        spec: what the result says about a policy that is given as an object; by default its class.
         limits: how rows are split into steps.
         videos: folder to write a video to; None for no video.
-        log: file for the traceback, should something break.
+        log: file for the traceback if something breaks.
+        metrics: what is measured besides success; see `evaluation.metrics`.
 
-    Unreadable words are the policy's failure: the arm holds still for one step, and they are counted. A fault of the
-    backend or a crash is an outcome of its own, never a failure. What every further episode would meet as well (a
-    missing package, a folder that cannot be written, an unknown name) is raised.
+    Action text that cannot be read is the policy's failure: the arm holds still for one step, and a parse error is
+    counted. A fault of the backend or a crash is an outcome of its own, never a failure. Where the backend does not
+    know the scene, the outcome is `unknown`. What every further episode would meet as well (a missing package, a folder
+    that cannot be written, an unknown name) is raised.
     """
     if isinstance(policy, str):
-        spec = dataclasses.replace(spec, policy=policy) if spec else PolicySpec(policy)
-        policy = make_policy(env, spec)
+        policy = dataclasses.replace(spec, policy=policy) if spec else PolicySpec(policy)
+    if isinstance(policy, PolicySpec):
+        spec = policy
+        policy = make_policy(env, policy)
     spec = spec or PolicySpec(type(policy).__name__, action_format="")
-    if layouts not in ("grid", "random"):
+    if layouts not in LAYOUTS:
         raise SettingError(f"layouts is {layouts!r}; expected 'grid' or 'random'.")
-    run = _Run(env, policy, limits or motion.StepLimits(), title=f"{widowx(env).task} ep {episode_id}")
+    measured = {short_name(name): make_metric(name) for name in metrics}
+    run = _Run(env, policy, Executor(limits), measured, title=f"{widowx(env).task} ep {episode_id}")
     options = {"episode_id": episode_id} if layouts == "grid" else {"layout": "random"}
-    film = None if videos is None else (Path(videos), f"ep{episode_id:04d}_{widowx(env).task}")
+    video = None if videos is None else (Path(videos), f"ep{episode_id:04d}_{widowx(env).task}")
     started = time.perf_counter()
     try:
-        outcome, reason = _run_guarded(run, seed, options, film, log)
+        outcome, reason = _run_guarded(run, seed, options, video, log)
     finally:
         run.close()
     asked = {"episode_id": episode_id, "seed": seed, "layouts": layouts}
@@ -96,11 +106,11 @@ def run_episode(
 
 
 def _run_guarded(
-    run: _Run, seed: int, options: dict[str, Any], film: tuple[Path, str] | None, log: Path | None
+    run: _Run, seed: int, options: dict[str, Any], video: tuple[Path, str] | None, log: Path | None
 ) -> tuple[Outcome, str]:
     """Run the episode; how it ended, and why when it did not end by itself."""
     try:
-        run.start(seed, options, film)
+        run.start(seed, options, video)
         run.go()
     except EpisodeAbortedError as stop:
         return Outcome.ABORTED, str(stop)
@@ -110,18 +120,19 @@ def _run_guarded(
         if log is not None:
             _write_log(log, error)
         return Outcome.ERROR, f"{type(error).__name__}: {error}" + (f" (traceback: {log.name})" if log else "")
-    return (Outcome.SUCCESS if run.info["is_success"] else Outcome.FAILURE), ""
+    return run.outcome(), ""
 
 
 class _Run:
-    """One episode under way: what happened so far, and what is on film."""
+    """One episode under way: what happened so far, and its video."""
 
-    def __init__(self, env: gym.Env[Any, Any], policy: Policy, limits: motion.StepLimits, *, title: str) -> None:
-        self._env, self._policy, self._limits = env, policy, limits
+    def __init__(
+        self, env: gym.Env[Any, Any], policy: Policy, executor: Executor, metrics: dict[str, Metric], *, title: str
+    ) -> None:
+        self._env, self._policy, self._executor, self._metrics = env, policy, executor, metrics
         self._length = episode_length(env)
-        self._film: writer.EpisodeVideo | None = None
+        self._video: writer.EpisodeVideo | None = None
         self._overlay = Overlay(title, widowx(env).task_description, step=0, steps=self._length)
-        self._gripper = 1.0
         self._over = False
         self.info: dict[str, Any] = {}
         self._steps_made = 0
@@ -131,36 +142,45 @@ class _Run:
         self._decisions: list[dict[str, object]] = []
         self._ended = ""
 
-    def start(self, seed: int, options: dict[str, Any], film: tuple[Path, str] | None) -> None:
-        """Reset the environment and the policy, and film what the episode starts from."""
+    def start(self, seed: int, options: dict[str, Any], video: tuple[Path, str] | None) -> None:
+        """Reset the environment and the policy, and record the first frame."""
         self._observation, self.info = self._env.reset(seed=seed, options=options)
-        self._gripper = float(self._observation["agent_pos"][6] > 0.5)
-        if film is not None:
+        self._executor.reset(self._observation["agent_pos"])
+        for metric in self._metrics.values():
+            metric.reset(self._observation, self.info)
+        if video is not None:
             if "pixels" not in self._observation:
                 raise SettingError("A video was asked for, but the environment draws nothing (image_size=None).")
             size = self._observation["pixels"]["primary"].shape[:2]
-            self._film = writer.EpisodeVideo(film[0], film[1], frame_size=size, fps=CONTROL_HZ)
+            self._video = writer.EpisodeVideo(video[0], video[1], frame_size=size, fps=CONTROL_HZ)
         self._shoot()
         self._policy.reset(self.info["instruction"], seed)
 
     def go(self) -> None:
         """Decide and move until the episode is over; a policy that is done holds still, for the last step counts."""
         while not self._over:
-            decision = self._decide()
+            decision = decide(self._policy, self._observation)
             if decision is None:
                 self._ended = getattr(self._policy, "ended", "")
                 self._overlay = dataclasses.replace(
                     self._overlay, plan="", text="", error="", motion="done: hold still to the end"
                 )
                 while not self._over:
-                    self._step(self._hold())
+                    self._step(self._executor.hold())
                 return
             self._note(decision)
-            for motion_in_words, step in self._steps(decision):
-                self._overlay = dataclasses.replace(self._overlay, motion=motion_in_words)
-                self._step(step)
+            rows = [] if decision.chunk is None else describe(decision.chunk)
+            for step in self._executor.steps(decision.chunk):
+                self._overlay = dataclasses.replace(self._overlay, motion=_describe_step(step, rows))
+                self._step(step.action)
                 if self._over:
                     return
+
+    def outcome(self) -> Outcome:
+        """How an episode that ran to its end counts."""
+        if widowx(self._env).status.scene is None:
+            return Outcome.UNKNOWN
+        return Outcome.SUCCESS if self.info["is_success"] else Outcome.FAILURE
 
     def report(
         self, spec: PolicySpec, outcome: Outcome, asked: dict[str, Any], *, reason: str, seconds: float
@@ -172,7 +192,7 @@ class _Run:
             **asked,
             backend=inner.backend_name,
             profile=inner.profile,
-            policy=spec.policy,
+            policy=spec.label,
             action_format=spec.action_format,
             instruction=inner.task_description,
             outcome=outcome,
@@ -186,18 +206,21 @@ class _Run:
             video=self._finish_video(outcome),
             reason=reason or self._ended,
             versions=collect_versions(prompts=prompts_hash()),
+            metrics=self._measure(outcome),
         )
 
     def close(self) -> None:
-        """End the encoder, whatever happened; what was filmed stays."""
-        if self._film is not None:
-            self._film.close()
+        """End the encoder, whatever happened; the frames so far stay."""
+        if self._video is not None:
+            self._video.close()
 
     # Parts.
 
     def _credit(self, outcome: Outcome) -> dict[str, Any]:
-        """What the judge saw, by the names of `EpisodeResult`."""
-        succeeded = outcome is Outcome.SUCCESS
+        """What the judge saw, by the names of `EpisodeResult`; nothing where the scene is not known."""
+        if outcome is Outcome.UNKNOWN or not self.info:
+            return {}
+        succeeded = outcome is Outcome.SUCCESS if outcome in (Outcome.SUCCESS, Outcome.FAILURE) else None
         partial = ("grasped", "consecutive_grasp", "moved_correct_object", "on_target")
         return {
             "success_at_end": succeeded,
@@ -207,25 +230,17 @@ class _Run:
             **{name: bool(self.info.get(name)) for name in partial},
         }
 
+    def _measure(self, outcome: Outcome) -> dict[str, Any]:
+        """The value of every metric; None for an episode that did not run to its end."""
+        whole = outcome in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
+        return {name: check_value(name, metric.result()) if whole else None for name, metric in self._metrics.items()}
+
     def _finish_video(self, outcome: Outcome) -> str:
         """Name the video after the outcome; its path relative to the run folder, empty when there is none."""
-        if self._film is None:
+        if self._video is None:
             return ""
-        path = self._film.finish(outcome.value)
+        path = self._video.finish(outcome.value)
         return f"{path.parent.name}/{path.name}"
-
-    def _decide(self) -> Decision | None:
-        try:
-            decision = self._policy.act(self._observation)
-        except ActionTextError as error:
-            return Decision(subtask="", plan="", action="", chunk=None, parse_failures=1, error=str(error))
-        if decision is not None and decision.chunk is None:
-            return dataclasses.replace(
-                decision,
-                parse_failures=max(decision.parse_failures, 1),
-                error=decision.error or "The action text could not be read.",
-            )
-        return decision
 
     def _note(self, decision: Decision) -> None:
         self._parse_failures += decision.parse_failures
@@ -239,22 +254,6 @@ class _Run:
             error="" if decision.chunk is not None else decision.error,
         )
 
-    def _steps(self, decision: Decision) -> Iterator[tuple[str, np.ndarray]]:
-        """The control steps of a decision, each with the words for its row."""
-        if decision.chunk is None:
-            yield "hold still", self._hold()
-            return
-        words = describe(decision.chunk)
-        for number, row in enumerate(decision.chunk.deltas):
-            which = f"row {number + 1} of {len(words)}: " if len(words) > 1 else ""
-            split = motion.split(row[None], gripper=self._gripper, limits=self._limits)
-            for step in [row] if decision.chunk.stepwise else split:
-                yield which + words[number], step
-            self._gripper = float(row[6])
-
-    def _hold(self) -> np.ndarray:
-        return np.array([0, 0, 0, 0, 0, 0, self._gripper], np.float32)
-
     def _step(self, delta: np.ndarray) -> None:
         self._observation, _, terminated, truncated, self.info = self._env.step(delta)
         if "fault" in self.info:
@@ -263,20 +262,29 @@ class _Run:
         self._clipped_steps += bool(self.info["clipped"])
         if self._first_success is None and self.info["is_success"]:
             self._first_success = self._steps_made
+        for metric in self._metrics.values():
+            metric.step(self._observation, self.info)
         self._over = terminated or truncated or self._steps_made >= self._length
         self._shoot()
 
     def _shoot(self) -> None:
-        if self._film is None:
+        if self._video is None:
             return
         self._overlay = dataclasses.replace(
             self._overlay,
             step=self._steps_made,
             clipped=bool(self.info["clipped"]),
             gripper=float(self._observation["agent_pos"][6]),
-            flags=tuple((label, bool(self.info[key])) for label, key in STATUS_FLAGS),
+            flags=tuple((label, bool(self.info[key])) for label, key in STATUS_FLAGS if self.info[key] is not None),
         )
-        self._film.add(self._observation["pixels"]["primary"], self._overlay)
+        self._video.add(self._observation["pixels"]["primary"], self._overlay)
+
+
+def _describe_step(step: ControlStep, rows: Sequence[str]) -> str:
+    """The row that a step belongs to, in words."""
+    if step.row < 0:
+        return "hold still"
+    return (f"row {step.row + 1} of {len(rows)}: " if len(rows) > 1 else "") + rows[step.row]
 
 
 def _write_log(path: Path, error: BaseException) -> None:

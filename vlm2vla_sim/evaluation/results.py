@@ -1,8 +1,7 @@
 """From single episodes to rates with intervals: read `results.jsonl`, count, and print a table.
 
-A success rate without its interval invites conclusions that 24 episodes cannot carry: 12 of 24 is compatible with any
-true rate from 31 to 69 %. And a crash counted as a failure, or dropped silently, makes a weak machine look like a weak
-policy: errors and aborted episodes are counted apart.
+Every rate has its interval: 12 of 24 is compatible with any true rate from 31 to 69 %. Errors, aborted episodes and
+episodes of unknown outcome are counted apart, never as failures.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
+
+import numpy as np
 
 from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.envs.tasks import TASKS
@@ -66,8 +67,38 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """The mean of a metric over the episodes in which it could be told."""
+
+    n: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    """The ends of its 95 % interval (percentile bootstrap over episodes, 10,000 draws); None below two episodes."""
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Mean:
+        """The mean of `values`."""
+        if len(values) < 2:
+            return cls(len(values), values[0] if values else None, None, None)
+        array = np.array(values, np.float64)
+        draws = np.random.default_rng(0).integers(len(array), size=(10_000, len(array)))
+        low, high = np.quantile(array[draws].mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return cls(len(values), float(array.mean()), float(low), float(high))
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        if self.mean is None:
+            return "-"
+        return f"{self.mean:.4g}" + ("" if self.low is None else f" ({self.low:.4g} to {self.high:.4g})")
+
+
+@dataclass(frozen=True)
 class Summary:
-    """What a set of episodes amounts to. Every rate is over the `n` episodes that say something about the policy."""
+    """What a set of episodes amounts to. Every success rate is over the `n` episodes whose outcome is known."""
 
     n: int
     """Episodes that ended in success or failure."""
@@ -75,11 +106,13 @@ class Summary:
     """Episodes that the simulator, the link or our own code broke."""
     n_aborted: int
     """Episodes that a person stopped."""
+    n_unknown: int
+    """Episodes that ran to their end and whose outcome nobody knows."""
     success_at_end: Rate
     """SIMPLER's official rule: success at the last step."""
     success_once: Rate
     success_released: Rate
-    """Success at the last step with the object let go."""
+    """Success at the last step with the object released."""
     grasped: Rate
     consecutive_grasp: Rate
     moved_correct_object: Rate
@@ -94,11 +127,14 @@ class Summary:
     mean_first_success_step: float | None
     """Over the episodes that succeeded at some step."""
     seconds: float
+    metrics: dict[str, Rate | Mean] = dataclasses.field(default_factory=dict)
+    """Of every metric, a rate where it is true or false, else a mean."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values, as in `summary.json`."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value.to_json() if isinstance(value, Rate) else value for name, value in values.items()}
+        plain = {name: value.to_json() if isinstance(value, Rate) else value for name, value in values.items()}
+        return {**plain, "metrics": {name: value.to_json() for name, value in self.metrics.items()}}
 
 
 @dataclass(frozen=True)
@@ -132,17 +168,20 @@ def summarize(results: Iterable[EpisodeResult]) -> RunSummary:
 
 def _summarize(results: Sequence[EpisodeResult]) -> Summary:
     scored = [result for result in results if result.outcome in (Outcome.SUCCESS, Outcome.FAILURE)]
+    ended = [result for result in results if result.outcome in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)]
     first = [result.first_success_step for result in scored if result.first_success_step is not None]
-    unreadable = sum(result.parse_failures for result in scored)
-    readable = sum(not decision.get("error") for result in scored for decision in result.decisions)
+    unreadable = sum(result.parse_failures for result in ended)
+    readable = sum(not decision.get("error") for result in ended for decision in result.decisions)
 
-    def share(holds: Callable[[EpisodeResult], bool]) -> Rate:
-        return Rate(sum(holds(result) for result in scored), len(scored))
+    def share(holds: Callable[[EpisodeResult], bool | None]) -> Rate:
+        known = [held for held in map(holds, scored) if held is not None]
+        return Rate(sum(known), len(known))
 
     return Summary(
         n=len(scored),
         n_error=sum(result.outcome is Outcome.ERROR for result in results),
         n_aborted=sum(result.outcome is Outcome.ABORTED for result in results),
+        n_unknown=sum(result.outcome is Outcome.UNKNOWN for result in results),
         success_at_end=share(lambda result: result.success_at_end),
         success_once=share(lambda result: result.success_once),
         success_released=share(lambda result: result.success_released),
@@ -151,12 +190,25 @@ def _summarize(results: Sequence[EpisodeResult]) -> Summary:
         moved_correct_object=share(lambda result: result.moved_correct_object),
         on_target=share(lambda result: result.on_target),
         parse_failure_rate=Rate(unreadable, unreadable + readable),
-        steps=sum(result.steps for result in scored),
-        clipped_steps=sum(result.clipped_steps for result in scored),
-        decisions=sum(len(result.decisions) for result in scored),
+        steps=sum(result.steps for result in ended),
+        clipped_steps=sum(result.clipped_steps for result in ended),
+        decisions=sum(len(result.decisions) for result in ended),
         mean_first_success_step=sum(first) / len(first) if first else None,
         seconds=round(sum(result.seconds for result in results), 3),
+        metrics=_summarize_metrics(ended),
     )
+
+
+def _summarize_metrics(results: Sequence[EpisodeResult]) -> dict[str, Rate | Mean]:
+    names = dict.fromkeys(name for result in results for name in result.metrics)
+    summary: dict[str, Rate | Mean] = {}
+    for name in names:
+        known = [value for result in results if (value := result.metrics.get(name)) is not None]
+        if known and all(isinstance(value, bool) for value in known):
+            summary[name] = Rate(sum(map(bool, known)), len(known))
+        else:
+            summary[name] = Mean.of([float(value) for value in known])
+    return summary
 
 
 def format_table(summary: RunSummary) -> str:
@@ -164,26 +216,32 @@ def format_table(summary: RunSummary) -> str:
     rows = list(summary.tasks.items())
     if len(rows) > 1:
         rows.append(("all tasks", summary.overall))
+    metrics = list(dict.fromkeys(name for _, row in rows for name in row.metrics))
+    columns = ["success at the last step", "at any step", "released", "grasped", "moved", "parse errors", "clipped"]
     cells = [
-        ["", "success at the last step", "at any step", "let go", "grasped", "moved", "unread", "clipped", "errors"],
-        *([name, *_cells(row)] for name, row in rows),
+        ["", *columns, "errors", *metrics],
+        *([name, *_cells(row), *(str(row.metrics.get(metric, "-")) for metric in metrics)] for name, row in rows),
     ]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     rule = "-" * max(map(len, lines))
     body = lines[1:] if len(rows) == 1 else [*lines[1:-1], rule, lines[-1]]
     aborted = f", {summary.overall.n_aborted} aborted" if summary.overall.n_aborted else ""
+    unknown = f", {summary.overall.n_unknown} of unknown outcome" if summary.overall.n_unknown else ""
     foot = f"In brackets: 95 % Wilson interval. {summary.overall.n} episodes scored, {summary.overall.n_error} errors"
-    return "\n".join([lines[0], rule, *body, "", f"{foot}{aborted}."])
+    return "\n".join([lines[0], rule, *body, "", f"{foot}{aborted}{unknown}."])
 
 
 def _cells(summary: Summary) -> list[str]:
     once, released = summary.success_once, summary.success_released
-    unread = summary.parse_failure_rate
+    parse_errors = summary.parse_failure_rate
     return [
         str(summary.success_at_end),
-        *(f"{rate.k}/{rate.n}" for rate in (once, released, summary.grasped, summary.moved_correct_object)),
-        f"{unread.k}/{unread.n}",
+        *(
+            f"{rate.k}/{rate.n}" if rate.n else "-"
+            for rate in (once, released, summary.grasped, summary.moved_correct_object)
+        ),
+        f"{parse_errors.k}/{parse_errors.n}",
         f"{summary.clipped_steps}/{summary.steps}",
         str(summary.n_error),
     ]
@@ -208,5 +266,5 @@ def _read_line(line: str, number: int, path: Path) -> EpisodeResult:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(
             f"Line {number} of {path} is not an episode ({type(error).__name__}: {error}). "
-            "Was the file edited? Mend or remove that line."
+            "Was the file edited? Fix or remove that line."
         ) from error

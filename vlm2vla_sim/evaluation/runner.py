@@ -1,7 +1,7 @@
-"""Runs the episodes of one run one after the other, in whatever process it is told to.
+"""Run the episodes of a run one after the other, in this process or in a worker's.
 
-It keeps the environment and the policy of a task from one episode to the next, because starting a simulator or loading
-a model for every episode would cost more than the episode.
+The environment and the policy of a task are kept from one episode to the next, because starting a simulator or loading
+a model costs more than an episode.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import BackendFaultError
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.operator.prompts import Operator, StreamAnswers
-from vlm2vla_sim.evaluation.operator.session import attended
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec, episode_seed, make_policy, widowx
-from vlm2vla_sim.evaluation.run_folder import RunSettings
+from vlm2vla_sim.evaluation.operator.session import run_attended
+from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.evaluation.setup import episode_seed, make_env, make_policy, widowx
 from vlm2vla_sim.policies.base import close_policy
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -71,13 +71,8 @@ class Job:
     recorder: RecorderFactory | None = None
     """Wraps the environment of every episode, to keep what happens in it; None for none."""
 
-    def spec(self) -> PolicySpec:
-        """Whom the results are about."""
-        settings = self.settings
-        return PolicySpec(settings.policy, settings.action_format, settings.noise_cm, settings.policy_options)
-
     def error_result(self, item: Item, reason: str) -> EpisodeResult:
-        """The result of an episode that nobody lived to report."""
+        """The result of an episode whose process ended before it could report one."""
         settings = self.settings
         return EpisodeResult(
             task=item.task,
@@ -85,29 +80,18 @@ class Job:
             seed=episode_seed(settings.seed, item.task, item.episode_id),
             backend=settings.backend,
             profile="",
-            policy=settings.policy,
+            policy=settings.spec.label,
             action_format=settings.action_format,
             layouts=settings.layouts,
-            instruction=settings.said(find_task(item.task, settings.backend).instruction),
+            instruction=settings.instruct(find_task(item.task, settings.backend).instruction),
             outcome=Outcome.ERROR,
             noise_cm=settings.noise_cm,
             reason=reason,
         )
 
 
-def make_env(settings: RunSettings, task: str) -> gym.Env[Any, Any]:
-    """The environment in which `settings` runs the episodes of `task`."""
-    options: dict[str, Any] = {
-        "image_size": settings.image_size,
-        "quality": settings.quality,
-    } | settings.backend_options
-    found = find_task(task, settings.backend)
-    own = {"task": task} if found.own else {"instruction": settings.said(found.instruction)}
-    return gym.make(found.env_id, backend=settings.backend, **own, **options)
-
-
-def _say(words: str) -> None:
-    print(words, end="", file=sys.stderr, flush=True)  # noqa: T201
+def _say(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
 class EpisodeRunner:
@@ -127,7 +111,7 @@ class EpisodeRunner:
             return self._run_once(item)
         if self._operator is None:
             self._operator = Operator([StreamAnswers(sys.stdin)], say=_say)
-        return attended(
+        return run_attended(
             lambda: self._run_once(item), lambda: self._prepare(item.task)[0], self._operator, item.episode_id
         )
 
@@ -157,9 +141,10 @@ class EpisodeRunner:
             episode_id=item.episode_id,
             seed=episode_seed(settings.seed, item.task, item.episode_id),
             layouts=settings.layouts,
-            spec=self._job.spec(),
+            spec=settings.spec,
             videos=self._job.videos,
             log=self._job.logs / f"ep{item.episode_id:04d}_{item.task}.txt",
+            metrics=settings.metrics,
         )
 
     def close(self) -> None:
@@ -179,6 +164,6 @@ class EpisodeRunner:
         if self._env is None or self._policy is None or task != self._task:
             self.close()
             self._env = make_env(self._job.settings, task)
-            self._policy = make_policy(self._env, self._job.spec())
+            self._policy = make_policy(self._env, self._job.settings.spec)
             self._task = task
         return self._env, self._policy

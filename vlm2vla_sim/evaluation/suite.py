@@ -1,7 +1,6 @@
-"""A run: every task, every episode, one folder of results.
+"""Run episodes of some tasks and leave their results in a folder that says what they were made with.
 
-Without it an evaluation is a loop in a notebook: it stops at the first crash, cannot be continued, and nobody knows
-afterwards what it was made with.
+A run survives crashes of episodes and workers, Ctrl-C and a full disk, and can be resumed.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,12 +18,13 @@ from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, need
 from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import EpisodeError, SettingError, Vlm2VlaError
-from vlm2vla_sim.evaluation.policy_spec import find_format
+from vlm2vla_sim.evaluation.metrics import make_metric, short_name
 from vlm2vla_sim.evaluation.results import RunSummary, sort_results, summarize
-from vlm2vla_sim.evaluation.run_folder import RunFolder, RunSettings, default_folder
+from vlm2vla_sim.evaluation.run_folder import RunFolder, default_folder, folder_name
 from vlm2vla_sim.evaluation.runner import EpisodeRunner, Item, Job, RecorderFactory
+from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.evaluation.setup import check_spec
 from vlm2vla_sim.evaluation.worker_pool import run_in_workers
-from vlm2vla_sim.policies import check_policy
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 EPISODE_TIMEOUT = 3600.0
@@ -108,16 +109,46 @@ def run_suite(
             raise
 
 
+def run_policies(
+    several: Sequence[RunSettings],
+    *,
+    out: str | Path | None = None,
+    reporter: Callable[[RunSettings, Path | None], Callable[[EpisodeResult], None]] | None = None,
+    **options: Any,
+) -> dict[str, SuiteRun]:
+    """Run every one of `several` settings, which differ in their policy; label -> its run, in their order.
+
+    out: the folder, in which each policy gets a run folder named by its label; by default runs/<date>_<time>-policies.
+    reporter: makes `on_result` of a run from its settings and, where it is resumed, its folder. options: as for
+    `run_suite`. SettingError where two policies have the same label.
+    """
+    several = [check_settings(settings) for settings in several]
+    labels = [settings.spec.label for settings in several]
+    if len({folder_name(label) for label in labels}) != len(labels):
+        raise SettingError(f"Two policies have the same name: {', '.join(labels)}. Give each its own.")
+    parent = default_folder(None) if out is None else Path(out)
+    runs: dict[str, SuiteRun] = {}
+    for label, settings in zip(labels, several, strict=True):
+        folder = parent / folder_name(label)
+        on_result = reporter(settings, folder if options.get("resume") else None) if reporter else None
+        runs[label] = run_suite(settings, out=folder, on_result=on_result, **options)
+    return runs
+
+
 def check_settings(settings: RunSettings) -> RunSettings:
     """The same settings with tasks by name; an error names whatever no episode could be run with."""
     tasks = [find_task(name, settings.backend) for name in settings.tasks]
     check_backend_options(settings.backend, settings.backend_options)
-    check_policy(settings.policy, settings.policy_options, noise_cm=settings.noise_cm)
-    find_format(settings.action_format, settings.policy_options)
-    if settings.layouts not in ("grid", "random"):
-        raise SettingError(f"layouts is {settings.layouts!r}; expected 'grid' or 'random'.")
+    check_spec(settings.spec, settings.backend)
+    names = [short_name(name) for name in settings.metrics]
+    for name in settings.metrics:
+        make_metric(name)
+    if len(set(names)) != len(names):
+        raise SettingError(
+            f"Two metrics have the same name in results: {', '.join(names)}. Leave one out, or rename it."
+        )
     for task in tasks:
-        settings.said(task.instruction)
+        settings.instruct(task.instruction)
         if settings.layouts == "grid" and settings.episodes > len(task.layouts) and not task.own:
             raise EpisodeError(
                 f"{settings.episodes} episodes of {task.name} were asked for, but SIMPLER's grid has "

@@ -117,7 +117,7 @@ def needs_truth(name: str) -> bool:
 
 def find_factory(name: str) -> Callable[[PolicyContext], Policy]:
     """The factory called `name`; see `load_policy`."""
-    factory = find("policy", name, POLICIES)
+    factory: Any = find("policy", name, POLICIES)
     if not callable(factory):
         raise ExtensionError(
             f"The policy {name!r} is {factory!r}; expected a function, a class or a PolicyFactory, called with a "

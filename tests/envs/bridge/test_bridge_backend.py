@@ -40,7 +40,8 @@ from vlm2vla_sim.errors import (  # noqa: E402
     SettingError,
     UnknownNameError,
 )
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec, make_policy  # noqa: E402
+from vlm2vla_sim.evaluation.setup import make_policy  # noqa: E402
+from vlm2vla_sim.policies.spec import PolicySpec  # noqa: E402
 from vlm2vla_sim.robots.base import Workspace  # noqa: E402
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S  # noqa: E402
 from vlm2vla_sim.types import Outcome, Pose  # noqa: E402
@@ -598,7 +599,7 @@ def test_the_scripted_policy_speaks_the_carrot_onto_the_plate_through_the_wire(s
 def test_evaluate_on_a_real_arm_asks_the_person_and_resumes_what_they_said(stage, tmp_path, monkeypatch):
     import io
 
-    from vlm2vla_sim.evaluation.run_folder import RunSettings
+    from vlm2vla_sim.evaluation.settings import RunSettings
     from vlm2vla_sim.evaluation.suite import InterruptedRunError, run_suite
 
     words = "push the carrot aside"
@@ -622,14 +623,14 @@ def test_a_session_on_the_stand_in_shows_the_wanted_scene_beside_the_live_one(st
 
     from PIL import Image
 
-    from vlm2vla_sim.evaluation.operator.episode_log import Contender, SessionSettings
+    from vlm2vla_sim.evaluation.operator.episode_log import PolicySpec, SessionSettings
     from vlm2vla_sim.evaluation.operator.prompts import Operator, StreamAnswers
     from vlm2vla_sim.evaluation.operator.session import run_session
 
     stage.proxy.arm([Fault(8, "drop_answer")])
     said: list[str] = []
     asked = Operator([StreamAnswers(io.StringIO("\n\ny\n"))], say=said.append)
-    settings = SessionSettings((Contender("hold"),), ("carrot_on_plate",), 1, backend="bridge")
+    settings = SessionSettings((PolicySpec("hold"),), ("carrot_on_plate",), 1, backend="bridge")
     options = {
         "port": stage.proxy.port,
         "timeouts": QUICK,

@@ -56,5 +56,4 @@ def record(
         f"{made.left_out} failed and were left out)"
     )
     values = {"folder": str(made.folder), "episodes": made.episodes, "left_out": made.left_out}
-    code = report_errors(made.run.results)
-    return CommandResult(text, {**values, **made.run.summary.to_json()}, json, code=code)
+    return CommandResult(text, {**values, **made.run.summary.to_json()}, json, code=report_errors(made.run.results))

@@ -1,4 +1,4 @@
-"""`vlm2vla robot …`: sessions on a real arm, a stand-in to rehearse with, a proxy that breaks the link, and sleep."""
+"""`vlm2vla robot …`: sessions with an operator, a mock robot, a proxy that injects faults, and sleep."""
 
 from __future__ import annotations
 
@@ -11,65 +11,69 @@ from typing import Annotated, Any
 
 import tyro
 
+from vlm2vla_sim.cli.flags import PolicyFlags, read_options
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.envs.backends import check_backend_options
 from vlm2vla_sim.envs.bridge.protocol import PORT
 from vlm2vla_sim.errors import SettingError
 
 INTERRUPTED = 130
+BRIDGE: dict[str, Any] = {"host": "127.0.0.1", "port": PORT, "allow_remote": False, "park": False, "truth": ""}
+"""Flags of a session that only the backend "bridge" takes, with their defaults."""
 
 
-@dataclass(frozen=True)
-class Session:
-    """Run trials with a person beside the robot: scene, start, label; in random order, resumable."""
+@dataclass(frozen=True, kw_only=True)
+class SessionCommand(PolicyFlags):
+    """Run episodes with an operator beside the robot, who arranges, starts and labels them; resumable."""
 
     out: Path
     """Folder of the session."""
     policies: tuple[str, ...]
-    """One or more, by name or as package.module:factory."""
+    """One or more: names, package.module:NAME, or .toml or .yaml files, each of which specifies one policy."""
     tasks: tuple[str, ...] = ("carrot_on_plate",)
-    """Task names, or instructions of your own in quotes."""
+    """Task names; on a real robot also instructions of your own in quotes."""
     episodes: int = 10
-    """Of every task."""
+    """Episodes of every task and policy."""
     backend: str = "bridge"
-    """bridge, or a simulator to rehearse with."""
-    format: str = "vlm2vla"
-    """How the policies write their actions."""
+    """The robot: bridge, or your own as package.module:Class; or a simulator to rehearse with."""
+    backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
+    """What only this backend takes."""
     seed: int = 0
-    """Of the order of trials."""
+    """Seed for the order of episodes, layouts and policies."""
     blind: bool = False
     """Show letters instead of the policies' names until the end."""
     resume: bool = False
-    """Go on with the session in --out."""
-    host: str = "127.0.0.1"
-    """Of the robot server; other machines need --allow-remote (better: an ssh tunnel)."""
-    port: int = PORT
-    """Of the robot server."""
-    allow_remote: bool = False
-    """Let --host be another machine."""
-    park: bool = False
-    """Send the arm to sleep at the end."""
+    """Continue the session in --out."""
+    host: str = BRIDGE["host"]
+    """With bridge: host of the robot server; other machines need --allow-remote (better: an ssh tunnel)."""
+    port: int = BRIDGE["port"]
+    """With bridge: port of the robot server."""
+    allow_remote: bool = BRIDGE["allow_remote"]
+    """With bridge: let --host be another machine."""
+    park: bool = BRIDGE["park"]
+    """With bridge: send the arm to its sleep pose at the end."""
     camera: tuple[str, ...] = ()
-    """Further cameras on this machine, NAME=DEVICE, such as wrist=/dev/video2."""
+    """With bridge: further cameras on this machine, NAME=DEVICE, such as wrist=/dev/video2."""
+    truth: str = BRIDGE["truth"]
+    """With bridge: the state channel of a mock server, for rehearsals with the scripted policy."""
     answers: Path | None = None
     """Read the operator's answers from this file instead of the terminal."""
     always_ask: bool = False
-    """Ask also where a simulator knows the outcome."""
+    """Ask the operator also where a simulator knows the outcome."""
     no_video: bool = False
     """Leave the videos out."""
-    truth: str = ""
-    """A stand-in's state channel, for rehearsals with the scripted policy."""
     json: bool = False
-    """Print what became of it as one line of JSON."""
+    """Print the outcome of the session as one line of JSON."""
 
     def __call__(self) -> CommandResult:
         """Run it."""
-        from vlm2vla_sim.evaluation.operator.episode_log import Contender, SessionSettings
+        from vlm2vla_sim.evaluation.operator.episode_log import SessionSettings
         from vlm2vla_sim.evaluation.operator.live_view import BUTTONS, FOLDER
         from vlm2vla_sim.evaluation.operator.prompts import ButtonAnswers, Operator, StreamAnswers
         from vlm2vla_sim.evaluation.operator.session import run_session
 
         settings = SessionSettings(
-            tuple(Contender(policy, self.format) for policy in self.policies),
+            tuple(self.spec(policy) for policy in self.policies),
             self.tasks,
             self.episodes,
             backend=self.backend,
@@ -86,37 +90,46 @@ class Session:
             operator,
             resume=self.resume,
             video=not self.no_video,
-            env_options=self._options(),
+            env_options=self._env_options(),
             say=_tell,
         )
-        lines = [f"{end.done} of {end.planned} trials are recorded in {end.folder}."]
+        lines = [f"{end.done} of {end.planned} episodes are recorded in {end.folder}."]
         lines += [f"Stopped: {end.stopped}"] if end.stopped else []
         values = dataclasses.asdict(end) | {"folder": str(end.folder)}
         return CommandResult("\n".join([*lines, *end.table.splitlines()]), values, self.json)
 
-    def _options(self) -> dict[str, Any]:
-        if self.backend != "bridge":
-            return {}
-        options = {name: getattr(self, name) for name in ("host", "port", "allow_remote", "park", "truth")}
-        return options | {"cameras": read_cameras(self.camera)}
+    def _env_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = dict(read_options(self.backend_options))
+        check_backend_options(self.backend, options)
+        own = {name: getattr(self, name) for name in BRIDGE}
+        if self.backend == "bridge":
+            twice = sorted(name for name in options if name in own and own[name] != BRIDGE[name])
+            if twice:
+                raise SettingError(f"{', '.join(twice)} was given twice: as a flag and in --backend-options.")
+            return {**own, "cameras": read_cameras(self.camera), **options}
+        given = [name for name in BRIDGE if own[name] != BRIDGE[name]] + (["camera"] if self.camera else [])
+        if given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise SettingError(f"{flags} is for the backend bridge; with {self.backend!r} use --backend-options.")
+        return options
 
 
 @dataclass(frozen=True)
-class StandIn:
-    """Serve a stand-in robot on this machine: the true server's wire and habits, with the MuJoCo twin for an arm."""
+class MockServerCommand:
+    """Serve a mock robot on this machine: the robot server's protocol, with the MuJoCo twin as the arm."""
 
     port: int = PORT
-    """On 127.0.0.1."""
+    """Port to listen on, at 127.0.0.1."""
     task: str = "carrot_on_plate"
-    """Whose scene stands before it."""
+    """The task whose scene the arm stands in."""
     truth_port: int | None = None
-    """Also serve the state channel here, for the scripted policy."""
+    """Port of the state channel, from which the scripted policy reads ground truth; by default there is none."""
     clock: str = "wall"
-    """"wall", or "lockstep": time passes only through what is asked for."""
+    """"wall", or "lockstep": time passes only while a request is carried out."""
     speed: float = 1.0
-    """How much faster than the wall clock."""
+    """Factor by which it runs faster than the wall clock."""
     seed: int = 0
-    """Of the camera's noise."""
+    """Seed for the camera's noise."""
 
     def __call__(self) -> CommandResult:
         """Serve until Ctrl-C."""
@@ -126,13 +139,13 @@ class StandIn:
         settings = {name: getattr(self, name) for name in ("port", "truth_port", "clock", "speed", "seed")}
         server = MockServer(get_task(self.task), **settings)
         channel = f", state channel {server.truth_address}" if server.truth_address else ""
-        _tell(f"A stand-in WidowX listens on tcp://127.0.0.1:{server.port}{channel}. Ctrl-C ends it.")
+        _tell(f"A mock WidowX listens on tcp://127.0.0.1:{server.port}{channel}. Ctrl-C ends it.")
         return _serve(server)
 
 
 @dataclass(frozen=True)
-class Faults:
-    """Put a proxy before a robot server that breaks the link, by a script or at random."""
+class FaultProxyCommand:
+    """Run a proxy in front of a robot server that injects link faults, by a script or at random."""
 
     target: int = PORT
     """Port of the robot server."""
@@ -141,13 +154,13 @@ class Faults:
     script: Path | None = None
     """JSON list of faults: [{"at": 12, "kind": "drop_answer"}, ...]."""
     seed: int = 0
-    """Of random faults."""
+    """Seed for random faults."""
     rate: float = 0.02
-    """Share of questions to which something happens, without a script."""
+    """Share of requests that get a fault, without a script."""
     seconds: float = 6.0
-    """How long a delay may last."""
+    """Longest delay, in seconds."""
     truth: str = ""
-    """A stand-in's state channel, for "restart" and "crash"."""
+    """The state channel of a mock server, for the faults "restart" and "crash"."""
 
     def __call__(self) -> CommandResult:
         """Serve until Ctrl-C."""
@@ -170,18 +183,18 @@ class Faults:
 
 
 @dataclass(frozen=True)
-class Sleep:
-    """Send the arm to its sleep pose (or, where the server knows none, close to its base) and hang up."""
+class SleepCommand:
+    """Send the arm to its sleep pose (or, where the server knows none, close to its base) and disconnect."""
 
     host: str = "127.0.0.1"
-    """Of the robot server."""
+    """Address of the robot server."""
     port: int = PORT
-    """Of the robot server."""
+    """Address of the robot server."""
     allow_remote: bool = False
     """Let --host be another machine."""
 
     def __call__(self) -> CommandResult:
-        """Do it."""
+        """Run it."""
         import numpy as np
 
         from vlm2vla_sim.envs.bridge.backend import BridgeBackend
@@ -199,15 +212,15 @@ class Sleep:
 
 
 Command = (
-    Annotated[Session, tyro.conf.subcommand("session")]
-    | Annotated[StandIn, tyro.conf.subcommand("stand-in")]
-    | Annotated[Faults, tyro.conf.subcommand("faults")]
-    | Annotated[Sleep, tyro.conf.subcommand("sleep")]
+    Annotated[SessionCommand, tyro.conf.subcommand("session")]
+    | Annotated[MockServerCommand, tyro.conf.subcommand("mock-server")]
+    | Annotated[FaultProxyCommand, tyro.conf.subcommand("faults")]
+    | Annotated[SleepCommand, tyro.conf.subcommand("sleep")]
 )
 
 
 def robot(command: Command) -> CommandResult:
-    """A real WidowX 250 S: sessions, a stand-in to rehearse with, a proxy that breaks the link, sleep."""
+    """A real WidowX 250 S: sessions with an operator, a mock robot, a proxy that injects faults, sleep."""
     return command()
 
 

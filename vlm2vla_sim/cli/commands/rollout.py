@@ -1,4 +1,4 @@
-"""`vlm2vla rollout`: one episode, with every word the policy says, and a video."""
+"""`vlm2vla rollout`: one episode, with every text the policy writes, and a video."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import tyro
 from vlm2vla_sim.cli.flags import RunFlags
 from vlm2vla_sim.cli.result import ALL_ERRORS, CommandResult
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec, make_policy
-from vlm2vla_sim.evaluation.runner import make_env
+from vlm2vla_sim.evaluation.setup import make_env, make_policy
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.types import Decision, EpisodeResult, Outcome
@@ -27,7 +26,7 @@ def rollout(
     no_video: bool = False,
     json: bool = False,
 ) -> CommandResult:
-    """Run one episode, print what the policy says as it says it, and leave a video.
+    """Run one episode, print what the policy writes as it writes it, and leave a video.
 
     Args:
         run: What is run, and how it is seen and moved.
@@ -35,13 +34,13 @@ def rollout(
         episode: SIMPLER's episode, 0 to 23.
         out: Folder for the video; a video in it is never overwritten.
         no_video: Leave the video out.
-        json: Print the result as one line of JSON; what the policy says goes to standard error.
+        json: Print the result as one line of JSON; what the policy writes goes to standard error.
     """
     settings = run.settings(tasks=(task,), episodes=1)
-    spec = PolicySpec(settings.policy, settings.action_format, settings.noise_cm, settings.policy_options)
+    spec = settings.spec
     env = make_env(settings, task)
     try:
-        speaker = _Aloud(make_policy(env, spec), to_stderr=json)
+        speaker = _PrintingPolicy(make_policy(env, spec), to_stderr=json)
         result = run_episode(
             env,
             speaker,
@@ -51,6 +50,7 @@ def rollout(
             spec=spec,
             videos=None if no_video else out,
             log=out / f"ep{episode:04d}_{settings.tasks[0]}.txt",
+            metrics=settings.metrics,
         )
     finally:
         env.close()
@@ -59,7 +59,7 @@ def rollout(
     )
 
 
-class _Aloud:
+class _PrintingPolicy:
     """A policy whose every decision is printed when it is made: a large model may take minutes over the next one."""
 
     def __init__(self, policy: Policy, *, to_stderr: bool) -> None:
@@ -114,5 +114,7 @@ def _verdict(result: EpisodeResult) -> str:
             done = [name for name in ("moved_correct_object", "grasped", "on_target") if getattr(result, name)]
             partial = f"; {', '.join(done).replace('_', ' ')}" if done else ""
             return f"no success at the last step ({when}{partial})."
+        case Outcome.UNKNOWN:
+            return f"unknown after {result.steps} steps: the backend does not know where the objects are."
         case _:
             return f"{result.outcome.value}: {result.reason}"

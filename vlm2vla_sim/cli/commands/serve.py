@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from vlm2vla_sim.cli.flags import read_options
+from vlm2vla_sim.cli.flags import PolicyFlags
 from vlm2vla_sim.cli.result import CommandResult
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.evaluation.policy_spec import find_format
+from vlm2vla_sim.evaluation.setup import find_format
+from vlm2vla_sim.language.translations import ENGLISH
 from vlm2vla_sim.policies import PolicyContext, check_policy, load_policy, needs_truth
 from vlm2vla_sim.policies.base import close_policy
 from vlm2vla_sim.policies.remote.conventions import find_convention
@@ -40,13 +41,13 @@ def serve(
     idle: float = Limits.idle,
     json: bool = False,
 ) -> CommandResult:
-    """Offer a policy to other people's harnesses, over openpi's websocket or vla-eval's.
+    """Serve a policy to other evaluation harnesses, over openpi's websocket protocol, vla-eval's or your own.
 
-    Every client has an episode of its own. Prints the address once it answers. Stops when nobody has asked for --idle
-    seconds, at Ctrl-C, or when told to terminate. A policy that needs the simulator's truth cannot be served.
+    Every client has an episode of its own. Prints the address once it answers. Stops after --idle
+    seconds without a request, at Ctrl-C, or on SIGTERM. A policy that reads the simulator's ground truth is refused.
 
     Args:
-        policy: A policy by name (vlm, hold, random), or your own as package.module:factory.
+        policy: A policy by name (vlm, mini, hold, random), your own as package.module:NAME, or a .toml or .yaml file.
         model: With the policy vlm, the model: a folder, or a name such as google/gemma-3-12b-it.
         adapter: With the policy vlm, its LoRA adapter: a folder or a name.
         server: With the policy vlm, the OpenAI-style server that has the model.
@@ -65,25 +66,26 @@ def serve(
         json: Print JSON, one line once it answers and one when it stops.
     """
     protocol = find_protocol(wire)
-    if needs_truth(policy):
-        raise SettingError(f"The policy {policy!r} looks into the simulator, which here is the client's own. Use vlm.")
-    named = {"model": model, "adapter": adapter, "server": server}
-    options = {
-        **read_options(policy_options, of="policy", example="sampling=greedy"),
-        **{name: text for name, text in named.items() if text},
-    }
-    check_policy(policy, options)
+    flags = PolicyFlags(model=model, adapter=adapter, server=server, policy_options=policy_options, format=format)
+    spec = flags.spec(policy)
+    if needs_truth(spec.policy):
+        raise SettingError(
+            f"The policy {spec.policy!r} reads the simulator's ground truth, which is the client's. Use another one."
+        )
+    if spec.language != ENGLISH:
+        raise SettingError(f"{policy} sets the language {spec.language!r}, but instructions come from the client here.")
+    check_policy(spec.policy, spec.options, noise_cm=spec.noise_cm)
     limits = Limits(message_mib * 2**20, connections, idle, protocol.rows if rows == -1 else rows)
-    context = PolicyContext(task="", steps=0, action_format=find_format(format, options), options=options)
-    # A model that cannot be loaded is told now, not to the first client.
-    close_policy(load_policy(policy, context))
+    context = PolicyContext(task="", steps=0, action_format=find_format(spec), options=spec.options)
+    # A model that cannot be loaded is reported now, not to the first client.
+    close_policy(load_policy(spec.policy, context))
     dispatcher = Dispatcher(
-        lambda: load_policy(policy, context), find_convention(protocol.wire or wire, convention), limits
+        lambda: load_policy(spec.policy, context), find_convention(protocol.wire or wire, convention), limits
     )
     told = _stop_signals()
     with PolicyServer(protocol.handle, dispatcher, host=host, port=port, expose=expose) as offered:
-        values = {"serving": policy, "wire": wire, "convention": convention, "url": offered.url}
-        _say(CommandResult(f"Serving {policy} over {wire} ({convention}) at {offered.url}", values, json))
+        values = {"serving": spec.label, "wire": wire, "convention": convention, "url": offered.url}
+        _say(CommandResult(f"Serving {spec.label} over {wire} ({convention}) at {offered.url}", values, json))
         why = "told to" if offered.wait(told) else f"nobody asked for {idle:g} s"
         if not offered.stop():
             _say(CommandResult(f"Stopped: {why}, in the middle of a decision.", {"stopped": why}, json))

@@ -17,7 +17,8 @@ from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
 from vlm2vla_sim.data.recording.recorder import SCORED, DemonstrationFolder, read_staged, stem
 from vlm2vla_sim.envs.base import CONTROL_HZ
 from vlm2vla_sim.errors import RunFolderError, SettingError
-from vlm2vla_sim.evaluation.run_folder import SETTINGS, RunSettings
+from vlm2vla_sim.evaluation.run_folder import SETTINGS
+from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import SuiteRun, check_settings, run_suite
 from vlm2vla_sim.types import EpisodeResult, Outcome
 

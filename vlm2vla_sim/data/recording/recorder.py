@@ -17,7 +17,7 @@ from vlm2vla_sim.core.atomic import replacing
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.errors import DataError, SettingError
-from vlm2vla_sim.evaluation.policy_spec import widowx
+from vlm2vla_sim.evaluation.setup import widowx
 from vlm2vla_sim.types import EpisodeResult, Outcome
 from vlm2vla_sim.video.encoder import DataSetVideo
 

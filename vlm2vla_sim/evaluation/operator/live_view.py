@@ -25,11 +25,23 @@ if TYPE_CHECKING:
     from vlm2vla_sim.types import Decision
 
 FOLDER, STATE, FRAME, WANTED, BUTTONS = "live", "state.json", "frame.jpg", "wanted.jpg", "buttons.jsonl"
-FIELDS = ("phase", "trial", "trials", "who", "instruction", "subtask", "plan", "words", "motion", "step", "question")
+FIELDS = (
+    "phase",
+    "episode",
+    "episodes",
+    "who",
+    "instruction",
+    "subtask",
+    "plan",
+    "words",
+    "motion",
+    "step",
+    "question",
+)
 """Keys of `state.json`, besides "info" and "time"."""
 
 
-class LiveFolder:
+class LiveView:
     """Writes `live/` in a session's folder."""
 
     def __init__(self, run: Path) -> None:
@@ -55,13 +67,13 @@ class LiveFolder:
         write_bytes(self.path / name, buffer.getvalue(), sync=False)
 
 
-class Watched(gym.Wrapper[Any, Any, Any, Any]):
-    """Shows every step in a `LiveFolder`, and ends the episode when the person beside the robot says stop."""
+class LiveViewWrapper(gym.Wrapper[Any, Any, Any, Any]):
+    """Shows every step in a `LiveView`, and ends the episode when the person beside the robot says stop."""
 
-    def __init__(self, env: gym.Env[Any, Any], live: LiveFolder, operator: Operator) -> None:
+    def __init__(self, env: gym.Env[Any, Any], live: LiveView, operator: Operator) -> None:
         super().__init__(env)
         self._live, self._operator = live, operator
-        self.trial = 0
+        self.episode = 0
         self._steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -73,7 +85,7 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As the environment's; EpisodeAbortedError when the person has pressed stop."""
-        if self._operator.asked_to_stop(self.trial):
+        if self._operator.asked_to_stop(self.episode):
             raise EpisodeAbortedError("The operator pressed stop.")
         result = self.env.step(action)
         self._steps += 1
@@ -89,10 +101,10 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
         self._live.tell(step=self._steps, info=plain)
 
 
-class Telling:
+class ReportingPolicy:
     """A policy whose words are shown as it says them."""
 
-    def __init__(self, policy: Policy, live: LiveFolder) -> None:
+    def __init__(self, policy: Policy, live: LiveView) -> None:
         self._policy, self._live = policy, live
 
     def reset(self, instruction: str, seed: int = 0) -> None:

@@ -3,8 +3,8 @@
 On a real arm nobody else knows whether the carrot lies on the plate. Were the questions asked by each script in its own
 way, an empty line would be a success here and a failure there, and the end of a pipe a success somewhere.
 
-Answers to "did it succeed?": y, n, 0 to 100 (how far it got), r (redo: this trial does not count), a (abort: stop the
-session), "note ..." (kept with the trial; the question is asked again). The end of the input is an abort.
+Answers to "did it succeed?": y, n, 0 to 100 (how far it got), r (redo: this episode does not count), a (abort: stop the
+session), "note ..." (kept with the episode; the question is asked again). The end of the input is an abort.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HELP = "y success, n failure, 0-100 how far, r redo, a abort, note TEXT"
 
 @dataclass(frozen=True)
 class Label:
-    """What the person said about a trial."""
+    """What the person said about an episode."""
 
     word: str
     """"success", "failure", "partial", "redo" or "abort"."""
@@ -41,8 +41,8 @@ class Label:
 class Answers(Protocol):
     """Where answers come from."""
 
-    def read(self, trial: int, timeout: float) -> str | None:
-        """The next answer for `trial`, without line end; None when there is none yet; EOFError at the end of input."""
+    def read(self, episode: int, timeout: float) -> str | None:
+        """The next answer for `episode`, without line end; None if there is none yet; EOFError at the end of input."""
         ...
 
     def drain(self) -> None:
@@ -53,7 +53,7 @@ class Answers(Protocol):
 class StreamAnswers:
     """Lines of a text stream: the terminal, a pipe, or a file.
 
-    A line "7: y" answers trial 7 only and waits for it; other lines answer whatever is asked next.
+    A line "7: y" answers episode 7 only and waits for it; other lines answer whatever is asked next.
     """
 
     def __init__(self, stream: TextIO, *, interactive: bool | None = None) -> None:
@@ -64,10 +64,10 @@ class StreamAnswers:
         # A thread, because a terminal cannot be waited for and polled at once; a daemon, because it may wait for ever.
         threading.Thread(target=self._pump, args=(stream,), daemon=True).start()
 
-    def read(self, trial: int, timeout: float) -> str | None:
+    def read(self, episode: int, timeout: float) -> str | None:
         """See `Answers`."""
         end = time.monotonic() + timeout
-        while not self._kept.get(trial):
+        while not self._kept.get(episode):
             if self._ended:
                 raise EOFError
             try:
@@ -82,7 +82,7 @@ class StreamAnswers:
                 self._kept.setdefault(int(number), []).append(rest.strip())
             else:
                 return line.strip()
-        return self._kept[trial].pop(0)
+        return self._kept[episode].pop(0)
 
     def drain(self) -> None:
         """Only at a terminal: what was typed while the arm moved answers no question. A file's lines all count."""
@@ -102,13 +102,13 @@ class ButtonAnswers:
         self._path = path
         self._at = path.stat().st_size if path.exists() else 0
 
-    def read(self, trial: int, timeout: float) -> str | None:
-        """See `Answers`. A button pressed for another trial is ignored."""
+    def read(self, episode: int, timeout: float) -> str | None:
+        """See `Answers`. A button pressed for another episode is ignored."""
         end = time.monotonic() + timeout
         while True:
             for line in self._new_lines():
                 press = json.loads(line)
-                if press.get("trial") == trial and press.get("button") in BUTTONS:
+                if press.get("episode") == episode and press.get("button") in BUTTONS:
                     return BUTTONS[press["button"]]
             if time.monotonic() >= end:
                 return None
@@ -139,29 +139,29 @@ class Operator:
         self._always_ask = always_ask
         self._notes: list[str] = []
 
-    def wait_for_scene(self, trial: int, request: str) -> None:
+    def wait_for_scene(self, episode: int, request: str) -> None:
         """Until the person has arranged the scene; EpisodeAbortedError when they stop the session."""
         self._notes = []
         self._drain()
         self._say(f"{request} [Enter start, a abort, note TEXT] ")
         while True:
-            answer = self._next(trial)
+            answer = self._next(episode)
             if answer in ("", "y", "yes", "start"):
                 return
             if self._is_note(answer):
                 continue
             if answer in ("a", "abort", "q", "quit"):
-                raise EpisodeAbortedError("The operator stopped the session before the trial.")
+                raise EpisodeAbortedError("The operator stopped the session before the episode.")
             self._say("Enter to start, a to abort: ")
 
-    def judge(self, trial: int, known: bool | None) -> Label:
-        """How the trial went. known: what the backend saw, None where it cannot know."""
+    def judge(self, episode: int, known: bool | None) -> Label:
+        """How the episode went. known: what the backend saw, None where it cannot know."""
         if known is not None and not self._always_ask:
             return Label("success" if known else "failure", 100.0 * known, tuple(self._notes), automatic=True)
         self._drain()
-        self._say(f"Trial {trial}: did it succeed? [{HELP}] ")
+        self._say(f"Episode {episode}: did it succeed? [{HELP}] ")
         while True:
-            answer = self._next(trial)
+            answer = self._next(episode)
             if self._is_note(answer):
                 continue
             label = self._understand(answer)
@@ -169,10 +169,12 @@ class Operator:
                 return label
             self._say(f"{answer!r} is none of: {HELP}. ")
 
-    def asked_to_stop(self, trial: int) -> bool:
+    def asked_to_stop(self, episode: int) -> bool:
         """Whether the person has said "abort" while the arm moves; other words said now are dropped."""
         try:
-            return any(source.read(trial, 0.0) in ("a", "abort") for source in self._sources if _can_interrupt(source))
+            return any(
+                source.read(episode, 0.0) in ("a", "abort") for source in self._sources if _can_interrupt(source)
+            )
         except EOFError:
             return False
 
@@ -192,11 +194,11 @@ class Operator:
             return None
         return Label("partial", score, notes) if 0 <= score <= 100 else None
 
-    def _next(self, trial: int) -> str:
+    def _next(self, episode: int) -> str:
         while True:
             for source in self._sources:
                 try:
-                    answer = source.read(trial, 0.05)
+                    answer = source.read(episode, 0.05)
                 except EOFError:
                     return "abort"  # Nobody is there any more: never a success.
                 if answer is not None:

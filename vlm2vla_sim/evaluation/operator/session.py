@@ -1,7 +1,7 @@
-"""A session: trials on a robot, real or simulated, with a person who arranges, judges and may stop.
+"""A session: episodes on a robot, real or simulated, with an operator who arranges, judges and may stop.
 
-The same loop serves both, so that what was rehearsed in simulation is what runs in the laboratory. Faults of the link,
-the camera or the robot are run again and counted apart; they are nobody's failure.
+The same loop serves both, so that a session can be rehearsed in simulation. Faults of the link, the camera or the robot
+are run again and counted apart; they are not failures of a policy.
 """
 
 from __future__ import annotations
@@ -21,14 +21,23 @@ from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.envs.tasks import OWN_TASK_ID, TASKS
 from vlm2vla_sim.errors import BackendFaultError, EpisodeAbortedError
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.operator.episode_log import Record, SessionSettings, Trial, TrialLog, labelled, tally
-from vlm2vla_sim.evaluation.operator.live_view import WANTED, LiveFolder, Telling, Watched
+from vlm2vla_sim.evaluation.operator.episode_log import (
+    EpisodeLog,
+    EpisodeRecord,
+    PlannedEpisode,
+    SessionSettings,
+    apply_label,
+    tally,
+)
+from vlm2vla_sim.evaluation.operator.live_view import WANTED, LiveView, LiveViewWrapper, ReportingPolicy
 from vlm2vla_sim.evaluation.operator.prompts import Label, Operator
-from vlm2vla_sim.evaluation.policy_spec import PolicySpec, episode_seed, make_policy, widowx
+from vlm2vla_sim.evaluation.setup import check_spec, episode_seed, make_policy, widowx
+from vlm2vla_sim.policies.base import close_policy
+from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 MAX_FAULTS = 3
-"""Attempts in a row that may break before the session stops and asks for a look at the robot."""
+"""Attempts in a row that may break before the session stops."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +48,9 @@ class SessionEnd:
     done: int
     planned: int
     stopped: str
-    """Why it ended early; empty when all trials are done."""
+    """Why it ended early; empty when all episodes are done."""
     table: str
-    """Successes by contender; empty while a blind session is unfinished."""
+    """Successes by policy; empty while a blind session is unfinished."""
 
 
 def run_session(
@@ -55,26 +64,28 @@ def run_session(
     env_options: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> SessionEnd:
-    """Run the trials of `settings` that are not done yet, each until it counts, and stop when told to.
+    """Run the episodes of `settings` that are not done yet, each until it counts, and stop when told to.
 
     env_options: for `gym.make`, such as host=, port=, image_size=.
     """
+    for spec in settings.policies:
+        check_spec(spec, settings.backend)
     plan = settings.plan()
-    with closing(TrialLog(out, settings, resume=resume)) as log:
+    with closing(EpisodeLog(out, settings, resume=resume)) as log:
         session = _Session(
-            settings, log, operator, LiveFolder(out) if live else None, dict(env_options or {}), video, say
+            settings, log, operator, LiveView(out) if live else None, dict(env_options or {}), video, say
         )
         stopped = ""
         try:
-            for trial in plan:
-                if trial.number not in log.done():
-                    record = session.run(trial)
+            for episode in plan:
+                if episode.number not in log.done():
+                    record = session.run(episode)
                     log.add(record)
-                    say(f"recorded trial {trial.number}: {record.label.word} {record.label.score:g}")
+                    say(f"recorded episode {episode.number}: {record.label.word} {record.label.score:g}")
         except EpisodeAbortedError as stop:
             stopped = str(stop)
         except BackendFaultError as fault:
-            stopped = f"{fault} Mend the robot and go on with --resume."
+            stopped = f"{fault} Fix the robot, then rerun with --resume."
         finally:
             session.close()
         over = len(log.records) == len(plan)
@@ -86,49 +97,50 @@ class _Session:
     def __init__(
         self,
         settings: SessionSettings,
-        log: TrialLog,
+        log: EpisodeLog,
         operator: Operator,
-        live: LiveFolder | None,
+        live: LiveView | None,
         options: dict[str, Any],
         video: bool,
         say: Callable[[str], None],
     ) -> None:
         self._settings, self._log, self._operator, self._live = settings, log, operator, live
         self._options, self._video, self._say = options, video, say
-        self._task, self._env = "", None
+        self._prepared: tuple[str, str] | None = None
+        self._env: gym.Env[Any, Any] | None = None
         self._wanted: dict[tuple[str, int], np.ndarray] = {}
 
-    def run(self, trial: Trial) -> Record:
-        """One trial until it counts: redone when the person says so, run again when something broke."""
+    def run(self, episode: PlannedEpisode) -> EpisodeRecord:
+        """One episode until it counts: repeated when the operator says so or something broke."""
         attempts = faults = 0
         while True:
             attempts += 1
-            result = self._attempt(trial, attempts)
+            result = self._attempt(episode, attempts)
             if result.outcome is Outcome.ERROR:
                 faults += 1
-                self._log.note("fault", trial, result.reason)
-                self._say(f"trial {trial.number}: {result.reason}")
+                self._log.note("fault", episode, result.reason)
+                self._say(f"episode {episode.number}: {result.reason}")
                 self.close()
                 if faults >= MAX_FAULTS:
-                    raise BackendFaultError(f"Trial {trial.number} broke {faults} times in a row: {result.reason}")
+                    raise BackendFaultError(f"Episode {episode.number} broke {faults} times in a row: {result.reason}")
                 continue
             faults = 0
             if result.outcome is Outcome.ABORTED:
-                self._log.note("abort", trial, result.reason)
+                self._log.note("abort", episode, result.reason)
                 raise EpisodeAbortedError(result.reason)
             known = result.outcome is Outcome.SUCCESS if self._knows() else None
             self._tell(phase="judge", question="Did it succeed?")
-            label = self._operator.judge(trial.number, known)
+            label = self._operator.judge(episode.number, known)
             if label.word == "abort":
-                self._log.note("abort", trial, "; ".join(["not judged", *label.notes]))
-                raise EpisodeAbortedError(f"The operator stopped the session; trial {trial.number} does not count.")
+                self._log.note("abort", episode, "; ".join(["not judged", *label.notes]))
+                raise EpisodeAbortedError(f"The operator stopped the session; episode {episode.number} does not count.")
             if label.word == "redo":
-                self._log.note("redo", trial, "; ".join(label.notes))
+                self._log.note("redo", episode, "; ".join(label.notes))
                 continue
-            return Record(trial, label, labelled(result, label, known=known is not None), attempts)
+            return EpisodeRecord(episode, label, apply_label(result, label, known=known is not None), attempts)
 
     def close(self) -> None:
-        """Let go of the robot, which holds where it is. May be called twice."""
+        """Release the robot, which holds its pose. May be called twice."""
         env, self._env = self._env, None
         if env is None:
             return
@@ -137,65 +149,69 @@ class _Session:
         except (BackendFaultError, OSError) as error:
             self._say(str(error))
 
-    def _attempt(self, trial: Trial, number: int) -> EpisodeResult:
-        settings, contender = self._settings, self._settings.contenders[trial.contender]
-        spec = PolicySpec(contender.policy, contender.action_format)
-        seed = episode_seed(settings.seed, trial.task, trial.episode_id)
-        env = self._prepare(trial)
-        self._arrange(env, trial, seed)
+    def _attempt(self, episode: PlannedEpisode, number: int) -> EpisodeResult:
+        settings, spec = self._settings, self._settings.policies[episode.policy]
+        seed = episode_seed(settings.seed, episode.task, episode.episode_id)
+        env = self._prepare(episode, spec)
+        self._arrange(env, episode, seed)
         self._tell(phase="running", question="")
         policy = make_policy(env, spec)
-        # A policy may be known by its words, so a blind session shows none.
+        # A policy may be recognised by what it says, so a blind session shows nothing of it.
         shown = self._live is not None and not settings.blind
-        name = f"trial{trial.number:04d}" + (f"_attempt{number}" if number > 1 else "")
-        result = run_episode(
-            env,
-            Telling(policy, self._live) if shown and self._live else policy,
-            episode_id=trial.episode_id,
-            seed=seed,
-            spec=spec,
-            videos=self._log.path / "videos" / name if self._video else None,
-            log=self._log.path / "logs" / f"{name}.txt",
-        )
+        name = f"episode{episode.number:04d}" + (f"_attempt{number}" if number > 1 else "")
+        try:
+            result = run_episode(
+                env,
+                ReportingPolicy(policy, self._live) if shown and self._live else policy,
+                episode_id=episode.episode_id,
+                seed=seed,
+                spec=spec,
+                videos=self._log.path / "videos" / name if self._video else None,
+                log=self._log.path / "logs" / f"{name}.txt",
+            )
+        finally:
+            close_policy(policy)
         return dataclasses.replace(result, video=f"videos/{result.video}" if result.video else "")
 
-    def _prepare(self, trial: Trial) -> gym.Env[Any, Any]:
-        if self._env is None or trial.task != self._task:
+    def _prepare(self, episode: PlannedEpisode, spec: PolicySpec) -> gym.Env[Any, Any]:
+        wanted = (episode.task, spec.language)
+        if self._env is None or wanted != self._prepared:
             self.close()
             backend = self._settings.backend
-            task = find_task(trial.task, backend)
-            own = {"task": trial.task} if task.env_id == OWN_TASK_ID else {}
-            env = gym.make(task.env_id, backend=backend, **own, **self._options)
-            self._env = Watched(env, self._live, self._operator) if self._live else env
-            self._task = trial.task
-        if isinstance(self._env, Watched):
-            self._env.trial = trial.number
+            task = find_task(episode.task, backend)
+            own = {"task": episode.task} if task.env_id == OWN_TASK_ID else {}
+            instruction = spec.instruct(task.instruction)
+            env = gym.make(task.env_id, backend=backend, instruction=instruction, **own, **self._options)
+            self._env = LiveViewWrapper(env, self._live, self._operator) if self._live else env
+            self._prepared = wanted
+        if isinstance(self._env, LiveViewWrapper):
+            self._env.episode = episode.number
         return self._env
 
-    def _arrange(self, env: gym.Env[Any, Any], trial: Trial, seed: int) -> None:
-        """On a real robot: drive to the start, show what is wanted beside what is, and wait for the person."""
+    def _arrange(self, env: gym.Env[Any, Any], episode: PlannedEpisode, seed: int) -> None:
+        """On a real robot: drive to the start, show what is wanted beside what is, and wait for the operator."""
         planned = len(self._settings.plan())
-        who, words = self._settings.title(trial), widowx(env).task_description
-        self._tell(trial=trial.number, trials=planned, who=who, instruction=words, phase="scene")
+        who, words = self._settings.title(episode), widowx(env).task_description
+        self._tell(episode=episode.number, episodes=planned, who=who, instruction=words, phase="scene")
         if not is_real_robot(self._settings.backend):
             return
-        live = env.reset(seed=seed, options={"episode_id": trial.episode_id})[0]["pixels"]["primary"]
-        wanted = self._wanted_picture(trial, live)
-        request = f"Trial {trial.number + 1} of {planned}, {who}: {words!r}. Arrange the scene."
+        live = env.reset(seed=seed, options={"episode_id": episode.episode_id})[0]["pixels"]["primary"]
+        wanted = self._wanted_picture(episode, live)
+        request = f"Episode {episode.number + 1} of {planned}, {who}: {words!r}. Arrange the scene."
         if self._live is not None:
             self._live.show(wanted, WANTED)
             self._live.show(np.concatenate([wanted, live], axis=1), "scene.jpg")
             self._live.tell(question="Arrange the scene as in the picture, then start.")
             request += f" Wanted beside live: {self._live.path / 'scene.jpg'}."
-        self._operator.wait_for_scene(trial.number, request)
+        self._operator.wait_for_scene(episode.number, request)
 
-    def _wanted_picture(self, trial: Trial, live: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB: the twin's start of one of SIMPLER's episodes; of another task, the first trial's."""
-        key = (trial.task, trial.episode_id)
+    def _wanted_picture(self, episode: PlannedEpisode, live: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: the twin's start of one of SIMPLER's episodes; of another task, the first episode's."""
+        key = (episode.task, episode.episode_id)
         if key not in self._wanted:
-            if find_task(trial.task, self._settings.backend).name in TASKS:
-                twin = gym.make(find_task(trial.task, "mujoco").env_id, image_size=live.shape[:2])
-                self._wanted[key] = twin.reset(options={"episode_id": trial.episode_id})[0]["pixels"]["primary"]
+            if find_task(episode.task, self._settings.backend).name in TASKS:
+                twin = gym.make(find_task(episode.task, "mujoco").env_id, image_size=live.shape[:2])
+                self._wanted[key] = twin.reset(options={"episode_id": episode.episode_id})[0]["pixels"]["primary"]
                 twin.close()
             else:
                 self._wanted[key] = live
@@ -209,10 +225,10 @@ class _Session:
             self._live.tell(**changes)
 
 
-def attended(
+def run_attended(
     run: Callable[[], EpisodeResult], env: Callable[[], gym.Env[Any, Any]], operator: Operator, number: int
 ) -> EpisodeResult:
-    """An episode of a suite on a real robot: the person arranges, `run` runs, the person judges.
+    """An episode of a suite on a real robot: the operator arranges, `run` runs, the operator judges.
 
     env: the environment, for what it knows; asked for after the episode. After `MAX_FAULTS` broken attempts the
     episode stands as an error; a stop is an abort of the whole run (KeyboardInterrupt, as Ctrl-C).
@@ -233,4 +249,4 @@ def attended(
         if label.word == "abort":
             raise KeyboardInterrupt("The operator stopped the run.")
         if label.word != "redo":
-            return labelled(result, label, known=known is not None)
+            return apply_label(result, label, known=known is not None)

@@ -1,6 +1,6 @@
 """`vlm2vla watch`: a small page on this machine that shows a running session and has the operator's buttons.
 
-It reads the files of `live.LiveFolder` and appends presses to one more; the session goes on whether anybody looks or
+It reads the files of `live.LiveView` and appends presses to one more; the session goes on whether anybody looks or
 not. Only this machine can reach it, and only its own page can press: a robot must not be stopped, or declared
 successful, by whatever page happens to be open in the same browser.
 """
@@ -40,7 +40,7 @@ PAGE = """<!doctype html>
  #redo { background: #4b5563; } #start { background: #1d4ed8; } #stop { background: #b91c1c; float: right; }
  #old { display: none; background: #b91c1c; color: #fff; padding: 6px 20px; } #said { color: #555; min-height: 1.5em; }
 </style></head><body>
-<header><b id="instruction">no session yet</b><span id="trial"></span><span id="phase"></span></header>
+<header><b id="instruction">no session yet</b><span id="episode"></span><span id="phase"></span></header>
 <div id="old" role="alert"></div>
 <main>
  <figure><img id="frame" alt="what the camera sees" width="640" height="480">
@@ -65,8 +65,9 @@ PAGE = """<!doctype html>
      state = await (await fetch("state", { cache: "no-store" })).json();
      for (const key of ["instruction", "phase", "step", "subtask", "plan", "words", "motion", "question"])
        by(key).textContent = state[key] ?? "";
-     if (!state.instruction) by("instruction").textContent = "waiting for the first trial";
-     by("trial").textContent = state.trials ? `trial ${state.trial + 1} of ${state.trials}, ${state.who}` : "";
+     if (!state.instruction) by("instruction").textContent = "waiting for the first episode";
+     by("episode").textContent =
+       state.episodes ? `episode ${state.episode + 1} of ${state.episodes}, ${state.who}` : "";
      by("info").textContent = Object.entries(state.info || {}).filter(([, v]) => v !== "" && v !== false)
        .map(([k, v]) => `${k}: ${typeof v === "number" && !Number.isInteger(v) ? v.toFixed(3) : v}`).join(", ");
      for (const button of document.querySelectorAll("button"))
@@ -81,7 +82,7 @@ PAGE = """<!doctype html>
    setTimeout(look, 200);
  }
  for (const button of document.querySelectorAll("button")) button.onclick = async () => {
-   const body = JSON.stringify({ button: button.id, trial: state.trial });
+   const body = JSON.stringify({ button: button.id, episode: state.episode });
    const answer = await fetch("press", { method: "POST", headers: { "HEADER": "1" }, body });
    by("said").textContent = answer.ok ? `sent: ${button.id}` : `not accepted: ${await answer.text()}`;
  };
@@ -117,14 +118,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         try:
             press = json.loads(self.rfile.read(int(length)))
-            button, trial = press["button"], press["trial"]
+            button, episode = press["button"], press["episode"]
         except (ValueError, KeyError, TypeError):
             self._send(400, "text/plain", b"That is no button.")
             return
-        if button not in MEANINGS or type(trial) is not int:
+        if button not in MEANINGS or type(episode) is not int:
             self._send(400, "text/plain", b"That is no button.")
             return
-        self.server.press(button, trial)
+        self.server.press(button, episode)
         self._send(200, "application/json", b"{}")
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -182,9 +183,9 @@ class WatchServer(http.server.ThreadingHTTPServer):
             state = {"phase": "", "time": time.time()}
         return json.dumps(state | {"now": time.time()}).encode()
 
-    def press(self, button: str, trial: int) -> None:
+    def press(self, button: str, episode: int) -> None:
         """Append one press."""
-        line = json.dumps({"button": button, "trial": trial, "time": time.time()}) + "\n"
+        line = json.dumps({"button": button, "episode": episode, "time": time.time()}) + "\n"
         with self._lock:
             self.live.mkdir(exist_ok=True)
             with (self.live / BUTTONS).open("a", encoding="utf-8") as file:

@@ -1,0 +1,103 @@
+"""The settings of a run: everything that decides its results."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.language.translations import ENGLISH
+from vlm2vla_sim.policies.spec import Option, PolicySpec
+
+LAYOUTS = ("grid", "random")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that decides the results of a run. How fast and where it runs is not part of it."""
+
+    policy: str = "scripted"
+    """A name of `policies.POLICIES`, or "package.module:NAME"."""
+    tasks: tuple[str, ...] = ("spoon_on_towel", "carrot_on_plate", "stack_cube", "eggplant_in_basket")
+    episodes: int = 24
+    """Of every task: the episodes 0 .. episodes - 1."""
+    backend: str = "mujoco"
+    action_format: str = "vlm2vla"
+    layouts: str = "grid"
+    """"grid" for SIMPLER's 24 episodes, "random" for layouts drawn from the seed."""
+    seed: int = 0
+    language: str = ENGLISH
+    """What the instruction is given in, of `language.translations`."""
+    instruction: str = ""
+    """What the policy is told in place of a task's own instruction; only with a single task."""
+    noise_cm: float = 0.0
+    image_size: tuple[int, int] | None = (480, 640)
+    """(height, width) [px]; None draws nothing, for policies that do not look."""
+    quality: str = "fast"
+    backend_options: dict[str, Option] = field(default_factory=dict)
+    """What only this backend takes, such as {"profile": "maniskill3"} for "simpler"."""
+    policy_options: dict[str, Option] = field(default_factory=dict)
+    """What only this policy takes, such as {"model": "google/gemma-3-12b-it"} for "vlm"."""
+    policy_name: str = ""
+    """What results call the policy; by default `policy`."""
+    metrics: tuple[str, ...] = ()
+    """What is measured besides success: names of `evaluation.metrics.METRICS`, or "package.module:NAME"."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+        object.__setattr__(self, "image_size", self.image_size and tuple(self.image_size))
+        object.__setattr__(self, "backend_options", dict(self.backend_options))
+        object.__setattr__(self, "policy_options", dict(self.policy_options))
+        if self.episodes < 1:
+            raise SettingError(f"{self.episodes} episodes were asked for; expected 1 or more.")
+        if not self.tasks:
+            raise SettingError("No task was asked for; name at least one.")
+        if len(set(self.tasks)) != len(self.tasks):
+            raise SettingError(f"A task was asked for twice: {', '.join(self.tasks)}.")
+        if self.layouts not in LAYOUTS:
+            raise SettingError(f"layouts is {self.layouts!r}; expected 'grid' or 'random'.")
+        if self.instruction and (len(self.tasks) > 1 or self.language != ENGLISH):
+            raise SettingError(
+                "An instruction of your own is for one task, in the language you give it in: name one task with it, and"
+                " leave the language out."
+            )
+        if self.seed < 0:
+            raise SettingError(f"The seed is {self.seed}; expected a whole number from 0 up.")
+        if not (math.isfinite(self.noise_cm) and self.noise_cm >= 0):
+            raise SettingError(f"The noise is {self.noise_cm} cm; expected 0 or more.")
+
+    @property
+    def spec(self) -> PolicySpec:
+        """The policy under test."""
+        return PolicySpec(
+            self.policy, self.action_format, self.noise_cm, self.policy_options, self.language, self.policy_name
+        )
+
+    def with_policy(self, spec: PolicySpec) -> RunSettings:
+        """The same settings for another policy."""
+        return dataclasses.replace(
+            self,
+            policy=spec.policy,
+            action_format=spec.action_format,
+            noise_cm=spec.noise_cm,
+            policy_options=dict(spec.options),
+            language=spec.language,
+            policy_name=spec.name,
+        )
+
+    def with_tasks(self, tasks: Iterable[str]) -> RunSettings:
+        """The same settings for other tasks."""
+        return dataclasses.replace(self, tasks=tuple(tasks))
+
+    def instruct(self, instruction: str) -> str:
+        """What the policy is told for a task with this `instruction`."""
+        return self.instruction or self.spec.instruct(instruction)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RunSettings:
+        """The settings in a `settings.json`; keys of other versions are left out."""
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})

@@ -1,0 +1,103 @@
+"""Environments and policies for episodes: made from settings, and introduced to each other.
+
+Policies and environments know nothing of each other. Here a policy is given what it may see of an environment, and no
+more than it declares.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+
+from vlm2vla_sim.envs.backends import knows_scene
+from vlm2vla_sim.envs.base import WidowXEnv, find_task
+from vlm2vla_sim.envs.tasks import OWN_TASK_ID
+from vlm2vla_sim.errors import EpisodeError, SettingError
+from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.language.formats import ActionFormat, get_format
+from vlm2vla_sim.policies import PolicyContext, check_policy, load_policy, needs_truth
+from vlm2vla_sim.policies.models.rare_tokens import read_symbols
+from vlm2vla_sim.policies.spec import PolicySpec
+
+if TYPE_CHECKING:
+    from vlm2vla_sim.policies.base import Policy
+
+
+def make_env(settings: RunSettings, task: str) -> gym.Env[Any, Any]:
+    """The environment in which `settings` runs the episodes of `task`."""
+    found = find_task(task, settings.backend)
+    own = {"task": task} if found.env_id == OWN_TASK_ID else {"instruction": settings.instruct(found.instruction)}
+    return gym.make(
+        found.env_id,
+        backend=settings.backend,
+        image_size=settings.image_size,
+        quality=settings.quality,
+        **own,
+        **settings.backend_options,
+    )
+
+
+def make_policy(env: gym.Env[Any, Any], spec: PolicySpec) -> Policy:
+    """The policy that `spec` describes, able to see what `env` knows (ground truth only where there is any)."""
+    inner = widowx(env)
+    context = PolicyContext(
+        task=inner.task,
+        steps=episode_length(env),
+        action_format=find_format(spec),
+        see=None if inner.knows_scene is False else inner.scene_state,
+        robot=lambda: inner.status.robot,
+        noise_cm=spec.noise_cm,
+        options=spec.options,
+        arm=inner.spec_task.arm,
+    )
+    return load_policy(spec.policy, context)
+
+
+def check_spec(spec: PolicySpec, backend: str) -> None:
+    """An error for whatever no episode with this policy on this backend could be run with."""
+    check_policy(spec.policy, spec.options, noise_cm=spec.noise_cm)
+    find_format(spec)
+    if needs_truth(spec.policy) and knows_scene(backend) is False:
+        raise SettingError(
+            f"The policy {spec.policy!r} reads the simulator's ground truth, and the backend {backend!r} does not know "
+            "the scene. Use another policy."
+        )
+
+
+def find_format(spec: PolicySpec) -> ActionFormat:
+    """The action format of `spec`; "tokens" gets its ten symbols from the folder of what was trained."""
+    trained = spec.options.get("adapter") or spec.options.get("model") or ""
+    symbols = read_symbols(str(trained)) if spec.action_format == "tokens" else None
+    return get_format(spec.action_format, symbols=symbols)
+
+
+def episode_seed(run_seed: int, task: str, episode_id: int) -> int:
+    """The seed of one episode of a run: the same for every policy, so that two policies can be compared in pairs."""
+    state = np.random.SeedSequence([run_seed, zlib.crc32(task.encode()), episode_id]).generate_state(1)
+    return int(state[0])
+
+
+def widowx(env: gym.Env[Any, Any]) -> WidowXEnv:
+    """The `WidowXEnv` inside any wrappers.
+
+    Raises:
+        EpisodeError: there is none.
+        SettingError: its observations have a form that policies do not read.
+    """
+    inner = env.unwrapped
+    if not isinstance(inner, WidowXEnv):
+        raise EpisodeError(f"An episode needs a WidowXEnv; it was given {type(inner).__name__}.")
+    if inner.observation != "dict":
+        raise SettingError(
+            f"The environment was made with observation={inner.observation!r}; policies and recordings need 'dict'."
+        )
+    return inner
+
+
+def episode_length(env: gym.Env[Any, Any]) -> int:
+    """Control steps in a full episode of `env`."""
+    # The outermost answer: TimeLimit's own limit where there is one, else the task's.
+    return int(env.get_wrapper_attr("_max_episode_steps"))
