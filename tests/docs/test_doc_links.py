@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from doc_pages import PAGES, ROOT, code_spans, links
+from doc_pages import PAGES, ROOT, blocks, code_spans, links
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TESTS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
@@ -87,3 +87,33 @@ def test_the_long_description_has_no_link_that_leads_nowhere_on_a_package_index(
     assert re.findall(r"\]\((?!https://)[^)]*\)", text) == []
     assert "*Image `docs/images/demo.jpg` in the source archive: One frame from each" in text
     assert "Concepts (`docs/concepts.md`)" in text
+
+
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+
+def test_the_tree_in_the_architecture_page_exists_and_has_every_room():
+    [tree] = [block for block in blocks(ARCHITECTURE) if block.text.startswith("vlm2vla_sim/")]
+    folders: list[str] = []
+    named: set[str] = set()
+    for line in tree.text.splitlines():
+        entry = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders = [*folders[:depth], entry]
+        path = "".join(folders)
+        assert (ROOT / path).exists(), path
+        named.add(path)
+    rooms = {
+        f"vlm2vla_sim/{path.name}/" for path in (ROOT / "vlm2vla_sim").iterdir() if (path / "__init__.py").exists()
+    }
+    assert rooms <= named
+
+
+def test_the_floors_in_the_architecture_page_are_those_that_are_tested():
+    tested = re.search(
+        r"^FLOORS = \((.*?)^\)", (ROOT / "tests" / "test_layers.py").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert tested
+    floors = [re.findall(r'"(\w+)"', line) for line in tested[1].splitlines() if line.strip()]
+    written = re.findall(r"^\| (\d) \| (.+) \|$", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [re.findall(r"`(\w+)`", rooms) for _, rooms in sorted(written)] == floors
