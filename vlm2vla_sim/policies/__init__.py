@@ -34,6 +34,7 @@ POLICIES = {
     "openpi": "vlm2vla_sim.policies.remote.policy:OPENPI",
     "openvla": "vlm2vla_sim.policies.remote.policy:OPENVLA",
     "vla-eval": "vlm2vla_sim.policies.remote.policy:VLA_EVAL",
+    "remote": "vlm2vla_sim.policies.remote.policy:REMOTE",
 }
 """Name -> "module:factory". The module is imported when the policy is asked for, not before."""
 

@@ -12,16 +12,17 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.core.finder import find, is_place
+from vlm2vla_sim.errors import ExtensionError, SettingError
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.options import check_types
-from vlm2vla_sim.policies.remote.conventions import CONVENTIONS, Convention, find_convention
+from vlm2vla_sim.policies.remote.conventions import Convention, conventions_of, find_convention
 from vlm2vla_sim.policies.remote.convert import check_rows, delta_to, read_deltas, resize, write_proprio
 from vlm2vla_sim.policies.remote.openpi import OpenpiWire
 from vlm2vla_sim.policies.remote.openvla import OpenvlaWire
@@ -136,8 +137,10 @@ def _text(values: dict[str, Any], key: str) -> str:
 class RemoteOptions:
     """Options of a policy on a server: `--server`, `--convention` and `--policy-options NAME=VALUE`."""
 
-    wire: ClassVar[str] = ""
+    protocol: ClassVar[str] = ""
+    """Key of `conventions.CONVENTIONS`, and the policy's name."""
     schemes: ClassVar[tuple[str, ...]] = ("ws", "wss")
+    """URL schemes of the server's address; none if the client checks it."""
     server: str = ""
     """The server's address."""
     convention: str = ""
@@ -150,18 +153,20 @@ class RemoteOptions:
 
     def __post_init__(self) -> None:
         check_types(self)
-        names = ", ".join(CONVENTIONS[self.wire])
+        names = ", ".join(conventions_of(self.protocol))
+        example = f"{self.schemes[0]}://127.0.0.1:8000" if self.schemes else "ADDRESS"
         if not self.server:
-            raise SettingError(f"The policy {self.wire!r} needs a server: --server {self.schemes[0]}://127.0.0.1:8000.")
+            raise SettingError(f"The policy {self.protocol!r} needs a server: --server {example}.")
         if not self.convention:
             raise SettingError(
-                f"The policy {self.wire!r} needs the convention of the server's actions: --convention with one of: "
+                f"The policy {self.protocol!r} needs the convention of the server's actions: --convention with one of: "
                 f"{names}; or your own as package.module:NAME."
             )
         if self.execute < 0:
             raise SettingError(f"execute is {self.execute}; expected 0 (as the convention says) or more rows.")
-        find_convention(self.wire, self.convention)
-        self.address().check(self.schemes)
+        find_convention(self.protocol, self.convention)
+        if self.schemes:
+            self.address().check(self.schemes)
 
     def address(self) -> Server:
         """Address, time limit and retries of the server."""
@@ -169,7 +174,7 @@ class RemoteOptions:
 
     def meaning(self) -> Convention:
         """The convention, with the options applied."""
-        convention = find_convention(self.wire, self.convention)
+        convention = find_convention(self.protocol, self.convention)
         return dataclasses.replace(convention, execute=self.execute or convention.execute)
 
 
@@ -177,21 +182,21 @@ class RemoteOptions:
 class OpenpiOptions(RemoteOptions):
     """Options of the policy "openpi"."""
 
-    wire = "openpi"
+    protocol = "openpi"
 
 
 @dataclass(frozen=True)
 class VlaEvalOptions(RemoteOptions):
     """Options of the policy "vla-eval"."""
 
-    wire = "vla-eval"
+    protocol = "vla-eval"
 
 
 @dataclass(frozen=True)
 class OpenvlaOptions(RemoteOptions):
     """Options of the policy "openvla"."""
 
-    wire = "openvla"
+    protocol = "openvla"
     schemes = ("http", "https")
     unnorm_key: str = ""
     """Name of the statistics that un-normalise a fine-tuned model's actions; empty for the convention's."""
@@ -203,6 +208,37 @@ class OpenvlaOptions(RemoteOptions):
             return convention
         extras = {**dict(convention.extras), "unnorm_key": self.unnorm_key}
         return dataclasses.replace(convention, extras=tuple(extras.items()))
+
+
+@dataclass(frozen=True)
+class RemoteClientOptions(RemoteOptions):
+    """Options of the policy "remote": a server whose wire protocol is your own."""
+
+    protocol = "remote"
+    schemes = ()
+    wire: str = ""
+    """The client of the protocol as package.module:NAME, called as `NAME(server, convention) -> Wire`."""
+
+    def __post_init__(self) -> None:
+        if not is_place(self.wire):
+            raise SettingError(
+                f"The policy 'remote' needs the client of a wire protocol, but wire is {self.wire!r}: --policy-options "
+                "wire=package.module:NAME. For the built-in protocols, use the policies openpi, openvla and vla-eval."
+            )
+        _find_client(self.wire)
+        super().__post_init__()
+
+
+def _find_client(name: str) -> Callable[..., Wire]:
+    client = find("wire protocol's client", name, {})
+    if not callable(client):
+        raise ExtensionError(f"The client {name!r} is {client!r}; expected a class or function that makes a Wire.")
+    return cast("Callable[..., Wire]", client)
+
+
+def _make_own(context: PolicyContext) -> Policy:
+    options = RemoteClientOptions(**context.options)  # type: ignore[arg-type]  # checked by RemoteOptions itself
+    return _make(RemoteClientOptions, _find_client(options.wire), context)
 
 
 def _make(kind: type[RemoteOptions], wire: Callable[..., Wire], context: PolicyContext) -> Policy:
@@ -217,3 +253,5 @@ OPENVLA = PolicyFactory(partial(_make, OpenvlaOptions, OpenvlaWire), options=Ope
 """The policy "openvla"."""
 VLA_EVAL = PolicyFactory(partial(_make, VlaEvalOptions, VlaEvalWire), options=VlaEvalOptions)
 """The policy "vla-eval"."""
+REMOTE = PolicyFactory(_make_own, options=RemoteClientOptions)
+"""The policy "remote"."""
