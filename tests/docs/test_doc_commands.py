@@ -208,7 +208,10 @@ def test_a_command_that_is_wrong_is_found(words, monkeypatch, capsys):
 
 @pytest.fixture
 def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package that the pages call `my_package`, in the working directory."""
+    """What the pages' commands find in the working directory: `my_package`, and the files that pages show."""
+    for block in all_blocks("python"):
+        if block.mark == "file":
+            (tmp_path / block.reason).write_text(block.text, encoding="utf-8")
     package = tmp_path / "my_package"
     package.mkdir()
     (package / "__init__.py").write_text("")
