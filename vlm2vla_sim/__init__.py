@@ -13,6 +13,7 @@ from vlm2vla_sim.envs.registration import register_environments
 if TYPE_CHECKING:
     from vlm2vla_sim.envs.backends import BACKENDS, Backend
     from vlm2vla_sim.envs.base import WidowXEnv
+    from vlm2vla_sim.envs.cameras import Camera
     from vlm2vla_sim.envs.tasks import TASKS, Task
     from vlm2vla_sim.envs.vector import make_vec
     from vlm2vla_sim.envs.wrappers import LanguageActions
@@ -34,6 +35,7 @@ _HOMES = {
     "ActionFormat": "vlm2vla_sim.language.formats",
     "BACKENDS": "vlm2vla_sim.envs.backends",
     "Backend": "vlm2vla_sim.envs.backends",
+    "Camera": "vlm2vla_sim.envs.cameras",
     "Decision": "vlm2vla_sim.types",
     "EpisodeResult": "vlm2vla_sim.types",
     "FORMATS": "vlm2vla_sim.language.formats",
@@ -69,6 +71,7 @@ __all__ = [
     "ActionChunk",
     "ActionFormat",
     "Backend",
+    "Camera",
     "Decision",
     "EpisodeResult",
     "LanguageActions",

@@ -234,7 +234,7 @@ def test_a_vector_keeps_what_is_unknown_apart_from_what_is_false():
 SHORT = dataclasses.replace(TASKS["stack_cube"], name="short_stack", env_id=OWN_TASK_ID, max_steps=7)
 
 
-@pytest.mark.parametrize("task", [SHORT])
+@pytest.mark.parametrize("task", [SHORT, "test_env:SHORT"])
 def test_a_task_of_your_own_is_given_to_make_and_its_length_counts(task):
     env = gym.make(OWN_TASK_ID, task=task, backend="point", image_size=SMALL)
     _, info = env.reset(seed=0)

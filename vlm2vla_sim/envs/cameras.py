@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.core.rotations import matrix_to_quaternion
+from vlm2vla_sim.core.rotations import quaternion_to_matrix
 from vlm2vla_sim.envs.observations import check_image_size
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.types import frozen_array
@@ -59,16 +59,16 @@ class Camera:
         if self.size is not None:
             self._set("size", check_image_size(self.size, "Camera.size"))
 
-    def rotation(self) -> np.ndarray:
-        """(4,) float64: as `quaternion`, computed from `look_at` where that was given."""
+    def axes(self) -> np.ndarray:
+        """(3, 3) float64, columns: where the camera looks, its left, its up; base frame."""
         if self.quaternion is not None:
-            return np.array(self.quaternion) / np.linalg.norm(self.quaternion)
+            return quaternion_to_matrix(np.array(self.quaternion) / np.linalg.norm(self.quaternion))
         forward = np.array(self.look_at, dtype=np.float64) - self.position
         forward = forward / np.linalg.norm(forward)
         up = np.array([0.0, 0.0, 1.0]) if abs(forward[2]) < 1 - 1e-6 else np.array([1.0, 0.0, 0.0])
         left = np.cross(up, forward)
         left = left / np.linalg.norm(left)
-        return matrix_to_quaternion(np.stack([forward, left, np.cross(forward, left)], axis=1))
+        return np.stack([forward, left, np.cross(forward, left)], axis=1)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

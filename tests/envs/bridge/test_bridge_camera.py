@@ -13,7 +13,10 @@ import cv2  # noqa: E402
 from robot_bench import bench  # noqa: E402
 
 from vlm2vla_sim.cli.commands.robot import read_cameras  # noqa: E402
-from vlm2vla_sim.envs.bridge.cameras import Camera  # noqa: E402
+from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
+from vlm2vla_sim.envs.bridge.cameras import DeviceCamera  # noqa: E402
+from vlm2vla_sim.envs.cameras import Camera  # noqa: E402
+from vlm2vla_sim.envs.tasks import TASKS  # noqa: E402
 from vlm2vla_sim.errors import LinkLostError, SettingError  # noqa: E402
 
 
@@ -38,7 +41,7 @@ def film(tmp_path):
 
 
 def test_a_camera_shows_true_colours_in_the_size_that_was_asked_for(still):
-    camera = Camera(still, size=(96, 128))
+    camera = DeviceCamera(still, size=(96, 128))
     picture = camera.read_latest()
     camera.close()
     assert picture.shape == (96, 128, 3)
@@ -47,7 +50,7 @@ def test_a_camera_shows_true_colours_in_the_size_that_was_asked_for(still):
 
 
 def test_the_newest_picture_is_handed_out_and_not_the_next_in_the_queue(film):
-    camera = Camera(film, size=(48, 64))
+    camera = DeviceCamera(film, size=(48, 64))
     first = camera.read_latest().mean()
     time.sleep(0.45)
     later = camera.read_latest().mean()
@@ -56,7 +59,7 @@ def test_the_newest_picture_is_handed_out_and_not_the_next_in_the_queue(film):
 
 
 def test_a_camera_that_stopped_is_not_read_from(film):
-    camera = Camera(film, size=(48, 64))
+    camera = DeviceCamera(film, size=(48, 64))
     time.sleep(1.4)
     with pytest.raises(LinkLostError, match="newest frame of the camera") as caught:
         camera.read_latest(max_age_ms=100)
@@ -65,7 +68,7 @@ def test_a_camera_that_stopped_is_not_read_from(film):
 
 
 def test_a_picture_handed_out_is_the_readers_own(still):
-    camera = Camera(still, size=(48, 64))
+    camera = DeviceCamera(still, size=(48, 64))
     camera.read_latest()[:] = 7
     assert camera.read_latest().max() > 7
     camera.close()
@@ -74,10 +77,10 @@ def test_a_picture_handed_out_is_the_readers_own(still):
 
 def test_a_camera_that_is_not_there_is_a_sentence(tmp_path):
     with pytest.raises(SettingError, match="no camera"):
-        Camera("/dev/video99", size=(48, 64))
+        DeviceCamera("/dev/video99", size=(48, 64))
     (tmp_path / "notes.txt").write_text("not a film")
     with pytest.raises(SettingError, match="cannot be opened"):
-        Camera(str(tmp_path / "notes.txt"), size=(48, 64))
+        DeviceCamera(str(tmp_path / "notes.txt"), size=(48, 64))
 
 
 def test_a_second_camera_is_part_of_the_observation(still):
@@ -95,3 +98,18 @@ def test_cameras_are_named_on_the_command_line():
     for bad in ("wrist", "=3", "primary=1", "a b=1"):
         with pytest.raises(SettingError, match="NAME=DEVICE"):
             read_cameras((bad,))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"cameras": {"side": "/dev/video2"}, "image_size": None}, "image_size=None reads no images"),
+        (
+            {"cameras": {"side": Camera((0.3, -0.6, 0.4), look_at=(0.3, 0, 0))}},
+            r"'side' is Camera.*; the backend 'bridge' takes a device or file",
+        ),
+    ],
+)
+def test_a_camera_that_a_real_robot_cannot_have_is_refused(options, sentence):
+    with pytest.raises(SettingError, match=sentence):
+        BridgeBackend(TASKS["carrot_on_plate"], **options)

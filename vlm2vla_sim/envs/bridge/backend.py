@@ -365,11 +365,18 @@ def _start(task: Task, start: tuple[float, ...] | None) -> tuple[float, ...]:
 
 
 def _open_cameras(cameras: Mapping[str, str], size: tuple[int, int] | None) -> dict[str, Any]:
-    if not cameras or size is None:
+    if not cameras:
         return {}
-    from vlm2vla_sim.envs.bridge.cameras import Camera
+    if size is None:
+        raise SettingError("cameras were given, and image_size=None reads no images. Give an image_size.")
+    for name, source in cameras.items():
+        if not isinstance(source, str):
+            raise SettingError(
+                f"The camera {name!r} is {source!r}; the backend 'bridge' takes a device or file such as /dev/video2."
+            )
+    from vlm2vla_sim.envs.bridge.cameras import DeviceCamera
 
-    return {name: Camera(source, size=size, name=name) for name, source in cameras.items()}
+    return {name: DeviceCamera(source, size=size, name=name) for name, source in cameras.items()}
 
 
 def _open_truth(address: str) -> Any:

@@ -21,7 +21,7 @@ FIRST_FRAME_SECONDS = 5.0
 """[s] allowed for a camera to start."""
 
 
-class Camera:
+class DeviceCamera:
     """One camera, or a file in its place: an image, or a video that is played at its own frame rate."""
 
     def __init__(

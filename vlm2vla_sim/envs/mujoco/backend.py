@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import mujoco
@@ -9,6 +10,7 @@ import numpy as np
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
+from vlm2vla_sim.envs.cameras import Camera, read_cameras
 from vlm2vla_sim.envs.mujoco import arm, scene, variations
 from vlm2vla_sim.envs.mujoco.contacts import ContactReader
 from vlm2vla_sim.envs.mujoco.drawing.backdrop import read_backdrop
@@ -40,6 +42,7 @@ class MujocoBackend:
         source_colour: str = "",
         target_colour: str = "",
         distractors: int = 0,
+        cameras: Mapping[str, Camera] | None = None,
     ) -> None:
         """Compile the scene.
 
@@ -52,10 +55,14 @@ class MujocoBackend:
             source_colour: colour of `envs.colours` for the object that is to be moved; empty for its own look.
             target_colour: the same for the object it is put on.
             distractors: number of further objects on the table, placed at random at every reset.
+            cameras: further cameras, by name. Their images are in observation["pixels"] beside "primary". They show
+                the drawn stage, also where "primary" shows the photo. It is drawn as far as "primary" sees it, and the
+                image is black beyond.
 
         Raises:
             UnknownNameError: no such quality, backdrop or colour.
-            SettingError: the distractors do not fit, an object has no look, or the target cannot be painted.
+            SettingError: the distractors do not fit, an object has no look, the target cannot be painted, or a camera
+                makes no sense.
             AssetsError: the photo is missing.
         """
         if quality not in QUALITIES:
@@ -66,7 +73,10 @@ class MujocoBackend:
         self._image_size = image_size
         self._photo = read_backdrop(task, image_size) if backdrop == "photo" and image_size else None
         self._distractors = variations.choose_distractors(task, distractors)
-        self._model = scene.build_model(task, quality=quality, image_size=image_size, extras=self._distractors)
+        self._cameras = read_cameras(cameras, image_size)
+        self._model = scene.build_model(
+            task, quality=quality, image_size=image_size, extras=self._distractors, cameras=self._cameras
+        )
         for painted, colour in ((task.source, source_colour), (task.target, target_colour)):
             if colour:
                 self._paint(painted, variations.find_colour(colour))
@@ -134,7 +144,13 @@ class MujocoBackend:
         pixels = self.renderer().render(self._data, scene.PRIMARY_CAMERA)
         if self._photo is not None:
             pixels = np.where(self.foreground()[..., None], pixels, self._photo)
-        return {"pixels": {"primary": pixels}, "agent_pos": state}
+        others = {n: self.renderer().render(self._data, n, camera.size) for n, camera in self._cameras.items()}
+        return {"pixels": {"primary": pixels, **others}, "agent_pos": state}
+
+    @property
+    def camera_sizes(self) -> dict[str, tuple[int, int]]:
+        """(height, width) of the image of every camera besides "primary"."""
+        return {name: camera.size for name, camera in self._cameras.items() if camera.size is not None}
 
     def renderer(self) -> OffscreenRenderer:
         """The renderer, made when it is first asked for; EpisodeError for an environment without images."""

@@ -75,11 +75,13 @@ def check_not_forked() -> None:
 
 
 class OffscreenRenderer:
-    """Renders images of one size; it owns one OpenGL context."""
+    """Renders images; it owns one OpenGL context."""
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
-        """Open the context. height, width: [pixels]."""
+        """Open the context. height, width: of the images [pixels]."""
         self._model = model
+        self._size = height, width
+        height, width = max(height, model.vis.global_.offheight), max(width, model.vis.global_.offwidth)
         self._gl = open_context(height, width)
         self._closer = weakref.finalize(self, self._gl.free)
         try:
@@ -87,18 +89,19 @@ class OffscreenRenderer:
         except mujoco.FatalError as error:  # GLFW without a screen returns an invalid context
             raise RendererError(ADVICE.format(tried=f"{', '.join(platforms())}: {error}")) from error
         mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
-        self._rect = mujoco.MjrRect(0, 0, width, height)
         self._scene = mujoco.MjvScene(model, MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = bool(model.vis.quality.shadowsize)
         self._option = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        self._pixels = np.zeros((height, width, 3), np.uint8)
 
-    def render(self, data: mujoco.MjData, camera: str) -> np.ndarray:
-        """The image of the camera of that name: (H, W, 3) uint8 RGB, a new array."""
+    def render(self, data: mujoco.MjData, camera: str, size: tuple[int, int] | None = None) -> np.ndarray:
+        """The image of the camera of that name: (H, W, 3) uint8 RGB, a new array.
+
+        size: (height, width) where it differs from the renderer's; at most the model's offscreen buffer.
+        """
         self._update(data, camera)
-        return self._render()
+        return self._render(size or self._size)
 
     def segment(self, data: mujoco.MjData, camera: str) -> np.ndarray:
         """(H, W) int32: the id of the body that is visible in each pixel; 0 is the stage, which has no body."""
@@ -106,7 +109,7 @@ class OffscreenRenderer:
         flags = int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)
         for flag in flags:
             self._scene.flags[flag] = 1
-        colours = self._render().astype(np.int32)
+        colours = self._render(self._size).astype(np.int32)
         for flag in flags:
             self._scene.flags[flag] = 0
         # MuJoCo writes a geom's number in the rendered scene, plus one, into its colour; 0 is the background.
@@ -124,10 +127,12 @@ class OffscreenRenderer:
         everything = int(mujoco.mjtCatBit.mjCAT_ALL)
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, everything, self._scene)
 
-    def _render(self) -> np.ndarray:
-        mujoco.mjr_render(self._rect, self._scene, self._context)
-        mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
-        return np.ascontiguousarray(self._pixels[::-1])  # OpenGL's first row is the lowest
+    def _render(self, size: tuple[int, int]) -> np.ndarray:
+        rect = mujoco.MjrRect(0, 0, size[1], size[0])
+        pixels = np.zeros((*size, 3), np.uint8)
+        mujoco.mjr_render(rect, self._scene, self._context)
+        mujoco.mjr_readPixels(pixels, None, rect, self._context)
+        return np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
 
     def close(self) -> None:
         """Free the context. May be called twice."""

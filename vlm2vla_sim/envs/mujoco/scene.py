@@ -6,10 +6,13 @@ them does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import mujoco
+import numpy as np
 
+from vlm2vla_sim.envs.cameras import Camera
 from vlm2vla_sim.envs.mujoco import objects
 from vlm2vla_sim.envs.mujoco.arm import COLLISION, add_arm
 from vlm2vla_sim.envs.mujoco.drawing import scenery
@@ -35,9 +38,17 @@ the finger stays on top of it. As hard at the surface, objects slip out of the g
 
 
 def build_model(
-    task: Task, *, quality: str, image_size: tuple[int, int] | None, extras: Sequence[ObjectSpec] = ()
+    task: Task,
+    *,
+    quality: str,
+    image_size: tuple[int, int] | None,
+    extras: Sequence[ObjectSpec] = (),
+    cameras: Mapping[str, Camera] = MappingProxyType({}),
 ) -> mujoco.MjModel:
-    """The compiled scene of `task`, with the objects `extras` besides its own. World and base frame are the same."""
+    """The compiled scene of `task`, with the objects `extras` and the `cameras` besides its own.
+
+    World and base frame are the same.
+    """
     spec = mujoco.MjSpec()
     spec.modelname = task.name
     spec.compiler.degree = False
@@ -50,8 +61,11 @@ def build_model(
         objects.add_object(spec, task.target)
     for extra in extras:
         objects.add_object(spec, extra)
+    for name, camera in cameras.items():
+        scenery.add_camera(spec, name, np.array(camera.position), camera.axes(), fovy=camera.fovy)
     _set_contacts(spec, task)
-    _set_image(spec, quality=quality, image_size=image_size)
+    sizes = [image_size or (16, 16), *(camera.size for camera in cameras.values() if camera.size)]
+    _set_image(spec, quality=quality, buffer=(max(height for height, _ in sizes), max(width for _, width in sizes)))
     return spec.compile()
 
 
@@ -88,8 +102,7 @@ def _set_contacts(spec: mujoco.MjSpec, task: Task) -> None:
         geom.solimp = IMPEDANCE
 
 
-def _set_image(spec: mujoco.MjSpec, *, quality: str, image_size: tuple[int, int] | None) -> None:
-    height, width = image_size or (16, 16)
-    spec.visual.global_.offheight, spec.visual.global_.offwidth = height, width
+def _set_image(spec: mujoco.MjSpec, *, quality: str, buffer: tuple[int, int]) -> None:
+    spec.visual.global_.offheight, spec.visual.global_.offwidth = buffer
     spec.visual.quality.offsamples = 4 if quality == "high" else 0
     spec.visual.quality.shadowsize = 2048 if quality == "high" else 0

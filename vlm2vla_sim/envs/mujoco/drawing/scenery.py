@@ -21,7 +21,7 @@ CAMERA = "primary"
 def add_stage(spec: mujoco.MjSpec, scene: Scene, *, quality: str) -> None:
     """Add what is drawn and does not collide: surfaces, light, camera."""
     photo = Photo(scene.camera)
-    _add_camera(spec, photo)
+    _add_primary_camera(spec, photo)
     _add_light(spec, scene, shadows=quality == "high")
     find_builder("scene look", scene.look)(spec, photo)
 
@@ -35,18 +35,31 @@ def add_support(spec: mujoco.MjSpec, scene: Scene) -> None:
         find_builder("scene supports", scene.supports)(spec)
 
 
-def _add_camera(spec: mujoco.MjSpec, photo: Photo) -> None:
+def add_camera(spec: mujoco.MjSpec, name: str, position: np.ndarray, axes: np.ndarray, *, fovy: float) -> None:
+    """Add a camera.
+
+    Args:
+        spec: the scene.
+        name: of the camera.
+        position: (3,) [m], base frame.
+        axes: (3, 3), columns: where the camera looks, its left, its up; base frame.
+        fovy: vertical field of view [degrees].
+    """
+    forward, left, up = axes.T
+    # MuJoCo's cameras look along -z with y up.
+    columns = np.stack([-left, up, -forward], axis=1)
+    turned = matrix_to_quaternion(columns / np.linalg.norm(columns, axis=0))
+    spec.worldbody.add_camera(name=name, pos=position, quat=turned, fovy=fovy)
+
+
+def _add_primary_camera(spec: mujoco.MjSpec, photo: Photo) -> None:
     # SIMPLER's principal point is half a pixel off the image centre, so the camera is turned to the ray of the centre.
     # MuJoCo's `principalpixel` would be exact, but its sign changed between 3.3.7 and 3.17, and it stretches images
     # that are not 4:3.
     forward = photo.ray(SIZE[0] / 2, SIZE[1] / 2)
     left = np.cross(photo.axes[:, 2], forward)
-    up = np.cross(forward, left)
-    # MuJoCo's cameras look along -z with y up.
-    columns = np.stack([-left, up, -forward], axis=1)
-    turned = matrix_to_quaternion(columns / np.linalg.norm(columns, axis=0))
-    fovy = float(np.degrees(2 * np.arctan(SIZE[1] / 2 / FOCAL)))
-    spec.worldbody.add_camera(name=CAMERA, pos=photo.eye, quat=turned, fovy=fovy)
+    axes = np.stack([forward, left, np.cross(forward, left)], axis=1)
+    add_camera(spec, CAMERA, photo.eye, axes, fovy=float(np.degrees(2 * np.arctan(SIZE[1] / 2 / FOCAL))))
 
 
 def _add_light(spec: mujoco.MjSpec, scene: Scene, *, shadows: bool) -> None:
