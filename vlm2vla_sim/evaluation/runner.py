@@ -56,6 +56,7 @@ class Item:
     """One episode to be run."""
 
     task: str
+    """What `find_task` finds it by."""
     episode_id: int
 
 
@@ -74,16 +75,17 @@ class Job:
     def error_result(self, item: Item, reason: str) -> EpisodeResult:
         """The result of an episode whose process ended before it could report one."""
         settings = self.settings
+        task = find_task(item.task, settings.backend)
         return EpisodeResult(
-            task=item.task,
+            task=task.name,
             episode_id=item.episode_id,
-            seed=episode_seed(settings.seed, item.task, item.episode_id),
+            seed=episode_seed(settings.seed, task.name, item.episode_id),
             backend=settings.backend,
             profile="",
             policy=settings.spec.label,
             action_format=settings.action_format,
             layouts=settings.layouts,
-            instruction=settings.instruct(find_task(item.task, settings.backend).instruction),
+            instruction=settings.instruct(task.instruction),
             outcome=Outcome.ERROR,
             noise_cm=settings.noise_cm,
             reason=reason,
@@ -119,7 +121,7 @@ class EpisodeRunner:
         env, policy = self._prepare(item.task)
         recorder: Recorder | None = None
         if self._job.recorder is not None:
-            recorder = self._job.recorder(env, item.task, item.episode_id)
+            recorder = self._job.recorder(env, widowx(env).task, item.episode_id)
         try:
             result = self._run(env if recorder is None else recorder.env, policy, item)
         except BaseException:
@@ -134,16 +136,16 @@ class EpisodeRunner:
         return result
 
     def _run(self, env: gym.Env[Any, Any], policy: Policy, item: Item) -> EpisodeResult:
-        settings = self._job.settings
+        settings, task = self._job.settings, widowx(env).task
         return run_episode(
             env,
             policy,
             episode_id=item.episode_id,
-            seed=episode_seed(settings.seed, item.task, item.episode_id),
+            seed=episode_seed(settings.seed, task, item.episode_id),
             layouts=settings.layouts,
             spec=settings.spec,
             videos=self._job.videos,
-            log=self._job.logs / f"ep{item.episode_id:04d}_{item.task}.txt",
+            log=self._job.logs / f"ep{item.episode_id:04d}_{task}.txt",
             metrics=settings.metrics,
         )
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 def make_env(settings: RunSettings, task: str) -> gym.Env[Any, Any]:
     """The environment in which `settings` runs the episodes of `task`."""
     found = find_task(task, settings.backend)
-    own = {"task": task} if found.env_id == OWN_TASK_ID else {"instruction": settings.instruct(found.instruction)}
+    own: dict[str, Any] = {"task": task} if found.env_id == OWN_TASK_ID else {}
+    if not found.own:
+        own["instruction"] = settings.instruct(found.instruction)
     return gym.make(
         found.env_id,
         backend=settings.backend,

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, needs_own_process
 from vlm2vla_sim.envs.base import find_task
-from vlm2vla_sim.envs.tasks import TASKS
+from vlm2vla_sim.core.finder import is_place
+from vlm2vla_sim.envs.tasks import TASKS, task_places
 from vlm2vla_sim.errors import EpisodeError, SettingError, Vlm2VlaError
 from vlm2vla_sim.evaluation.metrics import make_metric, short_name
 from vlm2vla_sim.evaluation.results import RunSummary, sort_results, summarize
@@ -136,8 +137,15 @@ def run_policies(
 
 
 def check_settings(settings: RunSettings) -> RunSettings:
-    """The same settings with tasks by name; an error names whatever no episode could be run with."""
-    tasks = [find_task(name, settings.backend) for name in settings.tasks]
+    """The same settings, task sets expanded; an error names whatever no episode could be run with.
+
+    Each task is left as what `find_task` finds it by: its name, its instruction, or "package.module:NAME".
+    """
+    places = [place for name in settings.tasks for place in _places(name)]
+    tasks = [find_task(place, settings.backend) for place in places]
+    task_names = [task.name for task in tasks]
+    if len(set(task_names)) != len(task_names):
+        raise SettingError(f"Two tasks have the same name in results: {', '.join(task_names)}. Leave one out.")
     check_backend_options(settings.backend, settings.backend_options)
     check_spec(settings.spec, settings.backend)
     names = [short_name(name) for name in settings.metrics]
@@ -154,7 +162,15 @@ def check_settings(settings: RunSettings) -> RunSettings:
                 f"{settings.episodes} episodes of {task.name} were asked for, but SIMPLER's grid has "
                 f"{len(task.layouts)}. Ask for at most that many, or for random layouts (--layouts random)."
             )
-    return settings.with_tasks(task.instruction if task.own else task.name for task in tasks)
+    return settings.with_tasks(
+        task.instruction if task.own else place if is_place(place.partition("#")[0]) else task.name
+        for task, place in zip(tasks, places, strict=True)
+    )
+
+
+def _places(name: str) -> tuple[str, ...]:
+    """What each task of `name` is found by; several for a task set of a user's."""
+    return task_places(name) if is_place(name) else (name,)
 
 
 def all_tasks() -> tuple[str, ...]:
