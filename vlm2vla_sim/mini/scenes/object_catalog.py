@@ -35,7 +35,6 @@ class Placement:
 
     release_height: int
     """[cm] height of the TCP that releases an object held in the middle."""
-    preposition: str = "on"
     offset: tuple[float, float] = (0.018, 0.045)
     """[m] standard deviation and maximum, per axis, of the distance between the two centres."""
 
@@ -74,6 +73,11 @@ class CatalogObject:
     def spoken_name(self) -> str:
         """The name in questions and instructions: "green block"."""
         return spoken_name(self.class_name)
+
+    @property
+    def preposition(self) -> str:
+        """Of putting something down there: "into" a container, else "on"."""
+        return "into" if self.spec.container else "on"
 
     @property
     def is_flat(self) -> bool:
@@ -125,7 +129,7 @@ CATALOG = (
         grasp=Grasp(0.55, 0.0170), yaw_period=180, is_long=True,
     ),
     CatalogObject(
-        tasks.BASKET, "yellow", ("la cesta", "篮子", "टोकरी"), clearance=0.022, placement=Placement(13, "into"),
+        tasks.BASKET, "yellow", ("la cesta", "篮子", "टोकरी"), clearance=0.022, placement=Placement(13),
     ),
 )
 # fmt: on

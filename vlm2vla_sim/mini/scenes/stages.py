@@ -75,7 +75,7 @@ def _stages() -> dict[str, Stage]:
     assert eggplant.target.fixed is not None
     table = Stage(
         carrot,
-        tuple(item for item in CATALOG if item.spec is not eggplant.target),
+        tuple(item for item in CATALOG if item.spec.fixed is None),
         tuple((task.source.name, task.target.name) for task in on_table),
         travel_height=9,
         grasp_height=3,

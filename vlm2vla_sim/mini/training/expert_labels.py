@@ -23,7 +23,7 @@ from vlm2vla_sim.language.prompts import (
 )
 from vlm2vla_sim.mini.scenes.annotation import GRIPPER, ObjectAnnotation, SceneAnnotation
 from vlm2vla_sim.mini.scenes.object_catalog import BY_CLASS, CatalogObject
-from vlm2vla_sim.mini.training.expert_plans import Pair, Rows, placement_of, plan_and_rows
+from vlm2vla_sim.mini.training.expert_plans import Pair, Rows, plan_and_rows
 from vlm2vla_sim.mini.training.scene_questions import spoken, visible
 
 INSTRUCTIONS = (
@@ -124,7 +124,7 @@ def subtask_texts(source: ObjectAnnotation, target: ObjectAnnotation) -> tuple[s
     """The two subtasks of putting `source` on `target`."""
     return (
         f"Grasp the {spoken(source)}",
-        f"Put the {spoken(source)} {placement_of(target).preposition} the {spoken(target)}",
+        f"Put the {spoken(source)} {_entry(target).preposition} the {spoken(target)}",
     )
 
 

@@ -34,7 +34,7 @@ def plan_and_rows(annotation: SceneAnnotation, pair: Pair, *, putting: bool) -> 
         return f"the {spoken(source)} is on the {spoken(target)}; move up a little", [[0, 0, 1, 0, 1]]
     goal, travel = target if held else source, stage.travel_height
     goal_x, goal_y = to_cm(goal.position[0]), to_cm(goal.position[1])
-    low = placement_of(target).release_height if held else stage.grasp_height + height_over_stage(annotation, source)
+    low = _placement(target).release_height if held else stage.grasp_height + height_over_stage(annotation, source)
     above, here = [goal_x, goal_y, travel], [to_cm(value) for value in annotation.tcp_position]
     move = [end - start for end, start in zip(above, here, strict=True)]
     goal_text = f"the {spoken(goal)} is at {goal_x}, {goal_y}, {low}"
@@ -77,8 +77,7 @@ def _grasp(item: ObjectAnnotation) -> Grasp:
     return grasp
 
 
-def placement_of(item: ObjectAnnotation) -> Placement:
-    """How something is put down on the object, which has to be a target."""
+def _placement(item: ObjectAnnotation) -> Placement:
     placement = BY_CLASS[item.class_name].placement
     assert placement is not None, f"nothing can be put on {item.class_name}"
     return placement
