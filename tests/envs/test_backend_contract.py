@@ -1,4 +1,4 @@
-"""What holds for every backend of the table, simulated or real: the contract of `envs.base.Backend`.
+"""What holds for every backend, simulated or real: the contract of `envs.backends.Backend`.
 
 A backend whose packages or assets are absent is skipped with the reason, unless VLM2VLA_REQUIRE names it: CI must not
 report green for what it did not run.
@@ -35,7 +35,7 @@ def make_env(request: pytest.FixtureRequest) -> Iterator[MakeEnv]:
     def make(task: str) -> WidowXEnv:
         if task not in made:
             try:
-                # The real arm's place is taken by a stand-in behind the same wire.
+                # A mock server stands in for the real arm, behind the same protocol.
                 options = beside.enter_context(stand_in(task, SMALL)) if name == "bridge" else {}
                 made[task] = WidowXEnv(task, backend=name, image_size=SMALL, **options)
                 made[task].reset(options={"episode_id": 0})
@@ -60,7 +60,7 @@ def env(make_env: MakeEnv) -> WidowXEnv:
 
 
 def real(env: WidowXEnv) -> bool:
-    """Whether this is a real arm, or stands for one."""
+    """Whether this is a real arm or the mock of one."""
     return is_real_robot(env.backend_name)
 
 
@@ -154,12 +154,12 @@ def test_the_same_episode_starts_the_same_again(env):
     np.testing.assert_allclose(first["agent_pos"], second["agent_pos"], atol=0.005 if real(env) else 0)
 
 
-def test_a_picture_once_given_stays_as_it_was(env):
-    picture = env.reset(options={"episode_id": 0})[0]["pixels"]["primary"]
-    kept = picture.copy()
+def test_a_image_once_given_stays_as_it_was(env):
+    image = env.reset(options={"episode_id": 0})[0]["pixels"]["primary"]
+    kept = image.copy()
     for _ in range(3):
         later = env.step(np.array([0.05, 0.03, 0, 0, 0, 0, 1], np.float32))[0]["pixels"]["primary"]
-    np.testing.assert_array_equal(picture, kept)
+    np.testing.assert_array_equal(image, kept)
     assert np.any(later != kept), "and a later one shows the motion"
 
 

@@ -134,7 +134,7 @@ def test_success_ends_the_episode_where_that_is_asked_for():
     assert ends == [False] * 9 + [True]
 
 
-def test_render_gives_the_picture_that_the_policy_saw():
+def test_render_gives_the_image_that_the_policy_saw():
     env = gym.make(CARROT, backend="point", image_size=SMALL, render_mode="rgb_array")
     observation, _ = env.reset(seed=0)
     np.testing.assert_array_equal(env.render(), observation["pixels"]["primary"])

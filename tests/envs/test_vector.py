@@ -1,4 +1,4 @@
-"""Several environments at once: the same motion in one process or many, and no hang after a picture was drawn."""
+"""Vector environments: the same motion in one process or several, and no hang after an image was rendered."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def run_script(path: Path, code: str) -> subprocess.CompletedProcess[str]:
 
 
 def play(mode: str) -> tuple[np.ndarray, np.ndarray]:
-    """(pictures, states) of two environments over four steps with different actions."""
+    """(images, states) of two environments over four steps with different actions."""
     envs = make_vec(ID, 2, mode=mode, image_size=SMALL)
     try:
         observation, _ = envs.reset(seed=[3, 4])
@@ -74,33 +74,33 @@ def play(mode: str) -> tuple[np.ndarray, np.ndarray]:
             seen.append((observation["pixels"]["primary"].copy(), observation["agent_pos"].copy()))
     finally:
         envs.close()
-    return np.array([picture for picture, _ in seen]), np.array([state for _, state in seen])
+    return np.array([image for image, _ in seen]), np.array([state for _, state in seen])
 
 
-def play_after_a_picture() -> None:
-    """Draws here, then plays in processes, and prints what came of it."""
+def play_after_an_image() -> None:
+    """Render here, then play in processes, and print the result."""
     env = gym.make(ID, image_size=SMALL)
     env.reset(seed=0)
-    pictures, states = play("async")
+    images, states = play("async")
     env.close()
-    sys.stdout.write(json.dumps({"pictures": hashlib.sha256(pictures).hexdigest(), "states": states.tolist()}))
+    sys.stdout.write(json.dumps({"images": hashlib.sha256(images).hexdigest(), "states": states.tolist()}))
 
 
-def test_processes_that_start_after_a_picture_was_drawn_do_not_hang_and_see_the_same():
-    """Forked, they would hang for ever: Gymnasium forks by default, and OpenGL does not survive it."""
-    command = [sys.executable, "-c", "import test_vector; test_vector.play_after_a_picture()"]
+def test_processes_that_start_after_an_image_was_rendered_do_not_hang_and_see_the_same():
+    """Forked processes would hang: Gymnasium forks by default, and OpenGL does not survive a fork."""
+    command = [sys.executable, "-c", "import test_vector; test_vector.play_after_an_image()"]
     there = subprocess.Popen(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, start_new_session=True)
     try:
         said, _ = there.communicate(timeout=90)
     except subprocess.TimeoutExpired:
         os.killpg(there.pid, signal.SIGKILL)
         there.communicate()
-        pytest.fail("The processes hang at their first picture.")
+        pytest.fail("The processes hang at their first image.")
     assert there.returncode == 0
     apart = json.loads(said)
-    pictures, states = play("sync")
+    images, states = play("sync")
     np.testing.assert_array_equal(states, np.array(apart["states"], np.float32))
-    assert hashlib.sha256(pictures).hexdigest() == apart["pictures"]
+    assert hashlib.sha256(images).hexdigest() == apart["images"]
     assert np.abs(states[-1, 0] - states[-1, 1]).max() > 0.02, "the two did different things"
 
 

@@ -124,7 +124,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
 
     @property
     def task_description(self) -> str:
-        """The instruction in words."""
+        """The instruction: the task's own, or `instruction`."""
         return self._instruction
 
     @property
