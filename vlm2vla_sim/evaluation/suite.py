@@ -14,9 +14,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vlm2vla_sim.core.finder import is_place
 from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, needs_own_process
 from vlm2vla_sim.envs.base import find_task
-from vlm2vla_sim.core.finder import is_place
 from vlm2vla_sim.envs.tasks import TASKS, task_places
 from vlm2vla_sim.errors import EpisodeError, SettingError, Vlm2VlaError
 from vlm2vla_sim.evaluation.metrics import make_metric, short_name
