@@ -271,7 +271,7 @@ def test_our_server_gives_pictures_sampling_grammar_and_adapter_on_unchanged():
 @pytest.mark.parametrize(
     ("change", "status", "said"),
     [
-        ({"model": "nobody"}, 404, "There is no model 'nobody' here; there is base and lora."),
+        ({"model": "nobody"}, 404, "There is no model 'nobody' on this server; it has base and lora."),
         ({"stream": True}, 400, "stream"),
         ({"messages": []}, 400, "one user message"),
         ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, 400, "content is text"),

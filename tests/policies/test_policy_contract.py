@@ -15,7 +15,7 @@ from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.setup import make_policy
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import POLICIES, PolicyContext, check_policy, find_factory, load_policy
-from vlm2vla_sim.policies.baselines import LONGEST, WIDEST
+from vlm2vla_sim.policies.baselines import MAX_MOVE, MAX_TURN
 from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import Decision, Outcome
 
@@ -92,11 +92,11 @@ def test_random_stays_within_its_bounds_and_uses_them():
         [decision.chunk.deltas for seed in range(30) for decision in play("random", "vlm2vla", seed=seed)]
     )
     moves, turns = rows[:, :3], rows[:, 3:6]
-    assert np.abs(moves).max() <= LONGEST + 1e-6
-    assert moves.min(axis=0) == pytest.approx([-LONGEST] * 3)
-    assert moves.max(axis=0) == pytest.approx([LONGEST] * 3)
+    assert np.abs(moves).max() <= MAX_MOVE + 1e-6
+    assert moves.min(axis=0) == pytest.approx([-MAX_MOVE] * 3)
+    assert moves.max(axis=0) == pytest.approx([MAX_MOVE] * 3)
     assert np.abs(turns[:, :2]).max() == 0
-    assert np.abs(turns[:, 2]).max() == pytest.approx(WIDEST)
+    assert np.abs(turns[:, 2]).max() == pytest.approx(MAX_TURN)
     assert set(rows[:, 6]) == {0.0, 1.0}
     assert np.abs(moves.mean(axis=0)).max() < 0.005, "it drifts nowhere"
 

@@ -250,14 +250,14 @@ def test_such_an_episode_is_an_error_of_its_own_and_no_failure_of_the_policy():
             self.count = 0
 
         def act(self, observation):
-            from vlm2vla_sim.policies.baselines import STAY, say
+            from vlm2vla_sim.policies.baselines import STAY, to_decision
 
             self.count += 1
             if self.count == 3:
                 doomed[0].stop()
             from vlm2vla_sim.language.formats import get_format
 
-            return say(STAY, get_format("vlm2vla"), subtask="s", plan="p")
+            return to_decision(STAY, get_format("vlm2vla"), subtask="s", plan="p")
 
     doomed = []
     env = gym.make("vlm2vla_sim:vlm2vla/WidowXCarrotOnPlate-v0", backend="point", image_size=(48, 64))

@@ -29,9 +29,9 @@ from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings, to_ch
 from vlm2vla_sim.errors import RunFolderError, SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question  # noqa: E402
+from vlm2vla_sim.policies.models.action_symbols import FILE, read_symbols  # noqa: E402
 from vlm2vla_sim.policies.models.hf_loading import load_processor  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
-from vlm2vla_sim.policies.models.rare_tokens import FILE, read_symbols  # noqa: E402
 from vlm2vla_sim.training import lora, memory  # noqa: E402
 from vlm2vla_sim.training.progress import COMPLETE, STEPS  # noqa: E402
 from vlm2vla_sim.training.rows import TokenCounter, open_rows  # noqa: E402

@@ -18,8 +18,8 @@ from vlm2vla_sim.evaluation.setup import find_format  # noqa: E402
 from vlm2vla_sim.evaluation.suite import check_settings  # noqa: E402
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
 from vlm2vla_sim.policies import PolicyContext, load_policy  # noqa: E402
+from vlm2vla_sim.policies.models.action_symbols import find_symbols, read_symbols, save_symbols  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
-from vlm2vla_sim.policies.models.rare_tokens import find_symbols, read_symbols, save_symbols  # noqa: E402
 
 
 def evaluate(folder, *more: str) -> int:
@@ -90,7 +90,7 @@ def test_the_format_tokens_takes_its_symbols_from_the_adapters_folder(tiny_folde
 
 
 def test_the_ten_symbols_are_less_likely_than_nearly_all_tokens(tiny_folder):
-    from vlm2vla_sim.policies.models.rare_tokens import _default_questions
+    from vlm2vla_sim.policies.models.action_symbols import _default_questions
 
     model = HfModel(HfSettings(str(tiny_folder), dtype="float32"))
     scores = sum(model.first_scores(question) for question in _default_questions())

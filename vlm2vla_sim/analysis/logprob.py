@@ -22,7 +22,7 @@ from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
 from vlm2vla_sim.language.prompts import action_prompt
 from vlm2vla_sim.policies.base import Question
-from vlm2vla_sim.policies.models.rare_tokens import find_symbols
+from vlm2vla_sim.policies.models.action_symbols import find_symbols
 
 CONTEXTS = ("rules", "task", "nothing")
 """The prompt before the action. "rules": our full prompt, with the format's rules and example; "task": the task in one

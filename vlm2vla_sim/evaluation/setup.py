@@ -19,7 +19,7 @@ from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.language.formats import ActionFormat, get_format
 from vlm2vla_sim.policies import PolicyContext, check_policy, load_policy, needs_truth
-from vlm2vla_sim.policies.models.rare_tokens import read_symbols
+from vlm2vla_sim.policies.models.action_symbols import read_symbols
 from vlm2vla_sim.policies.spec import PolicySpec
 
 if TYPE_CHECKING:

@@ -31,51 +31,51 @@ class ParsedInstruction:
     """What an instruction asks for. A name that it does not say is empty."""
 
     instruction: str
-    thing: str = ""
+    object_name: str = ""
     """Without an article: "carrot"."""
     goal: str = ""
     preposition: str = "on"
     """"on" or "into"."""
 
     @property
-    def the_thing(self) -> str:
+    def object_phrase(self) -> str:
         """As it is called in a plan.
 
-        >>> parse_instruction("put carrot on plate").the_thing, parse_instruction("sweep").the_thing
+        >>> parse_instruction("put carrot on plate").object_phrase, parse_instruction("sweep").object_phrase
         ('the carrot', 'the object')
         """
-        return f"the {self.thing or 'object'}"
+        return f"the {self.object_name or 'object'}"
 
     @property
     def grasp(self) -> str:
         """The subtask that ends when the gripper has closed."""
-        return f"grasp {self.the_thing}"
+        return f"grasp {self.object_phrase}"
 
     @property
     def put(self) -> str:
         """The subtask that ends when the gripper has opened again."""
         if not self.goal:
-            return f"move {self.the_thing} and let it go"
-        return f"put {self.the_thing} {self.preposition} the {self.goal}"
+            return f"move {self.object_phrase} and let it go"
+        return f"put {self.object_phrase} {self.preposition} the {self.goal}"
 
 
 def parse_instruction(instruction: str) -> ParsedInstruction:
     """What `instruction` asks for, as far as it says so in one of the usual forms.
 
-    >>> errand = parse_instruction("Put the eggplant into yellow basket.")
-    >>> errand.grasp, errand.put
+    >>> parsed = parse_instruction("Put the eggplant into yellow basket.")
+    >>> parsed.grasp, parsed.put
     ('grasp the eggplant', 'put the eggplant into the yellow basket')
     >>> parse_instruction("stack the green block on the yellow block").goal
     'yellow block'
-    >>> parse_instruction("wipe the table").thing
+    >>> parse_instruction("wipe the table").object_name
     ''
     """
     words = " ".join(instruction.split()).rstrip(" .!")
     if found := _PUT.fullmatch(words):
-        thing, goal = found["object"].strip(), found["goal"].strip()
-        if max(len(thing), len(goal)) <= _LONGEST:
+        object_name, goal = found["object"].strip(), found["goal"].strip()
+        if max(len(object_name), len(goal)) <= _LONGEST:
             place = " ".join(found["place"].lower().split())
-            return ParsedInstruction(instruction, thing, goal, "into" if place in _INTO else "on")
+            return ParsedInstruction(instruction, object_name, goal, "into" if place in _INTO else "on")
     if (found := _TAKE.fullmatch(words)) and len(found["object"]) <= _LONGEST:
         return ParsedInstruction(instruction, found["object"].strip())
     return ParsedInstruction(instruction)

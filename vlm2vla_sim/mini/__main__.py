@@ -97,7 +97,7 @@ def labels(
     from vlm2vla_sim.data.examples.folder import write_examples
     from vlm2vla_sim.language.formats import get_format
     from vlm2vla_sim.mini.training.adapter_examples import adapter_examples
-    from vlm2vla_sim.policies.models.rare_tokens import symbols_of
+    from vlm2vla_sim.policies.models.action_symbols import symbols_of
 
     symbols = symbols_of(model) if format == "tokens" else None
     action_format = get_format(format, symbols=symbols)

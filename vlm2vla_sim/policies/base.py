@@ -1,4 +1,4 @@
-"""What a policy, a text model and a verifier must be able to do; everything else about them is their own business."""
+"""The protocols of policies, text models and verifiers, and the questions that are asked of a text model."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from vlm2vla_sim.types import Decision, Stage
 
 
 class Policy(Protocol):
-    """Decides, from what the camera shows, what to do next.
+    """Decides, from an observation, what to do next.
 
-    One that stops before the episode is over may say why in an attribute `ended`, which goes into the result. One that
-    holds something beyond memory, such as a connection, may have a `close()`.
+    A policy that stops before the episode is over may give the reason in an attribute `ended`, which is recorded. A
+    policy that holds a resource such as a connection may have a method `close()`.
     """
 
     def reset(self, instruction: str, seed: int = 0) -> None:
@@ -27,9 +27,9 @@ class Policy(Protocol):
         ...
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
-        """The next decision, given the latest observation (`envs.base.Observation`); None: it thinks it is done.
+        """The next decision, given the latest observation (`envs.base.Observation`); None when it is done.
 
-        Called again once the chunk of the last decision has been carried out.
+        Called again once the chunk of the last decision has been executed.
         """
         ...
 
@@ -53,7 +53,7 @@ def decide(policy: Policy, observation: dict[str, Any]) -> Decision | None:
 
 
 def close_policy(policy: Policy) -> None:
-    """Let a policy that has a `close()` release what it holds."""
+    """Call the policy's `close()`, if it has one."""
     close = getattr(policy, "close", None)
     if callable(close):
         close()
@@ -61,12 +61,12 @@ def close_policy(policy: Policy) -> None:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn, and how many of them at most."""
+    """How tokens are sampled, and how many."""
 
     temperature: float = 0.0
-    """0 takes the likeliest token."""
+    """0 is greedy decoding."""
     top_p: float = 1.0
-    """Draw from the likeliest tokens that together have at least this probability."""
+    """Sample from the most likely tokens that together have at least this probability."""
     max_tokens: int = 256
 
     def __post_init__(self) -> None:
@@ -83,46 +83,46 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What a text model is asked."""
+    """A question to a text model."""
 
     stage: str
-    """Which question it is: "subtasks", "plan", "action", "verify" or your own name."""
+    """The kind of question: "subtasks", "plan", "action", "verify", or a name of your own."""
     prompt: str
     images: tuple[np.ndarray, ...] = ()
-    """Each (H, W, 3) uint8 RGB; they stand before the prompt, in this order."""
+    """Each (H, W, 3) uint8 RGB; they precede the prompt, in this order."""
     grammar: Grammar | None = None
-    """The only texts the answer may be; None for any text."""
+    """Restricts the answer to the texts of a grammar; None for any text."""
     sampling: Sampling = GREEDY
     seed: int = 0
-    """All randomness of the answer comes from it."""
+    """The only source of randomness of the answer."""
     adapter: bool = True
-    """False asks the base model, where there is an adapter."""
+    """False asks the base model without its adapter."""
 
 
 class TextModel(Protocol):
-    """A vision-language model: images and a prompt in, words out."""
+    """A vision-language model: images and a prompt in, text out."""
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
-        """The answers, in the order of `questions`; several at once may be cheaper, and are never different."""
+        """The answers, in the order of `questions`. A batch gives the same answers as single questions."""
         ...
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a verifier said, and what it cost."""
+    """A verifier's answer, and its cost."""
 
     advance: bool
     stage: Stage
 
 
 class Verifier(Protocol):
-    """Says whether a subtask is done."""
+    """Decides whether a subtask is done."""
 
     def judge(
         self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
     ) -> Judgement:
-        """Advance to `following`, or try `current` again? Pictures (H, W, 3) uint8 RGB; `following` may be empty.
+        """Advance to `following`, or try `current` again? Images (H, W, 3) uint8 RGB; `following` may be empty.
 
-        state: a line about where the gripper is now, for a model; empty where the policy's option `state` is off.
+        state: the line of the prompt about the gripper's pose; empty unless the policy's option `state` is set.
         """
         ...

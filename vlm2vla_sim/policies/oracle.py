@@ -1,8 +1,8 @@
-"""A text model that knows the truth: it answers the loop's own prompts rightly, word by word, without looking.
+"""The policy "oracle": a text model in the closed loop that answers the prompts from the simulator's ground truth.
 
-It shows that prompts, grammar, readers and the closed loop can solve a task between them, so that when a real model
-fails in the same loop, it is the model that failed. All it is told about the episode it reads from the prompts, as a
-model would; where things are it takes from the simulator. Its score is a ceiling, never a result.
+It shows that prompts, grammar, parsers and loop can solve a task, so that a failure of a real model in the same loop is
+the model's. What it needs to know of the episode it reads from the prompts; the objects' poses come from the simulator.
+An upper bound.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ _CURRENT = re.compile(r"It was to do this: (.*)")
 
 
 class OracleModel:
-    """A `TextModel` for the loop's four questions."""
+    """A `TextModel` for the four questions of the loop."""
 
     def __init__(
         self, see: Callable[[], SceneState], robot: Callable[[], RobotState], action_format: ActionFormat
     ) -> None:
-        """`see` and `robot` give ground truth as of the last step."""
+        """`see` and `robot` return ground truth as of the last step."""
         self._see = see
-        self._hand = ScriptedPolicy(see, robot, action_format)
+        self._scripted = ScriptedPolicy(see, robot, action_format)
         self._truth = TruthVerifier(see)
         self._next: Decision | None = None
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
         """See `TextModel.answer`."""
-        return [Stage(question.stage, self._say(question)) for question in questions]
+        return [Stage(question.stage, self._answer(question)) for question in questions]
 
-    def _say(self, question: Question) -> str:
-        said = {"subtasks": self._list, "plan": self._plan, "action": self._act, "verify": self._verify}
-        text = said[question.stage](question.prompt)
+    def _answer(self, question: Question) -> str:
+        answers = {"subtasks": self._list, "plan": self._plan, "action": self._act, "verify": self._verify}
+        text = answers[question.stage](question.prompt)
         if question.grammar is not None and not re.fullmatch(question.grammar.regex, text):
-            raise AssertionError(f"The grammar of {question.stage!r} does not allow the right answer {text!r}.")
+            raise AssertionError(f"The grammar of {question.stage!r} does not allow the answer {text!r}.")
         return text
 
     def _list(self, prompt: str) -> str:
-        self._hand.reset("")
+        self._scripted.reset("")
         scene = self._see()
         source, target = (body.name.replace("_", " ") for body in (scene.source, scene.target))
         return f"1. Grasp the {source}.\n2. Put the {source} on the {target}."
 
     def _plan(self, prompt: str) -> str:
         _find(_SUBTASK, prompt)
-        self._next = self._hand.act({})
+        self._next = self._scripted.act({})
         return self._next.plan if self._next else "stay where you are"
 
     def _act(self, prompt: str) -> str:
         plan = _find(_PLAN, prompt)
         if self._next is None or self._next.plan != plan:
-            raise AssertionError(f"The action prompt holds the plan {plan!r}, not the one that was given.")
+            raise AssertionError(f"The action prompt holds the plan {plan!r}, not the one that the model gave.")
         return self._next.action
 
     def _verify(self, prompt: str) -> str:
@@ -80,7 +80,7 @@ def make(context: PolicyContext) -> Policy:
 def _find(pattern: re.Pattern[str], prompt: str) -> str:
     found = pattern.search(prompt)
     if found is None:
-        raise AssertionError(f"The prompt holds nothing like {pattern.pattern!r}: {prompt[:200]!r}.")
+        raise AssertionError(f"The prompt does not match {pattern.pattern!r}: {prompt[:200]!r}.")
     return found.group(1)
 
 

@@ -1,8 +1,7 @@
-"""The upper bound: a policy that is told where everything is, and still has to say every move in words.
+"""The policy "scripted": reads the simulator's ground truth and writes every motion as text. An upper bound.
 
-It is what shows that a task can be done at all through the language: its sentences go through the same reader, motion
-and environment as a model's. It sees ground truth, so its score is a ceiling to hold a model against, never a result.
-With `noise_cm` it misjudges where things are, which gives a ladder of weaker policies.
+Its text goes through the same parser, controller and environment as a model's, so it shows that a task can be solved
+through text at all. `noise_cm` adds an error to the positions of the objects, which gives weaker policies.
 """
 
 from __future__ import annotations
@@ -24,29 +23,29 @@ if TYPE_CHECKING:
     from vlm2vla_sim.language.formats import ActionFormat
 
 GRASP_DEPTH = 0.004
-"""[m] by which the TCP is lowered below the top of a flat object's middle; bounded by the table."""
+"""[m] by which the TCP is lowered below the middle of a flat object; limited by the table."""
 TIP_GAP = 0.004
-"""[m] the fingertips stay above the surface: touching it, high-friction tips stick and the gripper does not close."""
+"""[m] between fingertips and surface: high-friction tips that touch it stick, and the gripper does not close."""
 RELEASE_GAP = 0.006
-"""[m] between the object and what it is put on when the gripper opens."""
+"""[m] between the object and its target when the gripper opens."""
 REACH = 0.5
-"""[m] the longest move it asks for. A squeezed object may be shot off the table, metres away: it goes on trying."""
+"""[m] the longest motion on an axis. A squeezed object may slip out and end metres away; the policy keeps trying."""
 APPROACHES = ((0.0, 0.0), (np.pi / 6, 0.25), (np.pi / 6, -0.25), (-np.pi / 6, 0.25), (-np.pi / 6, -0.25))
-"""How each further attempt to grasp differs, since a wall may be in the way of one: [rad] turned away from straight
-across the object, and shifted along it, as a part of its length."""
+"""How repeated attempts to grasp differ, since a wall may block one: [rad] rotation away from straight across the
+object, and the shift along the object as a fraction of its length."""
 OPEN, CLOSED = 1.0, 0.0
 
 
 def make(context: PolicyContext) -> ScriptedPolicy:
-    """The scripted policy for `context`; SettingError on a backend that does not know where things are."""
+    """The scripted policy for `context`; SettingError without the scene and the arm's state."""
     if context.see is None or context.robot is None:
         raise SettingError("The policy 'scripted' needs the scene and the arm's state in its context.")
     return ScriptedPolicy(context.see, context.robot, context.action_format, noise_cm=context.noise_cm, arm=context.arm)
 
 
 @dataclass(frozen=True, eq=False)
-class _View:
-    """What the policy believes at a look; base frame [m]."""
+class _Estimate:
+    """The scene as the policy perceives it; base frame [m]."""
 
     source: Body
     held: bool
@@ -59,7 +58,7 @@ class _View:
 
 
 class ScriptedPolicy:
-    """Picks the source up and puts it on the target, looking again before every sentence."""
+    """Picks up the source and puts it on the target, reading the scene again before every decision."""
 
     def __init__(
         self,
@@ -70,9 +69,9 @@ class ScriptedPolicy:
         noise_cm: float = 0.0,
         arm: Robot = WIDOWX_250S,
     ) -> None:
-        """Make it from `see` and `robot`, which give ground truth now.
+        """Create the policy from `see` and `robot`, which return the present ground truth.
 
-        noise_cm: standard deviation, in x and in y, of the error with which it sees each object; drawn anew for every
+        noise_cm: standard deviation, in x and in y, of the error of each object's position, drawn anew for every
         attempt to grasp. arm: the robot's description.
         """
         self._see = see
@@ -89,40 +88,40 @@ class ScriptedPolicy:
         self._subtasks: tuple[str, str] | None = None
         self._height: float | None = None
         self._attempts = 0
-        self._misjudge()
+        self._draw_errors()
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
-        """The next sentence; None once the object lies on the target and the gripper is clear of it."""
-        view = self._look()
-        stages = [] if self._subtasks else [self._list_subtasks(view)]
+        """The next decision; None once the object lies on the target and the gripper is clear of it."""
+        estimate = self._perceive()
+        stages = [] if self._subtasks else [self._list_subtasks(estimate)]
         assert self._subtasks is not None
-        if view.held:
-            step = self._carry(view)
+        if estimate.held:
+            step = self._carry(estimate)
             subtask = self._subtasks[1]
-        elif self._is_placed(view):
-            if self._is_clear(view):
+        elif self._is_placed(estimate):
+            if self._is_clear(estimate):
                 return None
-            step = (plan_words.leave(), [self._up_to(view, self._travel_height(view), OPEN)])
+            step = (plan_words.leave(), [self._up_to(estimate, self._travel_height(estimate), OPEN)])
             subtask = self._subtasks[1]
         else:
-            step = self._fetch(view)
+            step = self._fetch(estimate)
             subtask = self._subtasks[0]
         plan, rows = step
         text = self._format.write(np.array(rows, dtype=np.float32))
         stages += [Stage("plan", plan), Stage("action", text)]
         return Decision(subtask=subtask, plan=plan, action=text, chunk=self._format.read(text), stages=tuple(stages))
 
-    # Looking.
+    # Perception.
 
-    def _misjudge(self) -> None:
+    def _draw_errors(self) -> None:
         self._errors = self._rng.normal(0.0, self._noise, (2, 2)) if self._noise else np.zeros((2, 2))
 
-    def _look(self) -> _View:
+    def _perceive(self) -> _Estimate:
         scene, arm = self._see(), self._robot()
         offsets = np.concatenate([self._errors, np.zeros((2, 1))], axis=1)
         if self._height is None:
             self._height = float(arm.target.position[2])
-        return _View(
+        return _Estimate(
             source=scene.source,
             held=scene.grasped,
             source_at=scene.source.pose.position + offsets[0],
@@ -131,45 +130,49 @@ class ScriptedPolicy:
             arm=arm,
         )
 
-    def _list_subtasks(self, view: _View) -> Stage:
+    def _list_subtasks(self, estimate: _Estimate) -> Stage:
         scene = self._see()
         source, target = (body.name.replace("_", " ") for body in (scene.source, scene.target))
         preposition = "into" if scene.target.container else "on"
         self._subtasks = (f"grasp the {source}", f"put the {source} {preposition} the {target}")
         return Stage("subtasks", "\n".join(f"{i}. {words}" for i, words in enumerate(self._subtasks, start=1)))
 
-    # Deciding.
+    # Decisions.
 
-    def _fetch(self, view: _View) -> tuple[str, list[np.ndarray]]:
-        """Go above the object, turned across it; once there, go down and close."""
-        name = f"the {view.source.name.replace('_', ' ')}"
-        shift, turn = self._to_hover(view)
+    def _fetch(self, estimate: _Estimate) -> tuple[str, list[np.ndarray]]:
+        """Move above the object, rotated across it; then lower and close the gripper."""
+        name = f"the {estimate.source.name.replace('_', ' ')}"
+        shift, turn = self._to_hover(estimate)
         if np.abs(shift[:2]).max() > 0.75 * self._step or abs(turn) > 0.75 * self._turn:
-            rows = [self._up_to(view, self._travel_height(view), OPEN)] if self._is_low(view) else []
-            drop = self._travel_height(view) - view.arm.target.position[2] if not rows else 0.0
+            rows = [self._up_to(estimate, self._travel_height(estimate), OPEN)] if self._is_low(estimate) else []
+            drop = self._travel_height(estimate) - estimate.arm.target.position[2] if not rows else 0.0
             rows.append(_row(shift[0], shift[1], drop, OPEN, turn=turn))
             return plan_words.approach(plan_words.horizontal(rows[-1]), name), rows
-        down = self._grasp_height(view) - view.arm.target.position[2]
+        down = self._grasp_height(estimate) - estimate.arm.target.position[2]
         down = np.ceil(down / self._step - 1e-6) * self._step
         self._attempts += 1
-        self._misjudge()
+        self._draw_errors()
         rows = [_row(0, 0, down, OPEN), _row(0, 0, 0, OPEN), _row(0, 0, 0, CLOSED)]
         return plan_words.descend(name), rows
 
-    def _carry(self, view: _View) -> tuple[str, list[np.ndarray]]:
-        """Lift; go over the target; go down and open."""
+    def _carry(self, estimate: _Estimate) -> tuple[str, list[np.ndarray]]:
+        """Lift; move over the target; lower and open the gripper."""
         scene = self._see()
         name, goal = (f"the {body.name.replace('_', ' ')}" for body in (scene.source, scene.target))
-        shift = view.target_at[:2] - view.source_at[:2] - (view.arm.target.position - view.arm.tcp.position)[:2]
-        height = self._travel_height(view)
+        shift = (
+            estimate.target_at[:2]
+            - estimate.source_at[:2]
+            - (estimate.arm.target.position - estimate.arm.tcp.position)[:2]
+        )
+        height = self._travel_height(estimate)
         if np.abs(shift).max() <= 0.75 * self._step:
-            bottom = scene.source.pose.position[2] - self._half_height(scene.source) - view.arm.tcp.position[2]
-            down = view.target_top + RELEASE_GAP - bottom - view.arm.target.position[2]
+            bottom = scene.source.pose.position[2] - self._half_height(scene.source) - estimate.arm.tcp.position[2]
+            down = estimate.target_top + RELEASE_GAP - bottom - estimate.arm.target.position[2]
             down = min(0.0, np.ceil(down / self._step - 1e-6) * self._step)
             rows = [_row(0, 0, down, CLOSED), _row(0, 0, 0, CLOSED), _row(0, 0, 0, OPEN)]
             return plan_words.lower(name, goal), rows
-        if self._is_low(view):
-            return plan_words.lift(name), [self._up_to(view, height, CLOSED)]
+        if self._is_low(estimate):
+            return plan_words.lift(name), [self._up_to(estimate, height, CLOSED)]
         row = _row(shift[0], shift[1], 0, CLOSED)
         return plan_words.carry(name, plan_words.horizontal(row), goal), [row, _row(0, 0, 0, CLOSED)]
 
@@ -183,16 +186,16 @@ class ScriptedPolicy:
     def _turn(self) -> float:
         return float(np.radians(self._format.resolution.rotation))
 
-    def _to_hover(self, view: _View) -> tuple[np.ndarray, float]:
+    def _to_hover(self, estimate: _Estimate) -> tuple[np.ndarray, float]:
         """(shift in x, y [m], turn about z [rad]) that bring the open gripper over the object, across its long side."""
         angle, part = APPROACHES[self._attempts % len(APPROACHES)]
-        along = _heading(view.source.pose.quaternion, axis=0)
-        aside = part * view.source.extents[0] * np.array([np.cos(along), np.sin(along), 0.0])
-        shift = view.source_at + aside - view.arm.target.position
-        opening = _heading(view.arm.target.quaternion, axis=1)
-        length, width = view.source.extents[:2]
-        # The fingers close across the shorter side; a square object may be taken either way.
-        across = _heading(view.source.pose.quaternion, axis=1 if length >= width else 0) + angle
+        along = _heading(estimate.source.pose.quaternion, axis=0)
+        aside = part * estimate.source.extents[0] * np.array([np.cos(along), np.sin(along), 0.0])
+        shift = estimate.source_at + aside - estimate.arm.target.position
+        opening = _heading(estimate.arm.target.quaternion, axis=1)
+        length, width = estimate.source.extents[:2]
+        # The fingers close across the shorter side; a square object can be grasped either way.
+        across = _heading(estimate.source.pose.quaternion, axis=1 if length >= width else 0) + angle
         period = np.pi / 2 if abs(length - width) < 0.003 else np.pi
         turn = (across - opening + period / 2) % period - period / 2
         return shift, float(turn)
@@ -200,32 +203,32 @@ class ScriptedPolicy:
     def _half_height(self, body: Body) -> float:
         return float(body.extents[2] / 2)
 
-    def _grasp_height(self, view: _View) -> float:
-        """[m] of the TCP: a little below the object's middle, the tips clear of what it lies on."""
-        middle = view.source.pose.position[2]
-        surface = middle - self._half_height(view.source)
+    def _grasp_height(self, estimate: _Estimate) -> float:
+        """[m] of the TCP: slightly below the object's middle, with the tips clear of the surface."""
+        middle = estimate.source.pose.position[2]
+        surface = middle - self._half_height(estimate.source)
         return max(middle - GRASP_DEPTH, surface + self._arm.gripper.fingertip + TIP_GAP)
 
-    def _travel_height(self, view: _View) -> float:
-        """[m] of the TCP: that of the arm's home, from which everything on the stage lies below."""
-        return view.arm.target.position[2] if self._height is None else self._height
+    def _travel_height(self, estimate: _Estimate) -> float:
+        """[m] of the TCP: its height at home, above all objects."""
+        return estimate.arm.target.position[2] if self._height is None else self._height
 
-    def _is_low(self, view: _View) -> bool:
-        return view.arm.target.position[2] < self._travel_height(view) - 1.5 * self._step
+    def _is_low(self, estimate: _Estimate) -> bool:
+        return estimate.arm.target.position[2] < self._travel_height(estimate) - 1.5 * self._step
 
-    def _up_to(self, view: _View, height: float, gripper: float) -> np.ndarray:
-        return _row(0, 0, max(self._step, height - view.arm.target.position[2]), gripper)
+    def _up_to(self, estimate: _Estimate, height: float, gripper: float) -> np.ndarray:
+        return _row(0, 0, max(self._step, height - estimate.arm.target.position[2]), gripper)
 
-    def _is_placed(self, view: _View) -> bool:
-        offset = view.source_at - view.target_at
+    def _is_placed(self, estimate: _Estimate) -> bool:
+        offset = estimate.source_at - estimate.target_at
         return bool(np.linalg.norm(offset[:2]) < 0.04 and 0 < offset[2] < 0.07)
 
-    def _is_clear(self, view: _View) -> bool:
-        return view.arm.tcp.position[2] - view.source.pose.position[2] > 0.06
+    def _is_clear(self, estimate: _Estimate) -> bool:
+        return estimate.arm.tcp.position[2] - estimate.source.pose.position[2] > 0.06
 
 
 def _row(dx: float, dy: float, dz: float, gripper: float, *, turn: float = 0.0) -> np.ndarray:
-    """(7,) as in `types.ACTION_SIZE`, no further than `REACH`; `turn` [rad] about +z."""
+    """(7,) as in `types.ACTION_SIZE`, limited to `REACH`; `turn` [rad] about +z."""
     return np.array([*np.clip([dx, dy, dz], -REACH, REACH), 0.0, 0.0, turn, gripper])
 
 

@@ -1,4 +1,4 @@
-"""One client's episode with a policy of ours: the control steps of its decisions, a few at a time."""
+"""The control steps of a policy's decisions, a few at a time, for one client of a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vlm2vla_sim.policies.base import Policy, close_policy, decide
 
 @dataclass(frozen=True, eq=False)
 class ActionResponse:
-    """What is answered to one question."""
+    """The response to one request."""
 
     steps: np.ndarray
     """(T >= 1, 7) float32 as `types.ACTION_SIZE`, one row for each control step."""
@@ -23,10 +23,10 @@ class ActionResponse:
 
 
 class ActionStream:
-    """A policy, and the steps of its last decision that have not been asked for yet."""
+    """A policy, and the control steps of its last decision that have not been sent yet."""
 
     def __init__(self, policy: Policy, *, rows: int) -> None:
-        """rows: steps in an answer; 0 for all those of a decision. Too few are filled up with holding still."""
+        """rows: steps in a response, 0 for all steps of a decision. Missing steps are filled with holding still."""
         self._policy, self._rows = policy, rows
         self._executor = Executor()
         self._steps: deque[np.ndarray] = deque()
@@ -40,7 +40,7 @@ class ActionStream:
         self._policy.reset(instruction, seed)
 
     def next(self, observation: dict[str, Any]) -> ActionResponse:
-        """The next steps, given the latest observation; the policy is asked when none are left."""
+        """The next steps, given the latest observation; the policy decides when none are left."""
         if not self._started:
             self._executor.reset(observation.get("agent_pos"))
             self._started = True

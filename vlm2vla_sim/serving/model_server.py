@@ -1,8 +1,7 @@
-"""A small OpenAI-style chat server around any text model: the base model and its adapter under two names.
+"""A small OpenAI-compatible chat server for any text model: the base model and its adapter under two names.
 
-It lets several environments, or machines without torch, ask one model; and it is the real server that our client is
-tested against. For many users at once there is vLLM, which speaks the same. It binds to loopback unless told otherwise,
-takes no pickles, bounds what it reads, and stops when nobody has asked for a while.
+It lets several environments, or machines without torch, share one model. For many users use vLLM, which has the same
+API. It binds to loopback by default, limits the size of requests, and stops when it has been idle for a while.
 """
 
 from __future__ import annotations
@@ -29,52 +28,52 @@ from vlm2vla_sim.policies.base import Question, Sampling, TextModel
 from vlm2vla_sim.types import Stage
 
 MAX_BODY = 32 * 2**20
-"""[bytes] of a question."""
+"""[bytes] of a request."""
 MAX_PIXELS = 4096 * 4096
 MAX_TOKENS = 8192
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A text model and the names it is offered under."""
+    """A text model and its names in the API."""
 
     model: TextModel
     base: str
     adapter: str = ""
-    """Empty when there is none."""
+    """Empty without an adapter."""
 
 
 class ModelServer(ThreadingHTTPServer):
-    """Serves until `shutdown`, or until nobody has asked for `idle` seconds."""
+    """Serves until `shutdown`, or until it has been idle for `idle` seconds."""
 
     daemon_threads = True
 
     def __init__(self, served: ServedModel, *, host: str = "127.0.0.1", port: int = 0, idle: float = 1800.0) -> None:
-        """Bind to `host`; port 0 takes a free one, which `url` tells."""
+        """Bind to `host`; port 0 takes a free one, see `url`."""
         try:
             super().__init__((host, port), _Handler)
         except OSError as taken:
             raise SettingError(f"The server cannot listen on {host}:{port}: {taken.strerror}.") from taken
         self.served = served
         self.batches = Batcher(served.model)
-        self.last_asked = time.monotonic()
+        self.last_request = time.monotonic()
         self._idle = idle
 
     @property
     def url(self) -> str:
-        """What a client is given."""
+        """The address for clients."""
         host, port = self.server_address[:2]
         return f"http://{host!s}:{port}/v1"
 
     def service_actions(self) -> None:
         """Called by `serve_forever` about twice a second."""
-        if time.monotonic() - self.last_asked > self._idle:
+        if time.monotonic() - self.last_request > self._idle:
             # From another thread, because `shutdown` waits for the loop that called us.
             threading.Thread(target=self.shutdown, daemon=True).start()
 
 
 class Batcher:
-    """Answers together whatever was asked while the last answers were being written."""
+    """Batches the questions that arrive while a batch is being answered."""
 
     def __init__(self, model: TextModel) -> None:
         self._model = model
@@ -94,11 +93,11 @@ class Batcher:
                 asked.append(self._waiting.get())
             try:
                 stages = self._model.answer([question for question, _ in asked])
-            except Exception as error:  # whatever broke belongs to those who wait, not to this thread
+            except Exception as error:  # goes to those who wait; this thread goes on
                 if len(asked) == 1:
                     asked[0][1].set_exception(error)
                     continue
-                # One bad question must not spoil the others: each is asked again by itself.
+                # A bad question must not fail the others: each is asked again alone.
                 for question, future in asked:
                     self._answer_alone(question, future)
                 continue
@@ -108,12 +107,12 @@ class Batcher:
     def _answer_alone(self, question: Question, future: Future[Stage]) -> None:
         try:
             future.set_result(self._model.answer([question])[0])
-        except Exception as error:  # handed on to the one who asked
+        except Exception as error:  # goes to the one who waits
             future.set_exception(error)
 
 
 class _RefusalError(Exception):
-    """A question that gets a status and a sentence instead of an answer."""
+    """A request that is answered with a status and a message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -126,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: ModelServer  # pyright: ignore[reportIncompatibleVariableOverride] - always ours
 
     def do_GET(self) -> None:
-        """The models, or whether we are there."""
+        """GET /v1/models and /health."""
         if self.path in ("/health", "/v1/health"):
             self._send(200, {"status": "ok"})
         elif self.path == "/v1/models":
@@ -136,14 +135,14 @@ class _Handler(BaseHTTPRequestHandler):
                 models.append({**models[0], "id": served.adapter, "parent": served.base})
             self._send(200, {"object": "list", "data": models})
         else:
-            self._send_error(404, f"There is nothing at {self.path}; try /v1/models or /v1/chat/completions.")
+            self._send_error(404, f"Unknown path {self.path}; expected /v1/models or /v1/chat/completions.")
 
     def do_POST(self) -> None:
-        """One question."""
-        self.server.last_asked = time.monotonic()
+        """POST /v1/chat/completions."""
+        self.server.last_request = time.monotonic()
         try:
             if self.path != "/v1/chat/completions":
-                raise _RefusalError(404, f"There is nothing at {self.path}; try /v1/chat/completions.")
+                raise _RefusalError(404, f"Unknown path {self.path}; expected /v1/chat/completions.")
             request = self._body()
             question = read_question(request, self.server.served)
             stage = self.server.batches.answer(question)
@@ -151,28 +150,28 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(refusal.status, str(refusal))
         except SettingError as wrong:
             self._send_error(400, str(wrong))
-        except Exception as broken:  # the border: the client gets a sentence, and the server lives on
+        except Exception as broken:  # the client is told, and the server goes on
             self._send_error(500, f"{type(broken).__name__}: {broken}")
         else:
             self._send(200, _completion(stage, str(request["model"])))
-        self.server.last_asked = time.monotonic()
+        self.server.last_request = time.monotonic()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing for each request: there are thousands."""
+        """No log line for each request: there are thousands."""
 
     def _body(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
         if not length.isdigit():
-            raise _RefusalError(411, "The question has no Content-Length.")
+            raise _RefusalError(411, "The request has no Content-Length.")
         if int(length) > MAX_BODY:
-            self.close_connection = True  # the rest of it is still on the way
-            raise _RefusalError(413, f"The question has {int(length):,} bytes; at most {MAX_BODY:,} are read.")
+            self.close_connection = True  # the rest of the body has not been read
+            raise _RefusalError(413, f"The request has {int(length):,} bytes; at most {MAX_BODY:,} are accepted.")
         try:
             request = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError) as broken:
-            raise _RefusalError(400, f"The question is no JSON: {broken}.") from broken
+            raise _RefusalError(400, f"The request is not JSON: {broken}.") from broken
         if not isinstance(request, dict):
-            raise _RefusalError(400, "The question is JSON, but no object.")
+            raise _RefusalError(400, "The request is JSON, but not an object.")
         return request
 
     def _send_error(self, status: int, message: str) -> None:
@@ -188,14 +187,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def read_question(request: dict[str, Any], served: ServedModel) -> Question:
-    """The question in OpenAI's form; SettingError, or a refusal with its own status, for what we do not offer."""
+    """The question in a chat completion request; a refusal with a status for what this server does not support."""
     name = request.get("model")
     names = [served.base, *([served.adapter] if served.adapter else [])]
     if name not in names:
-        raise _RefusalError(404, f"There is no model {name!r} here; there is {' and '.join(names)}.")
+        raise _RefusalError(404, f"There is no model {name!r} on this server; it has {' and '.join(names)}.")
     for key, wanted in (("stream", (None, False)), ("n", (None, 1)), ("tools", (None, []))):
         if request.get(key) not in wanted:
-            raise _RefusalError(400, f"{key} is {request[key]!r}; this server does not offer that.")
+            raise _RefusalError(400, f"{key} is {request[key]!r}; this server does not support that.")
     messages = request.get("messages")
     if not isinstance(messages, list) or len(messages) != 1 or not isinstance(messages[0], dict):
         raise _RefusalError(400, "This server answers one user message; expected messages with a single entry.")
@@ -207,7 +206,7 @@ def read_question(request: dict[str, Any], served: ServedModel) -> Question:
         )
         seed = int(request.get("seed") or 0)
     except (TypeError, ValueError) as wrong:
-        raise _RefusalError(400, f"temperature, top_p, max_tokens or seed make no sense: {wrong}") from wrong
+        raise _RefusalError(400, f"temperature, top_p, max_tokens or seed is invalid: {wrong}") from wrong
     grammar = _read_grammar(request.get("structured_outputs"))
     return Question("chat", prompt, tuple(images), grammar, sampling, seed, adapter=name == served.adapter)
 
@@ -247,7 +246,7 @@ def _read_image(value: Any) -> np.ndarray:
 
 
 def _read_grammar(wanted: Any) -> Grammar | None:
-    """What vLLM calls `structured_outputs`, as far as we offer it."""
+    """The grammar in `structured_outputs`, as in vLLM: regex, grammar or choice."""
     if wanted is None:
         return None
     if not isinstance(wanted, dict) or len(wanted) != 1:

@@ -19,9 +19,9 @@ from typing import Any
 from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.data.examples.folder import read_about
 from vlm2vla_sim.errors import RunFolderError, SettingError, missing_extra
+from vlm2vla_sim.policies.models.action_symbols import save_symbols
 from vlm2vla_sim.policies.models.hf_loading import HfSettings, load_processor, load_weights
 from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS, find_memory
-from vlm2vla_sim.policies.models.rare_tokens import save_symbols
 from vlm2vla_sim.training import memory
 from vlm2vla_sim.training.progress import STEPS, Progress, last_complete, open_work
 from vlm2vla_sim.training.rows import open_rows

@@ -18,7 +18,7 @@ from vlm2vla_sim.data.examples.folder import read_about
 from vlm2vla_sim.data.relabel.labels import LABELS
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.prompts import prompts_hash
-from vlm2vla_sim.policies.models.rare_tokens import symbols_of
+from vlm2vla_sim.policies.models.action_symbols import symbols_of
 
 
 @dataclass(frozen=True)

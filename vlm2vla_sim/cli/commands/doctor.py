@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vlm2vla_sim.cli.diagnostics import Check, examine, to_json
 from vlm2vla_sim.cli.result import CommandResult
-from vlm2vla_sim.policies.models.memory_estimate import ask_model, find_memory
+from vlm2vla_sim.policies.models.memory_estimate import estimate_model, find_memory
 
 
 def doctor(*, model: str = "", json: bool = False) -> CommandResult:
@@ -19,7 +19,7 @@ def doctor(*, model: str = "", json: bool = False) -> CommandResult:
         json: Print JSON.
     """
     if model:
-        needs = ask_model(model, find_memory())
+        needs = estimate_model(model, find_memory())
         return CommandResult(needs.text(), needs.to_json(), json)
     checks = examine()
     usable = all(check.works for check in checks if check.needed)

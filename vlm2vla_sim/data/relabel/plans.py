@@ -31,7 +31,7 @@ def subtask_for(parsed: ParsedInstruction, intervals: list[GripperInterval], ind
 
 def plan_for(parsed: ParsedInstruction, segment: Segment, total: np.ndarray) -> str:
     """The plan of a segment. total: (>= 6,) the sum of its rows, [m] and [rad]."""
-    interval, thing = segment.interval, parsed.the_thing
+    interval, thing = segment.interval, parsed.object_phrase
     goal = f"the {parsed.goal}" if parsed.goal else "its goal"
     kind = motion_kind(total[:3]) if np.linalg.norm(total[:3]) >= ORIENTATION else "none"
     directions = plan_words.directions(total[:3])

@@ -1,8 +1,7 @@
-"""Holds a transformers model to a grammar, token by token, with llguidance.
+"""Constrained decoding for transformers models, with llguidance.
 
-A model that is free to write anything writes, some of the time, what no reader can turn into motion. Here every token
-that the grammar does not allow gets probability zero, and those that it leaves no choice about are named, so that they
-need not be computed at all.
+Without a grammar, some answers cannot be parsed as motion. Here every token that the grammar does not allow gets
+probability zero, and tokens without an alternative are reported, so that they need not be computed.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class GrammarCompiler:
-    """Compiles grammars for one tokenizer, each once."""
+    """Compiles grammars for one tokenizer, with a cache."""
 
     def __init__(self, tokenizer: Any, *, vocabulary: int, ends: Sequence[int]) -> None:
         """tokenizer: a fast one. vocabulary: the number of logits. ends: the tokens that end an answer."""
@@ -50,10 +49,10 @@ class GrammarCompiler:
 
 
 class GrammarState:
-    """Where an answer stands in its grammar.
+    """The state of one answer in its grammar.
 
-    Forced text has one spelling in tokens: the tokenizer's own. Other spellings of the same characters are not
-    allowed, so that an answer's tokens do not depend on whether forced tokens are computed or only appended.
+    Forced text is tokenized in one way, the tokenizer's own. Other tokenizations of the same characters are not
+    allowed, so that an answer's tokens do not depend on whether forced tokens are computed or appended.
     """
 
     def __init__(self, matcher: LLMatcher, vocabulary: int, ends: tuple[int, ...]) -> None:
@@ -65,11 +64,11 @@ class GrammarState:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing but an end may follow."""
+        """Whether only an end token may follow."""
         return self._matcher.is_stopped()
 
     def forced(self) -> list[int]:
-        """The tokens that must come next, in order; none when there is a choice."""
+        """The tokens that must come next, in order; none if there is an alternative."""
         return self._matcher.compute_ff_tokens()
 
     def allowed(self) -> torch.Tensor:
@@ -83,7 +82,7 @@ class GrammarState:
         return spread.reshape(-1)[: self._vocabulary].nonzero().squeeze(1)
 
     def consume(self, token: int) -> None:
-        """Step over a token that was allowed."""
+        """Advance by a token that is allowed."""
         if token in self._ends and (self.is_done or self._matcher.is_accepting()):
             return
         if not self._matcher.consume_token(token):
@@ -93,7 +92,7 @@ class GrammarState:
 
 
 class GrammarProcessor(LogitsProcessor):
-    """The same constraint inside `generate` of transformers; one grammar, or none, for each row of the batch."""
+    """The same constraint for `generate` of transformers, with one grammar or none for each row of the batch."""
 
     def __init__(self, states: Sequence[GrammarState | None], *, prompt_length: int) -> None:
         """prompt_length: columns of the prompt, padding included."""
@@ -101,7 +100,7 @@ class GrammarProcessor(LogitsProcessor):
         self._read = prompt_length
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
-        """Scores (B, V) with everything that is not allowed at minus infinity."""
+        """Scores (B, V) with all tokens that are not allowed at minus infinity."""
         new = input_ids[:, self._read :].tolist()
         self._read = input_ids.shape[1]
         kept = torch.full_like(scores, float("-inf"))

@@ -1,7 +1,7 @@
-"""Turns a question into what a transformers model reads: tokens, and pixels for the places where images go.
+"""Encodes a question for a transformers model: tokens, and pixels for its images.
 
-The stages of a cycle are different questions about the same image. To know how much of one was read for another
-already, every place of a prompt needs a name that is the same only if its content is the same: `Prompt.keys`.
+The stages of a cycle are different questions about the same image. To find the beginning that two prompts share, every
+position of a prompt has a key that is equal only if its content is equal: `Prompt.keys`.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ class Prompt:
 
     ids: tuple[int, ...]
     keys: tuple[Hashable, ...]
-    """One for each of `ids`: the token itself, or for an image's token which image, and which part of it."""
+    """One for each of `ids`: the token itself, or for an image token the image's digest and position in it."""
     images: tuple[str, ...]
-    """A digest of each image, in the order in which they stand."""
+    """The digest of each image, in their order in the prompt."""
 
 
 class PromptMaker:
-    """Writes prompts with a model's own processor and chat template."""
+    """Encodes prompts with a model's processor and chat template."""
 
     def __init__(self, processor: Any, *, image_token: int | None) -> None:
-        """image_token: the token that stands for a piece of an image; None for prompts of another form."""
+        """image_token: the token for a part of an image; None for models that encode images in another way."""
         self.processor = processor
         self._image_token = image_token
 
     def messages(self, question: Question) -> list[dict[str, Any]]:
-        """One user turn: the images, then the words."""
+        """One user turn: the images, then the text."""
         from PIL import Image
 
         special = getattr(self.processor, "boi_token", None)
@@ -54,7 +54,7 @@ class PromptMaker:
         return [{"role": "user", "content": [*parts, {"type": "text", "text": question.prompt}]}]
 
     def encode(self, question: Question) -> Prompt:
-        """The question in tokens, without touching a pixel; for Gemma 3's way to write images."""
+        """The question in tokens; pixels are not processed. For models that encode images as Gemma 3 does."""
         text = self.processor.apply_chat_template(self.messages(question), tokenize=False, add_generation_prompt=True)
         text = text.replace(self.processor.boi_token, self.processor.full_image_sequence)
         ids = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -69,11 +69,13 @@ class PromptMaker:
             else:
                 keys.append(token)
         if seen != places * len(digests):
-            raise SettingError(f"{len(digests)} images take {places * len(digests)} places; the prompt has {seen}.")
+            raise SettingError(
+                f"{len(digests)} images need {places * len(digests)} image tokens; the prompt has {seen}."
+            )
         return Prompt(tuple(ids), tuple(keys), digests)
 
     def pixels(self, image: np.ndarray) -> torch.Tensor:
-        """(1, 3, side, side) float32, as the vision tower takes them. image: (H, W, 3) uint8 RGB."""
+        """The vision tower's input, (1, 3, side, side) float32. image: (H, W, 3) uint8 RGB."""
         from PIL import Image
 
         made = self.processor.image_processor(images=[Image.fromarray(check_image(image))], return_tensors="pt")
@@ -81,7 +83,7 @@ class PromptMaker:
 
 
 def digest(image: np.ndarray) -> str:
-    """A name that two images share only if they are equal."""
+    """A hash of the image's shape and pixels."""
     image = np.ascontiguousarray(check_image(image))
     return hashlib.blake2b(image.tobytes(), digest_size=16, salt=repr(image.shape).encode()[:16]).hexdigest()
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from vlm2vla_sim.errors import ServerError, SettingError, missing_extra
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that a retry may resolve."""
@@ -182,12 +182,12 @@ def check_url(url: str, schemes: tuple[str, ...], example: str) -> None:
 
 def with_retries(
     url: str,
-    ask: Callable[[], Answer],
+    ask: Callable[[], T],
     *,
     retries: int,
     backoff: float,
     sleep: Callable[[float], None] = time.sleep,
-) -> tuple[Answer, int]:
+) -> tuple[T, int]:
     """What `ask` returns, and how many retries its TransientErrors cost.
 
     backoff: [s] before the first retry; each further one waits twice as long. ServerError when the retries are used up.

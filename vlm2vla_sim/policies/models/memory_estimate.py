@@ -1,6 +1,6 @@
-"""What a Gemma 3 model needs, from its config alone: memory, adapter targets, and whether this machine can hold it.
+"""Memory estimate of a Gemma 3 model, from its config: weights, caches, adapter, and whether it fits this machine.
 
-Finding out by loading it costs a download of 25 GB and, at worst, a machine that swaps itself to a halt.
+Loading the model to find out costs a download of 25 GB, and may make the machine swap.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 from vlm2vla_sim.errors import SettingError
 
 LORA_TARGETS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
-"""All linear layers of the language model. Plain names such as q_proj would also hit the vision tower."""
+"""All linear layers of the language model. Plain names such as q_proj would also match the vision tower."""
 LAYERS_OF_A_BLOCK = 7
 """q, k, v, o, gate, up, down."""
 RESERVE = 1.15
-"""Share on top of weights and caches for activations and the allocator: our estimate, not measured on a GPU."""
+"""Factor on weights and caches for activations and the allocator: an estimate, not measured on a GPU."""
 TOKENS = 2048
-"""Prompt and answer that an environment is given room for; ours take about a thousand."""
+"""Tokens of prompt and answer reserved for an environment; the prompts have about a thousand."""
 
 _VISION = {
     "hidden_size": 1152,
@@ -61,16 +61,16 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Memory:
-    """What this machine has, in bytes."""
+    """The memory of this machine, in bytes."""
 
     ram: int
     gpu: int
-    """Of the largest GPU; 0 without one."""
+    """The largest GPU's memory; 0 without a GPU."""
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What a model needs."""
+class MemoryEstimate:
+    """The memory that a model needs."""
 
     model: str
     language: int
@@ -86,22 +86,22 @@ class Needs:
 
     @property
     def parameters(self) -> int:
-        """All of them."""
+        """Number of all parameters."""
         return self.language + self.vision
 
     def total(self, bits: int, environments: int = 1) -> int:
-        """[bytes] to run it with weights of so many bits for so many environments at once."""
-        # Quantisation through bitsandbytes leaves the embeddings alone; counting them too says a little too little.
+        """[bytes] needed with weights of `bits` bits and `environments` environments at once."""
+        # bitsandbytes does not quantise the embeddings; counting them as quantised underestimates slightly.
         weights = self.parameters * bits // 8 + self.lora * 2
         return int((weights + environments * TOKENS * self.cache_per_token) * RESERVE)
 
     def fits(self, bits: int) -> str:
-        """Where it can be held: "GPU", "RAM" or "no"."""
+        """Where the model fits: "GPU", "RAM" or "no"."""
         need = self.total(bits)
         return "GPU" if need <= self.memory.gpu else "RAM" if need <= self.memory.ram else "no"
 
     def text(self) -> str:
-        """For people."""
+        """The estimate as text."""
         gpu = _giga(self.memory.gpu) if self.memory.gpu else "none"
         places = {"GPU": "fits the GPU", "RAM": "fits the RAM only: slow", "no": "does not fit here"}
         lines = [
@@ -122,19 +122,19 @@ class Needs:
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, object]:
-        """For programs; bytes."""
+        """The estimate as plain values; sizes in bytes."""
         sizes = {name: self.total(bits) for name, bits in (("bfloat16", 16), ("8bit", 8), ("4bit", 4))}
         where = {name: self.fits(bits) for name, bits in (("bfloat16", 16), ("8bit", 8), ("4bit", 4))}
         values = dataclasses.asdict(self) | {"parameters": self.parameters, "lora_targets": LORA_TARGETS}
         return values | {"bytes": sizes, "fits": where}
 
 
-def ask_model(model: str, memory: Memory) -> Needs:
-    """The needs of a known model, or of the one whose config.json is in the folder `model`."""
+def estimate_model(model: str, memory: Memory) -> MemoryEstimate:
+    """The estimate for a known model, or for the one whose config.json is in the folder `model`."""
     config = KNOWN.get(model) or _read_config(model)
     try:
         text, vision = config["text_config"], config["vision_config"]
-        return Needs(
+        return MemoryEstimate(
             model=model,
             language=_count_language(text),
             vision=_count_vision(vision, text["hidden_size"]),
@@ -148,7 +148,7 @@ def ask_model(model: str, memory: Memory) -> Needs:
 
 
 def find_memory() -> Memory:
-    """What this machine has; the GPU as its driver's own tool says."""
+    """The memory of this machine; the GPU's as nvidia-smi reports it."""
     ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         told = subprocess.run(
@@ -170,11 +170,11 @@ def _read_config(model: str) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingError(
-            f"{path} cannot be read ({type(error).__name__}). Known without a folder: {', '.join(KNOWN)}. For another "
-            "model, give the folder that it was downloaded to."
+            f"{path} cannot be read ({type(error).__name__}). Known names: {', '.join(KNOWN)}. For another "
+            "model, give the folder it was downloaded to."
         ) from error
     if config.get("model_type") != "gemma3":
-        raise SettingError(f"{model!r} is a {config.get('model_type')!r} model; this can only be said of 'gemma3'.")
+        raise SettingError(f"{model!r} is a {config.get('model_type')!r} model; the estimate supports 'gemma3' only.")
     return config
 
 

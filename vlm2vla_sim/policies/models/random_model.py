@@ -1,7 +1,7 @@
-"""Makes a Gemma-3-architecture model of any size with random weights and its own tokenizer, and saves it to a folder.
+"""Creates a Gemma 3 model of any size with random weights and its own tokenizer, and saves it to a folder.
 
-The real models are gigabytes behind a licence. Everything here that handles one (loading, adapters, decoding, serving,
-training) is tested and timed on these instead, which differ from the real ones in size and sense, not in structure.
+The real models have gigabytes and require a licence. Loading, adapters, decoding, serving and training are tested and
+timed on random models, which have the same structure.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% endif %}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
-"""What Gemma 3's own template makes of a conversation without a system turn."""
+"""Equivalent to Gemma 3's template for a conversation without a system turn."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a random model is."""
+    """The size of a random model."""
 
     layers: int
     hidden: int
@@ -48,7 +48,7 @@ class Size:
     """[pixels]"""
     image_tokens: int
     vocabulary: int
-    """Rows of the embedding; the tokenizer may know fewer."""
+    """Rows of the embedding; the tokenizer may have fewer tokens."""
     sliding_window: int = 1024
 
 
@@ -61,17 +61,17 @@ LIKE_12B = Size(
     layers=14, hidden=768, heads=8, feed_forward=2560, vision_layers=6, vision_hidden=512, image_side=448,
     image_tokens=256, vocabulary=16384,
 )  # fmt: skip
-"""143 M parameters, as many tokens an image as the real ones. Encoding an image costs 0.9 times what reading its tokens
-does, as in gemma-3-12b (SigLIP: 0.4 G parameters on 4096 patches)."""
+"""143 M parameters, as many tokens per image as the real models. Encoding an image costs 0.9 times as much as computing
+its tokens, as in gemma-3-12b (SigLIP: 0.4 G parameters on 4096 patches)."""
 LIKE_4B = Size(
     layers=12, hidden=640, heads=8, feed_forward=2560, vision_layers=7, vision_hidden=768, image_side=448,
     image_tokens=256, vocabulary=16384,
 )  # fmt: skip
-"""143 M parameters; encoding an image costs about 3 times what reading its tokens does, as in gemma-3-4b."""
+"""143 M parameters; encoding an image costs about 3 times as much as computing its tokens, as in gemma-3-4b."""
 
 
 def save_random_model(folder: Path, size: Size = TINY, *, seed: int = 0) -> Path:
-    """Write model, tokenizer and processor to `folder`, as `from_pretrained` reads them."""
+    """Save model, tokenizer and processor to `folder`, for `from_pretrained`."""
     try:
         import torch
         from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3ImageProcessorPil, Gemma3Processor
@@ -82,8 +82,8 @@ def save_random_model(folder: Path, size: Size = TINY, *, seed: int = 0) -> Path
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Gemma3ForConditionalGeneration(config)
-        # Initialised as usual, such a small model says the same whatever it sees. Larger weights make its answers
-        # depend on the picture, on every token, and on the adapter, so that a test can notice when they should not.
+        # With the usual initialisation such a small model gives the same answer to everything. Larger weights make its
+        # answers depend on the image, on every token and on the adapter, so that tests can detect errors.
         with torch.no_grad():
             for name, weight in model.named_parameters():
                 if weight.ndim >= 2:
@@ -91,7 +91,7 @@ def save_random_model(folder: Path, size: Size = TINY, *, seed: int = 0) -> Path
                 if "mm_input_projection" in name:
                     weight.normal_(0.0, 1.0)
                 if name.endswith(("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")):
-                    weight.fill_(2.0)  # else the embedding outweighs the layers, and the last token is said for ever
+                    weight.fill_(2.0)  # else the embedding dominates, and the last token is repeated
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<end_of_turn>")]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     side = {"height": size.image_side, "width": size.image_side}
@@ -104,13 +104,13 @@ def save_random_model(folder: Path, size: Size = TINY, *, seed: int = 0) -> Path
 
 
 def make_tokenizer() -> Any:
-    """A tokenizer built like Gemma's, trained on our own prompts and actions: digits stand alone, bytes fall back."""
+    """A tokenizer like Gemma's, trained on the prompts and actions: single digits, with byte fallback."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    # Without it whole prompts would become single tokens; Gemma's has far more text to learn from.
+    # Without the pre-tokenizer whole prompts would become single tokens: there is little text to train on.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split("▁", "merged_with_next"), pre_tokenizers.Split(Regex(r"[0-9]|\n+|[^\w▁]"), "isolated")]
     )
@@ -131,7 +131,7 @@ def make_tokenizer() -> Any:
 
 
 def add_bytes(tokenizer: Any) -> Any:
-    """The same tokenizer, with a plain token for each byte: registered as special ones, decoding would drop them."""
+    """The same tokenizer with a normal token for each byte: decoding would drop special ones."""
     description = json.loads(tokenizer.to_str())
     vocabulary = description["model"]["vocab"]
     for byte in range(256):
@@ -166,7 +166,7 @@ def _config(size: Size, tokenizer: Any) -> dict[str, Any]:
             "head_dim": size.hidden // size.heads,
             "query_pre_attn_scalar": size.hidden // size.heads,
             "sliding_window": size.sliding_window,
-            # Gemma 3 has one layer that sees everything after every five that see a window; a small one has both too.
+            # Gemma 3 has one layer of full attention after every five with a window; a small model has both kinds too.
             "layer_types": ["full_attention" if k % 3 == 2 else "sliding_attention" for k in range(size.layers)],
             "max_position_embeddings": 8192,
             "pad_token_id": tokenizer.pad_token_id,

@@ -9,12 +9,12 @@ from vlm_lane import need_vlm
 need_vlm()
 
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
-from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS, Memory, ask_model  # noqa: E402
+from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS, Memory, estimate_model  # noqa: E402
 
 
 def test_parameters_and_adapter_targets_are_those_of_the_model_itself(tiny_folder):
     model = HfModel(HfSettings(str(tiny_folder), dtype="float32")).model
-    needs = ask_model(str(tiny_folder), Memory(0, 0))
+    needs = estimate_model(str(tiny_folder), Memory(0, 0))
     counted = {True: 0, False: 0}
     for name, weight in model.named_parameters():
         counted["vision" in name or "multi_modal" in name] += 0 if ".head." in name else weight.numel()

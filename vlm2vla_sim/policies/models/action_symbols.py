@@ -1,7 +1,7 @@
-"""The ten least likely tokens of a model, which the format `tokens` writes instead of digits, kept beside the adapter.
+"""The ten least likely tokens of a model, which the format `tokens` uses instead of digits.
 
-They differ from model to model, and an adapter trained with one set is mute in another. So they are computed once,
-before training, written into the adapter's folder, and read from there ever after. (VLM2VLA-AT in arXiv 2509.22195.)
+They differ between models, and an adapter works only with the ones it was trained with. So they are computed once,
+before training, saved in the adapter's folder, and read from there. (VLM2VLA-AT in arXiv 2509.22195.)
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ FILE = "action_symbols.json"
 
 
 class Ranker(Protocol):
-    """A model that says how likely each token is to begin its answer."""
+    """A model that returns the probabilities of the first token of its answer."""
 
     @property
     def tokenizer(self) -> Any:
-        """The model's own, of transformers."""
+        """The model's tokenizer, of transformers."""
         ...
 
     @property
     def image_token(self) -> int | None:
-        """The token that stands for a piece of an image; None for a model without eyes."""
+        """The token for a part of an image; None for a model without vision."""
         ...
 
     def first_scores(self, question: Question) -> np.ndarray:
@@ -42,7 +42,7 @@ class Ranker(Protocol):
 
 
 def symbols_of(model: str, dtype: str = "auto") -> tuple[str, ...]:
-    """`find_symbols` of the model in a folder or of a name, loaded for it."""
+    """`find_symbols` of a model by its folder or hub name, which is loaded for it."""
     from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
 
     return find_symbols(HfModel(HfSettings(model, dtype=dtype)))
@@ -51,9 +51,9 @@ def symbols_of(model: str, dtype: str = "auto") -> tuple[str, ...]:
 def find_symbols(model: Ranker, questions: Sequence[Question] | None = None) -> tuple[str, ...]:
     """The texts of the ten tokens least likely to begin the base model's answer, on average over `questions`.
 
-    By default the questions are action prompts about a grey picture. Only tokens count that stand for themselves: they
-    decode to text that encodes to the same token, also next to the brackets and commas of an action, and that no digit,
-    letter of the format or blank is part of.
+    By default the questions are action prompts about a grey image. A token qualifies if its text encodes to the same
+    token, also next to the brackets and commas of an action, and contains no digit, no character of the format and no
+    blank. SettingError if fewer than ten qualify.
     """
     scores = np.mean([model.first_scores(question) for question in questions or _default_questions()], axis=0)
     tokenizer = model.tokenizer
@@ -61,17 +61,17 @@ def find_symbols(model: Ranker, questions: Sequence[Question] | None = None) -> 
     found: list[str] = []
     for token in np.argsort(scores, kind="stable"):
         text = tokenizer.decode([int(token)])
-        if int(token) in special or text in found or not _stands_for_itself(tokenizer, int(token), text):
+        if int(token) in special or text in found or not _encodes_to_itself(tokenizer, int(token), text):
             continue
         if _is_symbol(text) and not any(text.startswith(other) or other.startswith(text) for other in found):
             found.append(text)
         if len(found) == 10:
             return tuple(found)
-    raise SettingError(f"Only {len(found)} tokens of this model can stand for digits; the format 'tokens' needs ten.")
+    raise SettingError(f"Only {len(found)} tokens of this model can replace digits; the format 'tokens' needs ten.")
 
 
 def save_symbols(symbols: Sequence[str], folder: str | Path) -> Path:
-    """Write them into the adapter's folder."""
+    """Save the symbols in the adapter's folder."""
     get_format("tokens", symbols=symbols)
     path = Path(folder) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,18 +80,18 @@ def save_symbols(symbols: Sequence[str], folder: str | Path) -> Path:
 
 
 def read_symbols(folder: str) -> tuple[str, ...]:
-    """What `save_symbols` wrote; SettingError when there is nothing to read."""
+    """The symbols that `save_symbols` saved; SettingError if there are none."""
     if not folder:
         raise SettingError(
-            "The format 'tokens' needs ten symbols, which are kept with an adapter: name its folder (--adapter)."
+            "The format 'tokens' needs the ten symbols that are saved with an adapter: give its folder (--adapter)."
         )
     path = Path(folder) / FILE
     try:
         symbols = json.loads(path.read_text(encoding="utf-8"))["digits_0_to_9"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingError(
-            f"{path} cannot be read ({type(error).__name__}). The format 'tokens' needs it: the ten symbols "
-            "it was trained with, kept in the folder of the adapter (--adapter) or of a whole model (--model)."
+            f"{path} cannot be read ({type(error).__name__}). The format 'tokens' needs the ten symbols of the "
+            "training, which are saved in the folder of the adapter (--adapter) or of a full model (--model)."
         ) from error
     return tuple(map(str, symbols))
 
@@ -105,8 +105,8 @@ def _default_questions() -> list[Question]:
     ]
 
 
-def _stands_for_itself(tokenizer: Any, token: int, text: str) -> bool:
-    """Whether `text` is this one token, also between the brackets and signs of an action."""
+def _encodes_to_itself(tokenizer: Any, token: int, text: str) -> bool:
+    """Whether `text` encodes to this token alone, also between the brackets and signs of an action."""
     ids = tokenizer(f"[{text}, -{text}{text}]", add_special_tokens=False)["input_ids"]
     return ids.count(token) == 3
 
