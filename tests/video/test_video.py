@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -122,12 +123,20 @@ def test_a_process_killed_in_the_middle_leaves_a_video_that_plays_up_to_the_last
         assert child.stdout is not None
         assert child.stdout.readline() == "recorded\n"
         (path,) = tmp_path.iterdir()
+        _wait_for(lambda: len(read_video(path)) == 22)  # the last frame is encoded in a thread
         child.kill()
     frames = read_video(path)
     assert len(frames) == 22
     for number, frame in enumerate(frames):
         assert np.abs(frame[:480].astype(int) - image(480, 640, number)).mean() < 3
     assert len(_read_elsewhere(path)) == 22
+
+
+def _wait_for(holds, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.05)
 
 
 def _read_elsewhere(path: Path) -> list[np.ndarray]:
@@ -223,8 +232,9 @@ def test_a_full_disk_is_a_sentence_while_writing_and_at_the_end(tmp_path, monkey
     video = EpisodeVideo(tmp_path, "a", frame_size=(480, 640), fps=5)
     said = r"a_unfinished\.mp4 could not be written: No space left on device\. The disk has \d+ MB left\..*--no-video"
     video.add(image(480, 640, 0), OVERLAY)
-    with pytest.raises(RunFolderError, match=said):
-        video.add(image(480, 640, 1), OVERLAY)
+    video.add(image(480, 640, 1), OVERLAY)
+    with pytest.raises(RunFolderError, match=said):  # of the frame before, which was encoded meanwhile
+        video.add(image(480, 640, 2), OVERLAY)
     video.close()
     with pytest.raises(DataError, match=r"b\.mp4 could not be written: No space left on device\."):
         write_video(tmp_path / "b.mp4", [image(480, 640, k) for k in range(20)], size=(480, 640), fps=5)

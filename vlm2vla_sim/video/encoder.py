@@ -12,6 +12,7 @@ import errno
 import functools
 import io
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ DATA_SET_KEY_FRAMES = 2
 class VideoEncoder:
     """One H.264 video that is being written: `add` frames, then `finish`, or `close` to keep the fragments.
 
+    Each frame is encoded in a thread while the caller makes the next one; an error is raised by the call after it.
     Raises OSError where the file cannot be written; the caller turns it into a sentence.
     """
 
@@ -55,6 +57,8 @@ class VideoEncoder:
             self._file, "w", plugin=_plugin(), extension=".mp4", container="mp4", options=dict(FRAGMENTED)
         )
         self._writer.x264_options = dict(options)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="video")
+        self._pending: Future[None] | None = None
         try:
             self._writer.init_video_stream(CODEC, fps=fps, pixel_format="yuv420p", max_keyframe_interval=key_frames)
         except ValueError as error:  # UnknownCodecError: a build without x264, as some distributions make it
@@ -65,8 +69,8 @@ class VideoEncoder:
 
     def add(self, frame: np.ndarray) -> None:
         """Append one frame, (H, W, 3) uint8 RGB."""
-        with _as_os_error():
-            self._writer.write_frame(frame)
+        self._wait()
+        self._pending = self._thread.submit(self._writer.write_frame, frame.copy())
 
     def close(self) -> None:
         """Write the frames that the encoder still holds and close the file, which stays in fragments."""
@@ -74,11 +78,24 @@ class VideoEncoder:
             return
         file, self._file = self._file, None
         try:
-            with _as_os_error():
-                self._writer.close()
+            try:
+                self._wait()
+            finally:
+                # The thread ends first: with it goes what PyAV keeps for it. The plugin collects garbage as it closes,
+                # which is done in the caller's thread, since an OpenGL context may be among it.
+                self._thread.shutdown()
+                with _as_os_error():
+                    self._writer.close()
         finally:
             file.close()
             self._writer.release()
+
+    def _wait(self) -> None:
+        """Until the last frame is written; OSError if it could not be."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            with _as_os_error():
+                pending.result()
 
     def finish(self, final: Path) -> None:
         """Close the file and move it to `final`, in the plain form of mp4. If that fails, the fragments stay."""
