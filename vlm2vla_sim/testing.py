@@ -13,6 +13,7 @@ import numpy as np
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task
+from vlm2vla_sim.errors import unknown_name
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY
 from vlm2vla_sim.policies.base import Judgement, Question
 from vlm2vla_sim.types import Pose, RobotState, SceneState, Stage, Status
@@ -37,6 +38,9 @@ class PointBackend:
     profile = "point"
 
     def __init__(self, task: Task, *, image_size: tuple[int, int] | None = (64, 64), quality: str = "fast") -> None:
+        """quality: "fast" or "high"; the image is the same."""
+        if quality not in ("fast", "high"):
+            raise unknown_name("quality", quality, ("fast", "high"))
         self._task = task
         self._image_size = image_size
 

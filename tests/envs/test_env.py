@@ -325,6 +325,7 @@ def test_an_environment_made_for_random_layouts_draws_them_and_can_still_be_told
         ({"render_mode": "rgb_array", "image_size": None}, SettingError, "render_mode='rgb_array' needs an image, and"),
         ({"terminate_on_sucess": True}, UnknownNameError, r"Did you mean 'terminate_on_success'\?"),
         ({"quality": "hi"}, UnknownNameError, r"No quality named 'hi'\. .*Available: fast, high"),
+        ({"quality": "hi", "backend": "point"}, UnknownNameError, r"No quality named 'hi'\. .*Available: fast, high"),
         ({"layouts": "rnadom"}, UnknownNameError, r"No kind of layouts named 'rnadom'\. Did you mean 'random'\?"),
         ({"image_size": 480}, EpisodeError, r"image_size is 480; expected \(height, width\), each a whole number"),
         ({"image_size": (480,)}, EpisodeError, r"image_size is \(480,\); expected \(height, width\)"),
