@@ -97,7 +97,7 @@ def test_what_costs_more_than_the_budget_is_not_begun(tmp_path, server, capsys):
     ("words", "told"),
     [
         (("relabel", "nowhere", "--out", "words"), "There is no folder nowhere"),
-        (("relabel", ".", "--out", "words"), "is not a known data set"),
+        (("relabel", ".", "--out", "words"), ". is not a data set: LeRobot v3"),
         (("relabel", "set", "--out", "set"), "not empty"),
         (("relabel", "set", "--out", "words", "--motion", "guessed"), "No kind of motion named 'guessed'"),
         (
@@ -105,6 +105,10 @@ def test_what_costs_more_than_the_budget_is_not_begun(tmp_path, server, capsys):
             "The data set format is 'hdf5'; expected one of auto, lerobot",
         ),
         (("relabel", "set", "--out", "words", "--workers", "0"), "workers is 0"),
+        (("relabel", "set", "--out", "words", "--split", "val"), "only rlds data sets have this option"),
+        (("inspect", "set", "--split", "val"), "only rlds data sets have this option"),
+        (("relabel", "set", "--out", "words", "--budget", "5"), "--budget was given without --model"),
+        (("relabel", "set", "--out", "words", "--pictures", "9"), "--pictures was given without --model"),
         (("relabel", "set", "--out", "words", "--resolution", "0.3", "5"), "A resolution of 0.003 m"),
         (("inspect", "set", "--episodes", "0"), "episodes is 0"),
         (("inspect", "nowhere"), "There is no folder nowhere"),
@@ -124,9 +128,9 @@ def test_a_set_with_broken_parts_is_labelled_with_a_count_of_them(tmp_path, caps
     (writer.root / "videos/observation.images.image_0/chunk-000/file-001.mp4").unlink()
     status, out, _ = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words")
     assert status == 0
-    assert "2 trajectories in words: 12 phases (6.0 each)" in out
-    assert "1 passed over." in out
+    assert "2 trajectories labelled: 12 phases (6.0 each)" in out
+    assert "1 skipped." in out
     assert "    1  The camera 'observation.images.image_0' is missing" in out
     status, _, _ = run(capsys, "inspect", tmp_path / "set", "--out", tmp_path / "page.html")
     assert status == 0
-    assert "Passed over: 1" in (tmp_path / "page.html").read_text()
+    assert "Skipped: 1" in (tmp_path / "page.html").read_text()

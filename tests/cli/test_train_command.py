@@ -15,7 +15,6 @@ from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.training import row_settings
 from vlm2vla_sim.training.settings import preset
 
-HOW = {"format": "vlm2vla", "reasoning": True, "languages": ("en",), "state": False}
 SETTINGS = preset("small", "model")
 
 
@@ -29,7 +28,7 @@ def data(tmp_path, monkeypatch) -> Path:
 
 
 def rows_of(data: Path, **changed: Any) -> Path:
-    return command._rows(data, data.with_name("out"), SETTINGS, {**HOW, **changed}, tell=False)
+    return command.prepare_rows(data, data.with_name("out"), SETTINGS, changed, report=False)
 
 
 def test_rows_are_made_once_and_used_again_for_the_same_training_run(data, monkeypatch):
@@ -60,7 +59,7 @@ def test_rows_made_in_another_way_are_refused(data, changed, said):
 def test_rows_of_another_data_set_or_of_other_labels_are_refused(data, tmp_path):
     rows_of(data)
     with pytest.raises(SettingError, match=r"made with data .*data, not .*other"):
-        command._rows(_copy(data, tmp_path / "other"), tmp_path / "out", SETTINGS, HOW, tell=False)
+        command.prepare_rows(_copy(data, tmp_path / "other"), tmp_path / "out", SETTINGS, {}, report=False)
     (data / "labels.jsonl").write_text("{}\n{}\n")
     with pytest.raises(SettingError, match="made with labels_sha256 "):
         rows_of(data)
@@ -98,6 +97,8 @@ def test_finished_rows_take_no_other_settings(data):
     rows = rows_of(data, format="prose")
     assert rows_of(rows) == rows
     assert rows_of(rows, format="prose") == rows
+    with pytest.raises(SettingError, match="made with format prose, so format vlm2vla cannot be applied to them"):
+        rows_of(rows, format="vlm2vla")  # the default, given explicitly
     with pytest.raises(SettingError, match="made with reasoning True, so reasoning False cannot be applied to them"):
         rows_of(rows, reasoning=False)
     (rows / "about.json").unlink()

@@ -31,7 +31,7 @@ def test_every_phase_is_on_the_page_with_the_picture_it_began_with(tmp_path):
     for phase in labelled.phases:
         assert phase.plan in page
         assert phase.chunk.text in page
-    assert "Passed over: 1" in page
+    assert "Skipped: 1" in page
     assert "bad/1: It is broken." in page
     assert "move down 10 cm, open gripper" in page
 

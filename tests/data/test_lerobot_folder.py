@@ -415,7 +415,7 @@ def test_metadata_that_cannot_be_true_ends_in_one_sentence(folder, changes, word
 
 
 def test_a_folder_that_is_none_is_refused_with_what_was_looked_for(tmp_path):
-    with pytest.raises(DataError, match=r"is not a known data set.*info.json.*dataset_info.json.*obs_dict.pkl"):
+    with pytest.raises(DataError, match=r"is not a data set: .*info.json.*dataset_info.json.*obs_dict.pkl"):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="There is no folder"):
         open_dataset(tmp_path / "nowhere")

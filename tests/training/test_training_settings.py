@@ -23,6 +23,9 @@ from vlm2vla_sim.training.settings import PRESETS, TrainSettings, preset
         ({"learning_rate": 0.0}, "learning_rate is 0.0; expected more than 0 and at most 1"),
         ({"epochs": float("inf")}, "epochs is inf"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"method": "full", "rank": 8}, "rank is 8, but --method full trains no adapter"),
+        ({"adapter": "a", "alpha": 8}, "alpha is 8, but an existing adapter keeps its own"),
+        ({"adapter": "a", "method": "full"}, "An adapter cannot be trained with --method full"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(changed, said):
@@ -56,7 +59,7 @@ def test_on_cpus_torch_starts_the_processes():
 
 
 def test_no_processes_and_unknown_files_are_refused():
-    with pytest.raises(SettingError, match="0 processes"):
+    with pytest.raises(SettingError, match="number of processes is 0"):
         launch_command("ddp", 0, [])
     with pytest.raises(ValueError, match="No launch configuration named 'ds'"):
         config_path("ds")

@@ -36,6 +36,7 @@ from vlm2vla_sim.training import lora, memory  # noqa: E402
 from vlm2vla_sim.training.progress import COMPLETE, STEPS  # noqa: E402
 from vlm2vla_sim.training.rows import TokenCounter, open_rows  # noqa: E402
 from vlm2vla_sim.training.settings import TrainSettings, preset  # noqa: E402
+from vlm2vla_sim.training.trainer import make_trainer  # noqa: E402
 
 LOOP = ("subtasks", "plan", "action", "verify")
 SETTINGS = ExampleSettings(get_format("vlm2vla"), stages=LOOP)
@@ -60,7 +61,7 @@ def trainer(tiny_folder, rows, tmp_path_factory):
     processor = load_processor(str(tiny_folder))
     work = tmp_path_factory.mktemp("work")
     drawn, _ = open_rows(rows, processor, max_tokens=1024, cache=work / "cache")
-    made, _ = lora._make_trainer(tiny(tiny_folder), processor, drawn, work, 1)
+    made, _ = make_trainer(tiny(tiny_folder), processor, drawn, work, 1)
     return made
 
 
@@ -120,7 +121,7 @@ def test_the_papers_recipe_is_the_default():
     assert (paper.rank, paper.alpha, paper.learning_rate, paper.batch, paper.epochs) == (16, 32, 5e-5, 8, 1.0)
     assert (paper.dtype, paper.max_tokens, paper.method, paper.warmup) == ("bfloat16", 1024, "lora", 0.0)
     assert paper.accumulation(4) == 2, "four GPUs with one row each, as in the paper"
-    with pytest.raises(SettingError, match="batch of 8 cannot be shared by 3"):
+    with pytest.raises(SettingError, match="batch of 8 cannot be divided among 3"):
         paper.accumulation(3)
 
 
@@ -146,7 +147,7 @@ def test_a_trained_adapter_is_one_that_evaluation_loads_and_it_says_what_it_is_m
     assert len(losses) == done.steps == 10
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.5, "it learns"
     HfModel(HfSettings(str(tiny_folder), str(out), dtype="float32"))  # refuses an adapter that changes nothing
-    with pytest.raises(RunFolderError, match="is there already"):
+    with pytest.raises(RunFolderError, match="exists already"):
         lora.train(tiny(tiny_folder), rows, out)
 
 
@@ -160,9 +161,9 @@ def test_an_adapter_goes_on_learning_from_where_it_was(tiny_folder, rows, tmp_pa
     assert any(not torch.equal(before[name], after[name]) for name in before), "and it learnt"
     record = json.loads((second / "training.json").read_text())
     assert record["went_on_from"] == json.loads((first / "training.json").read_text())
-    with pytest.raises(SettingError, match="no adapter of this model"):
+    with pytest.raises(SettingError, match=r"is a set of training rows; expected a LoRA adapter"):
         lora.train(tiny(tiny_folder, adapter=str(rows)), rows, tmp_path / "third")
-    with pytest.raises(SettingError, match="goes on learning as an adapter"):
+    with pytest.raises(SettingError, match="cannot be trained with --method full"):
         tiny(tiny_folder, adapter=str(first), method="full")
 
 
@@ -321,7 +322,7 @@ def test_a_stopped_training_goes_on_only_when_asked_and_only_with_its_own_settin
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        lora.train(settings, rows, out, tell=stop)
+        lora.train(settings, rows, out, report=stop)
     half = tmp_path / "out.work" / "checkpoint-3"
     half.mkdir()
     (half / "adapter_model.safetensors").write_bytes(b"torn")
@@ -344,7 +345,7 @@ def test_a_full_fine_tuning_that_was_stopped_goes_on_from_what_it_had_learnt(tin
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        lora.train(settings, rows, tmp_path / "stopped", tell=stop)
+        lora.train(settings, rows, tmp_path / "stopped", report=stop)
     assert lora.last_complete(tmp_path / "stopped.work") is not None
     whole = lora.train(settings, rows, tmp_path / "whole")
     stopped = lora.train(settings, rows, tmp_path / "stopped", resume=True)
@@ -375,7 +376,7 @@ def test_the_command_makes_rows_with_the_models_own_rare_tokens_and_leaves_them_
     actions = [row.completion for row in read_examples(tmp_path / "adapter.rows")]
     assert all(get_format("tokens", symbols=symbols).read(text) for text in actions)
     assert main([*words, "--format", "tokens", "--no-reasoning"]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_the_command_says_what_it_would_need(tiny_folder, tmp_path, capsys):

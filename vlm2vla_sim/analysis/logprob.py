@@ -106,12 +106,13 @@ def score_formats(
     """Score every action in every format after every context; all formats of `FORMATS` by default."""
     if not actions:
         raise SettingError("There are no actions to score; expected at least one.")
-    scored: list[ScoredAction] = []
-    for name in formats or FORMATS:
-        action_format = get_format(name, symbols=find_symbols(scorer) if name == "tokens" else None)
-        for context in contexts:
-            scored += _score(scorer, actions, action_format, context)
-    return scored
+    for context in contexts:
+        if context not in CONTEXTS:
+            raise unknown_name("context", context, CONTEXTS)
+    resolved = [
+        get_format(name, symbols=find_symbols(scorer) if name == "tokens" else None) for name in formats or FORMATS
+    ]
+    return [one for how in resolved for context in contexts for one in _score(scorer, actions, how, context)]
 
 
 def summarise(scored: Sequence[ScoredAction], *, seed: int = 0) -> list[FormatScore]:
@@ -163,6 +164,4 @@ def _prompt(one: ReferenceAction, action_format: ActionFormat, context: str) -> 
         return action_prompt(one.subtask, "", action_format)
     if context == "task":
         return f"A robot arm is to do this: {one.subtask}. Write the motion of its gripper."
-    if context == "nothing":
-        return ""
-    raise unknown_name("context", context, CONTEXTS)
+    return ""

@@ -1,7 +1,8 @@
-"""A page on which a person checks labels: the pictures, the words under them, and the path that was taken.
+"""Writes an HTML page for checking labels by eye: images, labels and the gripper's path.
 
-Labels are wrong in ways that no test finds: a subtask named after the wrong object, a border a second late, left for
-right. One look finds them. The page is one file, and asks nothing of the network.
+Some label errors are found only by looking: a subtask named after the wrong object, a phase boundary a second late,
+left instead of right. The page is a single file that loads nothing from the network. Its paths are small inline SVGs: a
+plotting library would make the page larger and the command slower without showing more.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
 from vlm2vla_sim.language.formats.prose import describe
 
 WIDTH = 240
-"""[px] of a picture on the page."""
+"""[px] width of an image on the page."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Of the subtasks; Okabe and Ito's, told apart by the colour-blind too."""
+"""Of the subtasks; the palette of Okabe and Ito, distinguishable with colour blindness."""
 PLOT = 260
-"""[px] the side of a drawn path."""
+"""[px] width and height of a plot."""
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #222; }
@@ -39,19 +40,18 @@ code { font-size: .8em; overflow-wrap: anywhere; background: #f3f3f3; padding: 0
 
 
 def write_page(path: Path, title: str, labelled: Iterable[LabelledTrajectory], skipped: Sequence[Skipped] = ()) -> int:
-    """Write the page, or nothing; how many trajectories are on it. Only one of them is held at a time."""
+    """Write the page atomically and return the number of trajectories; one is held in memory at a time."""
     count = 0
     with replacing(path) as draft, draft.open("w", encoding="utf-8") as file:
         file.write(
             f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
             f"<style>{_STYLE}</style>\n<h1>{html.escape(title)}</h1>\n"
-            "<p>Every phase shows the picture that its words answer. Paths are seen from above (forward is up, "
-            "left is left) and from the robot's right (forward is to the right); a dot is a step, a ring a change of "
-            "the gripper.</p>\n"
+            "<p>Every phase shows its first image. Paths are seen from above (forward is up, left is left) and from "
+            "the robot's right (forward is to the right); a dot is a control step, a ring a gripper change.</p>\n"
         )
         if skipped:
             lines = "".join(f"<li>{html.escape(one.name)}: {html.escape(one.reason)}</li>" for one in skipped)
-            file.write(f'<h2>Passed over: {len(skipped)}</h2><ul class="skipped">{lines}</ul>\n')
+            file.write(f'<h2>Skipped: {len(skipped)}</h2><ul class="skipped">{lines}</ul>\n')
         for one in labelled:
             file.write(_section(one))
             count += 1
@@ -79,9 +79,9 @@ def _section(labelled: LabelledTrajectory) -> str:
 
 
 def _phase(trajectory: Trajectory, phase: Phase, colour: str) -> str:
-    moves = "".join(f"<li>{html.escape(words)}</li>" for words in describe(phase.chunk))
+    moves = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in describe(phase.chunk))
     return (
-        f'<div class="phase" style="border-color:{colour}">{_picture(trajectory, phase.start)}'
+        f'<div class="phase" style="border-color:{colour}">{_image(trajectory, phase.start)}'
         f'<div class="what">steps {phase.start} to {phase.stop}</div>'
         f'<div class="subtask">{html.escape(phase.subtask)}</div><div>{html.escape(phase.plan)}</div>'
         f'<code>{html.escape(phase.chunk.text)}</code><ul class="what">{moves}</ul></div>'
@@ -89,24 +89,23 @@ def _phase(trajectory: Trajectory, phase: Phase, colour: str) -> str:
 
 
 def _end(trajectory: Trajectory, phases: Sequence[Phase]) -> str:
-    frame = min(phases[-1].stop, len(trajectory) - 1)
-    picture = _picture(trajectory, frame)
-    return f'<div class="phase" style="border-color:#999">{picture}<div class="what">the end</div></div>'
+    image = _image(trajectory, min(phases[-1].stop, len(trajectory) - 1))
+    return f'<div class="phase" style="border-color:#999">{image}<div class="what">end of the trajectory</div></div>'
 
 
-def _picture(trajectory: Trajectory, frame: int) -> str:
+def _image(trajectory: Trajectory, frame: int) -> str:
     from PIL import Image
 
-    picture = Image.fromarray(trajectory.images[frame])
-    picture = picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)))
+    image = Image.fromarray(trajectory.images[frame])
+    image = image.resize((WIDTH, round(WIDTH * image.height / image.width)))
     file = io.BytesIO()
-    picture.save(file, format="JPEG", quality=80)
+    image.save(file, format="JPEG", quality=80)
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="step {frame}" src="data:image/jpeg;base64,{data}">'
 
 
 def _plot(labelled: LabelledTrajectory, colours: dict[str, str], *, axes: tuple[int, int], caption: str) -> str:
-    """The path in the plane of two state columns: (across the page, up the page); y grows to the left of the page."""
+    """The path in the plane of two state columns, (horizontal, vertical); y points to the left of the page."""
     states = labelled.trajectory.states
     across = states[:, axes[0]] * (-1 if axes[0] == 1 else 1)
     points = np.stack([across, states[:, axes[1]]], axis=1).astype(np.float64)
@@ -119,8 +118,8 @@ def _plot(labelled: LabelledTrajectory, colours: dict[str, str], *, axes: tuple[
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places[start : min(stop, len(states) - 1) + 1])
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
     parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.6" fill="#333"/>' for x, y in places]
-    told = labelled.trajectory.actions[:, 6] > 0.5
-    for frame in np.flatnonzero(told[1:] != told[:-1]) + 1:
+    commanded_open = labelled.trajectory.actions[:, 6] > 0.5
+    for frame in np.flatnonzero(commanded_open[1:] != commanded_open[:-1]) + 1:
         x, y = places[frame]
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="#222" stroke-width="1.5"/>')
     x, y = places[0]
@@ -137,17 +136,17 @@ def _ruler(scale: float) -> str:
 
 
 def _gripper_plot(trajectory: Trajectory) -> str:
-    """The opening over time: measured as a line, told as steps."""
+    """The measured and the commanded gripper opening over time."""
     count = len(trajectory)
     x = 20 + np.arange(count) * (PLOT - 40) / max(count - 1, 1)
 
     def line(values: np.ndarray) -> str:
         return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, PLOT - 30 - values * (PLOT - 60), strict=True))
 
-    measured, told = line(trajectory.states[:, 6]), line((trajectory.actions[:, 6] > 0.5).astype(float))
+    measured, commanded = line(trajectory.states[:, 6]), line((trajectory.actions[:, 6] > 0.5).astype(float))
     return (
-        f'<figure><svg width="{PLOT}" height="{PLOT}" role="img" aria-label="opening of the gripper">'
-        f'<polyline points="{told}" fill="none" stroke="#bbb" stroke-width="2"/>'
+        f'<figure><svg width="{PLOT}" height="{PLOT}" role="img" aria-label="gripper opening">'
+        f'<polyline points="{commanded}" fill="none" stroke="#bbb" stroke-width="2"/>'
         f'<polyline points="{measured}" fill="none" stroke="#222" stroke-width="2"/></svg>'
-        "<figcaption>opening of the gripper: measured, told (grey)</figcaption></figure>"
+        "<figcaption>gripper opening: measured, commanded (grey)</figcaption></figure>"
     )

@@ -1,1 +1,1 @@
-"""Training: a LoRA adapter, or the whole model as the contrast, on rows of training text."""
+"""Training: a LoRA adapter, or a whole model for comparison, on rows of training examples."""

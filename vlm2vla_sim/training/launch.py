@@ -1,8 +1,8 @@
-"""Several processes for one training: accelerate's launcher with the configurations that come with this package.
+"""Starts several processes for one training run: accelerate's launcher with the configurations of this package.
 
-Written by hand, such a file is where most multi-GPU trainings go wrong. These are read by `accelerate launch` itself,
-so that a cluster's own script can use them as well: `config_path("fsdp")`. On CPUs torch's own launcher starts the
-processes: accelerate's starts one there, however many it is asked for, unless MPI is installed.
+The configurations are plain `accelerate launch` files, so a cluster's own scripts can use them as well:
+`config_path("fsdp")`. On CPUs torch's launcher starts the processes, because accelerate's starts only one there unless
+MPI is installed.
 """
 
 from __future__ import annotations
@@ -21,40 +21,41 @@ CONFIGS = {
     "deepspeed": "deepspeed_zero2.yaml",
     "fsdp": "fsdp.yaml",
 }
-"""Name -> file in `configs`: a copy on every GPU; the paper's ZeRO-2; weights shared out as well."""
+"""Name -> file in `configs`: data parallel; DeepSpeed ZeRO-2, as in the paper; fully sharded."""
 CPU = "cpu"
-"""A copy in every process, without a GPU; no file."""
+"""Data parallel on CPUs; no configuration file."""
 
 
 def config_path(name: str) -> Path:
-    """The configuration called `name`, as `accelerate launch --config_file` takes it."""
+    """The configuration file called `name`, for `accelerate launch --config_file`; UnknownNameError for another."""
     if name not in CONFIGS:
         raise unknown_name("launch configuration", name, (*CONFIGS, CPU))
     return Path(str(importlib.resources.files("vlm2vla_sim.training") / "configs" / CONFIGS[name]))
 
 
-def launch_command(name: str, processes: int, words: Sequence[str]) -> list[str]:
-    """What runs `vlm2vla WORDS` in so many processes."""
+def launch_command(name: str, processes: int, arguments: Sequence[str]) -> list[str]:
+    """The command that runs `vlm2vla ARGUMENTS` in `processes` processes."""
     if processes < 1:
-        raise SettingError(f"{processes} processes were asked for; expected 1 or more (--processes).")
+        raise SettingError(f"The number of processes is {processes}; expected 1 or more (--processes).")
     if name == CPU:
         launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     else:
         files = ["--config_file", str(config_path(name))]
         launcher = ["accelerate.commands.launch", *files, "--num_processes", str(processes)]
-    return [sys.executable, "-m", *launcher, "-m", "vlm2vla_sim", *words]
+    return [sys.executable, "-m", *launcher, "-m", "vlm2vla_sim", *arguments]
 
 
-def launch(name: str, processes: int, words: Sequence[str]) -> None:
-    """Run it to its end; SettingError when it fails, whose own error stands above.
+def launch(name: str, processes: int, arguments: Sequence[str]) -> None:
+    """Run `vlm2vla ARGUMENTS` in several processes; SettingError if it fails.
 
-    What each of the processes answers at the end goes nowhere: whoever launched them has one answer for all.
+    The processes' standard output is discarded: the caller prints one result for all of them.
     """
-    code = subprocess.run(launch_command(name, processes, words), check=False, stdout=subprocess.DEVNULL).returncode
+    command = launch_command(name, processes, arguments)
+    code = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
     if code:
-        raise SettingError(f"The training ended with status {code}; its own error stands above.")
+        raise SettingError(f"The training run ended with exit status {code}; its error is printed above.")
 
 
 def in_many_processes() -> bool:
-    """Whether this process is one of several that train together."""
+    """Whether this process is one of several of the same training run."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1

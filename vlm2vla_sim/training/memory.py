@@ -1,7 +1,7 @@
-"""What a training needs in memory, computed before anything is loaded.
+"""Estimates the memory of a training run before anything is loaded.
 
-Running out of it hours into a queue, or after the weights of 25 GB were read, is how most first trainings end. The
-numbers are an estimate from counted parameters: nothing of it was measured on a GPU.
+A run that does not fit otherwise fails only after the weights, 25 GB for a 12B model, are loaded. The estimate is
+computed from parameter counts; it was not measured on a GPU.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ except ModuleNotFoundError as error:
     raise missing_extra("Training", error.name or "transformers", "train") from error
 
 ADAM = 12
-"""[bytes] a trained weight needs besides itself: its gradient and the two moments, each in float32."""
+"""[bytes] per trained weight besides the weight: its gradient and Adam's two moments, each in float32."""
 LOGIT = 10
-"""[bytes] one logit of a row takes at worst: in bfloat16, in float32, and its gradient."""
+"""[bytes] per logit in the worst case: in bfloat16, in float32, and its gradient."""
 LAYER_SHARE = 4
-"""How many arrays as wide as hidden + feed-forward one layer keeps while its gradients are computed."""
+"""Number of arrays of width hidden + feed-forward that a layer keeps while its gradients are computed."""
 
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """[bytes] in one process."""
+    """Memory of one process in bytes."""
 
     weights: int
     trained: int
-    """Parameters that are trained; a number, not bytes."""
+    """Number of trained parameters, not bytes."""
     optimizer: int
     """Gradients and moments."""
     activations: int
 
     @property
     def total(self) -> int:
-        """All of it, with a reserve."""
+        """The sum, with a reserve of `RESERVE`."""
         return int((self.weights + self.optimizer + self.activations) * RESERVE)
 
     def text(self) -> str:
-        """One line for people."""
+        """The estimate as a sentence."""
         parts = (("weights", self.weights), ("optimizer", self.optimizer), ("activations", self.activations))
         listed = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts)
         return (
-            f"Memory: about {self.total / 1e9:.1f} GB in one process ({listed}, and {RESERVE - 1:.0%} on top); "
-            f"{self.trained / 1e6:.1f} M weights are trained. An estimate, nothing was loaded."
+            f"Estimated memory: {self.total / 1e9:.1f} GB per process ({listed}, and {RESERVE - 1:.0%} reserve); "
+            f"{self.trained / 1e6:.1f} M weights are trained."
         )
 
 
 def estimate(settings: TrainSettings) -> TrainingMemory:
-    """What `settings` need in a process that shares nothing with others."""
+    """The memory of `settings` in one process without sharding. SettingError if the model's config cannot be read."""
     config = _config(settings.model)
-    model = _on_no_device(config)
+    model = _without_weights(config)
     parameters = sum(weight.numel() for weight in model.parameters())
     trained = parameters
     if settings.method == "lora":
@@ -71,18 +71,18 @@ def estimate(settings: TrainSettings) -> TrainingMemory:
 
 
 def check(needs: TrainingMemory, memory: Memory, *, on_gpu: bool) -> None:
-    """SettingError when it cannot fit."""
+    """SettingError if the estimate exceeds the memory of this machine."""
     there, place = (memory.gpu, "GPU") if on_gpu else (memory.ram, "RAM")
     if needs.total > there:
         raise SettingError(
-            f"{needs.text()} The largest {place} here has {there / 1e9:.1f} GB. Share it among several GPUs "
-            "(--launch fsdp), train an adapter instead of all weights (--method lora), take a smaller model, or go on "
-            "all the same with --force."
+            f"{needs.text()} This machine has {there / 1e9:.1f} GB of {place} memory. Use several GPUs "
+            "(--launch fsdp), train an adapter instead of all weights (--method lora), use a smaller model, or start "
+            "anyway with --force."
         )
 
 
 def language_layers(model: Any) -> dict[str, Any]:
-    """Name -> every linear layer of the language model's blocks: never vision, projector or output layer."""
+    """Name -> linear layer of the language model's blocks, without vision encoder, projector and output layer."""
     import re
 
     linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
@@ -94,8 +94,8 @@ def language_layers(model: Any) -> dict[str, Any]:
     inside = {name: module for name, module in linear.items() if prefix and name.startswith(f"{prefix}.layers.")}
     if not inside:
         raise SettingError(
-            f"No language model was found in a {type(model).__name__}: neither layers that match {LORA_TARGETS!r} nor "
-            "a decoder with layers. Train it with --method full."
+            f"No language model was found in a {type(model).__name__}: no layers match {LORA_TARGETS!r}, and there is "
+            "no decoder with layers. Train it with --method full."
         )
     return inside
 
@@ -111,7 +111,8 @@ def _activations(text: Any, settings: TrainSettings, width: int) -> int:
 
 def _config(model: str) -> Any:
     if model in KNOWN:
-        return transformers.Gemma3Config(**KNOWN[model])
+        known: dict[str, Any] = dict(KNOWN[model])
+        return transformers.Gemma3Config(**known)
     try:
         return transformers.AutoConfig.from_pretrained(locate(model))
     except SettingError:
@@ -123,6 +124,6 @@ def _config(model: str) -> Any:
         ) from error
 
 
-def _on_no_device(config: Any) -> Any:
+def _without_weights(config: Any) -> Any:
     with torch.device("meta"):
         return transformers.AutoModelForImageTextToText.from_config(config)

@@ -20,6 +20,7 @@ from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.training.settings import TrainSettings
 
 LINES = 20
+"""Number of progress lines over a training run."""
 STEPS, RESUMED, COMPLETE = "steps.jsonl", "resumed.jsonl", "complete"
 
 
@@ -37,7 +38,7 @@ def last_complete(work: Path) -> Path | None:
     return max((path for path in work.glob("checkpoint-*") if (path / COMPLETE).is_file()), key=_step_of, default=None)
 
 
-class Progress:
+class TrainingLog:
     """The loss of every step and the steps that were resumed from, written by the main process."""
 
     def __init__(self, work: Path, store: Store | None) -> None:
@@ -61,8 +62,8 @@ class Progress:
             self._store.keep_first(STEPS, sum(line["step"] <= step for line in losses))
             self._store.append(RESUMED, json.dumps({"step": step}))
 
-    def callback(self, tell: Callable[[str], None]) -> Any:
-        """The trainer's callback. tell: receives about twenty lines of progress over a training run."""
+    def callback(self, report: Callable[[str], None]) -> Any:
+        """The trainer's callback. report: receives about twenty lines of progress over a training run."""
         from transformers import TrainerCallback
 
         work, store = self._work, self._store
@@ -74,7 +75,7 @@ class Progress:
                     line = {"step": state.global_step, "loss": float(logs["loss"])}
                     store.append(STEPS, json.dumps({**line, "learning_rate": float(logs["learning_rate"])}))
                     if state.global_step % max(1, state.max_steps // LINES) == 0:
-                        tell(f"step {state.global_step} of {state.max_steps}, loss {line['loss']:.4f}")
+                        report(f"step {state.global_step} of {state.max_steps}, loss {line['loss']:.4f}")
 
             def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 if store is not None:

@@ -1,8 +1,8 @@
-"""What a folder of rows was made with, and whether it can be used again.
+"""The settings a folder of training rows was made with, and the check that decides whether it is used again.
 
-Rows are made once and kept beside the result, since a training run that is resumed needs the same ones. They are used
-again only if they were made of the same labels and in the same way; otherwise the model would be trained on other text
-than was asked for.
+Rows are made once and stored beside the result, because a resumed training run needs the same ones. They are used again
+only if they were made of the same labels with the same settings; otherwise the model would be trained on other text
+than requested.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ class RowSettings:
     """Of the data set's `labels.jsonl`; empty if there is none."""
 
     @classmethod
-    def collect(cls, data: Path, model: str, dtype: str, how: Mapping[str, Any]) -> RowSettings:
-        """The settings of rows made of `data` for `model`. how: format, reasoning, languages, state.
+    def collect(cls, data: Path, model: str, dtype: str, given: Mapping[str, Any]) -> RowSettings:
+        """The settings of rows made of the label set `data` for `model`.
 
-        Loads the model if the format is "tokens", to find its least likely tokens.
+        given: format, reasoning, languages, state, where they differ from the defaults. If the format is "tokens", the
+        model is loaded to find its least likely tokens.
         """
         labels = data / LABELS
         return cls(
             str(data.absolute()),
-            **how,
-            symbols=symbols_of(model, dtype) if how["format"] == "tokens" else None,
+            **given,
+            symbols=symbols_of(model, dtype) if given.get("format") == "tokens" else None,
             prompts_sha256=prompts_hash(),
             labels_sha256=hashlib.sha256(labels.read_bytes()).hexdigest() if labels.is_file() else "",
         )
@@ -65,17 +66,13 @@ class RowSettings:
             )
 
 
-def check_settled(rows: Path, how: Mapping[str, Any]) -> None:
-    """SettingError if `how` asks for something other than what the finished rows in `rows` were made with.
-
-    A value that is the default counts as not asked for.
-    """
+def check_rows(rows: Path, given: Mapping[str, Any]) -> None:
+    """SettingError if a setting in `given` is not the one that the rows in the folder `rows` were made with."""
     about = read_about(rows)
-    for name, value in how.items():
-        default = getattr(RowSettings, name)
-        if value != default and about.get(name) != to_plain(value):
+    for name, value in given.items():
+        if about.get(name) != to_plain(value):
             made = f"were made with {name} {about[name]}" if name in about else f"do not record {name}"
             raise SettingError(
-                f"The rows in {rows} {made}, so {name} {value} cannot be applied to them. Give the relabelled data set "
-                "instead, or leave the option out."
+                f"The rows in {rows} {made}, so {name} {value} cannot be applied to them. Give the label set instead, "
+                "or leave the option out."
             )

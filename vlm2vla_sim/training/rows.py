@@ -1,7 +1,7 @@
-"""Rows on disk as the trainer draws them, checked one by one before the first step.
+"""Loads a folder of rows for the trainer and checks every row before the first step.
 
-A picture that is missing would end a training after hours; an answer that is cut off at the limit teaches the model to
-stop in the middle of an action. Such rows are left out, with a count and a reason.
+A missing image would end a training run after hours, and a truncated completion teaches the model to stop in the middle
+of an action. Such rows are left out and counted by reason.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ except ModuleNotFoundError as error:
 
 
 def open_rows(folder: Path, processor: Any, *, max_tokens: int, cache: Path) -> tuple[Any, dict[str, int]]:
-    """A `datasets.Dataset` of chat rows (see `to_chat`), and reason -> how many were left out.
+    """A `datasets.Dataset` of chat rows (see `to_chat`), and reason -> number of rows left out.
 
-    cache: a folder for the library's own copy of the words; pictures are read when a row is drawn.
+    cache: a folder for the library's copy of the text; images are read when a row is accessed. SettingError if no row
+    can be used.
     """
-    counted = TokenCounter(processor)
+    counter = TokenCounter(processor)
     kept: list[int] = []
     skipped: Counter[str] = Counter()
     for number, row in enumerate(read_rows(folder)):
-        problem = _problem(folder, row, counted, max_tokens)
+        problem = _problem(folder, row, counter, max_tokens)
         if problem:
             skipped[problem] += 1
         else:
             kept.append(number)
     if not kept:
-        reasons = "; ".join(f"{reason}: {count}" for reason, count in skipped.items()) or "there are none"
-        raise SettingError(f"No row of {folder} can be trained on ({reasons}).")
+        reasons = "; ".join(f"{reason}: {count}" for reason, count in skipped.items()) or "it contains none"
+        raise SettingError(f"No row of {folder} can be used for training ({reasons}).")
     datasets.disable_progress_bars()
     rows: Any = datasets.Dataset.from_json(str(folder / ROWS), cache_dir=str(cache))
     rows = rows.select_columns(["stage", "images", "prompt", "completion"])
@@ -47,58 +48,58 @@ def open_rows(folder: Path, processor: Any, *, max_tokens: int, cache: Path) -> 
 
 
 class TokenCounter:
-    """Counts a row's tokens without touching its pixels: pictures of one size always take the same number."""
+    """Counts a row's tokens without decoding its images: images of equal size take equal numbers of tokens."""
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
-        self._for_pictures: dict[tuple[tuple[int, int], ...], int] = {}
+        self._image_tokens: dict[tuple[tuple[int, int], ...], int] = {}
 
     def count(self, sizes: tuple[tuple[int, int], ...], prompt: str, completion: str) -> int:
-        """Tokens of prompt, pictures and answer. sizes: (width, height) of each picture."""
-        return self._words(len(sizes), prompt, completion) + self._pictures(sizes)
+        """Tokens of prompt, images and completion. sizes: (width, height) of each image [px]."""
+        return self._count_text(len(sizes), prompt, completion) + self._count_images(sizes)
 
-    def _words(self, pictures: int, prompt: str, completion: str) -> int:
-        text = self._text(pictures, prompt, completion)
+    def _count_text(self, images: int, prompt: str, completion: str) -> int:
+        text = self._text(images, prompt, completion)
         return len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _text(self, pictures: int, prompt: str, completion: str) -> str:
-        parts = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": prompt}]
+    def _text(self, images: int, prompt: str, completion: str) -> str:
+        parts = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": prompt}]
         turns = [
             {"role": "user", "content": parts},
             {"role": "assistant", "content": [{"type": "text", "text": completion}]},
         ]
         return self._processor.apply_chat_template(turns, tokenize=False)
 
-    def _pictures(self, sizes: tuple[tuple[int, int], ...]) -> int:
-        """What the pictures add to the words."""
-        if sizes not in self._for_pictures:
+    def _count_images(self, sizes: tuple[tuple[int, int], ...]) -> int:
+        """The tokens that the images add to the text."""
+        if sizes not in self._image_tokens:
             text = self._text(len(sizes), "look", "seen")
             blank = [Image.new("RGB", size) for size in sizes]
             made = self._processor(images=[blank], text=[text], add_special_tokens=False)
-            self._for_pictures[sizes] = len(made["input_ids"][0]) - self._words(len(sizes), "look", "seen")
-        return self._for_pictures[sizes]
+            self._image_tokens[sizes] = len(made["input_ids"][0]) - self._count_text(len(sizes), "look", "seen")
+        return self._image_tokens[sizes]
 
 
-def _problem(folder: Path, row: dict[str, Any], counted: TokenCounter, max_tokens: int) -> str:
-    """Why a row cannot be trained on; empty if it can."""
+def _problem(folder: Path, row: dict[str, Any], counter: TokenCounter, max_tokens: int) -> str:
+    """Why a row cannot be used for training; empty if it can."""
     if not {"stage", "images", "prompt", "completion"} <= row.keys():
         return "a field is missing"
     if not row["images"]:
-        return "no picture"
+        return "no image"
     if not row["completion"].strip():
         return "an empty completion"
     sizes = []
     for name in row["images"]:
         path = folder / name
         if not path.is_file():
-            return "a missing picture"
+            return "a missing image"
         try:
             with Image.open(path) as image:
                 sizes.append(image.size)
                 image.verify()
         except (OSError, SyntaxError, ValueError):
-            return "a broken picture"
-    tokens = counted.count(tuple(sizes), row["prompt"], row["completion"])
+            return "a broken image"
+    tokens = counter.count(tuple(sizes), row["prompt"], row["completion"])
     return f"longer than {max_tokens} tokens" if tokens > max_tokens else ""
 
 

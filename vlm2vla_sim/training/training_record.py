@@ -1,6 +1,6 @@
-"""`training.json`: what a result was made of and how, so that it can be made again and told apart from another.
+"""`training.json`: the settings, data, base model and versions of a training run, stored beside its result.
 
-An adapter without it is a file of numbers: nobody can say which data, which prompts or which base model it fits.
+They identify the data, the prompts and the base model that an adapter belongs to, and allow the run to be repeated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vlm2vla_sim.training.settings import TrainSettings
 RECORD = "training.json"
 STACK = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "safetensors")
 SAMPLE = 1024
-"""Numbers of each weight that its fingerprint is taken from."""
+"""Number of values of each weight that enter the fingerprint."""
 
 
 def make_record(
@@ -31,7 +31,7 @@ def make_record(
     rows: int,
     result: dict[str, object],
 ) -> dict[str, object]:
-    """Everything, as plain values."""
+    """The record as plain values."""
     stack = {name: distribution_version(name) or "unknown" for name in STACK}
     return {
         "settings": dataclasses.asdict(settings),
@@ -45,13 +45,13 @@ def make_record(
 
 
 def _earlier(adapter: str) -> object:
-    """The record of the adapter that went on learning; None for a new one, its folder where it has no record."""
+    """The record of the adapter that was trained further, or its folder if it has none; None for a new adapter."""
     path = Path(adapter) / RECORD
     return (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else adapter) if adapter else None
 
 
 def fingerprint(model: Any) -> str:
-    """SHA-256 (hexadecimal) over the name, shape and first numbers of every weight: other weights, another one."""
+    """SHA-256 (hexadecimal) over the name, shape and first values of every weight."""
     found = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         found.update(f"{name} {tuple(weight.shape)}".encode())

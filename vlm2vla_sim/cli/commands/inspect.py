@@ -1,4 +1,4 @@
-"""`vlm2vla inspect`: a page with a data set's pictures, words and paths, for a person to check."""
+"""`vlm2vla inspect`: an HTML page with the images, labels and paths of a data set, for checking labels by eye."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.datasets.open import open_dataset
 from vlm2vla_sim.data.episode import LabelledTrajectory
 from vlm2vla_sim.data.inspect_page import write_page
-from vlm2vla_sim.data.relabel.labels import SETTINGS, read_labels
+from vlm2vla_sim.data.relabel.labels import LABELS, read_labels
 from vlm2vla_sim.data.relabel.rules import relabel
 from vlm2vla_sim.errors import DataError, SettingError
 
@@ -29,29 +29,33 @@ def inspect(
     skip: int = 0,
     json: bool = False,
 ) -> CommandResult:
-    """Write one HTML file with trajectories: their pictures, their words, the drawn path.
+    """Write an HTML page with trajectories: their images, labels and paths.
 
-    Give a folder that `vlm2vla relabel` wrote, or a data set, which is then labelled by rules on the way.
+    The input is a label set written by `vlm2vla relabel`, or a data set, which is labelled by rules for the page.
 
     Args:
-        data: A folder of labels, or a data set.
-        source: How the data set is read.
-        out: The file to write; it is replaced.
-        episodes: Trajectories at most.
-        skip: How many to leave out at the beginning.
+        data: A label set, or a data set.
+        source: How to read the data set.
+        out: The HTML file to write; an existing file is replaced.
+        episodes: Maximum number of trajectories.
+        skip: Number of trajectories to skip at the beginning.
         json: Print one line of JSON.
     """
     if episodes < 1 or skip < 0:
         raise SettingError(f"episodes is {episodes} and skip {skip}; expected at least 1 and 0.")
     skipped: list[Skipped] = []
-    found = read_labels(data) if (data / SETTINGS).is_file() else _label(data, source, skipped)
-    # What was passed over is known when the last one is read.
+    if (data / LABELS).is_file():
+        source.check_default(f"{data} is a label set, which records how its data set is read")
+        found = read_labels(data)
+    else:
+        found = _label(data, source, skipped)
+    # `skipped` is complete only after the last trajectory is read.
     shown = list(islice(found, skip, skip + episodes))
     if not shown:
-        raise DataError(f"There is nothing to show in {data}: {skipped[0].reason if skipped else 'no trajectory'}")
+        raise DataError(f"{data} has no trajectory to show: {skipped[0].reason if skipped else 'it contains none.'}")
     count = write_page(out, f"{data.name}: {len(shown)} trajectories", shown, skipped)
     values = {"page": str(out), "trajectories": count, "skipped": len(skipped)}
-    return CommandResult(f"{count} trajectories, {len(skipped)} passed over. Open {out} in a browser.", values, json)
+    return CommandResult(f"{count} trajectories, {len(skipped)} skipped. Open {out} in a browser.", values, json)
 
 
 def _label(data: Path, flags: DatasetFlags, skipped: list[Skipped]) -> Iterator[LabelledTrajectory]:

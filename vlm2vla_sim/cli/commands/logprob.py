@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm2vla_sim.cli.result import CommandResult, columns
-from vlm2vla_sim.errors import RunFolderError
+from vlm2vla_sim.errors import RunFolderError, SettingError
 
 if TYPE_CHECKING:
     from vlm2vla_sim.analysis.logprob import ScoredAction
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def logprob(
     *,
     model: str,
-    episodes: int = 6,
+    episodes: int | None = None,
     data: str = "",
     formats: tuple[str, ...] = (),
     contexts: tuple[str, ...] = ("rules", "task", "nothing"),
@@ -36,7 +36,7 @@ def logprob(
 
     Args:
         model: A folder, or a name on the hub.
-        episodes: Episodes of each task to take actions from.
+        episodes: Episodes of each task to take actions from, 6 by default; not with --data.
         data: A relabelled data set to take actions from instead.
         formats: Action formats to compare; all by default.
         contexts: Prompts before the action: rules (the full prompt), task (one line), nothing.
@@ -48,6 +48,8 @@ def logprob(
     """
     from vlm2vla_sim.analysis.density import figure_class
 
+    if data and episodes is not None:
+        raise SettingError(f"episodes is {episodes}, but all actions of {data} are scored. Leave --episodes out.")
     if out and Path(out).exists():
         raise RunFolderError(f"{out} exists already. Choose another folder (--out DIR).")
     if out and plots:
@@ -63,7 +65,7 @@ def logprob(
 
         actions = list(labelled_actions(read_labels(Path(data))))
     else:
-        actions = list(scripted_actions(episodes, seed=seed))
+        actions = list(scripted_actions(6 if episodes is None else episodes, seed=seed))
     scored = score_formats(Scorer(model, dtype=dtype), actions, formats=formats, contexts=contexts)
     scores = summarise(scored, seed=seed)
     values = {"model": model, "actions": len(actions), "scores": to_json(scores)}

@@ -1,4 +1,4 @@
-"""`vlm2vla relabel`: recorded motion in words, by rules or by a model on a server."""
+"""`vlm2vla relabel`: label recorded trajectories, by rules or by a model on a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vlm2vla_sim.data.datasets.base import TrajectoryDataset
 from vlm2vla_sim.data.datasets.open import open_dataset
 from vlm2vla_sim.data.episode import LabelledTrajectory, Trajectory
 from vlm2vla_sim.data.relabel.labeler import Labeler, LabelerSettings, Prices, estimate
-from vlm2vla_sim.data.relabel.labels import LabelSettings, LabelSummary
+from vlm2vla_sim.data.relabel.labels import LABELS, LabelSettings, LabelSummary
 from vlm2vla_sim.data.relabel.path import RowThresholds
 from vlm2vla_sim.data.relabel.rules import LabelingRules
 from vlm2vla_sim.data.relabel.rules import relabel as relabel_by_rules
@@ -30,25 +30,25 @@ from vlm2vla_sim.language.formats.grid import Resolution
 
 @dataclass(frozen=True)
 class RuleFlags:
-    """When small moves become a row, and how finely it is written."""
+    """How motion is divided into rows and rounded."""
 
     motion: str = "reached"
-    """"reached", where the gripper was measured, or "commanded", what it was told."""
+    """"reached" for the measured motion, or "commanded" for the sum of the actions."""
     axis_cm: float = 2.5
-    """A row is made when the gripper has gone this far along one axis without turning back,"""
+    """[cm] A row ends when the gripper has moved this far along one axis without reversing,"""
     total_cm: float = 5.0
-    """or this far in a straight line,"""
+    """[cm] or this far in a straight line,"""
     turn_degrees: float = 15.0
-    """or has turned this far."""
+    """[degrees] or has turned this far."""
     straight_cm: float = 1.0
-    """Rows are put together while the path stays within this of a straight line; 0: never."""
+    """[cm] Rows are merged while the path stays within this distance of a straight line; 0 never merges."""
     resolution: Annotated[tuple[float, float], tyro.conf.arg(metavar="CM DEGREES")] = (1.0, 5.0)
-    """What numbers are rounded to."""
+    """Resolution of the action text."""
     round_by_phase: bool = False
-    """Round every phase by itself, instead of saying in the next what rounding left over in the last."""
+    """Round every phase separately, instead of carrying the rounding error into the next phase."""
 
     def rules(self) -> LabelingRules:
-        """The same, for `data.relabel`."""
+        """The same values for `data.relabel`."""
         return LabelingRules(
             motion=self.motion,
             carry_rest=not self.round_by_phase,
@@ -59,29 +59,36 @@ class RuleFlags:
 
 @dataclass(frozen=True)
 class ModelFlags:
-    """A model on an OpenAI-style server that labels; without --model rules do."""
+    """A model on an OpenAI-compatible server that labels. Without --model, rules label."""
 
     model: str = ""
-    """Its name on the server."""
+    """Name of the model on the server."""
     server: str = "http://127.0.0.1:8000/v1"
-    """The server's address. An API key is read from the environment variable VLM2VLA_API_KEY."""
+    """Address of the server. The API key is read from the environment variable VLM2VLA_API_KEY."""
     pictures: int = 6
-    """Of a trajectory; the log of numbers is always whole."""
+    """Number of images per trajectory; the states and actions are always sent completely."""
     retries: int = 2
-    """How often it is asked again for phases that do not add up."""
+    """Number of repeated requests after an inconsistent answer."""
     temperature: float = 0.2
-    """Of its answers."""
+    """Sampling temperature."""
     price_read: float = 0.0
-    """For a million tokens read,"""
+    """Price of a million input tokens, in any currency."""
     price_written: float = 0.0
-    """and written, in any currency."""
+    """Price of a million output tokens, in the same currency."""
     budget: float = 0.0
-    """Refuse to begin when it is estimated to cost more; 0: no limit."""
+    """Do not start if the estimated cost is higher; 0 for no limit."""
+
+    def check(self) -> None:
+        """SettingError if an option of a model was given without a model."""
+        for field in dataclasses.fields(self):
+            if not self.model and getattr(self, field.name) != field.default:
+                flag = field.name.replace("_", "-")
+                raise SettingError(f"--{flag} was given without --model; rules do not use it. Add --model NAME.")
 
 
 @dataclass(frozen=True)
 class ModelOptions(LabelingRules):
-    """What decides a model's labels: the rules, and how the model is asked."""
+    """The options that determine a model's labels: the rules, and how the model is queried."""
 
     model: str = ""
     pictures: int = 6
@@ -102,32 +109,33 @@ def relabel(
     no_check: bool = False,
     json: bool = False,
 ) -> CommandResult:
-    """Put a data set's trajectories into words: subtasks, and for each phase a plan and an action.
+    """Label the trajectories of a data set with subtasks, and for each phase a plan and an action.
 
-    The words go to labels.jsonl in the folder --out; the data set is only read. Trajectories that cannot be used are
-    passed over, counted, and listed in skipped.jsonl with the reason. Look at the words with `vlm2vla inspect`.
+    The labels go to labels.jsonl in the folder --out; the data set is only read. Trajectories that cannot be used are
+    skipped, counted, and listed in skipped.jsonl with the reason. `vlm2vla inspect` shows the labels.
 
     Args:
-        data: The data set: LeRobot v3, BridgeData V2 as it was collected, or RLDS.
-        source: How it is read.
-        rule: How motion becomes rows.
-        model: Who says where phases begin and what they are; rules by default.
-        out: Folder for the words.
-        limit: Trajectories at most; 0 for all.
-        resume: Go on in --out; what is done is not done again.
-        workers: Trajectories worked on at the same time.
-        no_check: Do not decode the pictures to see whether they can be read.
+        data: The data set: LeRobot v3, raw BridgeData V2, or RLDS.
+        source: How to read the data set.
+        rule: How motion is divided into rows.
+        model: A model that finds the phases; rules by default.
+        out: Folder for the labels.
+        limit: Maximum number of trajectories; 0 for all.
+        resume: Continue an interrupted run in --out.
+        workers: Number of trajectories processed at the same time.
+        no_check: Do not decode the images to check that they can be read.
         json: Print one line of JSON.
     """
     if workers < 1 or limit < 0:
         raise SettingError(f"workers is {workers} and limit {limit}; expected at least 1 and 0.")
-    opened, rules = open_dataset(data, source.options()), rule.rules()
-    label, used = _labeler(opened, rules, model, out, limit)
+    model.check()
+    dataset, rules = open_dataset(data, source.options()), rule.rules()
+    label, used = _labeler(dataset, rules, model, out, limit)
     settings = LabelSettings(str(data.absolute()), source.options(), model.model or "rules", used, limit)
-    total = min(len(opened), limit) if limit else len(opened)
+    total = min(len(dataset), limit) if limit else len(dataset)
     with tqdm(total=total, unit="trajectory", disable=None, file=sys.stderr) as bar:
         summary = label_dataset(
-            opened,
+            dataset,
             label,
             settings,
             out,
@@ -144,29 +152,29 @@ def _advance(bar: tqdm) -> None:
 
 
 def _labeler(
-    source: TrajectoryDataset, rules: LabelingRules, flags: ModelFlags, out: Path, limit: int
+    dataset: TrajectoryDataset, rules: LabelingRules, flags: ModelFlags, out: Path, limit: int
 ) -> tuple[Callable[[Trajectory], LabelledTrajectory], LabelingRules]:
-    """The function that labels a trajectory, and the options that decide its labels."""
+    """The function that labels a trajectory, and the options that determine its labels."""
     if not flags.model:
         return (lambda trajectory: relabel_by_rules(trajectory, rules)), rules
     settings = LabelerSettings(flags.model, flags.pictures, flags.retries)
-    cost = estimate(source, settings, Prices(flags.price_read, flags.price_written), limit=limit)
+    cost = estimate(dataset, settings, Prices(flags.price_read, flags.price_written), limit=limit)
     tqdm.write(str(cost), file=sys.stderr)
     if flags.budget and cost.cost > flags.budget:
-        raise SettingError(f"{cost}. That is more than the budget of {flags.budget:g}; nothing was sent.")
-    labeler = Labeler(_ask(flags), settings, rules, out.with_name(f"{out.name}.answers"))
+        raise SettingError(f"{cost}. This is more than the budget of {flags.budget:g}; nothing was sent.")
+    labeler = Labeler(_ask_model(flags), settings, rules, out.with_name(f"{out.name}.answers"))
     return labeler, ModelOptions(**vars(rules), **vars(settings), temperature=flags.temperature)
 
 
-def _ask(flags: ModelFlags) -> Callable[[str, Sequence[np.ndarray]], str]:
+def _ask_model(flags: ModelFlags) -> Callable[[str, Sequence[np.ndarray]], str]:
     from vlm2vla_sim.policies.base import Question, Sampling
     from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
 
     chat = ChatModel(ServerSettings(url=flags.server, model=flags.model, constraint="off"))
     sampling = Sampling(temperature=flags.temperature, max_tokens=4096)
 
-    def ask(prompt: str, pictures: Sequence[np.ndarray]) -> str:
-        return chat.answer([Question("label", prompt, tuple(pictures), sampling=sampling)])[0].text
+    def ask(prompt: str, images: Sequence[np.ndarray]) -> str:
+        return chat.answer([Question("label", prompt, tuple(images), sampling=sampling)])[0].text
 
     return ask
 
@@ -174,9 +182,9 @@ def _ask(flags: ModelFlags) -> Callable[[str, Sequence[np.ndarray]], str]:
 def _report(summary: LabelSummary, out: Path) -> str:
     phases = summary.phases / summary.labelled if summary.labelled else 0
     lines = [
-        f"{summary.labelled} trajectories in words: {summary.phases} phases ({phases:.1f} each), {summary.rows} rows, "
-        f"{summary.subtasks} different subtasks. {summary.skipped} passed over.",
+        f"{summary.labelled} trajectories labelled: {summary.phases} phases ({phases:.1f} each), {summary.rows} rows, "
+        f"{summary.subtasks} distinct subtasks. {summary.skipped} skipped.",
         *(f"  {count:5d}  {reason}" for reason, count in list(summary.reasons.items())[:10]),
-        f"Words  {out / 'labels.jsonl'}",
+        f"Labels  {out / LABELS}",
     ]
     return "\n".join(lines)

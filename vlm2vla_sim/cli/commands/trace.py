@@ -1,4 +1,4 @@
-"""`vlm2vla trace`: the dialogue between loop and model in one episode of a run."""
+"""`vlm2vla trace`: one episode of a run, read as a conversation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.core.folder_kind import wrong_folder
 from vlm2vla_sim.errors import EpisodeError, RunFolderError, SettingError
 from vlm2vla_sim.evaluation.results import read_results
 from vlm2vla_sim.evaluation.run_folder import RESULTS
@@ -22,17 +23,17 @@ def trace(
     task: str = "",
     json: bool = False,
 ) -> CommandResult:
-    """Print the model's answers in one episode, stage by stage, with token counts and seconds.
+    """Print what the policy said in an episode, stage by stage, with tokens and seconds.
 
     Args:
-        run: The run folder that `vlm2vla evaluate` wrote.
-        episode: Number of the episode.
-        task: Name of the task; required if the run has several.
+        run: Folder of the run.
+        episode: The episode's number.
+        task: Its task; needed where the run has several.
         json: Print the episode's line of results.jsonl.
     """
     path = run / RESULTS
     if not path.is_file():
-        raise RunFolderError(f"There is no file {path}; expected a run folder that `vlm2vla evaluate` wrote.")
+        raise RunFolderError(wrong_folder(run, f"a run of `vlm2vla evaluate` or a session, which contains {RESULTS}"))
     found = [r for r in read_results(path) if r.episode_id == episode and task in ("", r.task)]
     if not found:
         raise EpisodeError(f"The run {run} has no episode {episode}{f' of {task}' if task else ''}.")
@@ -56,19 +57,19 @@ def _dialogue(result: EpisodeResult) -> list[str]:
         said = {stage["name"] for stage in stages}
         lines += [f"  {name.upper():<8}  {decision.get(name)}" for name in ("plan", "action") if name not in said]
         if decision.get("error"):
-            lines.append(f"  PARSE ERROR  {decision['error']}")
-    failures = f", {result.parse_failures} parse errors" if result.parse_failures else ""
-    ended = f"{result.outcome.value} after {result.steps} steps, {len(result.decisions)} decisions{failures}"
+            lines.append(f"  UNREADABLE  {decision['error']}")
+    unread = f", {result.parse_failures} unreadable" if result.parse_failures else ""
+    ended = f"{result.outcome.value} after {result.steps} steps, {len(result.decisions)} decisions{unread}"
     return [*lines, "", ended + (f": {result.reason}" if result.reason else "")]
 
 
 def _stage(stage: dict[str, Any]) -> list[str]:
-    tokens = [f"{stage['tokens']} tokens"] if stage.get("tokens") else []
-    cost = ", ".join([*tokens, f"{stage['seconds']:.2f} s"] if tokens or stage.get("seconds") else [])
-    tried = f", {stage['retries']} retries" if stage.get("retries") else ""
+    spent = [f"{stage['tokens']} tokens"] if stage.get("tokens") else []
+    cost = ", ".join([*spent, f"{stage['seconds']:.2f} s"] if spent or stage.get("seconds") else [])
+    tried = f", asked {stage['retries'] + 1} times" if stage.get("retries") else ""
     first, *more = stage["text"].splitlines() or [""]
     lines = [f"  {stage['name'].upper():<8}  {first}" + (f"   ({cost}{tried})" if cost and not more else "")]
     lines += [f"{'':12}{line}" for line in more]
     if cost and more:
         lines[-1] += f"   ({cost}{tried})"
-    return lines + ([f"{'':12}rejected: {stage['error']}"] if stage.get("error") else [])
+    return lines + ([f"{'':12}not usable: {stage['error']}"] if stage.get("error") else [])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlm2vla_sim.core.folder_kind import wrong_folder
 from vlm2vla_sim.data.datasets import bridge_raw, lerobot_layout, lerobot_read, rlds
 from vlm2vla_sim.data.datasets.base import Skipped, TrajectoryDataset
 from vlm2vla_sim.data.episode import Trajectory
@@ -41,7 +42,7 @@ def open_dataset(root: Path, options: DatasetOptions | None = None) -> Trajector
     if options.format not in FORMATS:
         raise SettingError(f"The data set format is {options.format!r}; expected one of {', '.join(FORMATS)}.")
     if not root.is_dir():
-        raise DataError(f"There is no folder {root}.")
+        raise DataError(f"There is no folder {root}; expected a data set.")
     kind = _find_format(root) if options.format == "auto" else options.format
     _check_options(kind, options)
     if kind == "lerobot":
@@ -96,7 +97,8 @@ def _find_format(root: Path) -> str:
         return "rlds"
     if bridge_raw.is_bridge_raw(root):
         return "bridge_raw"
-    raise DataError(
-        f"{root} is not a known data set. Looked for {lerobot_layout.INFO} (LeRobot v3), dataset_info.json (RLDS), and "
-        f"folders with {bridge_raw.OBSERVATIONS} (BridgeData V2, raw)."
+    expected = (
+        f"a data set: LeRobot v3 ({lerobot_layout.INFO}), RLDS (dataset_info.json), or raw BridgeData V2 (folders with "
+        f"{bridge_raw.OBSERVATIONS})"
     )
+    raise DataError(wrong_folder(root, expected))

@@ -1,7 +1,7 @@
-"""The folder of labels: words for a data set that stays where it is, and what was passed over, with reasons.
+"""A label set: a folder with the labels of a data set, which is not copied, and the skipped trajectories with reasons.
 
-The pictures are a thousand times larger than their words, so they are not copied. Every line names its trajectory and
-holds a hash of its numbers: words that are laid on other motion than they were made for would teach that motion.
+Images are a thousand times larger than labels, so the folder refers to the data set. Every line names its trajectory
+and contains a hash of its states and actions, so that labels are never applied to a trajectory that has changed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from vlm2vla_sim.core.folder_kind import wrong_folder
 from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.core.store import read_settings as read_settings_file
@@ -31,21 +32,21 @@ SETTINGS, LABELS, SKIPPED, SUMMARY = "settings.json", "labels.jsonl", "skipped.j
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """What labels were made of, and how: everything that decides them."""
+    """Everything that determines the labels."""
 
     data: str
-    """The data set's folder."""
+    """The folder of the data set."""
     source: DatasetOptions
     labeler: str
     """"rules", or the name of a model."""
     options: Any
-    """Of the labeler: a dataclass, so that a field that is new has a default, or a dict of plain values."""
+    """The labeler's options: a dataclass, so that a new field has a default, or a dict of plain values."""
     limit: int = 0
-    """Trajectories at most; 0 for all."""
+    """Maximum number of trajectories; 0 for all."""
 
 
 def digest(trajectory: Trajectory) -> str:
-    """A hash (hexadecimal) of a trajectory's numbers and instruction; of its pictures only how many there are."""
+    """A hash (hexadecimal) of a trajectory's states, actions, instruction and number of images."""
     content = hashlib.sha256(f"{trajectory.instruction}\0{trajectory.fps}\0{len(trajectory)}\0".encode())
     content.update(trajectory.states.tobytes())
     content.update(trajectory.actions.tobytes())
@@ -53,7 +54,7 @@ def digest(trajectory: Trajectory) -> str:
 
 
 class LabelFolder:
-    """A folder of labels that is being written. Lines are appended; none is ever changed."""
+    """A label set that is being written. Lines are only appended."""
 
     def __init__(self, path: Path, settings: LabelSettings, *, resume: bool) -> None:
         """Create the folder, or with `resume` continue one that was made with the same settings.
@@ -90,20 +91,20 @@ class LabelFolder:
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """What a folder of labels amounts to."""
+    """Counts over a label set."""
 
     labelled: int
     skipped: int
     reasons: dict[str, int]
-    """Why trajectories were passed over -> how many, the most frequent first."""
+    """Reason for skipping -> number of trajectories, most frequent first."""
     phases: int
     rows: int
     subtasks: int
-    """Different ones."""
+    """Number of distinct subtasks."""
 
 
 def summarize(path: Path) -> LabelSummary:
-    """Count the lines in the folder `path`."""
+    """The counts over the label set `path`."""
     labelled = phases = rows = 0
     subtasks: set[str] = set()
     for line in _lines(path / LABELS):
@@ -116,26 +117,32 @@ def summarize(path: Path) -> LabelSummary:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings of a folder of labels, plain values; DataError if it is none."""
+    """The settings of the label set `path`, plain values; DataError if the folder is not a label set."""
+    if not (path / LABELS).is_file():
+        raise DataError(wrong_folder(path, "a label set of `vlm2vla relabel`"))
     return read_settings_file(path / SETTINGS, DataError)
 
 
-def read_labels(path: Path, source: TrajectoryDataset | None = None) -> Iterator[LabelledTrajectory]:
-    """The labelled trajectories of a folder, one after the other, in the order of their data set.
+def read_labels(path: Path, dataset: TrajectoryDataset | None = None) -> Iterator[LabelledTrajectory]:
+    """The labelled trajectories of the label set `path`, in the order of the data set.
 
-    source: the data set, where it is no longer in the folder that it was labelled in. DataError for words that were
-    made for other motion.
+    dataset: the data set, if it is no longer in the folder recorded in the settings. DataError if the folder is not a
+    label set, or if a trajectory has changed or disappeared since it was labelled.
     """
-    if source is None:
-        settings = read_settings(path)
-        source = open_dataset(Path(settings["data"]), DatasetOptions(**settings["source"]))
+    settings = read_settings(path)
+    if dataset is None:
+        known = {field.name for field in dataclasses.fields(DatasetOptions)}
+        options = {name: value for name, value in settings["source"].items() if name in known}
+        dataset = open_dataset(Path(settings["data"]), DatasetOptions(**options))
     lines = {line["name"]: line for line in _lines(path / LABELS)}
-    for found in source:
+    for found in dataset:
         if isinstance(found, Skipped) or found.name not in lines:
             continue
         yield from_json(lines.pop(found.name), found)
     if lines:
-        raise DataError(f"{len(lines)} labelled trajectories are not in the data set, such as {next(iter(lines))!r}.")
+        raise DataError(
+            f"{len(lines)} trajectories in {path / LABELS} are not in the data set, such as {next(iter(lines))!r}."
+        )
 
 
 def to_json(labelled: LabelledTrajectory) -> dict[str, Any]:
@@ -162,9 +169,9 @@ def to_json(labelled: LabelledTrajectory) -> dict[str, Any]:
 
 
 def from_json(line: dict[str, Any], trajectory: Trajectory) -> LabelledTrajectory:
-    """The inverse of `to_json`; DataError when `trajectory` is not the one that the words were made for."""
+    """The inverse of `to_json`; DataError if `trajectory` is not the one that was labelled."""
     if line["digest"] != digest(trajectory):
-        raise DataError(f"{trajectory.name} has changed since it was labelled; label it again.")
+        raise DataError(f"The trajectory {trajectory.name} has changed since it was labelled. Relabel the data set.")
     phases = tuple(
         Phase(
             start=phase["start"],

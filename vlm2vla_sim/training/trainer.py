@@ -1,0 +1,106 @@
+"""Builds TRL's SFTTrainer for a training run: the model, the adapter and the trainer's arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vlm2vla_sim.core.folder_kind import wrong_folder
+from vlm2vla_sim.errors import SettingError, missing_extra
+from vlm2vla_sim.policies.models.hf_loading import HfSettings, load_weights
+from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS
+from vlm2vla_sim.training.memory import language_layers
+from vlm2vla_sim.training.settings import TrainSettings
+from vlm2vla_sim.training.training_record import fingerprint
+
+try:
+    import torch
+    from peft import LoraConfig, PeftModel
+    from transformers import PrinterCallback
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+except ModuleNotFoundError as error:
+    raise missing_extra("Training", error.name or "trl", "train") from error
+
+
+def make_trainer(
+    settings: TrainSettings, processor: Any, rows: Any, work: Path, processes: int, *, start: Path | None = None
+) -> tuple[Any, dict[str, object]]:
+    """The trainer, and the name, commit and fingerprint of the base model.
+
+    rows: as `open_rows` returns them. work: folder for checkpoints. start: the checkpoint to resume from, if any.
+    SettingError if `settings.adapter` is not an adapter of this model.
+    """
+    dtype = "float32" if settings.method == "full" else settings.dtype
+    model = load_weights(HfSettings(settings.model, dtype=dtype))
+    base = {
+        "name": settings.model,
+        "commit": getattr(model.config, "_commit_hash", None),
+        "fingerprint": fingerprint(model),
+    }
+    if start is not None and settings.method == "full":
+        # Gemma 3 is saved under other parameter names than those in memory. The trainer would match none of them and
+        # continue from the base model with only a warning.
+        model = load_weights(HfSettings(str(start), dtype=dtype))
+    model.config.use_cache = False
+    peft = None
+    if settings.adapter:
+        model = _with_adapter(model, settings.adapter)
+    elif settings.method == "lora":
+        peft = _lora_config(model, settings)
+    arguments = _arguments(settings, work, processes)
+    trainer = SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=processor, peft_config=peft)
+    trainer.remove_callback(PrinterCallback)  # standard output belongs to the command
+    return trainer, base
+
+
+def _with_adapter(model: Any, folder: str) -> Any:
+    if not (Path(folder) / "adapter_config.json").is_file():
+        raise SettingError(wrong_folder(Path(folder), "a LoRA adapter (adapter_config.json) to continue training"))
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SettingError(f"The adapter {folder} cannot be loaded onto this model: {error}") from error
+
+
+def _lora_config(model: Any, settings: TrainSettings) -> LoraConfig:
+    layers = language_layers(model)
+    targets = LORA_TARGETS if any("language_model" in name for name in layers) else sorted(layers)
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _arguments(settings: TrainSettings, work: Path, processes: int) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(work),
+        per_device_train_batch_size=settings.per_device,
+        per_device_eval_batch_size=settings.per_device,
+        gradient_accumulation_steps=settings.accumulation(processes),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=settings.warmup,
+        optim="adamw_torch",
+        weight_decay=0.0,
+        bf16=settings.dtype == "bfloat16",
+        activation_checkpointing=settings.checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        completion_only_loss=True,
+        max_length=None,  # rows that are too long are left out; truncation would cut images or actions
+        remove_unused_columns=False,
+        save_steps=settings.save_every,
+        save_total_limit=2,  # the previous checkpoint is kept until the next one is marked complete
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+        seed=settings.seed,
+        use_cpu=not torch.cuda.is_available(),
+        # Every LoRA weight is used in every step; the vision tower's pooling head of a whole Gemma 3 is never used.
+        ddp_find_unused_parameters=False if settings.method == "lora" else None,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
