@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm2vla_sim.cli.result import CommandResult, columns
+from vlm2vla_sim.data.relabel.labels import read_labels, read_settings
 from vlm2vla_sim.errors import RunFolderError, SettingError
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def logprob(
         raise RunFolderError(f"{out} exists already. Choose another folder (--out DIR).")
     if out and plots:
         figure_class()  # fail before the model is loaded
+    if data:
+        read_settings(Path(data))  # likewise
     from vlm2vla_sim.policies.models.hub import locate
 
     locate(model)  # before torch is imported, so that an unreachable hub is reported within seconds
@@ -61,8 +64,6 @@ def logprob(
     from vlm2vla_sim.analysis.scorer import Scorer
 
     if data:
-        from vlm2vla_sim.data.relabel.labels import read_labels
-
         actions = list(labelled_actions(read_labels(Path(data))))
     else:
         actions = list(scripted_actions(6 if episodes is None else episodes, seed=seed))

@@ -1,4 +1,4 @@
-"""`vlm2vla trace`: one episode of a run, read as a conversation."""
+"""`vlm2vla trace`: the dialogue between loop and model in one episode of a run."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def trace(
     task: str = "",
     json: bool = False,
 ) -> CommandResult:
-    """Print what the policy said in an episode, stage by stage, with tokens and seconds.
+    """Print the model's answers in one episode, stage by stage, with token counts and seconds.
 
     Args:
-        run: Folder of the run.
-        episode: The episode's number.
-        task: Its task; needed where the run has several.
+        run: The run folder that `vlm2vla evaluate` wrote.
+        episode: Number of the episode.
+        task: Name of the task; required if the run has several.
         json: Print the episode's line of results.jsonl.
     """
     path = run / RESULTS
@@ -57,19 +57,19 @@ def _dialogue(result: EpisodeResult) -> list[str]:
         said = {stage["name"] for stage in stages}
         lines += [f"  {name.upper():<8}  {decision.get(name)}" for name in ("plan", "action") if name not in said]
         if decision.get("error"):
-            lines.append(f"  UNREADABLE  {decision['error']}")
-    unread = f", {result.parse_failures} unreadable" if result.parse_failures else ""
-    ended = f"{result.outcome.value} after {result.steps} steps, {len(result.decisions)} decisions{unread}"
+            lines.append(f"  PARSE ERROR  {decision['error']}")
+    failures = f", {result.parse_failures} parse errors" if result.parse_failures else ""
+    ended = f"{result.outcome.value} after {result.steps} steps, {len(result.decisions)} decisions{failures}"
     return [*lines, "", ended + (f": {result.reason}" if result.reason else "")]
 
 
 def _stage(stage: dict[str, Any]) -> list[str]:
-    spent = [f"{stage['tokens']} tokens"] if stage.get("tokens") else []
-    cost = ", ".join([*spent, f"{stage['seconds']:.2f} s"] if spent or stage.get("seconds") else [])
-    tried = f", asked {stage['retries'] + 1} times" if stage.get("retries") else ""
+    tokens = [f"{stage['tokens']} tokens"] if stage.get("tokens") else []
+    cost = ", ".join([*tokens, f"{stage['seconds']:.2f} s"] if tokens or stage.get("seconds") else [])
+    tried = f", {stage['retries']} retries" if stage.get("retries") else ""
     first, *more = stage["text"].splitlines() or [""]
     lines = [f"  {stage['name'].upper():<8}  {first}" + (f"   ({cost}{tried})" if cost and not more else "")]
     lines += [f"{'':12}{line}" for line in more]
     if cost and more:
         lines[-1] += f"   ({cost}{tried})"
-    return lines + ([f"{'':12}not usable: {stage['error']}"] if stage.get("error") else [])
+    return lines + ([f"{'':12}rejected: {stage['error']}"] if stage.get("error") else [])

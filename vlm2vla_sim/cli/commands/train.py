@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import tyro
 
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.core.folder_kind import LABELS, folder_kind, wrong_folder
+from vlm2vla_sim.core.folder_kind import ROWS as TRAINING_ROWS
 from vlm2vla_sim.data.episode import LabelledTrajectory
 from vlm2vla_sim.data.examples.folder import ROWS, RowSummary, write_examples
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
@@ -140,6 +142,12 @@ def train(
 
     train_model(settings, folder, out, resume=resume, force=force, report=_ignore if json else _to_stderr)
     return _result(out, as_json=json)
+
+
+def check_data(data: Path) -> None:
+    """SettingError if `data` is neither a label set nor a folder of training rows."""
+    if not data.is_dir() or folder_kind(data) not in (LABELS, TRAINING_ROWS, None):
+        raise SettingError(wrong_folder(data, "a label set of `vlm2vla relabel`, or a folder of training rows"))
 
 
 def prepare_rows(data: Path, out: Path, settings: TrainSettings, given: Mapping[str, Any], *, report: bool) -> Path:
