@@ -1,8 +1,9 @@
 """Reads the pages of the documentation: fenced blocks, commands, links.
 
 An HTML comment on the line before a block marks it, invisibly for readers. `<!-- run -->` runs a shell block, and
-`<!-- run: data -->` does where that extra is installed; `<!-- not run: REASON -->` only compiles a Python block. A
-Python block that starts with `# continues the block above` runs after that block, in the same process.
+`<!-- run: data -->` does where that extra is installed; `<!-- not run: REASON -->` only compiles a Python block;
+`<!-- file: PATH -->` makes a block a file in the working directory of the page's other blocks. A Python block that
+starts with `# continues the block above` runs after that block, in the same process.
 """
 
 from __future__ import annotations
@@ -105,3 +106,13 @@ def code_spans(page: Path) -> list[str]:
 def links(page: Path) -> list[str]:
     """The targets of a page's links and images."""
     return re.findall(r"\]\(([^)\s]+)\)", prose(page))
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Write the page's blocks that are marked as files; a package gets its `__init__.py`."""
+    for block in (block for block in blocks(page) if block.mark == "file"):
+        path = folder / block.reason
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".py" and path.parent != folder:
+            (path.parent / "__init__.py").touch()
+        path.write_text(block.text, encoding="utf-8")

@@ -8,16 +8,20 @@ import importlib
 import inspect
 import io
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doc_pages import PAGES, ROOT, Command, all_blocks, all_commands, code_spans, commands
+from doc_pages import PAGES, ROOT, Command, all_blocks, all_commands, code_spans, commands, write_files
 
 from vlm2vla_sim.cli import main as cli
 from vlm2vla_sim.cli.flags import RunFlags
 from vlm2vla_sim.cli.result import CommandResult
 from vlm2vla_sim.mini import __main__ as mini
+from vlm2vla_sim.policies import check_policy
+from vlm2vla_sim.policies.spec import read_policy_spec
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -177,11 +181,23 @@ def test_flags_in_the_text_exist(page):
             assert used <= everywhere, span
 
 
+@pytest.mark.parametrize("block", all_blocks("toml"), ids=lambda block: block.where)
+def test_every_policy_specification_is_accepted(block, tmp_path):
+    assert block.mark == "file"
+    path = tmp_path / block.reason
+    path.write_text(block.text, encoding="utf-8")
+    spec = read_policy_spec(path)
+    check_policy(spec.policy, spec.options)
+
+
 @pytest.mark.parametrize("block", RUNNABLE, ids=lambda block: block.where)
 def test_a_block_that_is_marked_runs(block, monkeypatch, tmp_path, capsys):
     if block.reason == "data":
         pytest.importorskip("pyarrow")
+    write_files(block.page, tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    forget_my_package()
     for command in commands(block):
         assert command.words[0] == "vlm2vla"
         assert cli.main(list(command.words[1:])) == 0, command
@@ -207,14 +223,22 @@ def test_a_command_that_is_wrong_is_found(words, monkeypatch, capsys):
 
 
 @pytest.fixture
-def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the pages' commands find in the working directory: `my_package`, and the files that pages show."""
-    for block in all_blocks("python"):
-        if block.mark == "file":
-            (tmp_path / block.reason).write_text(block.text, encoding="utf-8")
+def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the pages call `my_package`, with the files that the pages show, in the working directory."""
     package = tmp_path / "my_package"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "policy.py").write_text("from vlm2vla_sim.policies.baselines import make_hold as make\n")
+    for page in PAGES:
+        write_files(page, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    forget_my_package()
+    yield
+    forget_my_package()
+
+
+def forget_my_package() -> None:
+    """The next test has another package of that name."""
+    for name in [name for name in sys.modules if name.split(".")[0].startswith("my_")]:
+        del sys.modules[name]

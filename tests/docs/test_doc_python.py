@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from doc_pages import CONTINUES, ROOT, Block, all_blocks
+from doc_pages import CONTINUES, ROOT, Block, all_blocks, write_files
 
 
 def programs() -> list[Block]:
@@ -41,11 +41,12 @@ def test_every_block_compiles(block):
 
 @pytest.mark.parametrize("block", [b for b in PROGRAMS if not b.mark], ids=lambda block: block.where)
 def test_every_block_runs(block, tmp_path):
+    write_files(block.page, tmp_path)
     script = tmp_path / "block.py"
     script.write_text(block.text, encoding="utf-8")
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "error::DeprecationWarning:__main__",
     }
