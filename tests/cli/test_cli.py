@@ -315,7 +315,7 @@ def test_a_resumed_run_that_cannot_start_keeps_its_results(vlm2vla, tmp_path):
         ("--policy scripteds", "No policy named 'scripteds'. Did you mean 'scripted'?"),
         ("--format prosa", "No action format named 'prosa'. Did you mean 'prose'?"),
         ("--layouts grids", "layouts is 'grids'; expected 'grid' or 'random'"),
-        ("--episodes 25", "25 episodes of spoon_on_towel were asked for, but SIMPLER's grid has 24."),
+        ("--episodes 25", "25 episodes of spoon_on_towel were asked for, but its grid has 24."),
         ("--episodes 0", "0 episodes were asked for; expected 1 or more."),
         ("--workers 0", "0 workers were asked for"),
         ("--noise -1", "The noise is -1.0 cm; expected 0 or more."),
@@ -340,7 +340,7 @@ def test_a_mistake_is_met_with_one_sentence_and_status_1(vlm2vla, words, expecte
 def test_an_episode_beyond_the_grid_is_refused(vlm2vla):
     status, _, told = vlm2vla("rollout", "--backend", "point", "--episode", "24", "--no-video")
     assert status == 1
-    assert "carrot_on_plate has no episode 24: SIMPLER's grid has 24 episodes, 0 to 23." in told
+    assert "carrot_on_plate has no episode 24: its grid has 24 episodes, 0 to 23." in told
 
 
 def test_a_folder_in_use_is_refused_and_continued_on_request(vlm2vla):

@@ -14,7 +14,7 @@ import numpy as np
 
 from vlm2vla_sim.envs.backends import knows_scene
 from vlm2vla_sim.envs.base import WidowXEnv, find_task
-from vlm2vla_sim.envs.tasks import OWN_TASK_ID
+from vlm2vla_sim.envs.tasks import environment
 from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.language.formats import ActionFormat, get_format
@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 def make_env(settings: RunSettings, task: str) -> gym.Env[Any, Any]:
     """The environment in which `settings` runs the episodes of `task`."""
     found = find_task(task, settings.backend)
-    own: dict[str, Any] = {"task": task} if found.env_id == OWN_TASK_ID else {}
-    if not found.own:
-        own["instruction"] = settings.instruct(found.instruction)
+    env_id, own = environment(found)
     return gym.make(
-        found.env_id,
+        env_id,
         backend=settings.backend,
         image_size=settings.image_size,
         quality=settings.quality,
+        instruction=settings.instruct(found.instruction),
         **own,
         **settings.backend_options,
     )

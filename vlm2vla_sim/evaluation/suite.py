@@ -159,7 +159,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
         settings.instruct(task.instruction)
         if settings.layouts == "grid" and settings.episodes > len(task.layouts) and not task.own:
             raise EpisodeError(
-                f"{settings.episodes} episodes of {task.name} were asked for, but SIMPLER's grid has "
+                f"{settings.episodes} episodes of {task.name} were asked for, but its grid has "
                 f"{len(task.layouts)}. Ask for at most that many, or for random layouts (--layouts random)."
             )
     return settings.with_tasks(

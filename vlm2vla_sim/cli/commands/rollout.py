@@ -11,7 +11,7 @@ import tyro
 from vlm2vla_sim.cli.flags import RunFlags
 from vlm2vla_sim.cli.result import ALL_ERRORS, CommandResult
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.setup import make_env, make_policy
+from vlm2vla_sim.evaluation.setup import make_env, make_policy, widowx
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.types import Decision, EpisodeResult, Outcome
@@ -49,7 +49,7 @@ def rollout(
             layouts=settings.layouts,
             spec=spec,
             videos=None if no_video else out,
-            log=out / f"ep{episode:04d}_{settings.tasks[0]}.txt",
+            log=out / f"ep{episode:04d}_{widowx(env).task}.txt",
             metrics=settings.metrics,
         )
     finally:

@@ -17,7 +17,7 @@ from PIL import Image
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import Observation
 from vlm2vla_sim.envs.simpler import assets, contacts, devices
-from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task
+from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task, is_built_in
 from vlm2vla_sim.errors import BackendFaultError, SettingError, unknown_name
 from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status
 
@@ -196,7 +196,7 @@ def check_task(task: Task, profile: str) -> None:
                 f"SIMPLER has no model of the object {spec.name!r}: its ObjectSpec names none (`model=`). Use the "
                 "backend 'mujoco'."
             )
-    if profile == "maniskill3" and not task.simpler_id:
+    if profile == "maniskill3" and not is_built_in(task):
         raise SettingError(
             f"The profile 'maniskill3' has ManiSkill's own four tasks only, not {task.name!r}; use profile='simpler'."
         )

@@ -23,7 +23,7 @@ from sapien.physx import PhysxMaterial, PhysxRigidDynamicComponent
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.simpler import parts
 from vlm2vla_sim.envs.simpler.assets import LISTS, VISUALS
-from vlm2vla_sim.envs.tasks import Layout, Task
+from vlm2vla_sim.envs.tasks import Layout, Task, is_built_in
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 
 ORIGINAL_PHYSICS = {
@@ -85,8 +85,8 @@ def _scene_class(task: Task, profile: str) -> type:
     ManiSkill keeps the photo, and the list of what is shown in front of it, in class attributes, which environments of
     one class would share. (MS3 envs/tasks/digital_twins/base_env.py:44,50)
     """
-    simpler_id = task.simpler_id.removesuffix("-v0")
-    upstream = getattr(put_on_in_scene, simpler_id) if simpler_id else _own_scene_class(task)
+    shipped = is_built_in(task)
+    upstream = getattr(put_on_in_scene, task.simpler_id.removesuffix("-v0")) if shipped else _own_scene_class(task)
     rules = Original if profile == "simpler" else AsShipped
     own = {"_rgb_overlay_images": {}, "_objects_to_remove_from_greenscreen": [], "task": task}
     return type(upstream.__name__, (rules, upstream), own)

@@ -44,8 +44,10 @@ __all__ = [
     "RestPose",
     "Scene",
     "Task",
+    "environment",
     "get_task",
     "get_tasks",
+    "is_built_in",
     "own_task",
     "task_places",
 ]
@@ -103,6 +105,16 @@ def task_places(name: str) -> tuple[str, ...]:
     """What `get_task` takes for each task of `get_tasks(name)`, in order: text, which run settings can hold."""
     tasks = get_tasks(name)
     return (name,) if len(tasks) == 1 else tuple(f"{name}#{task.name}" for task in tasks)
+
+
+def is_built_in(task: Task) -> bool:
+    """Whether `task` is an entry of `TASKS` as it stands; a changed copy of one is not."""
+    return TASKS.get(task.name) == task
+
+
+def environment(task: Task) -> tuple[str, dict[str, Task]]:
+    """The Gymnasium id with which `task` is made, and what `gymnasium.make` is given besides."""
+    return (task.env_id, {}) if is_built_in(task) else (OWN_TASK_ID, {"task": task})
 
 
 def own_task(instruction: str, max_steps: int = 60) -> Task:

@@ -18,7 +18,7 @@ import numpy as np
 
 from vlm2vla_sim.envs.backends import is_real_robot
 from vlm2vla_sim.envs.base import find_task
-from vlm2vla_sim.envs.tasks import OWN_TASK_ID, TASKS
+from vlm2vla_sim.envs.tasks import environment, is_built_in
 from vlm2vla_sim.errors import BackendFaultError, EpisodeAbortedError
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.operator.episode_log import (
@@ -179,9 +179,9 @@ class _Session:
             self.close()
             backend = self._settings.backend
             task = find_task(episode.task, backend)
-            own = {"task": episode.task} if task.env_id == OWN_TASK_ID else {}
+            env_id, own = environment(task)
             instruction = spec.instruct(task.instruction)
-            env = gym.make(task.env_id, backend=backend, instruction=instruction, **own, **self._options)
+            env = gym.make(env_id, backend=backend, instruction=instruction, **own, **self._options)
             self._env = LiveViewWrapper(env, self._live, self._operator) if self._live else env
             self._prepared = wanted
         if isinstance(self._env, LiveViewWrapper):
@@ -209,8 +209,9 @@ class _Session:
         """(H, W, 3) uint8 RGB: the twin's start of one of SIMPLER's episodes; of another task, the first episode's."""
         key = (episode.task, episode.episode_id)
         if key not in self._wanted:
-            if find_task(episode.task, self._settings.backend).name in TASKS:
-                twin = gym.make(find_task(episode.task, "mujoco").env_id, image_size=live.shape[:2])
+            task = find_task(episode.task, self._settings.backend)
+            if is_built_in(task):
+                twin = gym.make(task.env_id, image_size=live.shape[:2])
                 self._wanted[key] = twin.reset(options={"episode_id": episode.episode_id})[0]["pixels"]["primary"]
                 twin.close()
             else:
