@@ -1,1 +1,1 @@
-"""Words and numbers: action formats, their grammars, and every prompt we send. Pure, NumPy only."""
+"""Text: action formats with their grammars, prompts, and parsers of answers. Pure Python and NumPy."""

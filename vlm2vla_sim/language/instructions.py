@@ -1,7 +1,7 @@
-"""Takes an instruction apart: which object, where it is to go, and the two subtasks that follow from it.
+"""Parses an instruction: the object, its goal, and the two subtasks that follow.
 
-Labels that are made by rules need the names of things, and pictures do not give them without a model. Without one
-reading of "put carrot on plate", the demonstrations and the labels would call the same subtask by different names.
+Rule-based labels and demonstrations both take the names of objects from here, so that they describe the same subtask in
+the same words.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _TAKE = re.compile(
 )
 _INTO = frozenset({"in", "into", "in to", "inside", "inside of"})
 _LONGEST = 60
-"""Characters of a name at most: a longer one is a sentence that was taken for a name."""
+"""The most characters of a name; a longer match is a sentence, not a name."""
 
 
 @dataclass(frozen=True)
 class ParsedInstruction:
-    """What an instruction asks for. A name that it does not say is empty."""
+    """What an instruction asks for. A name that it does not contain is empty."""
 
     instruction: str
     object_name: str = ""
@@ -39,7 +39,7 @@ class ParsedInstruction:
 
     @property
     def object_phrase(self) -> str:
-        """As it is called in a plan.
+        """The object as plans name it.
 
         >>> parse_instruction("put carrot on plate").object_phrase, parse_instruction("sweep").object_phrase
         ('the carrot', 'the object')
@@ -60,7 +60,7 @@ class ParsedInstruction:
 
 
 def parse_instruction(instruction: str) -> ParsedInstruction:
-    """What `instruction` asks for, as far as it says so in one of the usual forms.
+    """Parses `instruction`; what does not match one of the usual forms stays empty.
 
     >>> parsed = parse_instruction("Put the eggplant into yellow basket.")
     >>> parsed.grasp, parsed.put

@@ -1,8 +1,8 @@
-"""The question to a model that is to label recorded motion, and the reading of its answer.
+"""The prompt for a model that labels recorded motion, and the parser of its answer.
 
-What goes wrong is known from those who tried (a replication of the paper's labelling on CALVIN): with small pictures
-and numbers at a few steps only, subtasks and the borders between them are made up. So the log is whole, the axes are
-explained, and an answer whose phases leave a gap is not mended but asked for again.
+A replication of the paper's labelling on CALVIN found that, with small images and numbers for a few steps only, the
+model invents subtasks and their boundaries. So the prompt has the whole log and explains the axes, and an answer whose
+phases leave a gap is asked for again instead of being corrected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vlm2vla_sim.language.prompts import MAX_SUBTASKS, axes
 
 MOST_PHASES = 24
 LONGEST = 300
-"""Characters of a subtask or a plan."""
+"""The most characters of a subtask or a plan."""
 
 _PROMPT = (
     "The {pictures} pictures show a robot arm doing a task, in order; they were taken at the steps {shown}.\n"
@@ -44,7 +44,7 @@ _AGAIN = "\n\nYour last answer could not be used: {why} Answer again, with the J
 
 @dataclass(frozen=True)
 class Span:
-    """A phase as the model gave it."""
+    """A phase of the motion, as the model gave it."""
 
     start: int
     stop: int
@@ -55,10 +55,10 @@ class Span:
 def label_prompt(
     instruction: str, states: np.ndarray, told: np.ndarray, *, fps: float, shown: Sequence[int], why: str = ""
 ) -> str:
-    """The question about one trajectory.
+    """The prompt about one trajectory.
 
-    states: (T, 7) as `agent_pos`. told: (T,) the commanded opening. fps: [Hz]. shown: the steps of the pictures that go
-    with it. why: what was wrong with the answer before, when it is asked again.
+    states: (T, 7) as `agent_pos`. told: (T,) the commanded opening. fps: [Hz]. shown: the steps of the images that go
+    with it. why: what was wrong with the previous answer, when it is asked again.
     """
     asked = _PROMPT.format(
         pictures=len(shown),
@@ -74,7 +74,7 @@ def label_prompt(
 
 
 def log(states: np.ndarray, told: np.ndarray) -> str:
-    """Every step as a line of numbers.
+    """One line of numbers for every step.
 
     >>> print(log(np.array([[0.3, -0.05, 0.12, 0, 0, np.pi / 2, 1.0]]), np.array([0.0])))
     0: 30.0 -5.0 12.0 | 0 0 90 | 1.00 -> 0
@@ -88,7 +88,7 @@ def log(states: np.ndarray, told: np.ndarray) -> str:
 
 
 def read_spans(text: str, steps: int) -> tuple[Span, ...]:
-    """The phases in an answer about `steps` steps; AnswerError, with what is wrong, for phases that cannot be used."""
+    """Parses the phases in an answer about `steps` steps; AnswerError with the reason if they cannot be used."""
     start, end = text.find("["), text.rfind("]")
     if start < 0 or end < start:
         raise AnswerError("There is no JSON list in it.")

@@ -1,7 +1,7 @@
-"""How motion plans are worded: sentences with directions and without numbers, the same from whoever makes them.
+"""The wording of motion plans: sentences with directions and without numbers.
 
-The scripted policy says them before it moves, the relabeller after somebody else has moved. A model that learned from
-the one and is judged beside the other must not find two dialects. Directions are those of the robot's base.
+The scripted policy and the rule-based labels use the same wording, so that a model trained on one can be compared with
+the other. Directions are those of the robot's base.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import numpy as np
 from vlm2vla_sim.language.words import WORDS
 
 SMALLEST = 0.01
-"""[m] a part of a motion below this is not named."""
+"""[m] a smaller component of a motion is not named."""
 MINOR = 0.3
-"""A direction is named when it is at least this share of the largest one."""
+"""A direction is named if its component is at least this fraction of the largest one."""
 SMALLEST_TURN = np.radians(10)
 """[rad]"""
 
 
 def horizontal(move: np.ndarray) -> str:
-    """The directions of a move seen from above, the larger first. move: (>= 2,) dx, dy [m].
+    """The directions of a motion seen from above, the larger first. move: (>= 2,) dx, dy [m].
 
     >>> horizontal(np.array([0.03, 0.08]))
     'left and forward'
@@ -28,7 +28,7 @@ def horizontal(move: np.ndarray) -> str:
 
 
 def directions(move: np.ndarray) -> str:
-    """All directions that matter in a move, the larger first. move: (>= 3,) dx, dy, dz [m].
+    """The named directions of a motion, the larger first. move: (>= 3,) dx, dy, dz [m].
 
     >>> directions(np.array([0.1, 0.01, -0.2, 0]))
     'down and forward'
@@ -38,7 +38,7 @@ def directions(move: np.ndarray) -> str:
 
 
 def turns(rotvec: np.ndarray) -> str:
-    """How the gripper turns, or nothing when it hardly does. rotvec: (3,) [rad], base axes.
+    """The rotation of the gripper; empty below `SMALLEST_TURN`. rotvec: (3,) [rad], base axes.
 
     >>> turns(np.array([0, 0, -0.5]))
     'rotate clockwise'
@@ -50,33 +50,33 @@ def turns(rotvec: np.ndarray) -> str:
     return f"{words.verb} {words.plus if rotvec[column] > 0 else words.minus}"
 
 
-def approach(where: str, thing: str) -> str:
-    """Go above the object with the gripper open. where: from `horizontal`; thing: "the carrot"."""
-    return f"move {where} above {thing}, with the gripper open"
+def approach(where: str, name: str) -> str:
+    """Move above the object with the gripper open. where: from `horizontal`; name: "the carrot"."""
+    return f"move {where} above {name}, with the gripper open"
 
 
-def descend(thing: str) -> str:
-    """Go down and grasp."""
-    return f"move down to {thing}, then close the gripper"
+def descend(name: str) -> str:
+    """Lower the gripper and grasp."""
+    return f"move down to {name}, then close the gripper"
 
 
-def lift(thing: str) -> str:
-    """Go up with the object."""
-    return f"lift {thing}"
+def lift(name: str) -> str:
+    """Lift the object."""
+    return f"lift {name}"
 
 
-def carry(thing: str, where: str, goal: str) -> str:
-    """Bring the object over its goal; goal: "the plate"."""
-    return f"carry {thing} {where} over {goal}"
+def carry(name: str, where: str, goal: str) -> str:
+    """Carry the object over its goal. goal: "the plate"."""
+    return f"carry {name} {where} over {goal}"
 
 
-def lower(thing: str, goal: str) -> str:
-    """Go down with the object and let it go."""
-    return f"lower {thing} to {goal}, then open the gripper"
+def lower(name: str, goal: str) -> str:
+    """Lower the object and release it."""
+    return f"lower {name} to {goal}, then open the gripper"
 
 
 def leave() -> str:
-    """Go up without the object."""
+    """Move up without the object."""
     return "move up, away from the object"
 
 

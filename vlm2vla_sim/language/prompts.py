@@ -1,9 +1,9 @@
-"""Every prompt we send: three stages of a decision and the verifier's question, the same in training and evaluation.
+"""All prompts: the three stages of a decision and the verifier's question, the same in training and evaluation.
 
-A model that was trained on one wording and is asked with another is a worse model, and nobody sees why. So the text is
-made here and nowhere else, and `prompts_hash` goes into results and adapters: two runs with the same hash were asked
-the same questions. The wording is ours; the paper's prompts are not public. What it does say is kept: the stages, what
-each is given, and the axis convention in words (Hancock et al., "Actions as Language", arXiv 2509.22195, section 3).
+A model performs worse with another wording than that of its training. So all prompts are made here, and `prompts_hash`
+is recorded in results and adapters: runs with the same hash used the same prompts. The paper's prompts are not public;
+the wording is this package's. The stages, their inputs and the axis convention follow the paper (Hancock et al.,
+"Actions as Language", arXiv 2509.22195, section 3).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS
 from vlm2vla_sim.language.words import WORDS
 
 MAX_SUBTASKS = 8
-"""A model that lists more has not understood; the longest of our tasks needs four."""
+"""The most subtasks of an answer; the tasks need four at most."""
 
 ADVANCE, RETRY = "advance", "retry"
 """The verifier's two answers."""
@@ -82,12 +82,12 @@ NO_DIRECTION = "none"
 
 
 def subtasks_prompt(instruction: str) -> str:
-    """Stage 1, asked once, with the first image: what the task consists of."""
+    """Stage 1, asked once, with the first image: the subtasks of the task."""
     return _SUBTASKS.format(instruction=_one_line(instruction, "instruction"), most=MAX_SUBTASKS)
 
 
 def plan_prompt(subtask: str, *, state: str = "", grounded: bool = False) -> str:
-    """Stage 2, with the present image: the motion in words, as in the paper without numbers.
+    """Stage 2, with the present image: the motion plan as a sentence, without numbers as in the paper.
 
     Two additions for small models, not in the paper: `state` (see `describe_state`) says where the gripper is, and a
     `grounded` plan begins with the position of the object and its distance from the gripper.
@@ -117,9 +117,9 @@ def action_prompt(subtask: str, plan: str, action_format: ActionFormat, *, state
 
 
 def describe_state(state: np.ndarray) -> str:
-    """Where the gripper is, in a line for a prompt. state: (7,) as an observation's `agent_pos`.
+    """The gripper's pose as a line for a prompt. state: (7,) as an observation's `agent_pos`.
 
-    Whole cm, 5 degrees, tenths of the opening; the real arm knows them as well as the simulated one.
+    Rounded to whole cm, 5 degrees and tenths of the opening; known on the real arm as well as in simulation.
     """
     x, y, z = (round(100 * float(value)) for value in state[:3])
     turn = 5 * round(math.degrees(float(state[5])) / 5)
@@ -129,7 +129,7 @@ def describe_state(state: np.ndarray) -> str:
 def verify_prompt(current: str, following: str, *, state: str = "") -> str:
     """The verifier's question about two images, before and after; `following` is empty after the last subtask.
 
-    state: where the gripper is in the second image (see `describe_state`); nothing is said of it where it is empty.
+    state: the gripper's pose in the second image (see `describe_state`), or empty.
     """
     after = f"After that comes: {_one_line(following, 'next subtask')}" if following else "That is the last subtask."
     current = _one_line(current, "current subtask")
@@ -137,19 +137,19 @@ def verify_prompt(current: str, following: str, *, state: str = "") -> str:
 
 
 def axes() -> str:
-    """The axis convention in words, for prompts that are made elsewhere."""
+    """The text of the axis convention, for the labelling prompt."""
     return _AXES
 
 
 def direction_prompt() -> str:
-    """The question about two images, before and after: left, right or neither. It is asked in training only."""
+    """The question about two images, before and after: left, right or neither. For training only."""
     return _DIRECTION.format(left=WORDS[1].plus, right=WORDS[1].minus, none=NO_DIRECTION)
 
 
 def prompts_hash() -> str:
-    """SHA-256 (hexadecimal) of every prompt as it is sent, with placeholders for what a task or a model fills in.
+    """SHA-256 (hexadecimal) of all prompts, with placeholders for what a task or a model fills in.
 
-    It covers every format at its default resolution; a run's resolution is a setting of its own.
+    It covers every built-in format at its default resolution; a run's resolution is a separate setting.
     """
     formats = [get_format(name, symbols="abcdefghij" if name == "tokens" else None) for name in FORMATS]
     state = describe_state(np.arange(7) / 10)
@@ -167,7 +167,7 @@ def prompts_hash() -> str:
 
 
 def _one_line(text: str, what: str) -> str:
-    """`text` on one line, so that nothing in it can pass for another part of the prompt."""
+    """`text` on one line, so that it cannot be taken for another part of the prompt."""
     line = " ".join(text.split())
     if not line:
         raise SettingError(f"The {what} is empty; expected a few words, for example 'put carrot on plate'.")

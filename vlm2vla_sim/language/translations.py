@@ -1,7 +1,7 @@
-"""The tasks' instructions in Spanish, Mandarin and Hindi: what the paper's "Pick Up - T" asks, for SIMPLER's tasks.
+"""Translations of the tasks' instructions into Spanish, Mandarin and Hindi, as in the paper's evaluation "Pick Up - T".
 
-A score on translated instructions says nothing unless everybody was asked in the same words. So they are here, for
-training text and evaluation alike, with who wrote them and what they were checked against.
+Training and evaluation use the same translations, so that scores can be compared. `CHECKED` says who wrote them and how
+they were checked.
 (Hancock et al., "Actions as Language", arXiv 2509.22195, section 4.2.1: the three languages. Its sentences are not
 public, and its tasks are others.)
 """
@@ -23,7 +23,7 @@ class Translation:
 
     text: str
     back: str
-    """What it says, word for word, in English: for readers, and for whoever checks it next."""
+    """Literal back-translation into English, for readers and reviewers."""
 
 
 CHECKED = {
@@ -34,7 +34,7 @@ CHECKED = {
         "so in a public children's game. No native speaker's check yet."
     ),
 }
-"""Language -> who wrote its sentences, and what they were checked against. Change it together with the table."""
+"""Language -> who wrote the translations, and how they were checked. Update it together with the table."""
 
 TRANSLATIONS: dict[str, dict[str, Translation]] = {
     "put the spoon on the towel": {

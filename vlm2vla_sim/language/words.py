@@ -1,7 +1,7 @@
-"""How each direction is called: one table for the writer, the grammar and the reader of the format `prose`.
+"""The names of directions: one table for writer, grammar and parser of the format `prose`, and for plans.
 
-The words are where a swapped sign hides best: everything reads well and the arm goes the other way. The tests hold
-every entry of this table against the geometry.
+A swapped sign here would move the arm the other way while all text looks right. The tests compare every entry with the
+geometry.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Words:
-    """How the two directions of a column are called."""
+    """The names of the two directions of a column."""
 
     verb: str
     plus: str
@@ -22,12 +22,12 @@ WORDS = (
     Words("move", "forward", "backward"),
     Words("move", "left", "right"),
     Words("move", "up", "down"),
-    # A tilt is named after where the fingertips of a gripper that points down go: a positive turn about +x (forward)
-    # takes -z to +y (left), one about +y (left) takes -z to -x (backward).
+    # A tilt is named after the motion of the fingertips of a gripper that points down: a positive rotation about +x
+    # (forward) takes -z to +y (left), one about +y (left) takes -z to -x (backward).
     Words("tilt", "left", "right"),
     Words("tilt", "backward", "forward"),
     Words("rotate", "counterclockwise", "clockwise"),  # seen from above
 )
-"""One for each of `grid.COLUMNS`. The verbs are the authors' own in a later work, lihzha/lap@3958d14."""
+"""One for each of `grid.COLUMNS`. The verbs are those of a later work of the paper's authors, lihzha/lap@3958d14."""
 
 OPEN, CLOSE = "open gripper", "close gripper"

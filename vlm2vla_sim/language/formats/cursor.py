@@ -1,7 +1,7 @@
-"""The text an action is read from: its limits, its look-alike characters, and errors that point at the spot.
+"""The text of an action while it is parsed: length limit, look-alike characters, and errors with a position.
 
-Without it each reader would say "cannot parse" about a hundred words, and a person looking at a failed episode could
-not tell a missing comma from a motion that is too large. It is also what keeps a runaway answer of ten megabytes short.
+The errors show the place in the text and the reason, so that a missing comma can be told from a motion that is too
+large. The length limit bounds the time for an answer that does not end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from vlm2vla_sim.errors import ActionTextError
 from vlm2vla_sim.language.formats.grid import COLUMNS
 
 MAX_CHARACTERS = 20_000
-"""Longest text that is read. The longest that a format writes by itself is under 6,000 characters."""
+"""The longest text that is parsed. The longest text that a format writes has less than 6,000 characters."""
 
 LOOK_ALIKES = {
     ord("−"): "-",  # noqa: RUF001 - the minus sign of typeset text
@@ -27,25 +27,25 @@ LOOK_ALIKES = {
     ord("\N{ZERO WIDTH SPACE}"): " ",
     ord("\N{BYTE ORDER MARK}"): " ",
 }
-"""Read as what they look like. One character for one, so that positions stay true."""
+"""Parsed as what they look like. One character each, so that positions stay valid."""
 
 UNITS = {
     "cm": frozenset({"cm", "centimeter", "centimeters", "centimetre", "centimetres"}),
     "degrees": frozenset({"degrees", "degree", "deg", "°"}),
 }
-"""How a model may write the units of `grid.COLUMNS`, in lower case."""
+"""How the units of `grid.COLUMNS` may be written, in lower case."""
 
 _REACH = 30
-"""Characters shown on each side of the spot."""
+"""Characters shown on each side of the position."""
 _FOUND = re.compile(r"[A-Za-z0-9.+-]{1,20}|\S")
 _FENCE = re.compile(r"```[A-Za-z0-9_+-]*")
 
 
 class TextCursor:
-    """One text on its way to becoming a chunk."""
+    """A text that is being parsed into a chunk."""
 
     def __init__(self, text: str, *, format_name: str, example: str) -> None:
-        """ActionTextError for what is not worth looking at: no text, an empty one, or more than MAX_CHARACTERS."""
+        """ActionTextError if `text` is not a text, is empty, or has more than MAX_CHARACTERS."""
         self.format_name = format_name
         self.expected = f"expected for example: {example}"
         if not isinstance(text, str):
@@ -61,7 +61,7 @@ class TextCursor:
         self.plain = text.translate(LOOK_ALIKES)
 
     def error(self, why: str, at: int) -> ActionTextError:
-        """The error for "`why`, at character `at`", with the place shown and pointed at."""
+        """The error with the reason `why`, showing the text around position `at`."""
         start, end = max(0, at - _REACH), min(len(self.text), at + _REACH)
         shown = "".join(character if character.isprintable() else " " for character in self.text[start:end])
         head, tail = "…" if start else "", "…" if end < len(self.text) else ""
@@ -72,7 +72,7 @@ class TextCursor:
         )
 
     def found(self, at: int) -> str:
-        """What stands at `at`, short, for "found ..."."""
+        """The word at position `at`, for "found ..."."""
         word = _FOUND.search(self.plain, at)
         return repr(word.group()) if word else "the end of the text"
 
@@ -85,7 +85,7 @@ class TextCursor:
             )
 
     def inside_fence(self) -> tuple[int, int]:
-        """Where the text stands that is meant: inside the code fence when there is one, else everything."""
+        """Start and end of the action: the content of the code fence if there is one, else the whole text."""
         fences = list(_FENCE.finditer(self.plain))
         if not fences:
             return 0, len(self.plain)

@@ -1,7 +1,7 @@
-"""What a format's canonical text looks like, described once; both grammars for constrained decoding are made from it.
+"""Describes the texts of a format once, and compiles a regular expression and a Lark grammar from the description.
 
-A regular expression and a Lark grammar that are written by hand drift apart, and then the same model speaks differently
-on a server (which takes the one) and in our own process (which takes the other).
+Chat servers take the one, llguidance in this process the other. Written by hand they would diverge, and the same model
+would give different answers in both places.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ DIGITS = tuple("0123456789")
 
 @dataclass(frozen=True)
 class Grammar:
-    """The same set of texts, written for two kinds of decoder."""
+    """The same set of texts as a regular expression and as a Lark grammar."""
 
     regex: str
     """Matches a whole text (no anchors: decoders imply them, and Python has `re.fullmatch`). It keeps to what Python,
     JSON Schema, Rust and xgrammar share: literals, classes of single characters, groups, `|`, `?` and `{m,n}`."""
     lark: str
-    """As llguidance reads it; the rule to begin with is `start`."""
+    """In llguidance's syntax; the start rule is `start`."""
 
 
 class Pattern(Protocol):
-    """A piece of a description."""
+    """A part of a description."""
 
     def regex(self) -> str:
-        """A regular expression that can be put next to another one as it is."""
+        """A regular expression that can be concatenated with another one."""
         ...
 
     def lark(self, rules: dict[str, str]) -> str:
-        """A Lark expression; the rules that it refers to are added to `rules`."""
+        """A Lark expression; the rules it refers to are added to `rules`."""
         ...
 
 
@@ -68,7 +68,7 @@ class Literal:
 
 @dataclass(frozen=True)
 class Numerals:
-    """Exactly one of `texts`, each made of digits, points and minus signs, with `digits` in the place of 0 to 9."""
+    """Exactly one of `texts`, which consist of digits, points and minus signs, with `digits` in place of 0 to 9."""
 
     texts: frozenset[str]
     digits: tuple[str, ...] = DIGITS
@@ -89,7 +89,7 @@ class Numerals:
 
 @dataclass(frozen=True)
 class Sequence:
-    """`parts`, one after the other."""
+    """The `parts` in order."""
 
     parts: tuple[Pattern, ...]
 
@@ -137,7 +137,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Rule:
-    """`body`, under a name that makes the Lark grammar readable; upper case for what is a terminal there."""
+    """`body` under a name in the Lark grammar; upper case for a terminal."""
 
     name: str
     body: Pattern
@@ -149,7 +149,7 @@ class Rule:
     def lark(self, rules: dict[str, str]) -> str:
         """See `Pattern`."""
         if self.name not in rules:
-            rules[self.name] = ""  # holds the place, so that a rule stands before those it refers to
+            rules[self.name] = ""  # keeps a rule before those it refers to
             rules[self.name] = self.body.lark(rules)
         return self.name
 
@@ -170,7 +170,7 @@ def escape(text: str) -> str:
 
 
 def _one_of(texts: frozenset[str], digits: tuple[str, ...]) -> str:
-    """A regular expression for exactly `texts`: their prefix tree, with branches that end alike put together."""
+    """A regular expression for exactly `texts`: their prefix tree, with equal branches merged."""
     branches: dict[str, set[str]] = defaultdict(set)
     for text in texts - {""}:
         branches[text[0]].add(text[1:])
@@ -184,7 +184,7 @@ def _one_of(texts: frozenset[str], digits: tuple[str, ...]) -> str:
 
 
 def _one_character(characters: list[str], digits: tuple[str, ...]) -> str:
-    """One of `characters` (sorted); digits that follow one another become a range."""
+    """One of `characters` (sorted); consecutive digits become a range."""
     if digits != DIGITS or len(characters) == 1 or not all(c in DIGITS for c in characters):
         written = [escape(digits[int(c)] if c in DIGITS else c) for c in characters]
         return written[0] if len(written) == 1 else f"({'|'.join(written)})"

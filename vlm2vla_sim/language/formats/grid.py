@@ -1,8 +1,6 @@
-"""Which numbers an action text may hold: units, ranges, and how fine they are written.
+"""The numbers of an action text, for all formats: units, ranges and resolution.
 
-Each format would otherwise have its own idea of what "too far" is, and its reader would accept motion that its grammar
-can never write. Texts speak of centimetres and degrees, chunks of metres and radians; the step between the two is here
-and nowhere else.
+Texts are in centimetres and degrees, chunks in metres and radians; they are converted here and nowhere else.
 """
 
 from __future__ import annotations
@@ -19,22 +17,22 @@ from vlm2vla_sim.errors import ActionError, SettingError
 from vlm2vla_sim.types import ACTION_SIZE, ActionChunk
 
 MAX_ROWS = 32
-"""Rows of a chunk at most: more than a minute of motion, far more than one decision should carry out unseen."""
+"""The most rows of a chunk: more than a minute of motion."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One of the six numbers that say how the gripper moves in a row."""
+    """One of the six numbers of a row that describe the gripper's motion."""
 
     name: str
     unit: str
     limit: int
     """The largest magnitude in one row, in `unit`."""
     si: float
-    """What one `unit` is in metres or radians."""
+    """One `unit` in metres or radians."""
 
     def range_text(self) -> str:
-        """The range as it is put in errors and prompts.
+        """The range as text, for errors and prompts.
 
         >>> COLUMNS[0].range_text()
         '-50 to 50 cm'
@@ -52,12 +50,12 @@ def _turn(name: str) -> Column:
 
 COLUMNS = (_move("dx"), _move("dy"), _move("dz"), _turn("roll"), _turn("pitch"), _turn("yaw"))
 """In the order of `types.ACTION_SIZE`. The last three are the components of one rotation vector about the base axes
-x, y, z: for a turn about a single axis, which is what people say, its component is the plain angle."""
+x, y, z; for a rotation about a single axis, the component is the angle."""
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """How finely a format writes. Reading is finer: a number is taken as it stands.
+    """The resolution of a format's `write`. Parsing keeps the precision of the text.
 
     >>> Resolution(translation=0.005)
     Resolution(translation=0.005, rotation=5.0)
@@ -74,7 +72,7 @@ class Resolution:
             if not math.isfinite(given) or given <= 0:
                 raise SettingError(f"A resolution of {given} {unit} was asked for; expected a number above 0.")
             step = _decimal_step(column, given)
-            # The limit itself has to be writable, and two decimals are as fine as words about an arm can honestly be.
+            # The limit itself must be writable, with two decimals at most.
             if step != round(step, 2) or column.limit % step:
                 raise SettingError(
                     f"A resolution of {given} {unit} was asked for; expected a whole number of hundredths of a "
@@ -124,14 +122,14 @@ def to_grid(deltas: np.ndarray, resolution: Resolution) -> tuple[GridRow, ...]:
 
 
 def to_chunk(rows: Sequence[Sequence[float]], text: str) -> ActionChunk:
-    """The chunk that `text` means. rows: (T, 7) dx, dy, dz [cm], roll, pitch, yaw [degrees], gripper [0 or 1]."""
+    """The chunk of a parsed text. rows: (T, 7) dx, dy, dz [cm], roll, pitch, yaw [degrees], gripper [0 or 1]."""
     scale = [column.si for column in COLUMNS] + [1.0]
     # Adding 0.0 turns the -0.0 of a written "-0" into plain zero.
     return ActionChunk(np.array(rows, dtype=np.float64) * scale + 0.0, text)
 
 
 def numeral(value: Decimal) -> str:
-    """`value` in the only way we write it: no exponent, no trailing zeros, no minus zero.
+    """`value` as text: no exponent, no trailing zeros, no minus zero.
 
     >>> numeral(Decimal("50.0")), numeral(Decimal("-3.50")), numeral(Decimal("-0.0"))
     ('50', '-3.5', '0')
@@ -153,5 +151,5 @@ def _grid_row(row: np.ndarray, index: int, resolution: Resolution) -> GridRow:
 
 
 def _decimal_step(column: Column, size: float) -> Decimal:
-    """`size` [m or degrees] in the unit of `column`, as its shortest decimal writing says: 0.01 m is exactly 1 cm."""
+    """`size` [m or degrees] in the unit of `column`, exact in its shortest decimal form: 0.01 m is 1 cm."""
     return Decimal(repr(float(size))) * (100 if column.unit == "cm" else 1)

@@ -1,7 +1,7 @@
-"""The format `integers`, as VLA-0 writes actions: seven whole numbers from 0 to 1000 a row, separated by blanks.
+"""The format `integers`, after VLA-0: seven whole numbers from 0 to 1000 a row, separated by blanks.
 
-VLA-0 maps 0 to 1000 onto the range of its training data, so its text means nothing without that file. Here the range is
-part of the format: 500 is no motion, 0 and 1000 are the ends of `grid.COLUMNS`, hence 1 mm and 0.36 degrees a unit, and
+VLA-0 maps 0 to 1000 onto the range of its training data, so its text depends on that file. Here the range is part of
+the format: 500 is no motion, 0 and 1000 are the ends of `grid.COLUMNS`, hence 1 mm and 0.36 degrees a unit, and
 the gripper is 0 (closed) or 1000 (open). (VLA-0: arXiv 2510.13054.)
 """
 
@@ -20,7 +20,7 @@ from vlm2vla_sim.language.formats.rows import EXAMPLE
 from vlm2vla_sim.types import ACTION_SIZE, ActionChunk
 
 TOP = 1000
-"""The largest number; the smallest is 0 and stands for the other end of the range."""
+"""The largest number; the smallest is 0, the other end of the range."""
 MIDDLE = TOP // 2
 
 _RESOLUTION = Resolution(translation=0.001, rotation=0.36)
@@ -42,7 +42,7 @@ class IntegersFormat:
 
     @property
     def resolution(self) -> Resolution:
-        """Fixed, since it follows from the range: 1 mm and 0.36 degrees."""
+        """Fixed by the range: 1 mm and 0.36 degrees."""
         return _RESOLUTION
 
     @property
@@ -76,28 +76,28 @@ class IntegersFormat:
 
     def read(self, text: str) -> ActionChunk:
         """See `ActionFormat.read`. Around the numbers there may be prose without numbers; commas and brackets pass."""
-        source = TextCursor(text, format_name=self.name, example=self.example)
-        numbers = _find_numbers(source)
+        cursor = TextCursor(text, format_name=self.name, example=self.example)
+        numbers = _find_numbers(cursor)
         if len(numbers) % ACTION_SIZE:
             why = f"there are {len(numbers)} numbers; expected {ACTION_SIZE} for each row."
-            raise source.error(why, numbers[-1][1])
+            raise cursor.error(why, numbers[-1][1])
         if len(numbers) > MAX_ROWS * ACTION_SIZE:
             why = f"there are more than {MAX_ROWS} rows of {ACTION_SIZE} numbers; say the rest later."
-            raise source.error(why, numbers[MAX_ROWS * ACTION_SIZE][1])
+            raise cursor.error(why, numbers[MAX_ROWS * ACTION_SIZE][1])
         starts = range(0, len(numbers), ACTION_SIZE)
-        rows = [_to_row(source, numbers[start : start + ACTION_SIZE], start // ACTION_SIZE + 1) for start in starts]
+        rows = [_to_row(cursor, numbers[start : start + ACTION_SIZE], start // ACTION_SIZE + 1) for start in starts]
         return to_chunk(rows, text)
 
 
-def _find_numbers(source: TextCursor) -> list[tuple[int, int]]:
+def _find_numbers(cursor: TextCursor) -> list[tuple[int, int]]:
     """Every number with its position, from the first digit of the text to its last."""
-    plain = source.plain
+    plain = cursor.plain
     if wrong := _NOT_A_NUMBER.search(plain):
-        raise source.error(f"expected a whole number from 0 to {TOP}, found {wrong.group()!r}.", wrong.start())
-    at, end = source.inside_fence()
+        raise cursor.error(f"expected a whole number from 0 to {TOP}, found {wrong.group()!r}.", wrong.start())
+    at, end = cursor.inside_fence()
     digits = [match.start() for match in re.finditer("[0-9]", plain[at:end])]
     if not digits:
-        raise source.error(f"there are no numbers; {source.expected}", at)
+        raise cursor.error(f"there are no numbers; {cursor.expected}", at)
     at, end = at + digits[0], at + digits[-1] + 1
     if at and plain[at - 1] in "+-.":
         at -= 1
@@ -106,20 +106,20 @@ def _find_numbers(source: TextCursor) -> list[tuple[int, int]]:
         number = _INTEGER.match(plain, at)
         # float() first: int() refuses thousands of digits with an error of its own.
         if number is None or not 0 <= float(number.group()) <= TOP:
-            found = source.found(at)
-            raise source.error(f"expected a whole number from 0 to {TOP}, found {found}.", at)
+            found = cursor.found(at)
+            raise cursor.error(f"expected a whole number from 0 to {TOP}, found {found}.", at)
         numbers.append((int(number.group()), at))
         after = number.end()
         at = _BETWEEN.match(plain, after).end()  # type: ignore[union-attr]  # it matches the empty text too
         if at == after < end:
-            raise source.error(f"expected a blank between numbers, found {source.found(at)}.", at)
+            raise cursor.error(f"expected a blank between numbers, found {cursor.found(at)}.", at)
     return numbers
 
 
-def _to_row(source: TextCursor, numbers: list[tuple[int, int]], index: int) -> list[float]:
+def _to_row(cursor: TextCursor, numbers: list[tuple[int, int]], index: int) -> list[float]:
     *motion, (gripper, at) = numbers
     if gripper not in (0, TOP):
-        raise source.error(f"the gripper of row {index} is {gripper}; expected {TOP} (open) or 0 (closed).", at)
+        raise cursor.error(f"the gripper of row {index} is {gripper}; expected {TOP} (open) or 0 (closed).", at)
     steps = _RESOLUTION.steps
     return [float((number - MIDDLE) * step) for (number, _), step in zip(motion, steps, strict=True)] + [gripper / TOP]
 

@@ -1,7 +1,7 @@
-"""Reads a list of rows of numbers out of what a model wrote, as loosely as is safe.
+"""Parses a list of rows of numbers in a model's answer, tolerantly where that is safe.
 
-Models put prose around the list, leave out the outer brackets or add units; refusing all that would count good motion
-as failure, and guessing at the rest (a missing number, a letter) would move the arm by something nobody said.
+Models add prose around the list, omit the outer brackets or add units, which is accepted. A missing number or a letter
+in place of one is an error, not a guess.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class _Cell:
 
 @functools.cache
 def start_of_list(digits: tuple[str, ...]) -> re.Pattern[str]:
-    """A bracket, and behind it a row, a number (or what passes for one) or nothing: `[the cup]` is prose."""
-    # No two runs of blanks may touch: on many blanks the search would take the square of their number.
+    """Matches a bracket followed by a row, a number or nothing: `[the cup]` is prose."""
+    # No two adjacent runs of blanks: the search would take quadratic time on many blanks.
     return re.compile(rf"\[\s*(?=[\[\]]|[+-]?\.?{_digit(digits)}|[+-]?(?i:nan|inf))")
 
 
 class ListReader:
-    """Reads one list, from its first bracket on."""
+    """Parses one list, from its first bracket on."""
 
-    def __init__(self, source: TextCursor, digits: tuple[str, ...], at: int) -> None:
-        """`digits` is what 0 to 9 are written as; `at` is where the list's first bracket stands."""
+    def __init__(self, cursor: TextCursor, digits: tuple[str, ...], at: int) -> None:
+        """digits: the symbols for 0 to 9. at: the position of the list's first bracket."""
         self.at = at
-        """Where reading stands."""
-        self._source = source
+        """The present position."""
+        self._cursor = cursor
         self._digits = digits
 
     def read_list(self) -> list[list[float]]:
@@ -57,11 +57,11 @@ class ListReader:
             self._peek()
             begin = self.at
             if index > MAX_ROWS:
-                raise self._source.error(f"there are more than {MAX_ROWS} rows; say the rest later.", begin)
+                raise self._cursor.error(f"there are more than {MAX_ROWS} rows; say the rest later.", begin)
             cells = self._read_row(index)
             if rows and len(cells) != arity:
                 why = f"row {index} has {len(cells)} numbers but row 1 has {arity}; expected the same in every row."
-                raise self._source.error(why, begin)
+                raise self._cursor.error(why, begin)
             arity = len(cells)
             rows.append(self._to_row(cells, index, begin))
         if nested:
@@ -69,7 +69,7 @@ class ListReader:
         return rows
 
     def _another_row(self, nested: bool) -> bool:
-        """Steps over the comma that leads to another row; a comma behind rows without a list around them is prose."""
+        """Skip the comma before another row; after rows without an outer list, a comma is prose."""
         before = self.at
         if not self._take(","):
             return False
@@ -79,18 +79,18 @@ class ListReader:
         if not nested:
             self.at = before
         elif follows != "]":
-            raise self._source.error(f"expected another row, found {self._source.found(self.at)}.", self.at)
+            raise self._cursor.error(f"expected another row, found {self._cursor.found(self.at)}.", self.at)
         return False
 
     def _read_row(self, index: int) -> list[_Cell]:
         self._expect("[")
         cells: list[_Cell] = []
         if self._peek() == "]":
-            raise self._source.error(f"row {index} is empty; {self._source.expected}", self.at)
+            raise self._cursor.error(f"row {index} is empty; {self._cursor.expected}", self.at)
         while self._peek() != "]":
             cells.append(self._read_cell())
             if len(cells) > len(_SEVEN) + 1:
-                raise self._source.error(f"row {index} has more than 7 numbers; expected 4 or 7.", cells[-1].at)
+                raise self._cursor.error(f"row {index} has more than 7 numbers; expected 4 or 7.", cells[-1].at)
             if not self._take(","):
                 break
         self._expect("]")
@@ -99,13 +99,13 @@ class ListReader:
     def _read_cell(self) -> _Cell:
         self._peek()
         begin = self.at
-        number = _number(self._digits).match(self._source.plain, begin)
+        number = _number(self._digits).match(self._cursor.plain, begin)
         if number is None:
-            found = self._source.found(begin)
-            raise self._source.error(f"expected a number such as {self._in_symbols('-8')}, found {found}.", begin)
+            found = self._cursor.found(begin)
+            raise self._cursor.error(f"expected a number such as {self._in_symbols('-8')}, found {found}.", begin)
         self.at = number.end()
         self._peek()
-        unit = _UNIT.match(self._source.plain, self.at)
+        unit = _UNIT.match(self._cursor.plain, self.at)
         if unit is not None:
             self.at = unit.end()
         return _Cell(self._value(number.group()), unit.group() if unit else "", begin)
@@ -113,7 +113,7 @@ class ListReader:
     def _to_row(self, cells: list[_Cell], index: int, begin: int) -> list[float]:
         columns = {4: _FOUR, 7: _SEVEN}.get(len(cells))
         if columns is None:
-            raise self._source.error(
+            raise self._cursor.error(
                 f"row {index} has {len(cells)} numbers; expected 4 (dx, dy, dz, gripper) or 7 (with roll, pitch, yaw).",
                 begin,
             )
@@ -123,13 +123,13 @@ class ListReader:
             allowed = UNITS[COLUMNS[column].unit]
             if cell.unit and cell.unit.lower() not in allowed:
                 what = f"{COLUMNS[column].name} of row {index} is in {cell.unit!r}; expected {COLUMNS[column].unit}."
-                raise self._source.error(what, cell.at)
-            self._source.check_motion(column, cell.value, row=index, at=cell.at)
+                raise self._cursor.error(what, cell.at)
+            self._cursor.check_motion(column, cell.value, row=index, at=cell.at)
             row[column] = cell.value
         if gripper.value not in (0, 1) or gripper.unit:
             given = f"{gripper.value:g} {gripper.unit}".strip()
             why = f"the gripper of row {index} is {given}; expected 1 (open) or 0 (closed)."
-            raise self._source.error(why, gripper.at)
+            raise self._cursor.error(why, gripper.at)
         return [*row, gripper.value]
 
     def _value(self, written: str) -> float:
@@ -142,10 +142,10 @@ class ListReader:
         return "".join(self._digits[int(c)] if c in DIGITS else c for c in text)
 
     def _peek(self) -> str:
-        """The next character that is not blank, or "" at the end; reading then stands on it."""
-        while self.at < len(self._source.plain) and self._source.plain[self.at].isspace():
+        """Skip blanks; returns the next character, or "" at the end."""
+        while self.at < len(self._cursor.plain) and self._cursor.plain[self.at].isspace():
             self.at += 1
-        return self._source.plain[self.at : self.at + 1]
+        return self._cursor.plain[self.at : self.at + 1]
 
     def _take(self, character: str) -> bool:
         taken = self._peek() == character
@@ -155,12 +155,12 @@ class ListReader:
     def _expect(self, character: str) -> None:
         if not self._take(character):
             also = "',' or " if character == "]" else ""
-            found = self._source.found(self.at)
-            raise self._source.error(f"expected {also}{character!r}, found {found}.", self.at)
+            found = self._cursor.found(self.at)
+            raise self._cursor.error(f"expected {also}{character!r}, found {found}.", self.at)
 
 
 def _digit(digits: tuple[str, ...]) -> str:
-    """Matches one digit, however it is written."""
+    """A regular expression for one digit."""
     return "[0-9]" if digits == DIGITS else f"(?:{'|'.join(map(re.escape, digits))})"
 
 

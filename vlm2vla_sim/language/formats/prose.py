@@ -1,9 +1,9 @@
 """The format `prose`: motion in plain words, such as `move forward 3 cm and down 8 cm, close gripper`.
 
-It is what a language model says about motion without being taught, so it is the format to beat; but only a rule for
-every pause and every unsaid word makes it mean one motion. The rules: a text is rows, joined by "; ". A row says its
-motion (zeros left out, in the order of `types.ACTION_SIZE`) and ends with what the gripper does after it, so that a row
-without motion is just `close gripper`. The reader (`prose_reader.py`) goes by the same rules, more loosely.
+It is closest to what a language model writes without training. The rules make it unambiguous: a text is a sequence of
+rows, joined by "; ". A row has its motion (zeros omitted, in the order of `types.ACTION_SIZE`) and ends with the state
+of the gripper after it, so that a row without motion is `close gripper`. The parser (`prose_reader.py`) follows the
+same rules and accepts more wordings.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ProseFormat:
 
     @property
     def rules(self) -> str:
-        """How to write it, for the prompt."""
+        """The rules of the format, for the prompt."""
         return (
             "Say how far to move in cm, then how far to tilt (left, right, backward or forward: where the fingertips "
             "go) or rotate (clockwise or counterclockwise, seen from above) in degrees, and leave out what is zero. "
@@ -53,7 +53,7 @@ class ProseFormat:
 
     def write(self, deltas: np.ndarray) -> str:
         """See `ActionFormat.write`."""
-        return "; ".join(_say(row) for row in to_grid(deltas, self.resolution))
+        return "; ".join(_write_row(row) for row in to_grid(deltas, self.resolution))
 
     def grammar(self) -> g.Grammar:
         """See `ActionFormat.grammar`."""
@@ -65,22 +65,24 @@ class ProseFormat:
         gripper: how the gripper is now, 0 (closed) .. 1 (open). Rows before the first that mentions the gripper keep
         it. None, which is what policies use: the first row has to mention it.
         """
-        source = TextCursor(text, format_name=self.name, example=self.example)
-        return to_chunk(ProseReader(source, gripper=gripper).read_rows(), text)
+        cursor = TextCursor(text, format_name=self.name, example=self.example)
+        return to_chunk(ProseReader(cursor, gripper=gripper).read_rows(), text)
 
 
 def describe(chunk: ActionChunk) -> tuple[str, ...]:
-    """Each row of `chunk` in words, to a tenth of a millimetre and a hundredth of a degree, for a person to look at.
+    """Each row of `chunk` as text for people, to a tenth of a millimetre and a hundredth of a degree.
 
     >>> describe(ActionChunk(EXAMPLE, text=""))
     ('move forward 3 cm and down 8 cm, open gripper', 'close gripper')
     """
     rows = np.asarray(chunk.deltas, dtype=np.float64)
     si = [column.si for column in COLUMNS]
-    return tuple(_say(GridRow(tuple(Decimal(f"{v:.2f}") for v in row[:6] / si), bool(row[6] > 0.5))) for row in rows)
+    return tuple(
+        _write_row(GridRow(tuple(Decimal(f"{v:.2f}") for v in row[:6] / si), bool(row[6] > 0.5))) for row in rows
+    )
 
 
-def _say(row: GridRow) -> str:
+def _write_row(row: GridRow) -> str:
     phrases: dict[str, list[str]] = {}
     for words, column, value in zip(WORDS, COLUMNS, row.motion, strict=True):
         if value:

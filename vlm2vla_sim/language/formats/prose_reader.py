@@ -72,11 +72,11 @@ _BLANKED = {ord(character): " " for character in '"“”`*'}
 class ProseReader:
     """Reads the rows of one text, clause by clause."""
 
-    def __init__(self, source: TextCursor, *, gripper: float | None = None) -> None:
+    def __init__(self, cursor: TextCursor, *, gripper: float | None = None) -> None:
         """gripper: 0 (closed) .. 1 (open), kept by rows before the first that mentions it; None: the first row must."""
-        self._source = source
+        self._cursor = cursor
         self._gripper = gripper
-        self._plain = source.plain.translate(_BLANKED)
+        self._plain = cursor.plain.translate(_BLANKED)
         self._rows: list[list[float]] = []
         self._motion: dict[int, float] = {}
         self._row_at: int | None = None
@@ -95,11 +95,11 @@ class ProseReader:
         self._read_clause(plain, at, end)
         self._end_row(None)
         if not self._rows:
-            raise self._source.error(f"there is no action; {EXPECTED}.", at)
+            raise self._cursor.error(f"there is no action; {EXPECTED}.", at)
         return self._rows
 
     def _bounds(self) -> tuple[int, int]:
-        start, end = self._source.inside_fence()
+        start, end = self._cursor.inside_fence()
         colon = self._plain.find(":", start, end)
         said = self._plain[start:colon] if colon >= 0 else ""
         # With a number or a gripper before the colon ("option 1: ...") what is passed over might have been an action.
@@ -121,7 +121,7 @@ class ProseReader:
             self._add_motion(motion)
         elif not _STILL.fullmatch(plain, start, end):
             said = plain[start:end] if end - start <= _SHOWN else plain[start : start + _SHOWN] + "…"
-            raise self._source.error(f"{EXPECTED}, found {said!r}.", start)
+            raise self._cursor.error(f"{EXPECTED}, found {said!r}.", start)
 
     def _add_motion(self, motion: re.Match[str]) -> None:
         word, unit = motion["word"].lower(), motion["unit"].lower()
@@ -133,15 +133,15 @@ class ProseReader:
         if measured != COLUMNS[column].unit:
             given = f"is in {unit!r}" if unit else "has no unit"
             why = f"the amount for '{verb} {word}' {given}; expected {_ACCEPTED[COLUMNS[column].unit]}."
-            raise self._source.error(why, motion.start("amount"))
+            raise self._cursor.error(why, motion.start("amount"))
         if column in self._motion:
             either = f"{verb} {WORDS[column].plus} or {WORDS[column].minus}"
-            raise self._source.error(f"row {len(self._rows) + 1} says twice how far to {either}.", motion.start())
+            raise self._cursor.error(f"row {len(self._rows) + 1} says twice how far to {either}.", motion.start())
         amount = float(motion["amount"]) * factor
         if amount < 0:
             why = "an amount below zero; expected the opposite direction instead."
-            raise self._source.error(why, motion.start("amount"))
-        self._source.check_motion(column, sign * amount, row=len(self._rows) + 1, at=motion.start("amount"))
+            raise self._cursor.error(why, motion.start("amount"))
+        self._cursor.check_motion(column, sign * amount, row=len(self._rows) + 1, at=motion.start("amount"))
         self._motion[column] = sign * amount
 
     def _guess_verb(self, word: str, unit: str, at: int) -> str:
@@ -152,14 +152,14 @@ class ProseReader:
             return "rotate"
         if self._tilting:
             return "tilt"
-        raise self._source.error(f"'{word}' without a verb; expected move, tilt or rotate before it.", at)
+        raise self._cursor.error(f"'{word}' without a verb; expected move, tilt or rotate before it.", at)
 
     def _direction(self, verb: str, word: str, at: int) -> tuple[int, int]:
         for column, words in enumerate(WORDS):
             if words.verb == verb and word in (words.plus, words.minus):
                 return column, 1 if word == words.plus else -1
         known = [word for words in WORDS if words.verb == verb for word in (words.plus, words.minus)]
-        raise self._source.error(f"'{verb} {word}' is not a direction; expected {verb} {', '.join(known)}.", at)
+        raise self._cursor.error(f"'{verb} {word}' is not a direction; expected {verb} {', '.join(known)}.", at)
 
     def _end_row(self, is_open: bool | None) -> None:
         if self._row_at is None:
@@ -168,9 +168,9 @@ class ProseReader:
         gripper = before if is_open is None else float(is_open)
         if gripper is None:
             why = f"the first row does not say what the gripper does; end it with '{OPEN}' or '{CLOSE}'."
-            raise self._source.error(why, self._row_at)
+            raise self._cursor.error(why, self._row_at)
         if len(self._rows) == MAX_ROWS:
-            raise self._source.error(f"there are more than {MAX_ROWS} rows; say the rest later.", self._row_at)
+            raise self._cursor.error(f"there are more than {MAX_ROWS} rows; say the rest later.", self._row_at)
         self._rows.append([self._motion.get(column, 0.0) for column in range(len(COLUMNS))] + [gripper])
         self._motion, self._row_at, self._tilting = {}, None, False
 

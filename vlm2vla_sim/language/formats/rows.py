@@ -1,8 +1,7 @@
 """The formats `vlm2vla`, a list of rows of numbers, and `tokens`, the same rows in ten symbols instead of digits.
 
-The paper writes an action as a list of lists but fixes neither unit nor decimals; without a rule here, training text
-and the reader could disagree by a factor of a hundred. Ours: centimetres, degrees, gripper 1 open and 0 closed. The
-paper has no rotation; three more numbers a row are our extension.
+The paper writes an action as a list of lists, without stating unit or decimals. Here: centimetres, degrees, gripper 1
+open and 0 closed. The paper's actions have no rotation; the three further numbers of a row are an extension.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from vlm2vla_sim.language.formats.list_reader import ListReader, start_of_list
 from vlm2vla_sim.types import ActionChunk
 
 EXAMPLE = np.array([[0.03, 0, -0.08, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0]])
-"""(2, 7) as `ActionChunk.deltas`: what every format shows as its example. Go there with the gripper open; close it."""
+"""(2, 7) as `ActionChunk.deltas`: the example of every format. Move with the gripper open; close it."""
 
 _MOVE, _TURN = slice(0, 3), slice(3, 6)
 
@@ -42,7 +41,7 @@ class RowsFormat:
 
     @property
     def digits(self) -> tuple[str, ...]:
-        """What 0 to 9 are written as."""
+        """The symbols for 0 to 9."""
         return g.DIGITS
 
     @property
@@ -52,14 +51,14 @@ class RowsFormat:
 
     @property
     def rules(self) -> str:
-        """How to write it, for the prompt."""
+        """The rules of the format, for the prompt."""
         return (
             "Write a list of rows [dx, dy, dz, gripper]: dx, dy, dz in cm, gripper 1 for open or 0 for closed. If the "
             "gripper must turn, make all rows [dx, dy, dz, roll, pitch, yaw, gripper], the angles in degrees."
         )
 
     def write(self, deltas: np.ndarray) -> str:
-        """See `ActionFormat.write`. All rows have seven numbers if one of them turns, else all have four."""
+        """See `ActionFormat.write`. All rows have seven numbers if one of them rotates, else all have four."""
         rows = to_grid(deltas, self.resolution)
         turns = any(any(row.motion[_TURN]) for row in rows)
         written = []
@@ -70,22 +69,22 @@ class RowsFormat:
         return self._in_symbols(f"[{', '.join(written)}]")
 
     def grammar(self) -> g.Grammar:
-        """See `ActionFormat.grammar`. One kind of text fits that is never written: rows of seven without a turn."""
+        """See `ActionFormat.grammar`. It also allows rows of seven numbers without rotation, never written."""
         return _grammar(self.resolution, self.digits)
 
     def read(self, text: str) -> ActionChunk:
-        """See `ActionFormat.read`. Around the list there may be prose; a second list must say the same."""
-        source = TextCursor(text, format_name=self.name, example=self.example)
+        """See `ActionFormat.read`. Prose around the list is ignored; a second list must be equal."""
+        cursor = TextCursor(text, format_name=self.name, example=self.example)
         found: list[list[float]] | None = None
         at, starts = 0, start_of_list(self.digits)
-        while start := starts.search(source.plain, at):
-            reader = ListReader(source, self.digits, start.start())
+        while start := starts.search(cursor.plain, at):
+            reader = ListReader(cursor, self.digits, start.start())
             rows = reader.read_list()
             if found is not None and rows != found:
-                raise source.error("a second list that says something else; expected one list.", start.start())
+                raise cursor.error("a second list with other numbers; expected one list.", start.start())
             found, at = rows, reader.at
         if found is None:
-            raise source.error(f"there is no list of numbers; {source.expected}", 0)
+            raise cursor.error(f"there is no list of numbers; {cursor.expected}", 0)
         return to_chunk(found, text)
 
     def _in_symbols(self, text: str) -> str:
@@ -103,7 +102,7 @@ class TokensFormat(RowsFormat):
     """
 
     symbols: tuple[str, ...] = ()
-    """For 0 to 9, each the text of one token."""
+    """For the digits 0 to 9, each the text of one token."""
 
     name = "tokens"
 
@@ -115,7 +114,7 @@ class TokensFormat(RowsFormat):
                 "for the digits 0 to 9. They are stored beside the adapter that was trained with them."
             )
         for symbol in self.symbols:
-            # A digit would be read as itself by a person; the rest would make the text of a row ambiguous.
+            # A digit would be misread by people; the other characters would make a row ambiguous.
             changed = symbol.translate(LOOK_ALIKES) != symbol
             if changed or symbol.isdigit() or not re.fullmatch(r"[^\s\[\],.+-]{1,16}", symbol):
                 raise SettingError(
@@ -135,7 +134,7 @@ class TokensFormat(RowsFormat):
 
     @property
     def rules(self) -> str:
-        """How to write it, for the prompt."""
+        """The rules of the format, for the prompt."""
         return super().rules + f" In the place of the digits 0 to 9, write {' '.join(self.symbols)}."
 
 
