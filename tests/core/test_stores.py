@@ -314,6 +314,15 @@ def test_what_is_recorded_beside_the_settings_is_not_compared(tmp_path):
     assert json.loads((tmp_path / "settings.json").read_text()) == {"started": "yesterday"}
 
 
+def test_a_file_of_settings_is_compared_where_it_is_and_written_where_it_is_not(tmp_path):
+    file = tmp_path / "made_with.json"
+    store_module.check_made_with(file, {"rules": RUN}, kind="recording", error=RunFolderError)
+    store_module.check_made_with(file, {"rules": RUN}, kind="recording", error=RunFolderError)
+    other = {"rules": dataclasses.replace(RUN, seed=3)}
+    with pytest.raises(RunFolderError, match=r"The recording in .* was made with rules\.seed 0, not 3\. Resume it"):
+        store_module.check_made_with(file, other, kind="recording", error=RunFolderError)
+
+
 def test_the_package_uses_no_fcntl():
     root = Path(store_module.__file__).parent.parent
     assert not [path for path in root.rglob("*.py") if "fcntl" in path.read_text(encoding="utf-8")]

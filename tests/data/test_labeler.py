@@ -115,6 +115,9 @@ def test_an_answer_is_not_paid_for_twice(tmp_path):
     again = labeler(second, tmp_path)(trajectory(name="the same under another name"))
     assert second.prompts == []
     assert [phase.chunk.text for phase in again.phases] == [phase.chunk.text for phase in made.phases]
+    hot = Model(GOOD)
+    labeler(hot, tmp_path, temperature=0.9)(trajectory())
+    assert len(hot.prompts) == 1, "another temperature is another question"
     labeler(second, tmp_path, pictures=3)  # other pictures are another question
     with pytest.raises(DataError):
         labeler(second, tmp_path, pictures=3)(trajectory())

@@ -93,6 +93,13 @@ def test_only_successes_are_kept_unless_all_are_asked_for(tmp_path):
     assert not list((tmp_path / "some").rglob("*.mp4"))
 
 
+def test_a_recording_is_resumed_only_with_the_same_choice_of_episodes(tmp_path):
+    record(POINT, tmp_path / "set")
+    with pytest.raises(RunFolderError, match=r"The recording in .* was made with keep_failures False, not True"):
+        record(POINT, tmp_path / "set", resume=True, keep_failures=True)
+    record(POINT, tmp_path / "set", resume=True)
+
+
 def test_two_workers_record_the_same_as_none(tmp_path):
     record(TWO_TASKS, tmp_path / "1")
     record(TWO_TASKS, tmp_path / "2", workers=2)

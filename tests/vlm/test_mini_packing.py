@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -147,6 +148,9 @@ def test_a_stopped_run_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(KeyboardInterrupt):
         train(stop_at_five)
     assert not (tmp_path / "base" / "recipe.json").exists()
+    other = dataclasses.replace(recipe, seed=9)
+    with pytest.raises(RunFolderError, match=r"was made with recipe\.seed 0, not 9"):
+        pretrain(tmp_path / "scenes", tmp_path / "base", texts=list(texts()), recipe=other, size=SMALL)
     lines: list[str] = []
     train(lines.append)
     assert [int(line.split()[0]) for line in lines] == [5, 8], "it did not start over"

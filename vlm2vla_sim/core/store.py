@@ -196,3 +196,19 @@ def read_settings(path: Path, error: type[Exception]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise error(f"{path} cannot be read: it holds {type(values).__name__}; expected an object with settings.")
     return values
+
+
+def check_made_with(file: Path, settings: object, *, kind: str, error: type[Exception]) -> None:
+    """Refuse to continue what was made with other settings than `settings`, as the file `file` has recorded them.
+
+    Where there is no such file, as in a folder of an earlier version, it is written. kind: as in `Store`.
+    """
+    if not file.exists():
+        write_text(file, json.dumps(to_plain(settings), indent=2, ensure_ascii=False) + "\n")
+        return
+    different = "; ".join(map(str, differences(read_settings(file, error), settings)))
+    if different:
+        raise error(
+            f"The {kind} in {file.parent} was made with {different}. Resume it with the settings it was made with, or "
+            "choose another folder (--out DIR)."
+        )

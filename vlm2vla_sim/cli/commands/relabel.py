@@ -157,13 +157,13 @@ def _labeler(
     """The function that labels a trajectory, and the options that determine its labels."""
     if not flags.model:
         return (lambda trajectory: relabel_by_rules(trajectory, rules)), rules
-    settings = LabelerSettings(flags.model, flags.pictures, flags.retries)
+    settings = LabelerSettings(flags.model, flags.pictures, flags.retries, flags.temperature)
     cost = estimate(dataset, settings, Prices(flags.price_read, flags.price_written), limit=limit)
     tqdm.write(str(cost), file=sys.stderr)
     if flags.budget and cost.cost > flags.budget:
         raise SettingError(f"{cost}. This is more than the budget of {flags.budget:g}; nothing was sent.")
     labeler = Labeler(_ask_model(flags), settings, rules, out.with_name(f"{out.name}.answers"))
-    return labeler, ModelOptions(**vars(rules), **vars(settings), temperature=flags.temperature)
+    return labeler, ModelOptions(**vars(rules), **vars(settings))
 
 
 def _ask_model(flags: ModelFlags) -> Callable[[str, Sequence[np.ndarray]], str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlm2vla_sim.core.store import check_made_with
 from vlm2vla_sim.data.datasets.lerobot_layout import DecisionRecord, EpisodeAnnotation
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
 from vlm2vla_sim.data.recording.recorder import SCORED, DemonstrationFolder, read_staged, stem
@@ -22,6 +23,8 @@ from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import SuiteRun, check_settings, run_suite
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
+KEPT = "recording.json"
+"""Which episodes are kept: an earlier session has deleted the others."""
 RUN, STAGING = "recording", "staging"
 """In the data set's folder: the run folder, and in it the staged episodes."""
 
@@ -55,10 +58,15 @@ def record(
     settings = check_settings(settings)
     if settings.image_size is None or any(side % 2 for side in settings.image_size):
         raise SettingError(f"The image size is {settings.image_size}; expected two even numbers, for the videos.")
-    if out.exists() and any(out.iterdir()) and not (resume and (out / RUN / SETTINGS).is_file()):
+    if (
+        out.exists()
+        and any(path.name != KEPT for path in out.iterdir())
+        and not (resume and (out / RUN / SETTINGS).is_file())
+    ):
         raise RunFolderError(
             f"The folder {out} is not empty. Continue a recording in it with --resume, or choose another folder."
         )
+    check_made_with(out / KEPT, {"keep_failures": keep_failures}, kind="recording", error=RunFolderError)
     writer = LeRobotWriter(out, size=settings.image_size, fps=CONTROL_HZ)
     staging = out / RUN / STAGING
 

@@ -43,6 +43,9 @@ class LabelerSettings:
     retries: int = 2
     """How often the question is repeated after an inconsistent answer."""
 
+    temperature: float = 0.2
+    """Sampling temperature; part of the key of the answer cache."""
+
     def __post_init__(self) -> None:
         if self.pictures < 1 or self.retries < 0:
             raise SettingError(f"pictures is {self.pictures}, retries {self.retries}; expected at least 1 and 0.")
@@ -111,7 +114,8 @@ class Labeler:
 
     def _answer(self, prompt: str, images: Sequence[np.ndarray], attempt: int) -> str:
         # The attempt is part of the key, so that a repeated question is sent again instead of read from the cache.
-        question = hashlib.sha256(f"{self._settings.model}\0{prompt}\0{attempt}\0".encode())
+        key = f"{self._settings.model}\0{self._settings.temperature}\0{prompt}\0{attempt}\0"
+        question = hashlib.sha256(key.encode())
         for image in images:
             question.update(f"{image.shape}".encode())
             question.update(np.ascontiguousarray(image).tobytes())

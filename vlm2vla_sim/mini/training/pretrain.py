@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from vlm2vla_sim.core.store import check_made_with
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.mini.model.architecture import PATCH, MiniSize, make_model, make_processor
 from vlm2vla_sim.mini.model.checkpoint import CHECKPOINT, PretrainingProgress, load_checkpoint, save_checkpoint
@@ -23,7 +24,7 @@ from vlm2vla_sim.mini.training.pretraining_model import PretrainingModel
 from vlm2vla_sim.mini.training.process_group import ProcessGroup
 from vlm2vla_sim.mini.training.recipe import PretrainingRecipe
 
-RECIPE = "recipe.json"
+RECIPE, MADE_WITH = "recipe.json", "pretraining.json"
 REPORT_EVERY = 20
 """Updates between two lines of the report."""
 
@@ -39,8 +40,8 @@ def pretrain(
 ) -> Any:
     """Train on the rendered dataset in `folder`, save the model in `out` and return it; a stopped run is continued.
 
-    Under `torchrun` all its processes train one model. RunFolderError if `out` holds a finished model; SettingError if
-    the processes cannot divide the batches evenly.
+    Under `torchrun` all its processes train one model. RunFolderError if `out` holds a finished model, or a
+    stopped run with another recipe, size or dataset; SettingError if the processes cannot divide the batches evenly.
     """
     if (out / RECIPE).exists():
         raise RunFolderError(f"{out} holds a finished base model; choose another folder.")
@@ -50,6 +51,9 @@ def pretrain(
     module = PretrainingModel(make_model(processor.tokenizer, size, seed=recipe.seed), size)
     optimizers = _optimizers(module, recipe)
     out.mkdir(parents=True, exist_ok=True)
+    if group.is_main:
+        made_with = {"recipe": recipe, "size": size, "dataset": str(folder.absolute())}
+        check_made_with(out / MADE_WITH, made_with, kind="pretraining run", error=RunFolderError)
     done = load_checkpoint(out, module, optimizers)
     sides = (IMAGE_SIDE // PATCH, math.isqrt(size.image_tokens))
     data = PretrainingData(folder, own, Packer(processor), sides=sides, group=group, first_update=done.updates)
@@ -107,6 +111,7 @@ def _save(out: Path, model: Any, processor: Any, record: dict[str, Any]) -> None
     processor.save_pretrained(out)
     (out / RECIPE).write_text(json.dumps(record), encoding="utf-8")
     (out / CHECKPOINT).unlink(missing_ok=True)
+    (out / MADE_WITH).unlink(missing_ok=True)
 
 
 def _optimizers(module: PretrainingModel, recipe: PretrainingRecipe) -> list[torch.optim.Optimizer]:
