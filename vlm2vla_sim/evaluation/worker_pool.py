@@ -1,9 +1,9 @@
-"""Runs episodes in processes of their own, so that a crash in native code costs one episode and not the run.
+"""Run episodes in worker processes, so that a crash in native code costs one episode and not the run.
 
-A simulator or a driver that segfaults or hangs cannot be caught in Python. Here it takes its own process down; the
-episode is tried once more in a fresh one, then reported as an error, and the others go on.
+A segfault or a hang of a simulator cannot be caught in Python. In a worker it ends only that process: the episode is
+tried once more in a new one, then reported as an error, and the others continue.
 
-Workers are started with "spawn": a process forked after OpenGL was used hangs at its first picture.
+Workers are started with "spawn": a process forked after OpenGL was used hangs at its first image.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def run_in_workers(
     count: processes at the same time. timeout: [s] for one episode, starting the simulator included. fresh_for_task:
     whether a process serves one task only. An error that would meet every episode is raised.
     """
-    crew = _WorkerPool(job, deque(items), count=count, timeout=timeout, fresh_for_task=fresh_for_task)
+    pool = _WorkerPool(job, deque(items), count=count, timeout=timeout, fresh_for_task=fresh_for_task)
     try:
-        yield from crew.run()
+        yield from pool.run()
     finally:
-        crew.dismiss()
+        pool.close()
 
 
 class _WorkerPool:
@@ -55,90 +55,90 @@ class _WorkerPool:
         self._job, self._todo, self._count = job, todo, count
         self._timeout, self._fresh = timeout, fresh_for_task
         self._workers: list[_Worker] = []
-        self._mishaps: dict[Item, list[str]] = {}
+        self._failures: dict[Item, list[str]] = {}
 
     def run(self) -> Iterator[EpisodeResult]:
-        self._hand_out()
+        self._assign()
         while any(worker.item for worker in self._workers):
             for worker in self._wait():
-                result = self._hear(worker)
-                self._hand_out()
+                result = self._receive(worker)
+                self._assign()
                 if result is not None:
                     yield result
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         for worker in self._workers:
             worker.stop()
         self._workers.clear()
 
-    def _hand_out(self) -> None:
-        """Give every idle worker an episode, and start workers while there are episodes for them."""
+    def _assign(self) -> None:
+        """Give every idle worker an episode, and start workers while there are episodes left."""
         for worker in [worker for worker in self._workers if worker.item is None]:
             if not self._todo or (self._fresh and worker.task != self._todo[0].task):
                 worker.stop()
                 self._workers.remove(worker)
             else:
-                worker.give(self._todo.popleft(), self._timeout)
+                worker.assign(self._todo.popleft(), self._timeout)
         while self._todo and len(self._workers) < self._count:
             worker = _Worker(self._job)
             self._workers.append(worker)
-            worker.give(self._todo.popleft(), self._timeout)
+            worker.assign(self._todo.popleft(), self._timeout)
 
     def _wait(self) -> list[_Worker]:
-        """Workers that have something to say, have died, or have used up their time."""
+        """Workers that sent something, died, or timed out."""
         busy = [worker for worker in self._workers if worker.item is not None]
         patience = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
         heard = wait([worker.connection for worker in busy], timeout=patience)
         now = time.monotonic()
         return [worker for worker in busy if worker.connection in heard or worker.deadline <= now]
 
-    def _hear(self, worker: _Worker) -> EpisodeResult | None:
-        """What came of a worker's episode; None when it is to be tried again, or the worker only said that it is up."""
+    def _receive(self, worker: _Worker) -> EpisodeResult | None:
+        """The result of a worker's episode; None if it is tried again, or the worker only reported that it started."""
         item = worker.item
         assert item is not None
-        mishap = ""
+        failure = ""
         try:
             if not worker.connection.poll():
-                mishap = f"it did not end within {self._timeout:g} s, and its process was stopped"
+                failure = f"it did not end within {self._timeout:g} s, and its process was stopped"
             else:
                 answer = worker.connection.recv()
                 if answer is None:
-                    worker.report_up(self._timeout)
+                    worker.report_started(self._timeout)
                     return None
                 worker.item = None
                 if isinstance(answer, BaseException):
                     raise answer
                 return self._annotate(item, answer)
         except (EOFError, ConnectionError) as error:
-            mishap = f"its process {worker.death()}"
-            if not worker.is_up:
+            failure = f"its process {worker.death()}"
+            if not worker.is_started:
                 raise BackendFaultError(
                     f"A worker process {worker.death()} before it could start. In a script of your own, call run_suite "
                     "below `if __name__ == '__main__':`, because every worker imports the script."
                 ) from error
         worker.kill()
         self._workers.remove(worker)
-        return self._after_mishap(item, mishap)
+        return self._after_failure(item, failure)
 
-    def _after_mishap(self, item: Item, mishap: str) -> EpisodeResult | None:
-        mishaps = self._mishaps.setdefault(item, [])
-        mishaps.append(mishap)
-        if len(mishaps) < ATTEMPTS:
+    def _after_failure(self, item: Item, failure: str) -> EpisodeResult | None:
+        failures = self._failures.setdefault(item, [])
+        failures.append(failure)
+        if len(failures) < ATTEMPTS:
             self._todo.appendleft(item)
             return None
-        told = "; ".join(f"attempt {n}: {said}" for n, said in enumerate(mishaps, start=1))
-        return self._job.error_result(item, f"The episode broke off {len(mishaps)} times. {told}.")
+        reasons = "; ".join(f"attempt {n}: {reason}" for n, reason in enumerate(failures, start=1))
+        return self._job.error_result(item, f"The episode broke off {len(failures)} times. {reasons}.")
 
     def _annotate(self, item: Item, result: EpisodeResult) -> EpisodeResult:
-        mishaps = self._mishaps.get(item)
-        if not mishaps:
+        failures = self._failures.get(item)
+        if not failures:
             return result
-        told = f"This is attempt {len(mishaps) + 1}; the one before broke off: {mishaps[-1]}."
-        return dataclasses.replace(result, reason=f"{result.reason} {told}".strip())
+        note = f"This is attempt {len(failures) + 1}; the one before broke off: {failures[-1]}."
+        return dataclasses.replace(result, reason=f"{result.reason} {note}".strip())
 
 
 class _Worker:
-    """One process and the pipe to it."""
+    """A worker process and the pipe to it."""
 
     def __init__(self, job: Job) -> None:
         context = multiprocessing.get_context("spawn")
@@ -153,22 +153,22 @@ class _Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-        self.is_up = False
+        self.is_started = False
         self.item: Item | None = None
         self.task: str | None = None
         self.deadline = 0.0
 
-    def give(self, item: Item, timeout: float) -> None:
+    def assign(self, item: Item, timeout: float) -> None:
         self.item, self.task = item, item.task
-        self.deadline = time.monotonic() + timeout + (0 if self.is_up else START)
+        self.deadline = time.monotonic() + timeout + (0 if self.is_started else START)
         try:
             self.connection.send(item)
         except ConnectionError:
-            return  # It died while idle: the closed pipe is heard next, as for any other death.
+            return  # It died while idle; the closed pipe is read next, as for any other death.
 
-    def report_up(self, timeout: float) -> None:
-        """The process is there: the time of its episode starts now."""
-        self.is_up = True
+    def report_started(self, timeout: float) -> None:
+        """The process has started: the time of its episode counts from now."""
+        self.is_started = True
         self.deadline = time.monotonic() + timeout
 
     def death(self) -> str:
@@ -198,7 +198,7 @@ class _Worker:
 
 
 def _serve(connection: Connection[Any, Any], job: Job) -> None:
-    """The worker's side: run what comes until the pipe closes."""
+    """The worker's side: run the episodes that arrive until the pipe closes."""
     faulthandler.enable()
     connection.send(None)
     runner = EpisodeRunner(job)
@@ -220,7 +220,7 @@ def _answer(runner: EpisodeRunner, item: Item) -> EpisodeResult | Exception:
 
 
 def _portable(error: Exception) -> Exception:
-    """`error`, or its words where it cannot be sent through a pipe."""
+    """`error`, or its text where it cannot be sent through a pipe."""
     try:
         # As the pipe between our own processes will. (The stub takes the function for a method.)
         ForkingPickler.loads(ForkingPickler.dumps(error))  # pyright: ignore[reportAttributeAccessIssue]

@@ -14,10 +14,8 @@ import gymnasium as gym
 import numpy as np
 
 from vlm2vla_sim.core.atomic import replacing
-from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.errors import DataError, SettingError
-from vlm2vla_sim.evaluation.setup import widowx
 from vlm2vla_sim.types import EpisodeResult, Outcome
 from vlm2vla_sim.video.encoder import DataSetVideo
 
@@ -94,15 +92,12 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
 
     def step(self, action: np.ndarray) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """See `WidowXEnv.step`; records the action as sent to the arm, with the observation before it."""
-        inner = widowx(self.env)
-        target = inner.status.robot.target.position
-        sent, _ = motion.limit(action, target=target, workspace=inner.spec_task.setup.workspace)
         observation, reward, terminated, truncated, info = self.env.step(action)
         if "fault" not in info:
             assert self._video is not None
             self._video.add(self._before["pixels"]["primary"])
             self._states.append(np.array(self._before["agent_pos"], np.float32))
-            self._actions.append(sent.astype(np.float32))
+            self._actions.append(info["sent_action"].astype(np.float32))
         self._before = observation
         return observation, float(reward), terminated, truncated, info
 

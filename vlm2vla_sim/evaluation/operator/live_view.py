@@ -1,7 +1,7 @@
-"""What is happening now, in a folder: the latest picture, the words, the open question. `vlm2vla watch` shows it.
+"""The live state of a session, as small files: the latest image, the policy's text, the open question.
 
-The process that moves the arm must not also be a web server: a browser that hangs would hold up the arm. It writes
-small files, whole or not at all; whoever wants to look reads them.
+The process that moves the arm is not a web server, because a browser that hangs must not delay the arm. It replaces
+files atomically, and `vlm2vla watch` serves them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FIELDS = (
     "instruction",
     "subtask",
     "plan",
-    "words",
+    "action",
     "motion",
     "step",
     "question",
@@ -48,27 +48,27 @@ class LiveView:
         self.path = run / FOLDER
         self.path.mkdir(parents=True, exist_ok=True)
         self._state: dict[str, Any] = dict.fromkeys(FIELDS, "")
-        self.tell(phase="starting")
+        self.update(phase="starting")
 
     @property
     def buttons(self) -> Path:
-        """The file to which the buttons' presses are appended."""
+        """The file that button presses are appended to."""
         return self.path / BUTTONS
 
-    def tell(self, **changes: Any) -> None:
+    def update(self, **changes: Any) -> None:
         """Change the state; keys as in `FIELDS`, and "info"."""
         self._state |= changes | {"time": time.time()}
         write_text(self.path / STATE, json.dumps(self._state, ensure_ascii=False), sync=False)
 
-    def show(self, picture: np.ndarray, name: str = FRAME) -> None:
-        """Replace a picture, (H, W, 3) uint8 RGB."""
+    def show(self, image: np.ndarray, name: str = FRAME) -> None:
+        """Replace an image, (H, W, 3) uint8 RGB."""
         buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+        Image.fromarray(image).save(buffer, "JPEG", quality=85)
         write_bytes(self.path / name, buffer.getvalue(), sync=False)
 
 
 class LiveViewWrapper(gym.Wrapper[Any, Any, Any, Any]):
-    """Shows every step in a `LiveView`, and ends the episode when the person beside the robot says stop."""
+    """Shows every step in a `LiveView`, and ends the episode when the operator presses Stop."""
 
     def __init__(self, env: gym.Env[Any, Any], live: LiveView, operator: Operator) -> None:
         super().__init__(env)
@@ -84,12 +84,12 @@ class LiveViewWrapper(gym.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As the environment's; EpisodeAbortedError when the person has pressed stop."""
+        """As the environment's; EpisodeAbortedError when the operator has pressed Stop."""
         if self._operator.asked_to_stop(self.episode):
             raise EpisodeAbortedError("The operator pressed stop.")
         result = self.env.step(action)
         self._steps += 1
-        self._live.tell(motion=_in_words(action))
+        self._live.update(motion=_describe(action))
         self._publish(result[0], result[4])
         return result
 
@@ -98,28 +98,28 @@ class LiveViewWrapper(gym.Wrapper[Any, Any, Any, Any]):
         plain = {
             key: value for key, value in info.items() if isinstance(value, (bool, int, float, str)) and key != "server"
         }
-        self._live.tell(step=self._steps, info=plain)
+        self._live.update(step=self._steps, info=plain)
 
 
 class ReportingPolicy:
-    """A policy whose words are shown as it says them."""
+    """A policy whose text is shown in a `LiveView` as it is written."""
 
     def __init__(self, policy: Policy, live: LiveView) -> None:
         self._policy, self._live = policy, live
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         """As the policy's."""
-        self._live.tell(instruction=instruction, subtask="", plan="", words="")
+        self._live.update(instruction=instruction, subtask="", plan="", action="")
         self._policy.reset(instruction, seed)
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
         """As the policy's."""
         decision = self._policy.act(observation)
         if decision is not None:
-            self._live.tell(subtask=decision.subtask, plan=decision.plan, words=decision.action)
+            self._live.update(subtask=decision.subtask, plan=decision.plan, action=decision.action)
         return decision
 
 
-def _in_words(action: np.ndarray) -> str:
+def _describe(action: np.ndarray) -> str:
     x, y, z = 100 * np.asarray(action[:3], dtype=float)
     return f"dx {x:+.1f}, dy {y:+.1f}, dz {z:+.1f} cm, gripper {'open' if action[6] > 0.5 else 'closed'}"

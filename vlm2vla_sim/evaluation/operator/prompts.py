@@ -1,10 +1,8 @@
-"""The person beside the robot: arranges the scene, says how it went, and may stop it; or a file that answers for them.
+"""The operator beside the robot, who arranges the scene, labels episodes and may stop; or a file of their answers.
 
-On a real arm nobody else knows whether the carrot lies on the plate. Were the questions asked by each script in its own
-way, an empty line would be a success here and a failure there, and the end of a pipe a success somewhere.
-
-Answers to "did it succeed?": y, n, 0 to 100 (how far it got), r (redo: this episode does not count), a (abort: stop the
-session), "note ..." (kept with the episode; the question is asked again). The end of the input is an abort.
+Every command asks through this module, so that an answer means the same everywhere. Answers to "Did it succeed?": y, n,
+0 to 100 (progress), r (redo: this episode does not count), a (abort: stop the session), "note ..." (kept with the
+episode; the question is asked again). The end of the input is an abort.
 """
 
 from __future__ import annotations
@@ -21,13 +19,13 @@ from typing import Protocol, TextIO
 from vlm2vla_sim.errors import EpisodeAbortedError
 
 BUTTONS = {"success": "y", "failure": "n", "redo": "r", "stop": "a", "start": ""}
-"""What a button of the live view says."""
-HELP = "y success, n failure, 0-100 how far, r redo, a abort, note TEXT"
+"""Button of the live view -> the answer it stands for."""
+HELP = "y success, n failure, 0-100 progress, r redo, a abort, note TEXT"
 
 
 @dataclass(frozen=True)
 class Label:
-    """What the person said about an episode."""
+    """The operator's label of an episode."""
 
     word: str
     """"success", "failure", "partial", "redo" or "abort"."""
@@ -35,18 +33,18 @@ class Label:
     """0 .. 100."""
     notes: tuple[str, ...] = ()
     automatic: bool = False
-    """The backend knew, and nobody was asked."""
+    """The backend knew the outcome, and the operator was not asked."""
 
 
 class Answers(Protocol):
-    """Where answers come from."""
+    """A source of answers."""
 
     def read(self, episode: int, timeout: float) -> str | None:
         """The next answer for `episode`, without line end; None if there is none yet; EOFError at the end of input."""
         ...
 
     def drain(self) -> None:
-        """Forget what was said before the question."""
+        """Discard answers that came before the question."""
         ...
 
 
@@ -61,7 +59,7 @@ class StreamAnswers:
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._kept: dict[int, list[str]] = {}
         self._ended = False
-        # A thread, because a terminal cannot be waited for and polled at once; a daemon, because it may wait for ever.
+        # A thread, because a terminal cannot be polled portably; a daemon, because its read may never return.
         threading.Thread(target=self._pump, args=(stream,), daemon=True).start()
 
     def read(self, episode: int, timeout: float) -> str | None:
@@ -85,7 +83,7 @@ class StreamAnswers:
         return self._kept[episode].pop(0)
 
     def drain(self) -> None:
-        """Only at a terminal: what was typed while the arm moved answers no question. A file's lines all count."""
+        """Discard what was typed at a terminal while the arm moved; the lines of a file all count."""
         while self._interactive and not self._lines.empty():
             self._ended |= self._lines.get_nowait() is None
 
@@ -96,7 +94,7 @@ class StreamAnswers:
 
 
 class ButtonAnswers:
-    """The buttons of the live view, through the file to which its server appends; see `watch`."""
+    """The buttons of the live view, through the file that its server appends to; see `web`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -115,7 +113,7 @@ class ButtonAnswers:
             time.sleep(min(0.05, max(0.0, end - time.monotonic())))
 
     def drain(self) -> None:
-        """What was pressed before the question does not answer it."""
+        """Discard presses from before the question."""
         self._at = self._path.stat().st_size if self._path.exists() else 0
 
     def _new_lines(self) -> Iterable[str]:
@@ -130,17 +128,17 @@ class ButtonAnswers:
 
 
 class Operator:
-    """Asks, and understands the answers."""
+    """Asks the operator, and reads the answers."""
 
     def __init__(self, sources: Iterable[Answers], *, say: Callable[[str], None], always_ask: bool = False) -> None:
-        """say: how the person is spoken to. always_ask: ask even where the backend knows the outcome."""
+        """say: prints text for the operator. always_ask: ask even where the backend knows the outcome."""
         self._sources = list(sources)
         self._say = say
         self._always_ask = always_ask
         self._notes: list[str] = []
 
     def wait_for_scene(self, episode: int, request: str) -> None:
-        """Until the person has arranged the scene; EpisodeAbortedError when they stop the session."""
+        """Wait until the operator has arranged the scene; EpisodeAbortedError when they stop the session."""
         self._notes = []
         self._drain()
         self._say(f"{request} [Enter start, a abort, note TEXT] ")
@@ -155,7 +153,7 @@ class Operator:
             self._say("Enter to start, a to abort: ")
 
     def judge(self, episode: int, known: bool | None) -> Label:
-        """How the episode went. known: what the backend saw, None where it cannot know."""
+        """How the episode went. known: the outcome the backend saw, None where it cannot know."""
         if known is not None and not self._always_ask:
             return Label("success" if known else "failure", 100.0 * known, tuple(self._notes), automatic=True)
         self._drain()
@@ -164,13 +162,13 @@ class Operator:
             answer = self._next(episode)
             if self._is_note(answer):
                 continue
-            label = self._understand(answer)
+            label = self._parse(answer)
             if label is not None:
                 return label
             self._say(f"{answer!r} is none of: {HELP}. ")
 
     def asked_to_stop(self, episode: int) -> bool:
-        """Whether the person has said "abort" while the arm moves; other words said now are dropped."""
+        """Whether the operator has answered "abort" while the arm moves; other answers are discarded."""
         try:
             return any(
                 source.read(episode, 0.0) in ("a", "abort") for source in self._sources if _can_interrupt(source)
@@ -178,7 +176,7 @@ class Operator:
         except EOFError:
             return False
 
-    def _understand(self, answer: str) -> Label | None:
+    def _parse(self, answer: str) -> Label | None:
         notes = tuple(self._notes)
         if answer in ("y", "yes"):
             return Label("success", 100.0, notes)
@@ -200,7 +198,7 @@ class Operator:
                 try:
                     answer = source.read(episode, 0.05)
                 except EOFError:
-                    return "abort"  # Nobody is there any more: never a success.
+                    return "abort"  # The input ended: never a success.
                 if answer is not None:
                     return answer if answer.lower().startswith("note") else answer.lower()
 
@@ -217,5 +215,5 @@ class Operator:
 
 
 def _can_interrupt(source: Answers) -> bool:
-    """Buttons can, at once. A terminal has Ctrl-C, and a file's lines belong to questions."""
+    """Buttons can, at once. A terminal has Ctrl-C, and the lines of a file belong to questions."""
     return isinstance(source, ButtonAnswers)

@@ -201,7 +201,7 @@ class _Session:
         if self._live is not None:
             self._live.show(wanted, WANTED)
             self._live.show(np.concatenate([wanted, live], axis=1), "scene.jpg")
-            self._live.tell(question="Arrange the scene as in the picture, then start.")
+            self._live.update(question="Arrange the scene as in the picture, then start.")
             request += f" Wanted beside live: {self._live.path / 'scene.jpg'}."
         self._operator.wait_for_scene(episode.number, request)
 
@@ -223,7 +223,7 @@ class _Session:
 
     def _tell(self, **changes: Any) -> None:
         if self._live is not None:
-            self._live.tell(**changes)
+            self._live.update(**changes)
 
 
 def run_attended(

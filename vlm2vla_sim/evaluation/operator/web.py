@@ -1,8 +1,8 @@
-"""`vlm2vla watch`: a small page on this machine that shows a running session and has the operator's buttons.
+"""`vlm2vla watch`: a local web page that shows a running session and has the operator's buttons.
 
-It reads the files of `live.LiveView` and appends presses to one more; the session goes on whether anybody looks or
-not. Only this machine can reach it, and only its own page can press: a robot must not be stopped, or declared
-successful, by whatever page happens to be open in the same browser.
+It reads the files of `live_view.LiveView` and appends button presses to another; the session runs whether anybody looks
+or not. Only this machine can reach the page, and only the page itself can press a button: no other page in the same
+browser can stop a robot or label an episode.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vlm2vla_sim.evaluation.operator.live_view import BUTTONS, FOLDER, FRAME, ST
 from vlm2vla_sim.evaluation.operator.prompts import BUTTONS as MEANINGS
 
 HEADER = "X-Vlm2vla"
-"""A header that a page of another origin cannot send without being asked first."""
+"""A header that a page of another origin cannot send without a CORS preflight request."""
 MAX_BODY = 1000
 HOSTS = ("127.0.0.1", "localhost")
 
@@ -33,7 +33,7 @@ PAGE = """<!doctype html>
  img { display: block; max-width: 100%; border: 1px solid #bbb; background: #ddd; }
  figure { margin: 0; flex: 1 1 480px; max-width: 720px; } figcaption { color: #555; font-size: 14px; padding-top: 4px; }
  section { flex: 1 1 320px; min-width: 300px; } dt { color: #666; font-size: 13px; margin-top: 10px; }
- dd { margin: 0; min-height: 1.4em; overflow-wrap: anywhere; } #words { font-family: ui-monospace, monospace; }
+ dd { margin: 0; min-height: 1.4em; overflow-wrap: anywhere; } #action { font-family: ui-monospace, monospace; }
  #question { font-weight: 600; min-height: 1.5em; margin: 14px 0 8px; }
  button { font: inherit; padding: 10px 18px; margin: 0 6px 6px 0; border: 0; border-radius: 6px; color: #fff; }
  button:disabled { opacity: .35; } #success { background: #1a7f37; } #failure { background: #9a3412; }
@@ -51,7 +51,7 @@ PAGE = """<!doctype html>
   <button id="redo">Redo</button><button id="stop">Stop</button><div id="said"></div>
   <figure id="wish" hidden><img id="wanted" alt="the wanted scene" width="320">
    <figcaption>wanted scene</figcaption></figure>
-  <dl><dt>subtask</dt><dd id="subtask"></dd><dt>plan</dt><dd id="plan"></dd><dt>words</dt><dd id="words"></dd>
+  <dl><dt>subtask</dt><dd id="subtask"></dd><dt>plan</dt><dd id="plan"></dd><dt>action</dt><dd id="action"></dd>
   <dt>motion</dt><dd id="motion"></dd><dt>status</dt><dd id="info"></dd></dl>
  </section>
 </main>
@@ -63,7 +63,7 @@ PAGE = """<!doctype html>
  async function look() {
    try {
      state = await (await fetch("state", { cache: "no-store" })).json();
-     for (const key of ["instruction", "phase", "step", "subtask", "plan", "words", "motion", "question"])
+     for (const key of ["instruction", "phase", "step", "subtask", "plan", "action", "motion", "question"])
        by(key).textContent = state[key] ?? "";
      if (!state.instruction) by("instruction").textContent = "waiting for the first episode";
      by("episode").textContent =
@@ -75,7 +75,7 @@ PAGE = """<!doctype html>
      by("wish").hidden = state.phase !== "scene";
      const age = state.now - state.time;
      by("old").style.display = age > 3 && state.phase === "running" ? "block" : "none";
-     by("old").textContent = `Nothing new for ${age.toFixed(0)} s: the picture is old.`;
+     by("old").textContent = `No update for ${age.toFixed(0)} s: the image is old.`;
      if (state.time !== shown) { shown = state.time; by("frame").src = "frame.jpg?" + shown;
        if (state.phase === "scene") by("wanted").src = "wanted.jpg?" + shown; }
    } catch (error) { by("old").style.display = "block"; by("old").textContent = "The watch server does not answer."; }
@@ -92,10 +92,10 @@ PAGE = """<!doctype html>
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    server: WatchServer  # pyright: ignore[reportIncompatibleVariableOverride] - the only server that makes one
+    server: WatchServer  # pyright: ignore[reportIncompatibleVariableOverride] - the only server with this handler
 
     def do_GET(self) -> None:
-        """The page, the state, and two pictures; nothing else can be named."""
+        """The page, the state and two images; every other path is refused."""
         if not self._comes_from_here():
             return
         path = self.path.partition("?")[0]
@@ -106,10 +106,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif path in (f"/{FRAME}", f"/{WANTED}"):
             self._send_file(self.server.live / path[1:])
         else:
-            self._send(404, "text/plain", b"There is nothing of that name.")
+            self._send(404, "text/plain", b"Not found.")
 
     def do_POST(self) -> None:
-        """A button."""
+        """A button press."""
         if not self._comes_from_here():
             return
         length = self.headers.get("Content-Length", "")
@@ -120,19 +120,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             press = json.loads(self.rfile.read(int(length)))
             button, episode = press["button"], press["episode"]
         except (ValueError, KeyError, TypeError):
-            self._send(400, "text/plain", b"That is no button.")
+            self._send(400, "text/plain", b"Not a button of this page.")
             return
         if button not in MEANINGS or type(episode) is not int:
-            self._send(400, "text/plain", b"That is no button.")
+            self._send(400, "text/plain", b"Not a button of this page.")
             return
         self.server.press(button, episode)
         self._send(200, "application/json", b"{}")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet: five requests a second are of no interest."""
+        """Log nothing: the page makes five requests a second."""
 
     def _comes_from_here(self) -> bool:
-        """A page elsewhere whose name was made to point at this machine still sends its own name as the host."""
+        """Whether the Host header names this machine; a page whose DNS name was rebound to it sends its own."""
         if (self.headers.get("Host") or "").rpartition(":")[0] in HOSTS:
             return True
         self._send(403, "text/plain", b"This page is for this machine only.")
@@ -142,7 +142,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             self._send(200, "image/jpeg", path.read_bytes())
         except OSError:
-            self._send(404, "text/plain", b"No picture yet.")
+            self._send(404, "text/plain", b"No image yet.")
 
     def _send(self, code: int, kind: str, body: bytes) -> None:
         self.send_response(code)
@@ -155,7 +155,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class WatchServer(http.server.ThreadingHTTPServer):
-    """Serves one session's folder on loopback."""
+    """Serves the folder of one session on the loopback address."""
 
     daemon_threads = True
 
@@ -172,11 +172,11 @@ class WatchServer(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where to look."""
+        """The address of the page."""
         return f"http://127.0.0.1:{self.server_port}/"
 
     def state(self) -> bytes:
-        """`state.json` with the time now, so that the page can tell how old it is without trusting its own clock."""
+        """`state.json` with the present time, so that the page can compute its age without its own clock."""
         try:
             state = json.loads((self.live / STATE).read_bytes())
         except (OSError, ValueError):
@@ -184,7 +184,7 @@ class WatchServer(http.server.ThreadingHTTPServer):
         return json.dumps(state | {"now": time.time()}).encode()
 
     def press(self, button: str, episode: int) -> None:
-        """Append one press."""
+        """Append a button press."""
         line = json.dumps({"button": button, "episode": episode, "time": time.time()}) + "\n"
         with self._lock:
             self.live.mkdir(exist_ok=True)
