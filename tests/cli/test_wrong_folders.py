@@ -13,8 +13,9 @@ from vlm2vla_sim.cli.main import main
 from vlm2vla_sim.core.folder_kind import KINDS, folder_kind
 from vlm2vla_sim.data.examples.folder import write_examples
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
-from vlm2vla_sim.evaluation.operator.episode_log import Contender, SessionSettings, TrialLog
+from vlm2vla_sim.evaluation.operator.episode_log import EpisodeLog, SessionSettings
 from vlm2vla_sim.language.formats import get_format
+from vlm2vla_sim.policies.spec import PolicySpec
 
 NAMES = {
     "run": "a run of `vlm2vla evaluate`",
@@ -47,7 +48,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     paths = {name: root / name for name in NAMES}
     assert main(["evaluate", "--policy", "hold", "--backend", "point", "--tasks", "carrot_on_plate", "--episodes", "1",
                  "--out", str(paths["run"]), "--no-video"]) in (0, 3)  # fmt: skip
-    TrialLog(paths["session"], SessionSettings((Contender("hold"),), ("carrot_on_plate",), 1), resume=False).close()
+    EpisodeLog(paths["session"], SessionSettings((PolicySpec("hold"),), ("carrot_on_plate",), 1), resume=False).close()
     write_folder(paths["dataset"], 1)
     assert main(["relabel", str(paths["dataset"]), "--out", str(paths["labels"])]) == 0
     write_examples(ExampleMaker(ExampleSettings(get_format("vlm2vla"))).make([make_labelled(0)]), paths["rows"])

@@ -24,7 +24,7 @@ class FolderKind:
 
 SESSION = FolderKind(
     "a session of `vlm2vla robot session`",
-    ("plan.json", "trials.jsonl"),
+    ("plan.json", "events.jsonl"),
     "`vlm2vla trace {path}` prints its episodes and `vlm2vla watch {path}` shows it live.",
 )
 RUN = FolderKind(
