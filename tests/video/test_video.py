@@ -263,3 +263,24 @@ def test_an_abandoned_video_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(DataError, match="expected even numbers"):
         DataSetVideo(tmp_path / "a.mp4", size=(31, 32), fps=5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_damaged_frame_is_refused_by_the_check_and_when_it_is_read(tmp_path, seed):
+    path = tmp_path / "a.mp4"
+    write_video(path, [image(120, 160, k) for k in range(20)], size=(120, 160), fps=5)
+    VideoFrames(path, first=0, count=20, fps=5).check()
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    if seed % 2:
+        del content[int(rng.integers(len(content) // 3, len(content) - 50)) :]
+    else:
+        begin = content.find(b"mdat") + 1000
+        at = int(rng.integers(begin, len(content) - 400))
+        content[at : at + 300] = rng.bytes(300)
+    path.write_bytes(bytes(content))
+    frames = VideoFrames(path, first=0, count=20, fps=5)
+    with pytest.raises(DataError, match=r"a\.mp4 (holds \d+ of 20 frames|is no video)"):
+        frames.check()
+    with pytest.raises(DataError, match=r"a\.mp4 (gives \d+ of the \d+ frames|is no video)"):
+        np.stack([frames[k] for k in range(20)])
