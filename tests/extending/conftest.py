@@ -26,7 +26,7 @@ def page(tmp_path: Path) -> Callable[[str], list[list[str]]]:
         assert files, f"{name}.md shows no file"
         for found in files:
             (tmp_path / found["name"]).write_text(found["text"], encoding="utf-8")
-        return [command.split()[1:] for command in COMMAND.findall(text)]
+        return [command.split()[1:] for command in COMMAND.findall(text.replace("\\\n", " "))]
 
     return write
 
