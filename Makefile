@@ -1,27 +1,14 @@
-# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+# `make help` lists the targets (the lines with ##) and the variables (the lines with #:).
 #
-#   make demo          make .venv, install, let the embedded model `mini` run one episode of every task on the MuJoCo
-#                      twin, print results and videos
-#   make test          the tests that need nothing but the base package
-#   make check         what CI runs before the tests: format, lint, types, spelling
-#   make test-simpler  the tests of the true SIMPLER scenes (installs ManiSkill 3; needs the assets, see README)
-#   make test-robot    the tests of the real robot's backend (installs pyzmq, lz4, OpenCV; the live view needs Chromium)
-#   make test-vlm      the tests of language models as policies and of training (installs torch, transformers, trl)
-#   make test-remote   the tests of policies on servers, against openpi-client, vla-eval and json-numpy as published (in an
-#                      environment of their own, for which PYTHON must be 3.11 or 3.12: openpi-client wants NumPy 1)
-#   make test-data     the tests of recorded data, RLDS too (installs tensorflow, tensorflow-datasets)
-#   make mini          make the embedded model again: render its scenes, train its base and its adapter (hours; docs/mini.md)
-#   make docs          the documentation site, in build/docs; a warning is an error
-#   make test-docs     the tests of the documentation and of examples/, the site and the notebook included
-#   make env           only make .venv and install
-#
-# PYTHON     the interpreter .venv is made with
-# TORCH      what to install before a package that depends on torch: the plain index's build brings CUDA, this one does not
-#            when a CPU wheel of it is found; set TORCH=torch for the newest
-# PROCESSES  processes of `make mini`, one core each: 1, 2 or 4
-# CONSTRAINTS  versions the published numbers were made with; CONSTRAINTS=/dev/null takes the newest
+#: PYTHON       interpreter for .venv, 3.11 or newer
+#: NEWER        interpreter for `make test-newer`
+#: TORCH        requirement to install before a package that needs torch; TORCH=torch takes the newest, with CUDA
+#: CONSTRAINTS  pinned versions of the published results; CONSTRAINTS=/dev/null takes the newest
+#: PROCESSES    processes of `make mini`, one core each: 1, 2 or 4
 
 PYTHON ?= python3
+# pyenv's python3.13 fails unless that version is activated, so a pyenv version is named by its path.
+NEWER ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python) python3.13)
 PROCESSES ?= 2
 TORCH ?= torch==2.13.0
 CONSTRAINTS ?= constraints.txt
@@ -31,6 +18,9 @@ RLDS := $(VENV)/rlds
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 DEV := codespell httpx2 hypothesis imageio-ffmpeg llguidance matplotlib moviepy msgpack pyarrow "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff websockets
 PEERS := $(VENV)/peers
+LOWEST := $(VENV)/lowest
+NEWER_VENV := $(VENV)/newer
+DIST := $(VENV)/dist
 MADE := build/mini
 ONE_THREAD := OMP_NUM_THREADS=1
 MINI := $(ONE_THREAD) $(BIN)/python -m vlm2vla_sim.mini
@@ -40,9 +30,16 @@ PACKAGE := vlm2vla_sim tests benchmarks docs examples
 REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py
 ROBOT_TESTS := tests/envs/bridge tests/cli/test_robot_docs_and_cli.py tests/evaluation/test_session.py tests/evaluation/test_watch.py
 
-.PHONY: env demo mini test check format test-simpler test-robot test-remote test-vlm test-data docs test-docs clean
+.DEFAULT_GOAL := help
+.PHONY: help env demo mini test check format test-simpler test-robot test-remote test-vlm test-data test-lowest test-newer \
+	dist test-dist docs test-docs clean
 
-env: $(VENV)/.base
+help: ## list the targets and variables
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@sed -n 's/^#: /  /p' $(MAKEFILE_LIST)
+
+env: $(VENV)/.base ## create .venv and install the package
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit("vlm2vla_sim needs Python 3.11 or newer; set PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -96,11 +93,11 @@ $(VENV)/.docs: $(VENV)/.dev docs/requirements.txt
 	$(PIP) --requirement docs/requirements.txt
 	touch $@
 
-demo: $(VENV)/.speak
+demo: $(VENV)/.speak ## install, then run one episode of every task with the embedded model on the MuJoCo twin (no GPU)
 	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1 --layouts random --seed 950000
 
 # One thread per process: beside other work, two threads take longer than one. A stopped step is continued.
-mini: $(VENV)/.vlm
+mini: $(VENV)/.vlm ## train the embedded model again: scenes, base model, adapter (hours; docs/mini.md)
 	$(MINI) render $(MADE)/scenes --processes $(PROCESSES)
 	$(MINI) render $(MADE)/scenes --first 900000 --shards 1
 	test -e $(MADE)/base/recipe.json || $(PRETRAIN) $(MADE)/scenes --out $(MADE)/base
@@ -111,40 +108,84 @@ mini: $(VENV)/.vlm
 	test -e $(MADE)/labels-3 || $(MINI) labels $(MADE)/scenes --first 18 --shards 4 --rehearsal-share 0.15 --out $(MADE)/labels-3
 	test -e $(MADE)/adapter || $(TRAIN) $(MADE)/labels-3 --adapter $(MADE)/adapter-2 --out $(MADE)/adapter
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev ## tests of the base package
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev ## format, lint, types, spelling
 	$(BIN)/ruff format --check $(PACKAGE)
 	$(BIN)/ruff check $(PACKAGE)
 	$(BIN)/pyright
 	$(BIN)/codespell
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev ## format the code and apply the fixes of the linter
 	$(BIN)/ruff format $(PACKAGE)
 	$(BIN)/ruff check --fix $(PACKAGE)
 
-test-simpler: $(VENV)/.simpler
+test-simpler: $(VENV)/.simpler ## tests of the SIMPLER scenes (installs ManiSkill 3; needs the assets, see `vlm2vla assets`)
 	$(BIN)/python -m pytest tests/simpler
 
-test-robot: $(VENV)/.robot
+test-robot: $(VENV)/.robot ## tests of the real robot backend (installs pyzmq, lz4, OpenCV; the live view needs Chromium)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ROBOT_TESTS)
 
-test-remote: $(VENV)/.remote $(PEERS)/.made
+test-remote: $(VENV)/.remote $(PEERS)/.made ## tests against openpi-client, vla-eval and json-numpy (in .venv/peers; PYTHON must be 3.11 or 3.12)
 	VLM2VLA_PEERS=$(PEERS)/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile $(REMOTE_TESTS)
 
-test-vlm: $(VENV)/.vlm
+test-vlm: $(VENV)/.vlm ## tests of language models as policies and of training (installs torch, transformers, trl)
 	$(BIN)/python -m pytest tests/vlm tests/policies tests/analysis
 
-test-data: $(RLDS)/.made
+test-data: $(RLDS)/.made ## tests of recorded data, RLDS included (installs TensorFlow in .venv/rlds)
 	VLM2VLA_REQUIRE=rlds $(RLDS)/bin/python -m pytest tests/data
 
-docs: $(VENV)/.docs
+# Compatibility: the lowest versions that pyproject.toml allows, and a newer Python.
+BOUNDS_TESTS := tests/core tests/language tests/data tests/video tests/envs tests/policies tests/remote \
+	tests/cli/test_doctor.py tests/test_imports.py tests/test_public_names.py
+
+$(LOWEST)/.made: $(VENV)/.made pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet $(TORCH)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints-lowest.txt \
+		--editable '.[data,plots,remote,robot,vlm]' hypothesis imageio-ffmpeg moviepy pytest pytest-xdist
+	touch $@
+
+test-lowest: $(LOWEST)/.made ## tests with the lowest versions that pyproject.toml allows (in .venv/lowest)
+	VLM2VLA_REQUIRE="$$VLM2VLA_REQUIRE lowest" $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) \
+		tests/distribution/test_bounds.py tests/vlm/test_hf_model.py
+
+$(NEWER_VENV)/.made: pyproject.toml constraints.txt
+	$(NEWER) -m venv $(NEWER_VENV)
+	$(NEWER_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS) \
+		--editable '.[data,plots,remote,robot]' hypothesis imageio-ffmpeg llguidance moviepy pytest pytest-xdist
+	touch $@
+
+test-newer: ## tests with a newer Python (in .venv/newer); skipped without that interpreter, unless it is required
+	@if $(NEWER) -c '' 2>/dev/null; then \
+		$(MAKE) --no-print-directory $(NEWER_VENV)/.made && \
+		$(NEWER_VENV)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS); \
+	elif echo " $$VLM2VLA_REQUIRE " | grep -q ' newer '; then \
+		echo "VLM2VLA_REQUIRE asks for 'newer', but $(NEWER) does not run. Set NEWER to a newer Python." >&2; exit 1; \
+	else \
+		echo "SKIPPED: $(NEWER) does not run. Set NEWER to a newer Python."; \
+	fi
+
+$(DIST)/.made: $(VENV)/.made
+	$(PYTHON) -m venv $(DIST)
+	$(DIST)/bin/python -m pip --disable-pip-version-check install --quiet build twine pytest
+	touch $@
+
+dist: $(DIST)/.made ## build wheel and sdist in dist/ and check them with twine
+	rm -rf dist
+	$(DIST)/bin/python -m build --outdir dist
+	$(DIST)/bin/python -m twine check --strict dist/*
+
+test-dist: dist ## install the wheel in a clean environment and run it
+	VLM2VLA_REQUIRE=dist PYTHONPATH=tests $(DIST)/bin/python -m pytest --confcutdir=tests/distribution tests/distribution/test_dist.py
+
+docs: $(VENV)/.docs ## build the documentation in build/docs; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
 	@echo "Open build/docs/index.html"
 
-test-docs: $(VENV)/.docs
+test-docs: $(VENV)/.docs ## tests of the documentation and of examples/
 	VLM2VLA_REQUIRE="$$VLM2VLA_REQUIRE docs" $(BIN)/python -m pytest -n 2 tests/docs
 
-clean:
+clean: ## remove .venv and everything that was built
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml
