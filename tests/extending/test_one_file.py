@@ -92,6 +92,31 @@ def test_a_verifier_and_a_text_model(page, run, tmp_path):
     assert all("(change" in text for text in said)
 
 
+def test_a_text_model_is_served(run, tmp_path):
+    httpx2 = pytest.importorskip("httpx2", reason="needs httpx2: pip install 'vlm2vla_sim[remote]'")
+    (tmp_path / "my_model.py").write_text(MODEL.replace('assert options.sampling == "greedy"', "pass"))
+    command = [sys.executable, "-m", "vlm2vla_sim", "serve-model", "--model", "my_model:ScriptedModel"]
+    with subprocess.Popen(
+        [*command, "--port", "0", "--json"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        try:
+            line = server.stdout.readline()
+            assert line, server.stderr.read()
+            with httpx2.Client(trust_env=False) as client:
+                models = client.get(f"{json.loads(line)['url']}/models").json()
+        finally:
+            server.terminate()
+            server.communicate(timeout=30)
+    assert [model["id"] for model in models["data"]] == ["base"]
+    done = run("serve-model", "--model", "my_model:ScriptedModel", "--max-batch", "3")
+    assert "is your own model" in done.stderr
+
+
 @pytest.mark.parametrize("convention", ["vlm2vla", "my_convention:MILLIMETRES"])
 def test_a_server_protocol_and_its_client(page, run, tmp_path, convention):
     pytest.importorskip("websockets", reason="needs websockets: pip install 'vlm2vla_sim[remote]'")

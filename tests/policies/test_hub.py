@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -142,6 +143,8 @@ def test_a_folder_is_a_folder(tmp_path):
 def test_every_command_that_loads_a_model_says_so_within_ten_seconds(command, tmp_path):
     for name in ("labels", "questions", "adapter"):
         (tmp_path / name).mkdir()
+    question = {"category": "colour", "question": "Which colour?", "answers": ["red"], "images": []}
+    (tmp_path / "questions" / "questions.jsonl").write_text(json.dumps(question) + "\n")
     with blackholed() as endpoint:
         online = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
         environment = {**online, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home")}

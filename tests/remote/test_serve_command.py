@@ -59,8 +59,8 @@ def test_it_stops_by_itself_when_nobody_asks():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--policy", "scripted"], "looks into the simulator"),
-        (["--policy", "oracle"], "looks into the simulator"),
+        (["--policy", "scripted"], "reads the simulator's ground truth"),
+        (["--policy", "oracle"], "reads the simulator's ground truth"),
         (
             ["--policy", "hold", "--wire", "grpc"],
             "No wire named 'grpc'. Available: openpi, vla-eval, package.module:NAME",
@@ -114,4 +114,4 @@ def test_the_help_names_the_wires_and_the_conventions_example(capsys):
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "openpi or vla-eval" in said
     assert "pi0-bridge or simpler" in said
-    assert "Let others on the network ask, without a key" in said
+    assert "Accept requests from the network, without a key" in said

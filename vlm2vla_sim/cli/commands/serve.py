@@ -43,27 +43,27 @@ def serve(
 ) -> CommandResult:
     """Serve a policy to other evaluation harnesses, over openpi's websocket protocol, vla-eval's or your own.
 
-    Every client has an episode of its own. Prints the address once it answers. Stops after --idle
-    seconds without a request, at Ctrl-C, or on SIGTERM. A policy that reads the simulator's ground truth is refused.
+    Every client has an episode of its own. Prints the address when it is ready. Stops after --idle seconds
+    without a request, at Ctrl-C, or on SIGTERM. A policy that reads the simulator's ground truth is refused.
 
     Args:
         policy: A policy by name (vlm, mini, hold, random), your own as package.module:NAME, or a .toml or .yaml file.
         model: With the policy vlm, the model: a folder, or a name such as google/gemma-3-12b-it.
         adapter: With the policy vlm, its LoRA adapter: a folder or a name.
-        server: With the policy vlm, the OpenAI-style server that has the model.
-        policy_options: What else only this policy takes, for example sampling=greedy with vlm.
-        format: How the policy writes its actions: vlm2vla, prose, integers, ...
+        server: With the policy vlm, the address of an OpenAI-compatible server that has the model.
+        policy_options: Options of this policy only, for example sampling=greedy with vlm.
+        format: The action format: vlm2vla, prose, integers, tokens, or your own as package.module:NAME.
         wire: The wire protocol: openpi or vla-eval, or your own as package.module:NAME (a ServerProtocol).
         convention: The client's convention, for example pi0-bridge or simpler; vlm2vla for this package's own; your own
             as package.module:NAME.
         host: Address to listen on; other than loopback needs --expose.
         port: Port to listen on; 0 takes a free one.
-        expose: Let others on the network ask, without a key.
+        expose: Accept requests from the network, without a key.
         rows: Control steps in a response, 0 for all of a decision; by default 0 with openpi, 1 with vla-eval.
-        connections: Clients at the same time at most.
-        message_mib: Size of a message at most, in MiB.
-        idle: Seconds without a question after which a client is left, and the server stops.
-        json: Print JSON, one line once it answers and one when it stops.
+        connections: The most clients at the same time.
+        message_mib: The largest message, in MiB.
+        idle: Seconds without a request after which a client is disconnected, and after which the server stops.
+        json: Print JSON, one line when it is ready and one when it stops.
     """
     protocol = find_protocol(wire)
     flags = PolicyFlags(model=model, adapter=adapter, server=server, policy_options=policy_options, format=format)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm2vla_sim.cli.result import CommandResult, columns
+from vlm2vla_sim.core.finder import is_place
 from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.policies.base import TextModel
 
 if TYPE_CHECKING:
     from vlm2vla_sim.analysis.vqa import AnsweredQuestion, Retention
@@ -66,20 +68,16 @@ def vqa(
         )
     if out and Path(out).exists():
         raise RunFolderError(f"{out} exists already. Choose another folder (--out DIR).")
-    from vlm2vla_sim.policies.models.hub import locate
-
-    locate(model)  # before torch is imported, so that an unreachable hub is reported within seconds
     from vlm2vla_sim.analysis.questions import open_questions
     from vlm2vla_sim.analysis.vqa import answer_all, compare, retentions, to_json
-    from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
 
     asked = list(open_questions(questions))[: limit or None]
-    first = HfModel(HfSettings(model, adapter, dtype=dtype, device_map=device_map))
+    first = _load(model, adapter, dtype=dtype, device_map=device_map)
     base = answer_all(first, asked, adapter=False, max_tokens=max_tokens)
     second = first
     if tuned:
         del first, second  # two large models may not fit into memory
-        second = HfModel(HfSettings(tuned, dtype=dtype, device_map=device_map))
+        second = _load(tuned, dtype=dtype, device_map=device_map)
     marked = compare(asked, base, answer_all(second, asked, adapter=True, max_tokens=max_tokens))
     found = retentions(marked, seed=seed)
     values = {"model": model, "tuned": adapter or tuned, "questions": len(asked), "retention": to_json(found)}
@@ -107,3 +105,16 @@ def _table(found: Sequence[Retention]) -> str:
         retention = one.retention.text(1, 100) if one.retention else "none right in base"
         rows.append([one.category, str(one.questions), one.base.text(1, 100), one.tuned.text(1, 100), retention])
     return columns(rows)
+
+
+def _load(model: str, adapter: str = "", *, dtype: str, device_map: str) -> TextModel:
+    if is_place(model):
+        from vlm2vla_sim.policies.vlm import VlmOptions, make_text_model
+
+        return make_text_model(VlmOptions(model=model, adapter=adapter, dtype=dtype, device_map=device_map))
+    from vlm2vla_sim.policies.models.hub import locate
+
+    locate(model)  # before torch is imported, so that an unreachable hub is reported within seconds
+    from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
+
+    return HfModel(HfSettings(model, adapter, dtype=dtype, device_map=device_map))
