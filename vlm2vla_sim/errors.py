@@ -1,7 +1,6 @@
-"""Every error this package raises on purpose, so that callers can catch by name and users read a sentence.
+"""Every error this package raises on purpose, so that callers can catch by class and users read a sentence.
 
-Without it a policy's unreadable answer, a missing package and our own bug would look alike, and results would count
-all three the same.
+A policy's unreadable answer, a missing package and a bug have different classes, because results count them apart.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ class UnknownNameError(Vlm2VlaError, ValueError):
 
 
 class ExtensionError(Vlm2VlaError, ImportError):
-    """A module of the user's was found and cannot be imported, or what is in it does not fit."""
+    """An extension of the user's cannot be imported, or does not have the interface it needs."""
 
 
 class MissingExtraError(Vlm2VlaError, ImportError):
@@ -27,7 +26,7 @@ class MissingExtraError(Vlm2VlaError, ImportError):
 
 
 class ActionTextError(Vlm2VlaError, ValueError):
-    """A policy's action text cannot be read: the policy's failure, and it counts as one."""
+    """A policy's action text cannot be read; counted as a parse error of the policy."""
 
     def __init__(self, message: str, *, position: int = 0) -> None:
         super().__init__(message)
@@ -36,11 +35,11 @@ class ActionTextError(Vlm2VlaError, ValueError):
 
 
 class AnswerError(Vlm2VlaError, ValueError):
-    """A model's answer to a question other than "which motion?" cannot be read: the policy's failure."""
+    """A model's answer to another question than the action cannot be read; a failure of the policy."""
 
 
 class ActionError(Vlm2VlaError, ValueError):
-    """An action that no arm should be given: wrong shape, or a number that is not finite."""
+    """An action has the wrong shape, or a number that is not finite."""
 
 
 class EpisodeError(Vlm2VlaError, ValueError):
@@ -48,40 +47,40 @@ class EpisodeError(Vlm2VlaError, ValueError):
 
 
 class EpisodeAbortedError(Vlm2VlaError):
-    """A person stopped the episode: it says nothing about the policy."""
+    """The operator stopped the episode; it counts neither for nor against the policy."""
 
 
 class BackendFaultError(Vlm2VlaError):
-    """The simulator, the link or the robot failed: an infrastructure fault, never the policy's failure."""
+    """The simulator, the link or the robot failed; never counted as a failure of the policy."""
 
 
 class WireError(BackendFaultError):
-    """A message of a wire that is not read: cut off, too large, or asking for something to be run."""
+    """A message is refused: cut off, too large, or asking for code to be run."""
 
 
 class LinkLostError(BackendFaultError):
-    """An answer of the robot did not come, or cannot be believed: the episode ends truncated and is run again."""
+    """An answer of the robot is missing or implausible; the episode ends truncated and is run again."""
 
     def __init__(self, message: str, *, reason: str = "link_lost") -> None:
         super().__init__(message)
         self.reason = reason
-        """What `info["reason"]` says: "link_lost", "camera_stale", "robot_fault"."""
+        """The value of `info["reason"]`: "link_lost", "camera_stale" or "robot_fault"."""
 
 
 class SettingError(Vlm2VlaError, ValueError):
-    """A setting that makes no sense, or that contradicts another one."""
+    """A setting is invalid, or contradicts another one."""
 
 
 class ServerError(Vlm2VlaError):
-    """A server that was asked did not answer as agreed, however often it was asked: never the policy's failure."""
+    """A server did not answer as its protocol demands, after all retries; never counted as a failure of the policy."""
 
 
 class DataError(Vlm2VlaError, ValueError):
-    """A data set, or one trajectory in it, cannot be used: what it lacks, and where."""
+    """A data set, or one trajectory in it, cannot be used; the text says what is missing, and where."""
 
 
 class RendererError(Vlm2VlaError):
-    """No picture can be drawn on this machine; the text names the packages to install."""
+    """No image can be rendered on this machine; the text names the packages to install."""
 
 
 class AssetsError(Vlm2VlaError):

@@ -1,7 +1,6 @@
-"""The values that cross module borders: poses, scenes, chunks, decisions, results.
+"""The values that modules hand to one another: poses, scenes, action chunks, decisions, results.
 
-Without them every module would hand dictionaries to the next, and a swapped unit or a missing key would be found in a
-video instead of at the border where it happened.
+They check shapes, units and ranges when they are made, so that a mistake is found where it is made.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def frozen_array(values: object, shape: tuple[int, ...], name: str) -> np.ndarra
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """Where a body is and how it is turned, in the robot's base frame unless the holder says otherwise."""
+    """Position and orientation of a body, in the robot's base frame unless its owner says otherwise."""
 
     position: np.ndarray
     """(3,) float64, x, y, z [m]."""
@@ -49,7 +48,7 @@ class Pose:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """An object of the scene as a simulator knows it."""
+    """The ground truth of an object in the scene."""
 
     name: str
     """As in `envs.tasks`, for example "carrot"."""
@@ -66,7 +65,7 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class SceneState:
-    """What a simulator knows and a real robot does not: the judge and the scripted upper bound read it."""
+    """Ground truth of the scene, which a simulator knows: the judge and the scripted upper bound read it."""
 
     source: Body
     """The object to be moved."""
@@ -82,7 +81,7 @@ class SceneState:
 
 @dataclass(frozen=True, eq=False)
 class RobotState:
-    """The gripper as measured, and where it was last told to go; base frame."""
+    """The measured and the commanded state of the gripper; base frame."""
 
     tcp: Pose
     target: Pose
@@ -93,23 +92,23 @@ class RobotState:
 
 @dataclass(frozen=True, eq=False)
 class Status:
-    """One backend's answer to "how do things stand?"."""
+    """The state of robot and scene after a control step."""
 
     robot: RobotState
     scene: SceneState | None
-    """None where nobody knows: on the real arm."""
+    """None where the backend does not know it, as on a real arm."""
 
 
 @dataclass(frozen=True, eq=False)
 class ActionChunk:
-    """Motion that a sentence meant, with the sentence."""
+    """A motion, with the text it was read from."""
 
     deltas: np.ndarray
     """(T >= 1, 7) float32: dx, dy, dz [m], rotation vector [rad], gripper [0 closed .. 1 open]; base frame.
     A row may be larger than one control step: `envs.motion` splits it."""
     text: str
     stepwise: bool = False
-    """Every row is one control step and goes to the arm as it is: how policies that do not speak were trained."""
+    """Every row is one control step and goes to the arm unchanged: for policies that predict control steps."""
 
     def __post_init__(self) -> None:
         deltas = np.array(self.deltas, dtype=np.float32)
@@ -126,7 +125,7 @@ class ActionChunk:
 
 @dataclass(frozen=True)
 class Stage:
-    """One answer of a language model: which question it was, the words, what they cost."""
+    """One answer of a language model: the question's stage, the text, and what it cost."""
 
     name: str
     """"subtasks", "plan", "action" or "verify"; "remote" for a server that answers in numbers."""
@@ -135,20 +134,20 @@ class Stage:
     """Written by the model, those that a grammar forced included."""
     seconds: float = 0.0
     error: str = ""
-    """Why the words could not be used, when they could not; a model asked again leaves each such answer here."""
+    """Why the text could not be used, where it could not; every answer of a model that is asked again is kept."""
     retries: int = 0
-    """How often the question had to be sent again, because a server did not answer it."""
+    """How often the question was sent again because a server did not answer it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What a policy wants done next, in its own words."""
+    """What a policy decides to do next, in its own text."""
 
     subtask: str
     plan: str
     action: str
-    """The action text exactly as the policy wrote it. One that answers in numbers has its motion here in our words,
-    which say that they are ours."""
+    """The action text exactly as the policy wrote it. For a policy that answers in numbers, a description of the motion
+    that is marked as ours."""
     chunk: ActionChunk | None
     """The motion read from `action`; None when it could not be read, which counts as a parse failure."""
     stages: tuple[Stage, ...] = ()
@@ -170,14 +169,14 @@ class Decision:
 
 
 class Outcome(enum.StrEnum):
-    """How an episode ended. Only the first two say something about the policy."""
+    """How an episode ended. Only the first two count for or against the policy."""
 
     SUCCESS = "success"
     FAILURE = "failure"
     ABORTED = "aborted"
     """A person stopped it."""
     ERROR = "error"
-    """The simulator, the link or our own code broke."""
+    """The simulator, the link or our own code failed."""
     UNKNOWN = "unknown"
     """It ran to its end, and nobody knows whether it succeeded: the backend cannot tell and no operator was asked."""
 
@@ -198,7 +197,7 @@ class EpisodeResult:
     instruction: str
     outcome: Outcome
     noise_cm: float = 0.0
-    """How far off a policy that takes noise was made to see the objects."""
+    """[cm] Error with which a policy that takes noise saw the objects."""
     success_at_end: bool | None = None
     """SIMPLER's official rule: success at the last step of the full-length episode. Here and below, None: unknown."""
     success_once: bool | None = None
