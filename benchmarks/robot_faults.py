@@ -2,10 +2,10 @@
 
     python benchmarks/robot_faults.py --scenarios 208 --seed 0 [--json]
 
-Each scenario is an episode of twelve distinct steps on a stand-in robot, through a proxy that does one seeded thing to
-one question (or several, for kind "many"). Afterwards the stand-in's own record of what it carried out is held against
-what was sent: acts carried out twice, commands that are not numbers or outside the workspace, stale frames passed off
-as fresh, waits beyond the time limits, and faults counted as the policy's failure must all be none.
+Each scenario is an episode of twelve distinct steps on a mock robot server, through a proxy that injects one seeded
+one request (or several, for kind "many"). Afterwards the mock server's record of executed actions is compared with
+what was sent: actions executed twice, commands that are not finite or outside the workspace, stale frames used as
+fresh ones, waits beyond the timeouts, and faults counted as the policy's failure must all be zero.
 """
 
 from __future__ import annotations

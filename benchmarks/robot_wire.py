@@ -1,10 +1,10 @@
-"""What the wire costs: time of a step and of the look after it on a stand-in robot over loopback, and episodes at 5 Hz.
+"""Latency of a step and the observation after it on a mock robot server over loopback, and episodes at 5 Hz.
 
     python benchmarks/robot_wire.py [--steps 200] [--episodes 2] [--json]
 
-First part: a stand-in that answers at once, its camera 480 x 640; the time of step plus observation as the client sees
-it, without the waiting that makes 5 Hz. Second part: the scripted speaking policy at 5 Hz on the wall clock, against a
-stand-in whose steps and looks take as long as the true server's (0.1 s, 0.08 s).
+First part: a mock server that replies at once, with a camera of 480 x 640; the time of step plus observation as the
+client measures it, without the waiting for 5 Hz. Second part: the scripted policy at 5 Hz on the wall clock, against a
+mock server whose steps and observations take as long as the real server's (0.1 s, 0.08 s).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TASK = "carrot_on_plate"
 
 
 def serve(**options: Any) -> tuple[MockServer, Callable[[], None]]:
-    """A stand-in in a thread, and what ends it."""
+    """A mock server in a thread, and what ends it."""
     made: list[MockServer] = []
     ready, stop = threading.Event(), threading.Event()
 

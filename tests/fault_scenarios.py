@@ -94,7 +94,7 @@ class TwelveSteps:
 
 
 def play_all(scenarios: list[Scenario]) -> Iterator[Played]:
-    """Play them one after the other on one stand-in, which must recover from every one."""
+    """Play them one after the other on one mock server, which must recover from every one."""
     with bench() as stage:
         env = stage.env(max_episode_steps=STEPS)
         try:

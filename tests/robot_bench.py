@@ -1,4 +1,4 @@
-"""A stand-in robot and a proxy before it, in threads of the test's own process, for tests of the bridge backend."""
+"""A mock robot server and a proxy before it, in threads of the test's own process, for tests of the bridge backend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.errors import missing_extra
 
 QUICK = Timeouts(hash=0.4, obs=0.4, step=0.4, move=0.6, reset=3.0, init=5.0, resync=4.0)
-"""For a stand-in in lockstep, which answers everything but a reset within milliseconds."""
+"""For a mock server in lockstep, which answers everything but a reset within milliseconds."""
 CARROT = "vlm2vla/WidowXCarrotOnPlate-v0"
 
 
@@ -57,7 +57,7 @@ class Bench:
     truth: TruthClient
 
     def env(self, task_id: str = CARROT, *, direct: bool = False, **options: Any) -> gym.Env[Any, Any]:
-        """An environment on the stand-in, through the proxy unless `direct`."""
+        """An environment on the mock server, through the proxy unless `direct`."""
         port = self.server.port if direct else self.proxy.port
         settings = {"period": 0.0, "timeouts": QUICK, "truth": self.server.truth_address, "max_frame_age": 0.15}
         settings |= {"frame_timeout": 0.4, "image_size": (96, 128)} | options
@@ -66,7 +66,7 @@ class Bench:
 
 @contextmanager
 def bench(task: str = "carrot_on_plate", **options: Any) -> Iterator[Bench]:
-    """A stand-in and a proxy before it."""
+    """A mock server and a proxy before it."""
     options = {"image_size": (96, 128), "port": 0, "truth_port": 0} | options
     server, end_server = in_thread(lambda: MockServer(get_task(task), **options))
     truth = TruthClient(server.truth_address)
@@ -85,8 +85,8 @@ def bench(task: str = "carrot_on_plate", **options: Any) -> Iterator[Bench]:
 
 
 @contextmanager
-def stand_in(task: str, image_size: tuple[int, int]) -> Iterator[dict[str, Any]]:
-    """A stand-in robot before the scene of `task`; gives the options with which `backend="bridge"` finds it.
+def mock_server(task: str, image_size: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    """A mock robot server before the scene of `task`; gives the options with which `backend="bridge"` finds it.
 
     MissingExtraError where the packages of the extra are absent.
     """
@@ -111,4 +111,4 @@ class TruthOnce(TruthClient):
             self.close()
 
 
-__all__ = ["CARROT", "QUICK", "Bench", "Fault", "bench", "in_thread", "stand_in"]
+__all__ = ["CARROT", "QUICK", "Bench", "Fault", "bench", "in_thread", "mock_server"]

@@ -36,15 +36,15 @@ def test_the_picture_shows_the_point_where_it_is():
     env.reset(options={"episode_id": 0})
 
     def centre() -> np.ndarray:
-        picture = env.unwrapped._observation["pixels"]["primary"]
-        return np.argwhere((picture == (30, 30, 30)).all(axis=-1)).mean(axis=0)
+        image = env.unwrapped._observation["pixels"]["primary"]
+        return np.argwhere((image == (30, 30, 30)).all(axis=-1)).mean(axis=0)
 
     before = centre()
     for _ in range(3):
         env.step(np.array([0.03, 0.02, 0, 0, 0, 0, 1], np.float32))
     down, right = centre() - before
-    assert down < -5, "forward is up in the picture"
-    assert right < -5, "left is left in the picture"
+    assert down < -5, "forward is up in the image"
+    assert right < -5, "left is left in the image"
 
 
 def test_an_object_is_held_between_closing_near_it_and_opening_again():
@@ -74,8 +74,8 @@ def test_an_object_is_held_between_closing_near_it_and_opening_again():
 
 def test_the_text_model_says_its_script_and_remembers_the_questions():
     model = FakeTextModel({"plan": ["first", "second"], "action": ["[[0, 0, 0, 1]]"]})
-    picture = np.zeros((4, 4, 3), np.uint8)
-    said = [model.answer([Question("plan", f"question {n}", (picture,))])[0].text for n in range(3)]
+    image = np.zeros((4, 4, 3), np.uint8)
+    said = [model.answer([Question("plan", f"question {n}", (image,))])[0].text for n in range(3)]
     assert said == ["first", "second", "second"]
     assert model.answer([Question("action", "now act", seed=3)])[0].name == "action"
     assert model.prompts[-1] == ("action", "now act")
@@ -86,8 +86,8 @@ def test_the_text_model_says_its_script_and_remembers_the_questions():
 
 def test_the_verifier_says_its_script_and_remembers_the_questions():
     verifier = FakeVerifier([False, True])
-    picture = np.zeros((4, 4, 3), np.uint8)
-    judged = [verifier.judge(picture, picture, current="grasp", following="lift") for _ in range(3)]
+    image = np.zeros((4, 4, 3), np.uint8)
+    judged = [verifier.judge(image, image, current="grasp", following="lift") for _ in range(3)]
     assert [judgement.advance for judgement in judged] == [False, True, True]
     assert [judgement.stage.text for judgement in judged] == ["retry", "advance", "advance"]
     assert verifier.questions == [("grasp", "lift")] * 3

@@ -347,8 +347,8 @@ def test_high_quality_changes_the_picture_and_not_the_physics():
         for _ in range(3):
             backend.move(np.array([0.02, 0.01, -0.03, 0, 0, 0, 0]))
     np.testing.assert_array_equal(fast._data.qpos, high._data.qpos)
-    pictures = [backend.observe()["pixels"]["primary"].astype(int) for backend in (fast, high)]
-    darker = (pictures[0] - pictures[1]).mean(axis=-1) > 15
+    images = [backend.observe()["pixels"]["primary"].astype(int) for backend in (fast, high)]
+    darker = (images[0] - images[1]).mean(axis=-1) > 15
     assert darker.mean() > 0.01, "shadows fall"
     with pytest.raises(UnknownNameError, match="No quality named 'ultra'"):
         fresh(quality="ultra")

@@ -1,7 +1,7 @@
-"""The twin looks like SIMPLER: its first pictures are held against those of the original.
+"""The twin looks like SIMPLER: its first images are held against those of the original.
 
 The golden frames are the first frames of the original SimplerEnv (ManiSkill 2), episode 0, halved to 320 x 240.
-Positions are given in pixels of the full 640 x 480 picture.
+Positions are given in pixels of the full 640 x 480 image.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ GOLDEN = Path(__file__).parents[1] / "data" / "simpler_frames"
 
 @cache
 def ours(task: str, quality: str = "fast", size: tuple[int, int] = (480, 640)) -> np.ndarray:
-    """(H, W, 3) int64: the twin's first picture of episode 0."""
+    """(H, W, 3) int64: the twin's first image of episode 0."""
     backend = MujocoBackend(TASKS[task], image_size=size, quality=quality)
     backend.reset(TASKS[task].layout(0), np.random.default_rng(0))
-    picture = backend.observe()["pixels"]["primary"].astype(int)
+    image = backend.observe()["pixels"]["primary"].astype(int)
     backend.close()
-    return picture
+    return image
 
 
-def halved(picture: np.ndarray) -> np.ndarray:
-    height, width, _ = picture.shape
-    return picture.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
+def halved(image: np.ndarray) -> np.ndarray:
+    height, width, _ = image.shape
+    return image.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
 
 
 @cache
 def golden(task: str) -> np.ndarray:
-    """(240, 320, 3) int64: SIMPLER's first picture of episode 0."""
+    """(240, 320, 3) int64: SIMPLER's first image of episode 0."""
     return np.array(Image.open(GOLDEN / f"{task}.png").convert("RGB")).astype(int)
 
 
 def mean_colour(half_picture: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """Mean RGB in a box (left, top, right, bottom), in pixels of the full picture."""
+    """Mean RGB in a box (left, top, right, bottom), in pixels of the full image."""
     left, top, right, bottom = (edge // 2 for edge in box)
     return half_picture[top:bottom, left:right].reshape(-1, 3).mean(axis=0)
 
@@ -52,7 +52,7 @@ def mean_colour(half_picture: np.ndarray, box: tuple[int, int, int, int]) -> np.
 
 
 def first_wood(half_picture: np.ndarray, column: int) -> int:
-    """The first row, from above, of reddish pixels (four in a row) in a column of the full picture."""
+    """The first row, from above, of reddish pixels (four in a row) in a column of the full image."""
     strip = half_picture[:, column // 2]
     wood = strip[:, 0] - strip[:, 2] > 30
     return 2 * int(np.argmax(wood[:-3] & wood[1:-2] & wood[2:-1] & wood[3:]))
@@ -79,9 +79,9 @@ def test_the_near_edge_of_the_table_is_where_simpler_has_it(column):
 
 
 def test_the_walls_meet_where_simpler_has_their_corner():
-    def corner(picture: np.ndarray) -> int:
+    def corner(image: np.ndarray) -> int:
         """The column, in the rows above the table, left of which it is brightest against what is right of it."""
-        row = picture[5:25, 60:130].mean(axis=(0, 2))
+        row = image[5:25, 60:130].mean(axis=(0, 2))
         jumps = [row[i - 8 : i].mean() - row[i : i + 8].mean() for i in range(10, 60)]
         return 120 + 2 * (10 + int(np.argmax(jumps)))
 
@@ -128,7 +128,7 @@ def test_a_region_has_simplers_colour(task, what, box, tolerance):
 
 @pytest.mark.parametrize("task", list(TASKS))
 def test_the_whole_picture_is_near_simplers(task):
-    """A flat grey picture would be 30 to 45 away; the arm, edges and grain leave a little."""
+    """A flat grey image would be 30 to 45 away; the arm, edges and grain leave a little."""
     assert np.abs(halved(ours(task)) - golden(task)).mean() < 11
 
 
@@ -178,8 +178,8 @@ def eggplant(r, g, b):
 def test_an_object_is_seen_where_simpler_shows_it(task, belongs, box):
     left, top, right, bottom = (edge // 2 for edge in box)
     centres, areas = [], []
-    for picture in (halved(ours(task)), golden(task)):
-        rows, columns = np.nonzero(belongs(*np.moveaxis(picture[top:bottom, left:right], -1, 0)))
+    for image in (halved(ours(task)), golden(task)):
+        rows, columns = np.nonzero(belongs(*np.moveaxis(image[top:bottom, left:right], -1, 0)))
         centres.append(2 * np.array([columns.mean(), rows.mean()]))
         areas.append(len(rows))
     assert areas[1] > 150, "the golden object was found"
@@ -187,7 +187,7 @@ def test_an_object_is_seen_where_simpler_shows_it(task, belongs, box):
     assert np.abs(centres[0] - centres[1]).max() <= 8
 
 
-# The picture's own rules ---------------------------------------------------------------------------------------------
+# The image's own rules ---------------------------------------------------------------------------------------------
 
 
 def test_a_smaller_picture_shows_the_same_view():
@@ -230,9 +230,9 @@ def test_a_texture_depends_on_its_seed_and_on_nothing_else(draw):
 
 
 def test_fabric_repeats_without_a_seam():
-    picture = textures.fabric((110, 110, 114), size=64, seed=5).astype(float)
-    inside = np.abs(np.diff(picture, axis=0)).mean()
-    seam = np.abs(picture[0] - picture[-1]).mean()
+    image = textures.fabric((110, 110, 114), size=64, seed=5).astype(float)
+    inside = np.abs(np.diff(image, axis=0)).mean()
+    seam = np.abs(image[0] - image[-1]).mean()
     assert seam < 2 * inside
 
 

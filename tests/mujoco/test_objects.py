@@ -111,7 +111,7 @@ def test_objects_come_to_rest_as_in_simpler(task):
 
 
 def dropped_eggplant(x: float, y: float) -> np.ndarray:
-    """(3,) [m]: where an eggplant let go just above (x, y) in the sink lies three seconds later."""
+    """(3,) [m]: where an eggplant released just above (x, y) in the sink lies three seconds later."""
     scene = mujoco.MjSpec()
     scene.compiler.degree = False
     scenery.add_support(scene, SINK)

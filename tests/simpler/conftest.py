@@ -1,4 +1,4 @@
-"""The true SIMPLER scenes for the tests of this folder, or the reason why they cannot run here."""
+"""The SIMPLER scenes for the tests of this folder, or the reason why they cannot run here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlm2vla_sim.envs.simpler import assets, devices
 
 
 def why_not() -> str:
-    """Why the true scenes cannot run here; empty when they can."""
+    """Why the SIMPLER scenes cannot run here; empty when they can."""
     if importlib.util.find_spec("mani_skill") is None:
         return "mani_skill is not installed: pip install 'vlm2vla_sim[simpler]'"
     inventory = assets.inspect()
@@ -32,7 +32,7 @@ def true_scenes() -> None:
 
 @pytest.fixture(scope="session")
 def make_env(true_scenes: None) -> Iterator[Callable[..., WidowXEnv]]:
-    """`make_env(task, **options)`: an environment on the true scenes; the same arguments give the same one again."""
+    """`make_env(task, **options)`: an environment on the SIMPLER scenes; the same arguments give the same one again."""
     made: dict[tuple[object, ...], WidowXEnv] = {}
 
     def make(task: str, **options: object) -> WidowXEnv:

@@ -52,5 +52,5 @@ def test_a_machine_without_a_vulkan_driver_is_reported_and_not_crashed(true_scen
     run = subprocess.run(
         [sys.executable, "-c", code], env=blind, capture_output=True, text=True, check=True, timeout=120
     )
-    assert "SAPIEN found no device it can draw with (RuntimeError" in run.stdout
+    assert "SAPIEN found no device it can render with (RuntimeError" in run.stdout
     assert "of Mesa 25 or newer" in run.stdout

@@ -277,7 +277,7 @@ def test_the_carrot_tips_over_to_its_flat_side_which_takes_longer_than_a_tenth_o
 
 
 def put(env: WidowXEnv, above: float) -> None:
-    """Lift the carrot over the plate's centre and let go of it [m above the plate]."""
+    """Lift the carrot over the plate's centre and release it [m above the plate]."""
     carrot, plate = objects(env)
     pose = carrot.entity.pose
     pose.p = [*plate.entity.pose.p[:2], plate.entity.pose.p[2] + above]

@@ -1,4 +1,4 @@
-"""The true scenes behind the same interface: what any backend must do, and what this one promises besides."""
+"""The SIMPLER scenes behind the same interface: what any backend must do, and what this one promises besides."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.simpler
 MakeEnv = Callable[..., WidowXEnv]
 HOLD = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
 PHOTO_LEFT_TOP = (slice(0, 60), slice(0, 60))
-"""A corner of the picture where nothing but the photo is ever seen."""
+"""A corner of the image where nothing but the photo is ever seen."""
 
 
 def act(env: WidowXEnv, *actions: np.ndarray) -> dict[str, object]:
@@ -133,20 +133,20 @@ def test_an_episode_replays_bit_for_bit_whatever_came_between(make_env: MakeEnv,
 
     def play(episode_id: int) -> tuple[np.ndarray, np.ndarray]:
         env.reset(seed=episode_id, options={"episode_id": episode_id})
-        picture = np.zeros(0)
+        image = np.zeros(0)
         states = []
         for move in moves:
-            picture = env.step(move)[0]["pixels"]["primary"]
+            image = env.step(move)[0]["pixels"]["primary"]
             scene, robot = env.scene_state(), env.status.robot
             poses = (scene.source.pose, scene.target.pose, robot.tcp, robot.target)
             states.append(np.concatenate([np.concatenate([pose.position, pose.quaternion]) for pose in poses]))
-        return np.stack(states), picture
+        return np.stack(states), image
 
-    states, picture = play(4)
+    states, image = play(4)
     others = [play(k)[0] for k in (0, 5)]
     again, repeated = play(4)
     assert (states == again).all()
-    assert (picture == repeated).all()
+    assert (image == repeated).all()
     assert not (states == others[0]).all()
 
 

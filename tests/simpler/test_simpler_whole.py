@@ -1,7 +1,8 @@
-"""Whole paths through the true scenes: from a checkout to a picture, from a sentence to a solved task."""
+"""Whole paths through the SIMPLER scenes: from a checkout to an image, from a sentence to a solved task."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.simpler import assets
+from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.evaluation.episode import run_episode
 
 pytestmark = pytest.mark.simpler
@@ -35,10 +37,11 @@ def test_the_scripted_policy_solves_each_task_through_its_words(make_env: MakeEn
 
 
 REPORT = """
+import dataclasses
 import json
 from vlm2vla_sim.envs.base import WidowXEnv
 env = WidowXEnv("carrot_on_plate", backend="simpler")
-picture = env.reset(options={"episode_id": 5})[0]["pixels"]["primary"]
+image = env.reset(options={"episode_id": 5})[0]["pixels"]["primary"]
 for _ in range(3):
     env.step([0.02, 0.01, -0.02, 0, 0, 0.1, 0])
 scene, robot = env.scene_state(), env.status.robot
@@ -78,3 +81,18 @@ def test_a_linked_checkout_without_its_stages_gives_the_same_scene(make_env: Mak
     scene = env.scene_state()
     here = [scene.source.pose.position, scene.target.pose.position, env.status.robot.tcp.position]
     assert np.array(json.loads(run.stdout)) == pytest.approx(np.array(here), abs=5e-4)
+
+
+def test_a_task_of_ones_own_with_simplers_objects_is_solved_on_simplers_scene(make_env: MakeEnv) -> None:
+    """The block and the plate come from different lists of SIMPLER, and ManiSkill has no scene with both."""
+    carrot, stack = TASKS["carrot_on_plate"], TASKS["stack_cube"]
+    task = dataclasses.replace(carrot, name="block_on_plate", source=stack.source)
+    env = make_env(task)
+    env.reset(options={"episode_id": 4})
+    scene = env.scene_state()
+    for body, xy in ((scene.source, task.layouts[4].source_xy), (scene.target, task.layouts[4].target_xy)):
+        there = task.scene.base.from_world(np.array([*xy, task.scene.support_height]))
+        assert np.abs(body.pose.position[:2] - there[:2]).max() < 0.01, body.name
+    result = run_episode(env, "scripted", episode_id=4)
+    assert result.reason == ""
+    assert result.success_at_end

@@ -1,7 +1,7 @@
 """Success and partial credit, computed from poses and contacts exactly as the original SIMPLER computes them.
 
-One judge for every simulator: were each backend to use its own engine's rule (ManiSkill 3 changed SIMPLER's), the same
-motion would score differently. Source of the rule: simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:43-141.
+Every backend is scored by this rule: with the rule of its own engine (ManiSkill 3 changed SIMPLER's) the same motion
+would score differently. Source: simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:43-141.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from vlm2vla_sim.types import SceneState
 XY_SLACK = 0.003
 """[m] added to the target's half diagonal. put_on_in_scene.py:95"""
 MOVED = 0.03
-"""[m] in x, y from which an object counts as moved. put_on_in_scene.py:62-70"""
+"""[m] in the x-y plane from which an object counts as moved. put_on_in_scene.py:62-70"""
 CONSECUTIVE = 5
 """Control steps in a row from which a grasp counts as held. put_on_in_scene.py:77"""
 
 
 @dataclass(frozen=True)
 class SuccessFlags:
-    """How the scene stands after a step. `grasped` and `consecutive_grasp` stay true once they were (as in SIMPLER)."""
+    """Flags of one step. `grasped` and `consecutive_grasp` stay True for the rest of the episode, as in SIMPLER."""
 
     success: bool
     """SIMPLER's success of this step."""
     released: bool
-    """Success, and the gripper does not hold the object: a stricter rule of ours, reported beside SIMPLER's."""
+    """Success, and the gripper does not hold the object: a stricter rule of ours."""
     on_target: bool
     grasped: bool
     consecutive_grasp: bool
@@ -38,7 +38,7 @@ class SuccessFlags:
 
 
 class Judge:
-    """Watches one episode. Make it from the settled scene, then show it the scene after every step."""
+    """Computes the flags of one episode, from the settled scene and then the scene after every step."""
 
     def __init__(self, task: Task, settled: SceneState) -> None:
         self._task = task
@@ -51,7 +51,7 @@ class Judge:
         self._held_long = False
 
     def judge(self, scene: SceneState) -> SuccessFlags:
-        """The verdict on `scene`; call once per control step, in order."""
+        """The flags for `scene`; call once per control step, in order."""
         self._grasped |= scene.grasped
         self._held_steps = self._held_steps + 1 if scene.grasped else 0
         self._held_long |= self._held_steps >= CONSECUTIVE

@@ -1,4 +1,4 @@
-"""The client's promises, one test each, against a stand-in robot on the true wire; docs/real_robot.md names them."""
+"""The client's guarantees (docs/real_robot.md), one test each, against a mock robot server on the real protocol."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def test_the_picture_shows_the_carrot_orange_and_not_blue(stage):
     wanted = twin.reset(options={"episode_id": 0})[0]["pixels"]["primary"]
     red, green, blue = (shown[..., c].astype(int) for c in range(3))
     assert ((red > 150) & (red > blue + 80) & (red > green + 40)).sum() > 200
-    small = [picture.reshape(12, 40, 16, 40, 3).mean(axis=(1, 3)) for picture in (shown, wanted)]
-    # The arm stands alike to a few centimetres, so coarse pictures agree; exchanged colours would differ by far more.
+    small = [image.reshape(12, 40, 16, 40, 3).mean(axis=(1, 3)) for image in (shown, wanted)]
+    # The arm stands alike to a few centimetres, so coarse images agree; exchanged colours would differ by far more.
     assert np.abs(small[0] - small[1]).mean() < 8 < np.abs(small[0][..., ::-1] - small[1]).mean()
     real.close()
     twin.close()
@@ -215,7 +215,7 @@ def test_a_lost_answer_ends_the_episode_truncated_as_link_lost_and_nothing_more_
     assert (truncated, terminated, reward) == (True, False, 0.0)
     assert info["reason"] == "link_lost"
     assert info["link"] == "unknown"
-    assert observation["pixels"]["primary"].std() > 10  # the last picture, not zeros
+    assert observation["pixels"]["primary"].std() > 10  # the last image, not zeros
     with pytest.raises(LinkLostError, match="nothing is sent"):
         env.unwrapped._backend._client.step(
             np.zeros(7), before=Pose([0.3, 0, 0.2], DOWN), after=Pose([0.3, 0, 0.2], DOWN)
@@ -316,7 +316,7 @@ def test_a_fresh_frame_says_how_old_it_is(env):
 
 
 def test_a_picture_that_cannot_be_decoded_is_a_fault_of_the_camera(stage, env, monkeypatch):
-    monkeypatch.setattr("vlm2vla_sim.envs.bridge.mock.robot.jpeg", lambda picture: b"\xff\xd8" + os.urandom(50))
+    monkeypatch.setattr("vlm2vla_sim.envs.bridge.mock.robot.jpeg", lambda image: b"\xff\xd8" + os.urandom(50))
     assert env.step(step())[4]["reason"] == "camera_stale"
 
 
@@ -379,9 +379,9 @@ def test_red_in_the_scene_is_red_in_the_observation():
     import cv2
     from PIL import Image
 
-    picture = np.zeros((64, 64, 3), np.uint8)
-    picture[..., 0], picture[..., 1], picture[..., 2] = 200, 90, 20
-    data = cv2.imencode(".jpg", picture)[1].tobytes()  # as the server does: RGB to an encoder that takes BGR
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[..., 0], image[..., 1], image[..., 2] = 200, 90, 20
+    data = cv2.imencode(".jpg", image)[1].tobytes()  # as the server does: RGB to an encoder that takes BGR
     import io
 
     in_file = np.asarray(Image.open(io.BytesIO(data)))
@@ -533,10 +533,10 @@ def test_a_closed_client_says_nothing():
         client.reset()
 
 
-# The stand-in has the true server's manners.
+# The mock server has the real server's manners.
 
 
-def test_the_stand_in_refuses_to_act_before_init_and_shows_noise(stage):
+def test_the_mock_server_refuses_to_act_before_init_and_shows_noise(stage):
     stage.truth.ask(type="restart", seconds=0.0)
     client = BridgeClient("127.0.0.1", stage.server.port, workspace=BOX, timeouts=QUICK)
     time.sleep(0.1)
@@ -548,7 +548,7 @@ def test_the_stand_in_refuses_to_act_before_init_and_shows_noise(stage):
     client.close()
 
 
-def test_an_exception_in_the_stand_in_is_a_hard_reset_without_an_answer(stage, env):
+def test_an_exception_in_the_mock_server_is_a_hard_reset_without_an_answer(stage, env):
     import zmq
 
     resets = stage.server.robot.hard_resets
@@ -563,7 +563,7 @@ def test_an_exception_in_the_stand_in_is_a_hard_reset_without_an_answer(stage, e
     assert stage.server.robot.hard_resets == resets + 1
 
 
-def test_the_stand_in_answers_an_unreadable_frame_with_invalid_payload(stage):
+def test_the_mock_server_answers_an_unreadable_frame_with_invalid_payload(stage):
     import zmq
 
     socket = zmq.Context.instance().socket(zmq.REQ)
@@ -618,7 +618,7 @@ def test_evaluate_on_a_real_arm_asks_the_person_and_resumes_what_they_said(stage
         run_suite(settings, out=tmp_path / "other", workers=2)
 
 
-def test_a_session_on_the_stand_in_shows_the_wanted_scene_beside_the_live_one(stage, tmp_path):
+def test_a_session_on_the_mock_server_shows_the_wanted_scene_beside_the_live_one(stage, tmp_path):
     import io
 
     from PIL import Image

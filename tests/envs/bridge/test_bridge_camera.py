@@ -1,4 +1,4 @@
-"""A second camera, with files as devices: colours, size, the newest picture and never an old one."""
+"""A second camera, with files as devices: colours, size, the newest image and never an old one."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from vlm2vla_sim.errors import LinkLostError, SettingError  # noqa: E402
 @pytest.fixture
 def still(tmp_path):
     path = tmp_path / "wrist.png"
-    picture = np.zeros((48, 64, 3), np.uint8)
-    picture[:, :32] = (20, 90, 200)  # BGR: orange on the left
-    cv2.imwrite(str(path), picture)
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, :32] = (20, 90, 200)  # BGR: orange on the left
+    cv2.imwrite(str(path), image)
     return str(path)
 
 
 @pytest.fixture
 def film(tmp_path):
-    """Twenty pictures, each brighter than the one before, at 20 a second."""
+    """Twenty images, each brighter than the one before, at 20 a second."""
     path = tmp_path / "film.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
     for number in range(20):
@@ -42,11 +42,11 @@ def film(tmp_path):
 
 def test_a_camera_shows_true_colours_in_the_size_that_was_asked_for(still):
     camera = DeviceCamera(still, size=(96, 128))
-    picture = camera.read_latest()
+    image = camera.read_latest()
     camera.close()
-    assert picture.shape == (96, 128, 3)
-    np.testing.assert_allclose(picture[48, 20], [200, 90, 20], atol=3)
-    np.testing.assert_allclose(picture[48, 110], [0, 0, 0], atol=3)
+    assert image.shape == (96, 128, 3)
+    np.testing.assert_allclose(image[48, 20], [200, 90, 20], atol=3)
+    np.testing.assert_allclose(image[48, 110], [0, 0, 0], atol=3)
 
 
 def test_the_newest_picture_is_handed_out_and_not_the_next_in_the_queue(film):
@@ -55,7 +55,7 @@ def test_the_newest_picture_is_handed_out_and_not_the_next_in_the_queue(film):
     time.sleep(0.45)
     later = camera.read_latest().mean()
     camera.close()
-    assert later > first + 45  # five pictures or more have been passed over
+    assert later > first + 45  # five images or more have been passed over
 
 
 def test_a_camera_that_stopped_is_not_read_from(film):
