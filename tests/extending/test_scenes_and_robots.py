@@ -107,7 +107,7 @@ def test_a_robot_of_ones_own_moves_the_arm_and_starts_where_it_says():
 
 
 def test_what_cannot_be_honoured_is_refused_with_a_sentence():
-    bare = dataclasses.replace(CARROT, name="bare", source=ObjectSpec("thing", extents=(0.03,) * 3, density=500))
+    bare = dataclasses.replace(CARROT, name="bare", source=ObjectSpec("thing", extents=(0.03, 0.03, 0.03), density=500))
     with pytest.raises(SettingError, match="'thing' has no look for MuJoCo"):
         WidowXEnv(bare)
     with pytest.raises(SettingError, match="adds no geom of group 3"):
