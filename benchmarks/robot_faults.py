@@ -4,8 +4,8 @@
 
 Each scenario is an episode of twelve distinct steps on a mock robot server, through a proxy that injects one seeded
 fault into one request (or several, for kind "many"). Afterwards the mock server's record of executed actions is
-compared with what was sent: actions executed twice, commands that are not finite or outside the workspace, stale frames used as
-fresh ones, waits beyond the timeouts, and faults counted as the policy's failure must all be zero.
+compared with what was sent: actions executed twice, commands that are not finite or outside the workspace, stale frames
+used as fresh ones, waits beyond the timeouts, and faults counted as the policy's failure must all be zero.
 """
 
 from __future__ import annotations
