@@ -20,6 +20,7 @@ from vlm2vla_sim.language.formats import get_format  # noqa: E402
 from vlm2vla_sim.policies import PolicyContext, load_policy  # noqa: E402
 from vlm2vla_sim.policies.models.action_symbols import find_symbols, read_symbols, save_symbols  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
+from vlm2vla_sim.policies.spec import PolicySpec  # noqa: E402
 
 
 def evaluate(folder, *more: str) -> int:
@@ -81,7 +82,8 @@ def test_the_format_tokens_takes_its_symbols_from_the_adapters_folder(tiny_folde
     save_symbols(symbols, folder)
     assert read_symbols(str(folder)) == symbols
     assert evaluate(tmp_path / "with", *given) == 0
-    tuned = find_format("tokens", {"model": str(folder), "adapter": ""})  # a model all of whose weights were trained
+    full = PolicySpec("vlm", action_format="tokens", options={"model": str(folder)})  # all its weights were trained
+    tuned = find_format(full)
     assert tuned == get_format("tokens", symbols=symbols)
     grammar = tuned.grammar()
     said = [decision["action"] for result in lines(tmp_path / "with") for decision in result["decisions"]]
