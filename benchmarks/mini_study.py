@@ -167,7 +167,7 @@ def solved(run: Path) -> Rate:
     results = read_results(run / RESULTS) if (run / RESULTS).exists() else []
     if run.name == "relation":
         results = [one for one in results if _is_left(one.task, one.seed)]
-    return Rate(sum(one.success_at_end for one in results), len(results))
+    return Rate(sum(bool(one.success_at_end) for one in results), len(results))
 
 
 def _retention(out: Path) -> dict[str, str]:

@@ -92,7 +92,7 @@ def run_episodes(count: int) -> tuple[int, float]:
     for episode in range(count):
         env.reset(options={"episode_id": episode})
         result = vlm2vla_sim.run_episode(env, "scripted", episode_id=episode)
-        good += result.success_at_end
+        good += bool(result.success_at_end)
         seconds, steps = seconds + result.seconds, steps + result.steps
         print(f"  episode {episode}: {result.outcome.value} {result.reason}", file=sys.stderr)
     env.close()

@@ -30,14 +30,14 @@ def make_env(settings: RunSettings, task: str) -> gym.Env[Any, Any]:
     """The environment in which `settings` runs the episodes of `task`."""
     found = find_task(task, settings.backend)
     env_id, own = environment(found)
+    options: dict[str, Any] = {**own, **settings.backend_options}
     return gym.make(
         env_id,
         backend=settings.backend,
         image_size=settings.image_size,
         quality=settings.quality,
         instruction=settings.instruct(found.instruction),
-        **own,
-        **settings.backend_options,
+        **options,
     )
 
 

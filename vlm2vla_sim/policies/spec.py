@@ -124,7 +124,7 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 def _load_yaml(path: Path, text: str) -> Any:
     try:
-        import yaml
+        import yaml  # pyright: ignore[reportMissingModuleSource]
     except ModuleNotFoundError as error:
         raise SettingError(f"Reading {path} needs PyYAML: pip install pyyaml. Or write it as TOML.") from error
     try:
