@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from trajectory_fakes import PICK_AND_PLACE, SIZE, Shades, motion, trajectory, w
 
 from vlm2vla_sim.data.datasets import lerobot_write
 from vlm2vla_sim.data.datasets.base import Skipped
-from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES, convert
+from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, CONVENTIONS, STATE_NAMES, convert
 from vlm2vla_sim.data.datasets.lerobot_layout import (
     ACTION,
     IMAGE,
@@ -33,7 +34,7 @@ from vlm2vla_sim.data.datasets.lerobot_layout import (
 from vlm2vla_sim.data.datasets.lerobot_read import Columns, LeRobotFolder
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
 from vlm2vla_sim.data.datasets.open import DatasetOptions, check_images, open_dataset
-from vlm2vla_sim.errors import DataError, UnknownNameError
+from vlm2vla_sim.errors import DataError, ExtensionError, UnknownNameError
 from vlm2vla_sim.video.encoder import write_video
 
 FRAMES = sum(steps for steps, *_ in PICK_AND_PLACE)
@@ -306,6 +307,35 @@ def test_another_persons_folder_is_read_by_the_names_and_the_convention_given(tm
         check_images(one)
         assert one.images[len(one) - 1].mean(axis=(0, 1))[0] == pytest.approx(200 * index, abs=4)
         assert one.images[3].mean(axis=(0, 1))[1:] == pytest.approx([12, 12], abs=4)
+
+
+OWN = dataclasses.replace(CONVENTIONS["bridge"], action=lambda actions: 0.01 * actions)
+"""Actions in centimetres."""
+NO_CONVENTION = 3
+
+
+def test_a_convention_of_your_own_is_named_as_package_module_name(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    write_theirs(tmp_path, names=("observation.images.top", "proprio", "command"))
+    options = DatasetOptions(state="proprio", action="command", convention="bridge")
+    own = dataclasses.replace(options, convention="test_lerobot_folder:OWN")
+    for plain, scaled in zip(open_dataset(tmp_path, options), open_dataset(tmp_path, own), strict=True):
+        assert scaled.actions[:, :3] == pytest.approx(0.01 * plain.actions[:, :3])
+        assert np.abs(plain.actions[:, :3]).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "sentence"),
+    [
+        ("brige", UnknownNameError, "No convention of data sets named 'brige'. Did you mean 'bridge'"),
+        ("test_lerobot_folder:NO_CONVENTION", ExtensionError, "is 3; expected a .*DatasetConvention"),
+    ],
+)
+def test_a_convention_that_is_none_is_refused_before_anything_is_read(tmp_path, monkeypatch, name, error, sentence):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    write_theirs(tmp_path, names=("observation.images.top", "proprio", "command"))
+    with pytest.raises(error, match=sentence):
+        open_dataset(tmp_path, DatasetOptions(state="proprio", action="command", convention=name))
 
 
 def test_what_the_folder_does_not_say_is_asked_for(tmp_path):

@@ -37,7 +37,7 @@ def test_a_quaternion_is_taken_as_it_is():
     ("options", "error", "sentence"),
     [
         ({}, SettingError, "needs either look_at or quaternion; neither of them was given"),
-        ({"look_at": (0, 0, 0), "quaternion": (1, 0, 0, 0)}, SettingError, "both of them was given"),
+        ({"look_at": (0, 0, 0), "quaternion": (1, 0, 0, 0)}, SettingError, "both were given"),
         ({"look_at": AT}, SettingError, r"looks at \(0\.3, -0\.6, 0\.4\), which is where it stands"),
         ({"look_at": (0, 0)}, SettingError, r"Camera\.look_at is \(0, 0\); expected 3 finite numbers"),
         ({"look_at": (0, 0, float("nan"))}, SettingError, r"Camera\.look_at is .*expected 3 finite numbers"),

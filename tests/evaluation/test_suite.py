@@ -197,10 +197,27 @@ def test_one_worker_without_isolation_is_this_process(tmp_path):
 def test_an_error_of_a_factory_reaches_the_caller_with_where_it_came_from(tmp_path):
     settings = dataclasses.replace(CARROT, policy="fakes:make_broken")
     with pytest.raises(OddError):
-        run(tmp_path / "1", settings)
+        run(tmp_path / "1", settings, video=True)
     with pytest.raises(RuntimeError, match="OddError: cannot") as caught:
         run(tmp_path / "2", settings, isolate=True)
     assert "fakes.py" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_does_not_answer_leaves_no_folder_and_no_video(tmp_path):
+    options = {"server": "ws://127.0.0.1:1", "convention": "vlm2vla", "timeout": 0.2}
+    settings = dataclasses.replace(CARROT, policy="openpi", policy_options=options)
+    with pytest.raises(errors.ServerError):
+        run(tmp_path / "run", settings, video=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["tasks", "metrics"])
+def test_a_text_in_place_of_names_is_refused(name):
+    with pytest.raises(
+        errors.SettingError, match=f"{name} is the text 'carrot_on_plate'; expected a sequence of names"
+    ):
+        RunSettings(**{name: "carrot_on_plate"})
 
 
 def test_your_own_policy_is_run_by_naming_its_factory(tmp_path):

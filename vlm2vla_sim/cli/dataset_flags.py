@@ -25,7 +25,7 @@ class DatasetFlags:
     action: Annotated[str, tyro.conf.arg(metavar="NAME")] = ""
     """LeRobot's column of actions; action by default."""
     convention: str = ""
-    """Convention of states and actions: vlm2vla, or bridge (Euler angles, gripper servo reading)."""
+    """Convention of states and actions: vlm2vla, bridge (Euler angles, servo reading), or package.module:NAME."""
     split: str = "train"
     """Split of an RLDS data set."""
 

@@ -64,8 +64,12 @@ def _import(kind: str, name: str, module_name: str, known: list[str]) -> ModuleT
             raise unknown_name(kind, name, known) from error
         if module_name.startswith("vlm2vla_sim.") or isinstance(error, Vlm2VlaError):
             raise
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise ExtensionError(
-            f"The {kind} {name!r} cannot be imported: {type(error).__name__}: {error} ({last.filename}, line "
-            f"{last.lineno})."
-        ) from error
+        raise ExtensionError(f"The {kind} {name!r} cannot be imported: {_describe(error)}.") from error
+
+
+def _describe(error: Exception) -> str:
+    """The error and the place in the user's code: for a syntax error the traceback ends in importlib."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"

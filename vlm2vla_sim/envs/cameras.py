@@ -44,8 +44,8 @@ class Camera:
     def __post_init__(self) -> None:
         self._set("position", self._numbers("position", 3))
         if (self.look_at is None) == (self.quaternion is None):
-            given = "neither" if self.look_at is None else "both"
-            raise SettingError(f"A camera needs either look_at or quaternion; {given} of them was given.")
+            given = "neither of them was" if self.look_at is None else "both were"
+            raise SettingError(f"A camera needs either look_at or quaternion; {given} given.")
         if self.look_at is not None:
             self._set("look_at", self._numbers("look_at", 3))
             if np.linalg.norm(np.array(self.look_at) - self.position) < 1e-6:

@@ -116,6 +116,7 @@ def _run_guarded(
         return Outcome.ABORTED, str(stop)
     except Exception as error:  # The border: whatever broke, the suite goes on and the result says so.
         if isinstance(error, Vlm2VlaError) and not isinstance(error, (ActionError, BackendFaultError)):
+            run.drop_empty_video()
             raise
         if log is not None:
             _write_log(log, error)
@@ -213,6 +214,11 @@ class _Run:
         """End the encoder, whatever happened; the frames so far stay."""
         if self._video is not None:
             self._video.close()
+
+    def drop_empty_video(self) -> None:
+        """Remove the video of an episode without a step, such as one whose policy could not be asked."""
+        if self._video is not None and self._steps_made == 0:
+            self._video.discard()
 
     # Parts.
 

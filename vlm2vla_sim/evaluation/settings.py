@@ -47,6 +47,9 @@ class RunSettings:
     """What is measured besides success: names of `evaluation.metrics.METRICS`, or "package.module:NAME"."""
 
     def __post_init__(self) -> None:
+        for name in ("tasks", "metrics"):
+            if isinstance(given := getattr(self, name), str):
+                raise SettingError(f"{name} is the text {given!r}; expected a sequence of names, such as ({given!r},).")
         object.__setattr__(self, "tasks", tuple(self.tasks))
         object.__setattr__(self, "metrics", tuple(self.metrics))
         object.__setattr__(self, "image_size", self.image_size and tuple(self.image_size))

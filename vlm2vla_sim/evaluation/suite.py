@@ -18,7 +18,7 @@ from vlm2vla_sim.core.finder import is_place
 from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, needs_own_process
 from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.envs.tasks import TASKS, task_places
-from vlm2vla_sim.errors import EpisodeError, SettingError, Vlm2VlaError
+from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.metrics import make_metric, short_name
 from vlm2vla_sim.evaluation.results import RunSummary, sort_results, summarize
 from vlm2vla_sim.evaluation.run_folder import RunFolder, default_folder, folder_name
@@ -105,7 +105,7 @@ def run_suite(
             episodes = run_in_workers(job, todo, count=workers, timeout=episode_timeout, fresh_for_task=alone)
         try:
             return _collect(episodes, folder, total=len(items), on_result=on_result)
-        except Vlm2VlaError:
+        except Exception:
             folder.discard_unused()
             raise
 

@@ -80,6 +80,11 @@ class EpisodeVideo:
         with contextlib.suppress(OSError):  # the last frame may be missing: the video is called unfinished
             self._encoder.close()
 
+    def discard(self) -> None:
+        """Stop and remove the video."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+
     def _failed(self, error: OSError) -> RunFolderError:
         return RunFolderError(
             f"The video {self._path} could not be written: {error.strerror or error}.{_free_space(self._folder)} "

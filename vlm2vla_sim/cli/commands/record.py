@@ -27,10 +27,10 @@ def record(
     workers: int = 1,
     json: bool = False,
 ) -> CommandResult:
-    """Run episodes and keep those that succeed as a LeRobotDataset v3 folder, with what was said in words.jsonl.
+    """Run episodes; keep those that succeed as a LeRobotDataset v3 folder, with the policy's text in words.jsonl.
 
     An episode is in the folder whole or not at all, and none is ever overwritten. A recording that was stopped is
-    continued by the same command with --resume. Put the data into words with `vlm2vla relabel`.
+    continued by the same command with --resume. Label the data with `vlm2vla relabel`.
 
     Args:
         run: What is run, and how it is seen and moved.

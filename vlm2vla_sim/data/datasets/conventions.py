@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlm2vla_sim.core.finder import find
 from vlm2vla_sim.core.frames import action_from_bridge
-from vlm2vla_sim.errors import DataError, unknown_name
+from vlm2vla_sim.errors import DataError, ExtensionError
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 
 STATE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
@@ -31,15 +32,24 @@ class DatasetConvention:
     state_widths: tuple[int, ...]
 
 
+def find_convention(name: str) -> DatasetConvention:
+    """A convention of `CONVENTIONS`, or a `DatasetConvention` of your own as "package.module:NAME".
+
+    UnknownNameError for a name that is neither; ExtensionError for an object of another kind.
+    """
+    found = find("convention of data sets", name, CONVENTIONS)
+    if not isinstance(found, DatasetConvention):
+        raise ExtensionError(f"The convention {name!r} is {found!r}; expected a {__name__}.DatasetConvention.")
+    return found
+
+
 def convert(states: np.ndarray, actions: np.ndarray, convention: str) -> tuple[np.ndarray, np.ndarray]:
     """Convert `states` (T, n) and `actions` (T, 7) from `convention` to ours, both (T, 7) float32.
 
     Gripper values are clipped to 0..1, because a servo reading may lie slightly outside. DataError for arrays of
     another shape or with values that are not finite.
     """
-    if convention not in CONVENTIONS:
-        raise unknown_name("convention", convention, CONVENTIONS)
-    known = CONVENTIONS[convention]
+    known = find_convention(convention)
     for what, values, widths in (("states", states, known.state_widths), ("actions", actions, (7,))):
         if values.ndim != 2 or values.shape[1] not in widths:
             expected = " or ".join(map(str, widths))

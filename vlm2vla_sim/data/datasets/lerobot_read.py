@@ -34,7 +34,7 @@ class Columns:
     state: str = layout.STATE
     action: str = layout.ACTION
     convention: str = ""
-    """One of `conventions.CONVENTIONS`; empty for "vlm2vla" if the columns have our names."""
+    """One of `conventions.CONVENTIONS`, or "package.module:NAME"; empty for "vlm2vla" if the columns have our names."""
 
 
 class LeRobotFolder:

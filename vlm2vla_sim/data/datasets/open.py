@@ -9,6 +9,7 @@ from pathlib import Path
 from vlm2vla_sim.core.folder_kind import wrong_folder
 from vlm2vla_sim.data.datasets import bridge_raw, lerobot_layout, lerobot_read, rlds
 from vlm2vla_sim.data.datasets.base import Skipped, TrajectoryDataset
+from vlm2vla_sim.data.datasets.conventions import find_convention
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.errors import DataError, SettingError
 
@@ -28,7 +29,7 @@ class DatasetOptions:
     action: str = ""
     """LeRobot: the column of actions; empty for `lerobot_layout.ACTION`."""
     convention: str = ""
-    """One of `conventions.CONVENTIONS`; empty for the one the data set declares, or its format implies."""
+    """One of `conventions.CONVENTIONS`, or "package.module:NAME"; empty for the one that the files imply."""
     split: str = "train"
     """RLDS: the split."""
 
@@ -36,7 +37,8 @@ class DatasetOptions:
 def open_dataset(root: Path, options: DatasetOptions | None = None) -> TrajectoryDataset:
     """Open the data set in the folder `root`.
 
-    DataError for a folder that holds no known data set; SettingError for an option that the format does not have.
+    DataError for a folder that holds no known data set; SettingError for an option that the format does not have;
+    UnknownNameError or ExtensionError for a convention that cannot be found.
     """
     options = options or DatasetOptions()
     if options.format not in FORMATS:
@@ -45,6 +47,8 @@ def open_dataset(root: Path, options: DatasetOptions | None = None) -> Trajector
         raise DataError(f"There is no folder {root}; expected a data set.")
     kind = _find_format(root) if options.format == "auto" else options.format
     _check_options(kind, options)
+    if options.convention:
+        find_convention(options.convention)
     if kind == "lerobot":
         columns = lerobot_read.Columns(
             picture=options.picture,

@@ -202,7 +202,7 @@ class _Session:
             self._live.show(wanted, WANTED)
             self._live.show(np.concatenate([wanted, live], axis=1), "scene.jpg")
             self._live.update(question="Arrange the scene as in the picture, then start.")
-            request += f" Wanted beside live: {self._live.path / 'scene.jpg'}."
+            request += f" Target layout and live image, side by side: {self._live.path / 'scene.jpg'}."
         self._operator.wait_for_scene(episode.number, request)
 
     def _wanted_picture(self, episode: PlannedEpisode, live: np.ndarray) -> np.ndarray:
