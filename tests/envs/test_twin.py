@@ -436,6 +436,7 @@ def test_the_platforms_follow_the_system_and_what_mujoco_is_told(monkeypatch):
     ):
         monkeypatch.setattr(sys, "platform", system)
         assert renderer.platforms() == expected
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("MUJOCO_GL", " OSMesa ")
     assert renderer.platforms() == ("osmesa",)
 

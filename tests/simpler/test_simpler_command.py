@@ -44,7 +44,7 @@ def test_assets_link_fills_the_chosen_folder_and_says_how_to_use_it(
 @pytest.mark.parametrize("words", [["link"], ["status", "somewhere"], ["download", "somewhere"]])
 def test_a_folder_goes_with_link_and_with_nothing_else(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["assets", *words]) == 1
-    assert "takes a folder" in capsys.readouterr().err
+    assert "expected `vlm2vla assets link DIR`, or status or download without a folder" in capsys.readouterr().err
 
 
 @pytest.mark.simpler

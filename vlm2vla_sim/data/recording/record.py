@@ -17,7 +17,7 @@ from vlm2vla_sim.data.datasets.lerobot_layout import DecisionRecord, EpisodeAnno
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
 from vlm2vla_sim.data.recording.recorder import SCORED, DemonstrationFolder, read_staged, stem
 from vlm2vla_sim.envs.base import CONTROL_HZ
-from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.errors import RunFolderError, SettingError, Vlm2VlaError
 from vlm2vla_sim.evaluation.run_folder import SETTINGS
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import SuiteRun, check_settings, run_suite
@@ -66,6 +66,7 @@ def record(
         raise RunFolderError(
             f"The folder {out} is not empty. Continue a recording in it with --resume, or choose another folder."
         )
+    started_here = not out.exists()
     check_made_with(out / KEPT, {"keep_failures": keep_failures}, kind="recording", error=RunFolderError)
     writer = LeRobotWriter(out, size=settings.image_size, fps=CONTROL_HZ)
     staging = out / RUN / STAGING
@@ -85,15 +86,21 @@ def record(
         if on_result is not None:
             on_result(result)
 
-    run = run_suite(
-        settings,
-        out=out / RUN,
-        video=False,
-        resume=resume,
-        workers=workers,
-        recorder=DemonstrationFolder(staging),
-        on_result=handle,
-    )
+    try:
+        run = run_suite(
+            settings,
+            out=out / RUN,
+            video=False,
+            resume=resume,
+            workers=workers,
+            recorder=DemonstrationFolder(staging),
+            on_result=handle,
+        )
+    except Vlm2VlaError:
+        if started_here and {path.name for path in out.iterdir()} == {KEPT}:
+            (out / KEPT).unlink()  # A run that could not start leaves no folder.
+            out.rmdir()
+        raise
     # Episodes that were staged but not yet added when an earlier session ended.
     for result in run.results:
         add_staged(result)
