@@ -101,3 +101,13 @@ def test_the_watch_command_serves_until_ctrl_c(tmp_path):
             assert b"vlm2vla: watch" in page.read()
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 130
+
+
+def test_a_session_that_the_robot_stops_is_an_error_and_one_that_the_operator_stops_is_not(tmp_path, capsys):
+    words = ["robot", "session", "--policies", "hold", "--episodes", "1", "--no-video", "--answers"]
+    (tmp_path / "answers").write_text("a\n")
+    words.append(str(tmp_path / "answers"))
+    assert main([*words, "--out", str(tmp_path / "1"), "--port", "1"]) == 1
+    assert "Stopped: Nothing replies at 127.0.0.1:1" in capsys.readouterr().out
+    assert main([*words, "--out", str(tmp_path / "2"), "--backend", "point", "--always-ask"]) == 0
+    assert "Stopped: The operator stopped" in capsys.readouterr().out

@@ -67,11 +67,21 @@ def test_in_json_it_is_the_line_of_the_results(run, capsys):
         (["1"], "choose one with --task"),
         (["5"], "has no episode 5"),
         (["0", "--task", "stack_cube"], "of stack_cube"),
+        (["0", "--policy", "hold"], "no episode 0 of hold"),
     ],
 )
 def test_what_is_not_there_or_not_clear_is_told(run, capsys, words, said):
     assert main(["trace", str(run), *words]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_session_with_several_policies_asks_which(run, capsys):
+    path = run / "results.jsonl"
+    path.write_text(path.read_text() + path.read_text().replace('"vlm"', '"mini"'))
+    assert main(["trace", str(run), "0"]) == 1
+    assert "episode 0 of several policies (mini, vlm); choose one with --policy" in capsys.readouterr().err
+    assert main(["trace", str(run), "0", "--policy", "vlm"]) == 0
+    assert "policy vlm" in capsys.readouterr().out
 
 
 def test_a_folder_without_results_is_told(tmp_path, capsys):

@@ -96,7 +96,7 @@ class SessionCommand(PolicyFlags):
         lines = [f"{end.done} of {end.planned} episodes are recorded in {end.folder}."]
         lines += [f"Stopped: {end.stopped}"] if end.stopped else []
         values = dataclasses.asdict(end) | {"folder": str(end.folder)}
-        return CommandResult("\n".join([*lines, *end.table.splitlines()]), values, self.json)
+        return CommandResult("\n".join([*lines, *end.table.splitlines()]), values, self.json, code=int(end.fault))
 
     def _env_options(self) -> dict[str, Any]:
         options: dict[str, Any] = dict(read_options(self.backend_options))

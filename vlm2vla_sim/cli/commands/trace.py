@@ -21,27 +21,35 @@ def trace(
     episode: Annotated[int, tyro.conf.Positional] = 0,
     *,
     task: str = "",
+    policy: str = "",
     json: bool = False,
 ) -> CommandResult:
     """Print the model's answers in one episode, stage by stage, with token counts and seconds.
 
     Args:
-        run: The run folder that `vlm2vla evaluate` wrote.
+        run: The folder of a run of `vlm2vla evaluate`, or of a session.
         episode: Number of the episode.
         task: Name of the task; required if the run has several.
+        policy: Name of the policy in the results; required if a session has several.
         json: Print the episode's line of results.jsonl.
     """
     path = run / RESULTS
     if not path.is_file():
         raise RunFolderError(wrong_folder(run, f"a run of `vlm2vla evaluate` or a session, which contains {RESULTS}"))
-    found = [r for r in read_results(path) if r.episode_id == episode and task in ("", r.task)]
+    results = [result for result in read_results(path) if result.episode_id == episode]
+    found = [result for result in results if task in ("", result.task) and policy in ("", result.policy)]
     if not found:
-        raise EpisodeError(f"The run {run} has no episode {episode}{f' of {task}' if task else ''}.")
-    if len({result.task for result in found}) > 1:
-        tasks = ", ".join(sorted({result.task for result in found}))
-        raise SettingError(f"The run {run} has episode {episode} of several tasks ({tasks}); choose one with --task.")
+        wanted = "".join(f" of {name}" for name in (task, policy) if name)
+        raise EpisodeError(f"The run {run} has no episode {episode}{wanted}.")
+    _check_one("tasks", [result.task for result in found], f"The run {run} has episode {episode}", "--task")
+    _check_one("policies", [result.policy for result in found], f"The run {run} has episode {episode}", "--policy")
     result = found[-1]
     return CommandResult("\n".join(_dialogue(result)), json_module.loads(result.to_json()), json)
+
+
+def _check_one(what: str, names: list[str], has: str, flag: str) -> None:
+    if len(set(names)) > 1:
+        raise SettingError(f"{has} of several {what} ({', '.join(sorted(set(names)))}); choose one with {flag}.")
 
 
 def _dialogue(result: EpisodeResult) -> list[str]:

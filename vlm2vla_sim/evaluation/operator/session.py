@@ -51,6 +51,8 @@ class SessionEnd:
     """Why it ended early; empty when all episodes are done."""
     table: str
     """Successes by policy; empty while a blind session is unfinished."""
+    fault: bool = False
+    """Whether the robot or the simulator stopped it, rather than the operator."""
 
 
 def run_session(
@@ -75,7 +77,7 @@ def run_session(
         session = _Session(
             settings, log, operator, LiveView(out) if live else None, dict(env_options or {}), video, say
         )
-        stopped = ""
+        stopped, fault = "", False
         try:
             for episode in plan:
                 if episode.number not in log.done():
@@ -84,13 +86,14 @@ def run_session(
                     say(f"recorded episode {episode.number}: {record.label.word} {record.label.score:g}")
         except EpisodeAbortedError as stop:
             stopped = str(stop)
-        except BackendFaultError as fault:
-            stopped = f"{fault} Fix the robot, then rerun with --resume."
+        except BackendFaultError as error:
+            fault = True
+            stopped = f"{error} Fix the robot, then rerun with --resume."
         finally:
             session.close()
         over = len(log.records) == len(plan)
         table = tally(log.records, settings) if over or not settings.blind else ""
-        return SessionEnd(out, len(log.records), len(plan), stopped, table)
+        return SessionEnd(out, len(log.records), len(plan), stopped, table, fault)
 
 
 class _Session:
