@@ -126,14 +126,15 @@ def play(scenario: Scenario, env: object, stage: Bench) -> Played:
     stage.truth.ask(type="block", on=scenario.kind == "blocked_arm")
     before = len(stage.server.robot.acts)
     ages: list[float] = []
-    look = backend._update
+    observer = backend._observer
+    look = observer.update
 
     def aged_look() -> None:
         look()
-        ages.append(backend._age)
+        ages.append(observer.age)
 
     BridgeClient._request = spy  # type: ignore[method-assign, assignment]
-    backend._update = aged_look
+    observer.update = aged_look
     started = time.monotonic()
     try:
         policy = TwelveSteps(scenario.seed, wild=scenario.wild)
@@ -141,7 +142,7 @@ def play(scenario: Scenario, env: object, stage: Bench) -> Played:
         result = run_episode(env, policy, episode_id=0, seed=scenario.seed, limits=whole)  # type: ignore[arg-type]
     finally:
         BridgeClient._request = ask  # type: ignore[method-assign]
-        backend._update = look
+        observer.update = look
         stage.proxy.arm(())
         stage.truth.ask(type="block", on=False)
     seconds = time.monotonic() - started

@@ -188,6 +188,22 @@ def test_a_start_outside_the_workspace_is_refused_before_anything_is_sent():
         BridgeBackend(get_task("carrot_on_plate"), start=(0.3, 0.0, 0.5, 0, 0, 0))
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"start": (0.3, 0.0, 0.2)}, r"start is \[0.3, 0.0, 0.2\]; expected x, y, z"),
+        ({"start": (0.3, 0.0, float("nan"), 0, 0, 0)}, "start is .*nan"),
+        ({"period": 5.1}, r"period is 5.1 s \(expected 0 to 5\)"),
+        ({"period": float("nan")}, "period is nan s"),
+        ({"max_frame_age": 0.0}, "max_frame_age 0.0 s"),
+        ({"max_frame_age": 4.0, "frame_timeout": 3.0}, "at most frame_timeout, 3.0 s"),
+    ],
+)
+def test_settings_out_of_range_are_refused_before_anything_is_sent(options, sentence):
+    with pytest.raises(SettingError, match=sentence):
+        BridgeBackend(get_task("carrot_on_plate"), **options)
+
+
 def test_a_policy_that_pushes_outwards_while_turning_never_commands_a_target_outside_the_workspace(env, stage):
     rng = np.random.default_rng(5)
     done = len(stage.server.robot.acts)

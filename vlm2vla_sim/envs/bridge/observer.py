@@ -1,0 +1,158 @@
+"""What is known of the arm and the scene: the last fresh observation of the server, cameras, and ground truth."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from vlm2vla_sim.core import frames
+from vlm2vla_sim.envs.base import Observation
+from vlm2vla_sim.envs.bridge.client import BridgeClient, RawObservation
+from vlm2vla_sim.envs.bridge.freshness import FrameClock
+from vlm2vla_sim.envs.bridge.settings import BridgeSettings
+from vlm2vla_sim.envs.tasks import Layout
+from vlm2vla_sim.errors import LinkLostError, SettingError
+from vlm2vla_sim.types import Pose, RobotState, SceneState, Status
+
+
+class Observer:
+    """Observes one arm; an image that is too old is never used."""
+
+    tcp: Pose
+    """Measured pose of the gripper, base frame; set by the first `update`."""
+    gripper_reading: float
+    """[0.20 closed .. 1.08 open]"""
+    age: float
+    """[s] of the last image on arrival, at least."""
+    seconds: float
+    """[s] that the last observation took, at most half a period."""
+    scene: SceneState | None
+    """From the mock server's ground truth, else None."""
+
+    def __init__(
+        self,
+        client: BridgeClient,
+        settings: BridgeSettings,
+        *,
+        cameras: Mapping[str, str],
+        truth: str,
+        clock: Callable[[], float],
+    ) -> None:
+        """Open the additional cameras; nothing is sent. Arguments: see `backend.BridgeBackend`.
+
+        Raises:
+            SettingError: a camera that cannot be opened, or cameras without an image size.
+        """
+        self._client, self._settings, self._clock = client, settings, clock
+        self._frame_clock = FrameClock()
+        self._cameras = _open_cameras(cameras, settings.image_size)
+        self._truth = _open_truth(truth)
+        self._pixels: np.ndarray | None = None
+        self.scene = None
+        self.begin()
+
+    @property
+    def knows_scene(self) -> bool:
+        """Whether the mock server's ground truth is used."""
+        return self._truth is not None
+
+    @property
+    def camera_sizes(self) -> dict[str, tuple[int, int]]:
+        """(height, width) of every additional camera."""
+        size = self._settings.image_size
+        return {} if size is None else dict.fromkeys(self._cameras, size)
+
+    def begin(self) -> None:
+        """Start an episode: forget what the last one measured."""
+        self.gripper_reading, self.age, self.seconds = 1.0, 0.0, 0.0
+
+    def place(self, layout: Layout) -> None:
+        """Have the mock server place the objects; nothing on a real arm, where the operator does."""
+        if self._truth is not None:
+            self._truth.place(layout)
+
+    def update(self) -> None:
+        """Fetch a fresh observation; LinkLostError when there is none within `frame_timeout`."""
+        settings = self._settings
+        end = self._clock() + settings.frame_timeout
+        while True:
+            raw = self._client.observe()
+            self.age = self._frame_clock.age(raw.jpeg, asked=raw.asked, arrived=raw.arrived)
+            if self.age <= settings.max_frame_age:
+                break
+            if self._clock() > end:
+                raise LinkLostError(
+                    f"The camera's image is at least {self.age:.1f} s old, and no newer one came within "
+                    f"{settings.frame_timeout:g} s. Check the camera's cable and its ROS node.",
+                    reason="camera_stale",
+                )
+            time.sleep(min(0.05, settings.max_frame_age / 10))
+        # At most half a period, so that a slow camera leaves time for the motion.
+        self.seconds = min(raw.arrived - raw.asked, settings.period / 2)
+        self.tcp, self.gripper_reading = settings.robot.pose_from_numbers(raw.state), float(raw.state[6])
+        self._pixels = None if settings.image_size is None else decode_image(raw, settings.image_size)
+        self.scene = self._truth.scene() if self._truth is not None else None
+
+    def observation(self) -> Observation:
+        """The last observation of the arm, with the newest frames of the additional cameras."""
+        state = self._settings.robot.agent_pos(self.tcp, self._opening)
+        if self._pixels is None:
+            return {"agent_pos": state}
+        pixels = {"primary": self._pixels}
+        pixels |= {name: camera.read_latest() for name, camera in self._cameras.items()}
+        return {"pixels": pixels, "agent_pos": state}
+
+    def status(self, target: Pose) -> Status:
+        """The arm as last observed, with the controller's `target`, and the scene if it is known."""
+        return Status(RobotState(tcp=self.tcp, target=target, gripper=self._opening), self.scene)
+
+    def close(self) -> None:
+        """Release the cameras and disconnect from the ground truth. May be called twice."""
+        for camera in self._cameras.values():
+            camera.close()
+        if self._truth is not None:
+            self._truth.close()
+
+    @property
+    def _opening(self) -> float:
+        return self._settings.robot.opening_from_bridge(self.gripper_reading)
+
+
+def decode_image(raw: RawObservation, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: the image of an observation, resized to `size` (height, width)."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(raw.jpeg), formats=("JPEG",)) as image:
+            if image.size != (size[1], size[0]):
+                image = image.resize((size[1], size[0]), Image.Resampling.BOX)
+            return frames.image_from_bridge(np.asarray(image.convert("RGB")))
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise LinkLostError(f"The camera's image cannot be decoded: {error}", reason="camera_stale") from error
+
+
+def _open_cameras(cameras: Mapping[str, str], size: tuple[int, int] | None) -> dict[str, Any]:
+    if not cameras:
+        return {}
+    if size is None:
+        raise SettingError("cameras were given, and image_size=None reads no images. Give an image_size.")
+    for name, source in cameras.items():
+        if not isinstance(source, str):
+            raise SettingError(
+                f"The camera {name!r} is {source!r}; the backend 'bridge' takes a device or file such as /dev/video2."
+            )
+    from vlm2vla_sim.envs.bridge.cameras import DeviceCamera
+
+    return {name: DeviceCamera(source, size=size, name=name) for name, source in cameras.items()}
+
+
+def _open_truth(address: str) -> Any:
+    if not address:
+        return None
+    from vlm2vla_sim.envs.bridge.ground_truth import TruthClient
+
+    return TruthClient(address)
