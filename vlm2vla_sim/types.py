@@ -178,7 +178,7 @@ class Outcome(enum.StrEnum):
     ERROR = "error"
     """The simulator, the link or our own code failed."""
     UNKNOWN = "unknown"
-    """It ran to its end, and nobody knows whether it succeeded: the backend cannot tell and no operator was asked."""
+    """It ran to its end, but whether it succeeded is unknown: the backend cannot tell and no operator was asked."""
 
 
 @dataclass(frozen=True)

@@ -321,7 +321,7 @@ def test_a_resumed_run_that_cannot_start_keeps_its_results(vlm2vla, tmp_path):
         ("--noise -1", "The noise is -1.0 cm; expected 0 or more."),
         ("--policy hold --noise 1", "The policy 'hold' takes no noise, but 1 cm was asked for."),
         ("--image-size 4 4", "image_size is (4, 4); expected (height, width)"),
-        ("--backend-options profile", "'profile' is no option of a backend; expected NAME=VALUE"),
+        ("--backend-options profile", "'profile' is not an option of a backend; expected NAME=VALUE"),
         ("--resume", "--resume needs the folder of the run to continue: add --out DIR."),
         ("--backend fakes:AbsentBackend", "Install it: pip install 'vlm2vla_sim[absent]'"),
         ("--backend fakes:BlindBackend", "No picture can be drawn: install libegl1."),

@@ -327,7 +327,7 @@ def test_a_convention_of_your_own_is_named_as_package_module_name(tmp_path, monk
 @pytest.mark.parametrize(
     ("name", "error", "sentence"),
     [
-        ("brige", UnknownNameError, "No convention of data sets named 'brige'. Did you mean 'bridge'"),
+        ("bridges", UnknownNameError, "No convention of data sets named 'bridges'. Did you mean 'bridge'"),
         ("test_lerobot_folder:NO_CONVENTION", ExtensionError, "is 3; expected a .*DatasetConvention"),
     ],
 )
@@ -462,7 +462,7 @@ def test_pictures_in_the_table_are_read_too(folder):
     pq.write_table(table.append_column("front", pa.array(stored)), path)
     features = json.loads((folder / "meta/info.json").read_text())["features"]
     rewrite_info(folder, features=features | {"front": {"dtype": "image", "shape": [8, 8, 3]}}, total_episodes=1)
-    (one,) = LeRobotFolder(folder, Columns(picture="front"))
+    (one,) = LeRobotFolder(folder, Columns(image="front"))
     assert [int(one.images[n][0, 0, 0]) for n in (0, 5, len(one) - 1)] == [0, 5, len(one) - 1]
 
 

@@ -80,7 +80,7 @@ def test_the_interval_of_the_failures_mirrors_that_of_the_successes(case):
 
 @pytest.mark.parametrize(("k", "n"), [(1, 0), (-1, 5), (6, 5)])
 def test_what_is_no_rate_is_refused(k, n):
-    with pytest.raises(ValueError, match="is no rate"):
+    with pytest.raises(ValueError, match="is not a rate"):
         wilson_interval(k, n)
 
 

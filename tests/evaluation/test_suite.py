@@ -229,7 +229,7 @@ def test_your_own_policy_is_run_by_naming_its_factory(tmp_path):
 def test_a_policy_that_does_not_look_needs_no_pictures_but_then_there_is_no_video(tmp_path):
     blind = dataclasses.replace(CARROT, policy="scripted", image_size=None)
     assert outcomes(run(tmp_path / "run", blind)) == ["success"] * 3
-    with pytest.raises(errors.SettingError, match=r"nothing is drawn \(image_size=None\)"):
+    with pytest.raises(errors.SettingError, match=r"image_size=None renders no images"):
         run(tmp_path / "filmed", blind, video=True)
     assert not (tmp_path / "filmed").exists()
 

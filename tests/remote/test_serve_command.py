@@ -45,14 +45,14 @@ def test_it_prints_where_it_is_and_stops_cleanly_when_told(number):
             assert time.monotonic() - started < 8
         finally:
             run.kill()
-    assert json.loads(said.splitlines()[-1]) == {"stopped": "told to"}
+    assert json.loads(said.splitlines()[-1]) == {"stopped": "by a signal"}
     assert complaints == ""
     assert run.returncode == 0
 
 
 def test_it_stops_by_itself_when_nobody_asks():
     done = subprocess.run([*SERVE, "--policy", "hold", "--idle", "0.3"], capture_output=True, text=True, timeout=60)
-    assert json.loads(done.stdout.splitlines()[-1]) == {"stopped": "nobody asked for 0.3 s"}
+    assert json.loads(done.stdout.splitlines()[-1]) == {"stopped": "no request for 0.3 s"}
     assert (done.returncode, done.stderr) == (0, "")
 
 

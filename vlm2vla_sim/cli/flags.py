@@ -19,7 +19,7 @@ from vlm2vla_sim.policies.spec import SHORTHAND, Option, PolicySpec, is_spec_fil
 
 @dataclass(frozen=True)
 class PolicyFlags:
-    """What a policy is made with."""
+    """Options of a policy."""
 
     model: str = ""
     """With the policy vlm: the model, a folder or a name such as google/gemma-3-12b-it."""
@@ -28,18 +28,18 @@ class PolicyFlags:
     server: str = ""
     """Address of a server: of the policy (openpi, openvla, vla-eval), or of an OpenAI-style one (vlm)."""
     convention: str = ""
-    """With openpi, openvla and vla-eval: what the server's numbers mean, such as pi0-bridge, octo or simpler."""
+    """With openpi, openvla and vla-eval: the server's action convention, such as pi0-bridge, octo or simpler."""
     policy_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """What else only this policy takes, for example verifier=truth sampling=greedy with vlm."""
+    """Options of this policy only, for example verifier=truth sampling=greedy with vlm."""
     format: str = "vlm2vla"
-    """How the policy writes its actions: vlm2vla, prose, integers, ..., or package.module:NAME."""
+    """The action format: vlm2vla, prose, integers, ..., or your own as package.module:NAME."""
     language: str = "en"
     """Language of the instruction: en, es, zh, hi."""
     noise: Annotated[float, tyro.conf.arg(metavar="CM")] = 0.0
-    """Error, in cm, with which a policy that takes noise sees the objects."""
+    """Error of the object positions, in cm, that a policy which takes noise is given."""
 
     def spec(self, policy: str) -> PolicySpec:
-        """The specification of `policy`: a name, package.module:NAME, or a file, which no other flag may change."""
+        """The specification of `policy`: a name, package.module:NAME, or a file, which excludes the other flags."""
         if is_spec_file(policy):
             changed = [flag for flag in _POLICY_FLAGS if getattr(self, flag.name) != flag.default]
             if changed:
@@ -56,16 +56,16 @@ _POLICY_FLAGS = dataclasses.fields(PolicyFlags)
 
 @dataclass(frozen=True)
 class RunFlags(PolicyFlags):
-    """What is run, and how it is seen and moved."""
+    """Policy, backend and settings of a run."""
 
     policy: str = "scripted"
     """A policy by name (scripted, mini, vlm, hold, ...), your own as package.module:NAME, or a .toml or .yaml file."""
     backend: str = "mujoco"
     """The simulator or robot: mujoco, simpler, bridge, ..., or your own as package.module:Class."""
     backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """What only this backend takes, for example profile=maniskill3 with simpler."""
+    """Options of this backend only, for example profile=maniskill3 with simpler."""
     instruction: str = ""
-    """Give this instruction to the policy in place of the task's own; with one task."""
+    """Instruction for the policy in place of the task's own; only with a single task."""
     layouts: str = "grid"
     """"grid" for SIMPLER's episodes, "random" for layouts drawn from the seed."""
     seed: int = 0
@@ -75,12 +75,12 @@ class RunFlags(PolicyFlags):
     quality: str = "fast"
     """"fast", or "high" with cast shadows."""
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
-    """What to measure besides success: path_length_cm, or your own as package.module:NAME."""
+    """Metrics besides success: path_length_cm, or your own as package.module:NAME."""
 
     def settings(self, *, tasks: Iterable[str], episodes: int, spec: PolicySpec | None = None) -> RunSettings:
-        """The settings these flags mean; an error names whatever no episode could be run with.
+        """The settings of these flags; an error for any with which no episode could run.
 
-        spec: the policy, where it is not the one of --policy.
+        spec: the policy, where it is not that of --policy.
         """
         settings = RunSettings(
             tasks=tuple(tasks),
@@ -98,14 +98,14 @@ class RunFlags(PolicyFlags):
 
 
 def read_options(
-    words: Sequence[str], *, of: str = "backend", example: str = "profile=maniskill3"
+    pairs: Sequence[str], *, of: str = "backend", example: str = "profile=maniskill3"
 ) -> dict[str, Option]:
-    """NAME=VALUE, ... as a dictionary; a value is a number or true or false where it reads as one, else text."""
+    """NAME=VALUE, ... as a dictionary; a value that is not a number, true or false is text."""
     options: dict[str, Option] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
         if not (name and equals):
-            raise SettingError(f"{word!r} is no option of a {of}; expected NAME=VALUE, for example {example}.")
+            raise SettingError(f"{pair!r} is not an option of a {of}; expected NAME=VALUE, for example {example}.")
         if name in options:
             raise SettingError(f"The option {name} of the {of} was given twice.")
         try:

@@ -1,4 +1,4 @@
-"""Run one episode: the policy decides, its decisions move the arm, and an `EpisodeResult` and a video are left.
+"""Run one episode of a policy in an environment, with an `EpisodeResult` and a video.
 
 Every way of running a policy (a suite, a session, the command line, a notebook) goes through `run_episode`, so that
 their results can be compared.
@@ -49,7 +49,7 @@ STATUS_FLAGS = (
     ("on target", "on_target"),
     ("success", "success"),
 )
-"""What the video shows as status flags: label and key of `info`."""
+"""Status flags of the video: label and key of `info`."""
 
 
 def run_episode(
@@ -73,16 +73,16 @@ def run_episode(
         episode_id: SIMPLER's episode; with random layouts, only the number that goes into the result.
         seed: for the layout, when it is random, and for the policy.
         layouts: "grid" or "random".
-        spec: what the result says about a policy that is given as an object; by default its class.
-        limits: how rows are split into steps.
+        spec: what the result records of a `policy` given as an object; by default the name of its class.
+        limits: largest motion of a control step, by which rows are split.
         videos: folder to write a video to; None for no video.
-        log: file for the traceback if something breaks.
-        metrics: what is measured besides success; see `evaluation.metrics`.
+        log: file for the traceback of an error.
+        metrics: names of metrics besides success; see `evaluation.metrics`.
 
     Action text that cannot be read is the policy's failure: the arm holds still for one step, and a parse error is
     counted. A fault of the backend or a crash is an outcome of its own, never a failure. Where the backend does not
-    know the scene, the outcome is `unknown`. What every further episode would meet as well (a missing package, a folder
-    that cannot be written, an unknown name) is raised.
+    know the scene, the outcome is `unknown`. An error that every further episode would meet is raised (a missing
+    package, a folder that cannot be written, an unknown name).
     """
     if isinstance(policy, str):
         policy = dataclasses.replace(spec, policy=policy) if spec else PolicySpec(policy)
@@ -108,13 +108,13 @@ def run_episode(
 def _run_guarded(
     run: _Run, seed: int, options: dict[str, Any], video: tuple[Path, str] | None, log: Path | None
 ) -> tuple[Outcome, str]:
-    """Run the episode; how it ended, and why when it did not end by itself."""
+    """Run the episode; its outcome, and the reason if it did not run to its end."""
     try:
         run.start(seed, options, video)
-        run.go()
+        run.run()
     except EpisodeAbortedError as stop:
         return Outcome.ABORTED, str(stop)
-    except Exception as error:  # The border: whatever broke, the suite goes on and the result says so.
+    except Exception as error:  # Any error goes into the result, and the suite continues.
         if isinstance(error, Vlm2VlaError) and not isinstance(error, (ActionError, BackendFaultError)):
             run.drop_empty_video()
             raise
@@ -125,7 +125,7 @@ def _run_guarded(
 
 
 class _Run:
-    """One episode under way: what happened so far, and its video."""
+    """State and video of one running episode."""
 
     def __init__(
         self, env: gym.Env[Any, Any], policy: Policy, executor: Executor, metrics: dict[str, Metric], *, title: str
@@ -151,14 +151,14 @@ class _Run:
             metric.reset(self._observation, self.info)
         if video is not None:
             if "pixels" not in self._observation:
-                raise SettingError("A video was asked for, but the environment draws nothing (image_size=None).")
+                raise SettingError("A video was requested, but the environment renders no images (image_size=None).")
             size = self._observation["pixels"]["primary"].shape[:2]
             self._video = writer.EpisodeVideo(video[0], video[1], frame_size=size, fps=CONTROL_HZ)
-        self._shoot()
+        self._record_frame()
         self._policy.reset(self.info["instruction"], seed)
 
-    def go(self) -> None:
-        """Decide and move until the episode is over; a policy that is done holds still, for the last step counts."""
+    def run(self) -> None:
+        """Decide and move until the episode is over; once the policy is done, the arm holds still to the last step."""
         while not self._over:
             decision = decide(self._policy, self._observation)
             if decision is None:
@@ -178,7 +178,7 @@ class _Run:
                     return
 
     def outcome(self) -> Outcome:
-        """How an episode that ran to its end counts."""
+        """The outcome of an episode that ran to its end."""
         if widowx(self._env).status.scene is None:
             return Outcome.UNKNOWN
         return Outcome.SUCCESS if self.info["is_success"] else Outcome.FAILURE
@@ -186,7 +186,7 @@ class _Run:
     def report(
         self, spec: PolicySpec, outcome: Outcome, asked: dict[str, Any], *, reason: str, seconds: float
     ) -> EpisodeResult:
-        """The line for `results.jsonl`. asked: which episode it was, by the names of `EpisodeResult`."""
+        """The result of the episode. asked: the fields of `EpisodeResult` that say which episode it was."""
         inner = widowx(self._env)
         return EpisodeResult(
             task=inner.task,
@@ -211,7 +211,7 @@ class _Run:
         )
 
     def close(self) -> None:
-        """End the encoder, whatever happened; the frames so far stay."""
+        """Close the video; the frames written so far are kept."""
         if self._video is not None:
             self._video.close()
 
@@ -223,7 +223,7 @@ class _Run:
     # Parts.
 
     def _credit(self, outcome: Outcome) -> dict[str, Any]:
-        """What the judge saw, by the names of `EpisodeResult`; nothing where the scene is not known."""
+        """Success and partial credit, as fields of `EpisodeResult`; none where the scene is unknown."""
         if outcome is Outcome.UNKNOWN or not self.info:
             return {}
         succeeded = outcome is Outcome.SUCCESS if outcome in (Outcome.SUCCESS, Outcome.FAILURE) else None
@@ -271,9 +271,9 @@ class _Run:
         for metric in self._metrics.values():
             metric.step(self._observation, self.info)
         self._over = terminated or truncated or self._steps_made >= self._length
-        self._shoot()
+        self._record_frame()
 
-    def _shoot(self) -> None:
+    def _record_frame(self) -> None:
         if self._video is None:
             return
         self._overlay = dataclasses.replace(
@@ -287,7 +287,7 @@ class _Run:
 
 
 def _describe_step(step: ControlStep, rows: Sequence[str]) -> str:
-    """The row that a step belongs to, in words."""
+    """The row that a step belongs to, as text."""
     if step.row < 0:
         return "hold still"
     return (f"row {step.row + 1} of {len(rows)}: " if len(rows) > 1 else "") + rows[step.row]

@@ -1,6 +1,6 @@
-"""What is measured of an episode besides success.
+"""Metrics of an episode besides success.
 
-A metric watches one episode, step by step, and ends with a number, true or false, or None where it cannot tell. It is
+A metric follows one episode step by step. Its value is a number, true or false, or None if unknown. It is
 found by a name of `METRICS` or as "package.module:NAME", and appears in `results.jsonl`, in `summary.json` and in the
 printed table by itself.
 """
@@ -32,7 +32,7 @@ class Metric(Protocol):
         ...
 
     def result(self) -> Value:
-        """The value for this episode: a finite number, true or false, or None where it cannot be told."""
+        """The value for this episode: a finite number, true or false, or None if unknown."""
         ...
 
 

@@ -1,7 +1,7 @@
 """From single episodes to rates with intervals: read `results.jsonl`, count, and print a table.
 
 Every rate has its interval: 12 of 24 is compatible with any true rate from 31 to 69 %. Errors, aborted episodes and
-episodes of unknown outcome are counted apart, never as failures.
+episodes of unknown outcome are counted separately, never as failures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 
 
 def wilson_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The score interval for a rate of which `k` of `n` independent trials were seen, n >= 1; both ends in 0 .. 1.
+    """Wilson score interval of a rate after `k` successes in `n` independent trials, n >= 1; both ends in 0 .. 1.
 
     Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of the
     American Statistical Association 22 (1927), 209-212; as formula (4) in Brown, Cai and DasGupta, Statistical Science
@@ -34,7 +34,7 @@ def wilson_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[flo
     [31.4, 68.6]
     """
     if not 0 <= k <= n or n < 1:
-        raise ValueError(f"{k} of {n} is no rate; expected 0 <= k <= n and n >= 1.")
+        raise ValueError(f"{k} of {n} is not a rate; expected 0 <= k <= n and n >= 1.")
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     middle = (k + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
@@ -51,11 +51,11 @@ class Rate:
 
     @property
     def rate(self) -> float | None:
-        """The share, or None of nothing: a run in which every episode broke has no success rate, not one of 0."""
+        """The share `k` / `n`, None if n is 0: a run in which every episode ended in an error has no success rate."""
         return self.k / self.n if self.n else None
 
     def to_json(self) -> dict[str, object]:
-        """k, n, rate and the ends of its interval, null where there is nothing to divide."""
+        """k, n, rate and the ends of its interval; the last three are null if n is 0."""
         low, high = wilson_interval(self.k, self.n) if self.n else (None, None)
         return {"k": self.k, "n": self.n, "rate": self.rate, "low": low, "high": high}
 
@@ -68,7 +68,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of a metric over the episodes in which it could be told."""
+    """The mean of a metric over the episodes for which it is known."""
 
     n: int
     mean: float | None
@@ -98,16 +98,16 @@ class Mean:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a set of episodes amounts to. Every success rate is over the `n` episodes whose outcome is known."""
+    """Summary of a set of episodes. Every success rate is over the `n` episodes whose outcome is known."""
 
     n: int
     """Episodes that ended in success or failure."""
     n_error: int
-    """Episodes that the simulator, the link or our own code broke."""
+    """Episodes that ended in an error of the simulator, the link or this package."""
     n_aborted: int
-    """Episodes that a person stopped."""
+    """Episodes that the operator stopped."""
     n_unknown: int
-    """Episodes that ran to their end and whose outcome nobody knows."""
+    """Episodes that ran to their end and whose outcome is unknown."""
     success_at_end: Rate
     """SIMPLER's official rule: success at the last step."""
     success_once: Rate
@@ -118,8 +118,8 @@ class Summary:
     moved_correct_object: Rate
     on_target: Rate
     parse_failure_rate: Rate
-    """Action texts that could not be read, of all that were written. They come in groups, an episode at a time, so the
-    interval is too narrow to compare two policies with: it says how well this run pins the rate down."""
+    """Action texts that could not be parsed, of all that were written. They are correlated within an episode, so the
+    interval is too narrow to compare two policies with."""
     steps: int
     clipped_steps: int
     """Control steps cut short to keep the arm in its workspace."""
@@ -128,7 +128,7 @@ class Summary:
     """Over the episodes that succeeded at some step."""
     seconds: float
     metrics: dict[str, Rate | Mean] = dataclasses.field(default_factory=dict)
-    """Of every metric, a rate where it is true or false, else a mean."""
+    """Of each metric: a rate if its values are true or false, else a mean."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values, as in `summary.json`."""
@@ -151,13 +151,13 @@ class RunSummary:
 
 
 def sort_results(results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
-    """By task, in SIMPLER's order, then by episode: the same whatever order they ended in."""
+    """By task, in SIMPLER's order, then by episode, whatever the order in which they ended."""
     order = {name: number for number, name in enumerate(TASKS)}
     return sorted(results, key=lambda result: (order.get(result.task, len(order)), result.task, result.episode_id))
 
 
 def summarize(results: Iterable[EpisodeResult]) -> RunSummary:
-    """Count everything, overall and per task."""
+    """The summary of all results, and of those of each task."""
     ordered = sort_results(results)
     tasks = dict.fromkeys(result.task for result in ordered)
     return RunSummary(
@@ -212,7 +212,7 @@ def _summarize_metrics(results: Sequence[EpisodeResult]) -> dict[str, Rate | Mea
 
 
 def format_table(summary: RunSummary) -> str:
-    """The summary as lines of text for a terminal: one a task, and one for all of them when there are several."""
+    """The summary as lines of text for a terminal: one per task, and one for all tasks if there are several."""
     rows = list(summary.tasks.items())
     if len(rows) > 1:
         rows.append(("all tasks", summary.overall))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Recorder(Protocol):
-    """Keeps one episode while it runs."""
+    """Records one episode while it runs."""
 
     env: gym.Env[Any, Any]
     """The environment the episode is run in."""
@@ -39,7 +39,7 @@ class Recorder(Protocol):
         ...
 
     def drop(self) -> None:
-        """The episode broke off; forget it."""
+        """The episode was interrupted; discard it."""
         ...
 
 
@@ -56,7 +56,7 @@ class Item:
     """One episode to be run."""
 
     task: str
-    """What `find_task` finds it by."""
+    """As `find_task` takes it."""
     episode_id: int
 
 
@@ -70,7 +70,7 @@ class Job:
     logs: Path
     """Folder for tracebacks."""
     recorder: RecorderFactory | None = None
-    """Wraps the environment of every episode, to keep what happens in it; None for none."""
+    """Wraps the environment of every episode, to record it; None for none."""
 
     def error_result(self, item: Item, reason: str) -> EpisodeResult:
         """The result of an episode whose process ended before it could report one."""
@@ -107,7 +107,7 @@ class EpisodeRunner:
         self._operator: Operator | None = None
 
     def run(self, item: Item) -> EpisodeResult:
-        """The result of one episode; errors that would meet every episode are raised."""
+        """The result of one episode; an error that every episode would meet is raised."""
         settings = self._job.settings
         if not is_real_robot(settings.backend) or widowx(self._prepare(item.task)[0]).knows_scene:
             return self._run_once(item)
@@ -131,7 +131,7 @@ class EpisodeRunner:
         if recorder is not None:
             recorder.keep(result)
         if result.outcome is Outcome.ERROR:
-            # What broke once may be broken for good: the next episode gets a new simulator and a new policy.
+            # The fault may persist, so the next episode gets a new simulator and a new policy.
             self.close()
         return result
 
@@ -150,7 +150,7 @@ class EpisodeRunner:
         )
 
     def close(self) -> None:
-        """Release environment and policy. May be called twice; a fault on the way out costs nothing measured."""
+        """Release environment and policy. May be called twice. A fault while closing is ignored: no result is lost."""
         env, policy = self._env, self._policy
         self._env, self._policy, self._task = None, None, None
         if policy is not None:

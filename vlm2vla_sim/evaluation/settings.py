@@ -30,21 +30,21 @@ class RunSettings:
     """"grid" for SIMPLER's 24 episodes, "random" for layouts drawn from the seed."""
     seed: int = 0
     language: str = ENGLISH
-    """What the instruction is given in, of `language.translations`."""
+    """Language of the instruction, one of `language.translations`."""
     instruction: str = ""
-    """What the policy is told in place of a task's own instruction; only with a single task."""
+    """Instruction for the policy in place of the task's own; only with a single task."""
     noise_cm: float = 0.0
     image_size: tuple[int, int] | None = (480, 640)
-    """(height, width) [px]; None draws nothing, for policies that do not look."""
+    """(height, width) [px]; None renders none, for policies that use no images."""
     quality: str = "fast"
     backend_options: dict[str, Option] = field(default_factory=dict)
-    """What only this backend takes, such as {"profile": "maniskill3"} for "simpler"."""
+    """Options of this backend only, such as {"profile": "maniskill3"} for "simpler"."""
     policy_options: dict[str, Option] = field(default_factory=dict)
-    """What only this policy takes, such as {"model": "google/gemma-3-12b-it"} for "vlm"."""
+    """Options of this policy only, such as {"model": "google/gemma-3-12b-it"} for "vlm"."""
     policy_name: str = ""
-    """What results call the policy; by default `policy`."""
+    """Name of the policy in results; by default `policy`."""
     metrics: tuple[str, ...] = ()
-    """What is measured besides success: names of `evaluation.metrics.METRICS`, or "package.module:NAME"."""
+    """Metrics besides success: names of `evaluation.metrics.METRICS`, or "package.module:NAME"."""
 
     def __post_init__(self) -> None:
         for name in ("tasks", "metrics"):
@@ -97,7 +97,7 @@ class RunSettings:
         return dataclasses.replace(self, tasks=tuple(tasks))
 
     def instruct(self, instruction: str) -> str:
-        """What the policy is told for a task with this `instruction`."""
+        """The instruction that the policy gets for a task with this `instruction`."""
         return self.instruction or self.spec.instruct(instruction)
 
     @classmethod

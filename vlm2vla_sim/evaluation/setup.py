@@ -1,7 +1,7 @@
-"""Environments and policies for episodes: made from settings, and introduced to each other.
+"""Make the environments and policies of episodes from settings.
 
-Policies and environments know nothing of each other. Here a policy is given what it may see of an environment, and no
-more than it declares.
+Policies and environments do not depend on each other. Here a policy gets access to an environment's ground truth, if it
+declares that it needs it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def make_policy(env: gym.Env[Any, Any], spec: PolicySpec) -> Policy:
 
 
 def check_spec(spec: PolicySpec, backend: str) -> None:
-    """An error for whatever no episode with this policy on this backend could be run with."""
+    """Raise an error if no episode could run with this policy on this backend."""
     check_policy(spec.policy, spec.options, noise_cm=spec.noise_cm)
     find_format(spec)
     if needs_truth(spec.policy) and knows_scene(backend) is False:
@@ -69,7 +69,7 @@ def check_spec(spec: PolicySpec, backend: str) -> None:
 
 
 def find_format(spec: PolicySpec) -> ActionFormat:
-    """The action format of `spec`; "tokens" gets its ten symbols from the folder of what was trained."""
+    """The action format of `spec`; "tokens" gets its ten symbols from the folder of the trained model."""
     trained = spec.options.get("adapter") or spec.options.get("model") or ""
     symbols = read_symbols(str(trained)) if spec.action_format == "tokens" else None
     return get_format(spec.action_format, symbols=symbols)
@@ -100,5 +100,5 @@ def widowx(env: gym.Env[Any, Any]) -> WidowXEnv:
 
 def episode_length(env: gym.Env[Any, Any]) -> int:
     """Control steps in a full episode of `env`."""
-    # The outermost answer: TimeLimit's own limit where there is one, else the task's.
+    # From the outermost wrapper that has one: TimeLimit's own limit, else the task's.
     return int(env.get_wrapper_attr("_max_episode_steps"))

@@ -1,4 +1,4 @@
-"""Run episodes of some tasks and leave their results in a folder that says what they were made with.
+"""Run episodes of some tasks and write their results, with the settings and versions, to a run folder.
 
 A run survives crashes of episodes and workers, Ctrl-C and a full disk, and can be resumed.
 """
@@ -29,7 +29,7 @@ from vlm2vla_sim.evaluation.worker_pool import run_in_workers
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 EPISODE_TIMEOUT = 3600.0
-"""[s] after which an episode in a worker process is given up; generous, for large models on slow machines."""
+"""[s] after which an episode in a worker process is stopped; generous, for large models on slow machines."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class SuiteRun:
 
     folder: Path
     results: tuple[EpisodeResult, ...]
-    """By task and episode, those of earlier sessions included."""
+    """By task and episode, including those from before a --resume."""
     summary: RunSummary
 
 
 class InterruptedRunError(KeyboardInterrupt):
-    """Ctrl-C during a run: what was done is on disk, and `folder` can be continued."""
+    """Ctrl-C during a run: the finished episodes are on disk, and the run in `folder` can be resumed."""
 
     def __init__(self, folder: Path, done: int, total: int) -> None:
         super().__init__(
@@ -65,34 +65,37 @@ def run_suite(
     recorder: RecorderFactory | None = None,
     on_result: Callable[[EpisodeResult], None] | None = None,
 ) -> SuiteRun:
-    """Run `settings.episodes` episodes of every task and leave results, summary and videos in a folder.
+    """Run `settings.episodes` episodes of every task and write results, summary and videos to a folder.
 
     Args:
         settings: what is run; saved as `settings.json`.
         out: the folder, new or empty; by default runs/<date>_<time>-<policy>-<backend>.
         video: whether every episode leaves a video.
-        resume: continue the run in `out` instead of refusing to touch it; episodes that are done are not repeated.
+        resume: continue the run in `out`; episodes that are done are not repeated.
         workers: processes that run episodes at the same time.
         isolate: run episodes in worker processes even if there is only one; by default where the backend needs it.
-        episode_timeout: seconds after which an episode in a worker process is given up (and tried once more).
-        recorder: wraps the environment of every episode, to keep what happens in it (see `data.recording`).
+        episode_timeout: seconds after which an episode in a worker process is stopped (and tried once more).
+        recorder: wraps the environment of every episode, to record it (see `data.recording`).
         on_result: called with every new result.
 
     An error before the first episode has ended, such as a model that cannot be loaded, leaves no folder behind.
-    A worker that dies or hangs costs its episode one repetition, then the episode is an error, and the run goes on.
-    Ctrl-C raises `InterruptedRunError` once everything that was done is on disk.
+    An episode whose worker dies or hangs is repeated once, then counts as an error, and the run continues. Ctrl-C
+    raises `InterruptedRunError` once all finished episodes are on disk.
     """
     settings = check_settings(settings)
     if workers < 1:
         raise SettingError(f"{workers} workers were asked for; expected 1 or more.")
     if video and settings.image_size is None:
-        raise SettingError("Videos were asked for, but nothing is drawn (image_size=None); leave the videos out.")
+        raise SettingError(
+            "Videos were requested, but image_size=None renders no images. Leave the videos out (video=False, "
+            "--no-video)."
+        )
     if not episode_timeout > 0:
         raise SettingError(f"The time limit of an episode is {episode_timeout} s; expected more than 0.")
     alone = needs_own_process(settings.backend)
     isolated = alone if isolate is None else isolate or alone
     if is_real_robot(settings.backend) and (workers > 1 or isolated):
-        raise SettingError("There is one robot and one person beside it: run with one worker, not isolated.")
+        raise SettingError("There is one robot and one operator: run with one worker, not isolated.")
     folder = RunFolder(default_folder(settings) if out is None else Path(out), settings, resume=resume)
     with closing(folder):
         job = Job(settings, folder.videos if video else None, folder.logs, recorder)
@@ -137,7 +140,7 @@ def run_policies(
 
 
 def check_settings(settings: RunSettings) -> RunSettings:
-    """The same settings, task sets expanded; an error names whatever no episode could be run with.
+    """The same settings, task sets expanded; an error for any with which no episode could run.
 
     Each task is left as what `find_task` finds it by: its name, its instruction, or "package.module:NAME".
     """
@@ -169,7 +172,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
 
 
 def _places(name: str) -> tuple[str, ...]:
-    """What each task of `name` is found by; several for a task set of a user's."""
+    """What `find_task` finds each task of `name` by; several for a user's task set."""
     return task_places(name) if is_place(name) else (name,)
 
 
@@ -206,7 +209,7 @@ def _collect(
     except KeyboardInterrupt as stop:
         raise InterruptedRunError(folder.path, len(folder.read()), total) from stop
     finally:
-        # From the disk: Ctrl-C may have come after a result was written and before it was counted here.
+        # From the disk: Ctrl-C may come after a result was written and before it is counted here.
         results = folder.read()
         summary = summarize(results)
         folder.write_summary(summary)

@@ -26,7 +26,7 @@ from vlm2vla_sim.evaluation.runner import EpisodeRunner, Item, Job
 from vlm2vla_sim.types import EpisodeResult
 
 ATTEMPTS = 2
-"""How often an episode is tried when its worker dies or hangs."""
+"""Attempts at an episode whose worker dies or hangs."""
 START = 120.0
 """[s] a worker is given to import what it needs."""
 GRACE = 10.0
@@ -39,7 +39,7 @@ def run_in_workers(
     """The results of `items`, as they end.
 
     count: processes at the same time. timeout: [s] for one episode, starting the simulator included. fresh_for_task:
-    whether a process serves one task only. An error that would meet every episode is raised.
+    whether a process serves one task only. An error that every episode would meet is raised.
     """
     pool = _WorkerPool(job, deque(items), count=count, timeout=timeout, fresh_for_task=fresh_for_task)
     try:
@@ -88,9 +88,9 @@ class _WorkerPool:
         """Workers that sent something, died, or timed out."""
         busy = [worker for worker in self._workers if worker.item is not None]
         patience = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
-        heard = wait([worker.connection for worker in busy], timeout=patience)
+        ready = wait([worker.connection for worker in busy], timeout=patience)
         now = time.monotonic()
-        return [worker for worker in busy if worker.connection in heard or worker.deadline <= now]
+        return [worker for worker in busy if worker.connection in ready or worker.deadline <= now]
 
     def _receive(self, worker: _Worker) -> EpisodeResult | None:
         """The result of a worker's episode; None if it is tried again, or the worker only reported that it started."""
@@ -113,7 +113,7 @@ class _WorkerPool:
             failure = f"its process {worker.death()}"
             if not worker.is_started:
                 raise BackendFaultError(
-                    f"A worker process {worker.death()} before it could start. In a script of your own, call run_suite "
+                    f"A worker process {worker.death()} before it could start. In your own script, call run_suite "
                     "below `if __name__ == '__main__':`, because every worker imports the script."
                 ) from error
         worker.kill()
@@ -144,8 +144,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, job), name="vlm2vla-worker")
-        # Ctrl-C in a terminal reaches every process of the group. The mask is inherited: it stays the parent's affair.
-        # Starting Python's resource tracker clears the mask, so that must have happened before.
+        # Ctrl-C in a terminal reaches every process of the group. A worker inherits the mask, so that only the
+        # parent handles it. Starting Python's resource tracker clears the mask, so the tracker is started before.
         resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -172,7 +172,7 @@ class _Worker:
         self.deadline = time.monotonic() + timeout
 
     def death(self) -> str:
-        """How the process ended, in words."""
+        """How the process ended, as text."""
         self._process.join(GRACE)
         code = self._process.exitcode
         if code is None:
@@ -206,7 +206,7 @@ def _serve(connection: Connection[Any, Any], job: Job) -> None:
         while True:
             connection.send(_answer(runner, connection.recv()))
     except (EOFError, ConnectionError):
-        return  # The parent is done, or gone.
+        return  # The parent has finished or died.
     finally:
         runner.close()
 
@@ -214,7 +214,7 @@ def _serve(connection: Connection[Any, Any], job: Job) -> None:
 def _answer(runner: EpisodeRunner, item: Item) -> EpisodeResult | Exception:
     try:
         return runner.run(item)
-    except Exception as error:  # The border between processes: whatever it is, the parent raises it.
+    except Exception as error:  # Any error is sent to the parent, which raises it.
         error.add_note(f"In a worker process:\n{''.join(traceback.format_exception(error))}")
         return _portable(error)
 
@@ -222,8 +222,8 @@ def _answer(runner: EpisodeRunner, item: Item) -> EpisodeResult | Exception:
 def _portable(error: Exception) -> Exception:
     """`error`, or its text where it cannot be sent through a pipe."""
     try:
-        # As the pipe between our own processes will. (The stub takes the function for a method.)
+        # As the pipe does. (The stub takes the function for a method.)
         ForkingPickler.loads(ForkingPickler.dumps(error))  # pyright: ignore[reportAttributeAccessIssue]
-    except Exception:  # What an exception's own constructor does to it is beyond us.
+    except Exception:  # An exception's own constructor may raise anything.
         return RuntimeError(f"{type(error).__name__}: {error}\n" + "\n".join(error.__notes__))
     return error

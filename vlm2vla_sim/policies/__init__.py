@@ -53,7 +53,7 @@ class PolicyContext:
     action_format: ActionFormat
     """How the policy writes its actions, and how they are read."""
     see: Callable[[], SceneState] | None = None
-    """Ground truth of the scene as of the last step, for upper bounds, which declare it; None where nobody knows it."""
+    """Ground truth of the scene as of the last step, for upper bounds, which declare it; None where it is unknown."""
     robot: Callable[[], RobotState] | None = None
     """The arm as of the last step, the controller's own target included."""
     noise_cm: float = 0.0

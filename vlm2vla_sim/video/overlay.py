@@ -1,7 +1,7 @@
 """The strip below the image of a video: instruction, subtask, plan, action text, motion, and status flags.
 
-Without it a video shows an arm that moves, and nobody can tell whether the policy's text was wrong, was misread, or
-could not be followed.
+Without it a video shows how the arm moves, but not whether the policy's text was wrong, was misread, or could not be
+followed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Reads videos: what they hold, single frames when they are asked for, and whether every frame can be decoded.
 
-The images of a data set are a hundred times its numbers. Decoded ahead they fill the memory, and a file that is broken
-in its middle is found by whoever trains on it. Needs PyAV, which comes with the base package.
+The images of a data set take a hundred times the space of its numbers, so that frames are decoded only when they are
+needed. `VideoFrames.check` finds a file that is damaged in its middle before training reads it. Needs
+PyAV, which comes with the base package.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
         if not container.streams.video:
             raise DataError(f"{path.name} is no video that can be read: it holds no video stream.")
         stream = container.streams.video[0]
-        # Whoever reads many files has other work for the other cores.
+        # One thread: readers of many files use the other cores for other files.
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"err_detect": "explode"}
         yield container, stream

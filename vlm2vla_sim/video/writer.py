@@ -1,7 +1,7 @@
 """One H.264 video per episode, written frame by frame while the episode runs, with an overlay strip below the image.
 
-Frames kept in memory until the end would be lost with the process that held them, which is when somebody wants to see
-what happened. Here every frame is on the disk as soon as the next one is added: what a killed run leaves plays.
+Frames kept in memory until the end would be lost if the process is killed, which is when the video is needed most. Here
+every frame is on disk as soon as the next one is added, so that the video of a killed run can be played.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`vlm2vla evaluate`: tasks x episodes, a table of rates, a folder that holds everything."""
+"""`vlm2vla evaluate`: episodes of several tasks, a table of success rates, and a run folder."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def evaluate(
 ) -> CommandResult:
     """Run episodes of some or all tasks and print success rates with their 95 % intervals.
 
-    Results, settings, a summary and one video per episode are left in a folder; nothing in it is overwritten. A run
-    that was stopped, by Ctrl-C, a crash or a full disk, is continued by the same command with --out DIR --resume. The
+    Results, settings, a summary and one video per episode are written to a folder; nothing in it is overwritten. A run
+    that Ctrl-C, a crash or a full disk has interrupted is continued by the same command with --out DIR --resume. The
     exit status is 0 whatever the rates, 3 if all episodes and 4 if some episodes ended in an error.
 
     Args:
-        run: What is run, and how it is seen and moved.
+        run: Policy, backend and settings of the run.
         tasks: "all", or one or more names (see `vlm2vla tasks`).
-        episodes: Episodes of every task: 0 to this number less one. SIMPLER's grid has 24.
+        episodes: Number of episodes per task; SIMPLER's grid has 24.
         policies: Several policies in place of --policy, on the same episodes: .toml or .yaml files, or names. Each gets
             its own run folder below --out.
         out: Folder to write to; by default runs/<date>_<time>-<policy>-<backend>.
-        no_video: Leave the videos out.
-        resume: Continue the run in the folder --out instead of refusing to touch it.
+        no_video: Write no videos.
+        resume: Continue the run in the folder --out.
         workers: Processes that run episodes at the same time.
         isolate: Run episodes in a worker process even when there is only one, so that a native crash costs one episode.
-        episode_timeout: Seconds after which an episode in a worker process is given up and tried once more.
+        episode_timeout: Seconds after which an episode in a worker process is stopped and tried once more.
         json: Print the summary as one line of JSON instead of the table.
     """
     if resume and out is None:

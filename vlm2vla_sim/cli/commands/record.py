@@ -29,15 +29,15 @@ def record(
 ) -> CommandResult:
     """Run episodes; keep those that succeed as a LeRobotDataset v3 folder, with the policy's text in words.jsonl.
 
-    An episode is in the folder whole or not at all, and none is ever overwritten. A recording that was stopped is
-    continued by the same command with --resume. Label the data with `vlm2vla relabel`.
+    An episode is written completely or not at all, and none is ever overwritten. An interrupted recording is continued
+    by the same command with --resume. Label the data with `vlm2vla relabel`.
 
     Args:
-        run: What is run, and how it is seen and moved.
+        run: Policy, backend and settings of the run.
         out: Folder of the data set, new or empty.
         tasks: "all", or one or more names (see `vlm2vla tasks`).
-        episodes: Episodes of every task. SIMPLER's grid has 24; with --layouts random there is no limit.
-        keep_failures: Keep the episodes that failed as well; words.jsonl tells them apart.
+        episodes: Number of episodes per task. SIMPLER's grid has 24; with --layouts random there is no limit.
+        keep_failures: Keep failed episodes as well; words.jsonl has the outcome of each.
         resume: Continue the recording in --out.
         workers: Processes that run episodes at the same time.
         json: Print one line of JSON instead of the table.

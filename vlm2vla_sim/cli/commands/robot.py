@@ -33,11 +33,11 @@ class SessionCommand(PolicyFlags):
     tasks: tuple[str, ...] = ("carrot_on_plate",)
     """Task names; on a real robot also instructions of your own in quotes."""
     episodes: int = 10
-    """Episodes of every task and policy."""
+    """Number of episodes per task and policy."""
     backend: str = "bridge"
     """The robot: bridge, or your own as package.module:Class; or a simulator to rehearse with."""
     backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """What only this backend takes."""
+    """Options of this backend only."""
     seed: int = 0
     """Seed for the order of episodes, layouts and policies."""
     blind: bool = False
@@ -59,9 +59,9 @@ class SessionCommand(PolicyFlags):
     answers: Path | None = None
     """Read the operator's answers from this file instead of the terminal."""
     always_ask: bool = False
-    """Ask the operator also where a simulator knows the outcome."""
+    """Ask the operator even if the simulator knows the outcome."""
     no_video: bool = False
-    """Leave the videos out."""
+    """Write no videos."""
     json: bool = False
     """Print the outcome of the session as one line of JSON."""
 
@@ -80,7 +80,7 @@ class SessionCommand(PolicyFlags):
             seed=self.seed,
             blind=self.blind,
         )
-        # A file of answers is small, and read at once it need not be kept open.
+        # A file of answers is small: it is read at once and closed.
         stream = io.StringIO(read_answers(self.answers)) if self.answers else sys.stdin
         sources = [StreamAnswers(stream), ButtonAnswers(self.out / FOLDER / BUTTONS)]
         operator = Operator(sources, say=_say, always_ask=self.always_ask)
@@ -121,13 +121,13 @@ class MockServerCommand:
     port: int = PORT
     """Port to listen on, at 127.0.0.1."""
     task: str = "carrot_on_plate"
-    """The task whose scene the arm stands in."""
+    """The task whose scene is simulated."""
     truth_port: int | None = None
     """Port of the state channel, from which the scripted policy reads ground truth; by default there is none."""
     clock: str = "wall"
     """"wall", or "lockstep": time passes only while a request is carried out."""
     speed: float = 1.0
-    """Factor by which it runs faster than the wall clock."""
+    """Simulated seconds per second of the wall clock."""
     seed: int = 0
     """Seed for the camera's noise."""
 
@@ -156,7 +156,7 @@ class FaultProxyCommand:
     seed: int = 0
     """Seed for random faults."""
     rate: float = 0.02
-    """Share of requests that get a fault, without a script."""
+    """Fraction of requests with a fault, without a script."""
     seconds: float = 6.0
     """Longest delay, in seconds."""
     truth: str = ""
@@ -187,9 +187,9 @@ class SleepCommand:
     """Send the arm to its sleep pose (or, where the server knows none, close to its base) and disconnect."""
 
     host: str = "127.0.0.1"
-    """Address of the robot server."""
+    """Host of the robot server."""
     port: int = PORT
-    """Address of the robot server."""
+    """Port of the robot server."""
     allow_remote: bool = False
     """Let --host be another machine."""
 
@@ -224,13 +224,13 @@ def robot(command: Command) -> CommandResult:
     return command()
 
 
-def read_cameras(words: tuple[str, ...]) -> dict[str, str]:
-    """NAME=DEVICE words as a table; SettingError for anything else."""
+def read_cameras(pairs: tuple[str, ...]) -> dict[str, str]:
+    """NAME=DEVICE, ... as a dictionary; SettingError for anything else."""
     cameras: dict[str, str] = {}
-    for word in words:
-        name, sign, source = word.partition("=")
+    for pair in pairs:
+        name, sign, source = pair.partition("=")
         if not (name.isidentifier() and sign and source) or name == "primary" or name in cameras:
-            raise SettingError(f"A camera was given as {word!r}; expected NAME=DEVICE, such as wrist=/dev/video2.")
+            raise SettingError(f"A camera was given as {pair!r}; expected NAME=DEVICE, such as wrist=/dev/video2.")
         cameras[name] = source
     return cameras
 
@@ -251,9 +251,9 @@ def _serve(server: Any) -> CommandResult:
     return CommandResult("Stopped.", {"stopped": True})
 
 
-def _tell(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)  # noqa: T201
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _say(words: str) -> None:
-    print(words, end="", file=sys.stderr, flush=True)  # noqa: T201
+def _say(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""`vlm2vla rollout`: one episode, with every text the policy writes, and a video."""
+"""`vlm2vla rollout`: one episode, with the text the policy writes, and a video."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def rollout(
     no_video: bool = False,
     json: bool = False,
 ) -> CommandResult:
-    """Run one episode, print what the policy writes as it writes it, and leave a video.
+    """Run one episode, print what the policy writes as it writes it, and save a video.
 
     Args:
-        run: What is run, and how it is seen and moved.
+        run: Policy, backend and settings of the run.
         task: Name of the task (see `vlm2vla tasks`).
         episode: SIMPLER's episode, 0 to 23.
         out: Folder for the video; a video in it is never overwritten.
-        no_video: Leave the video out.
+        no_video: Write no video.
         json: Print the result as one line of JSON; what the policy writes goes to standard error.
     """
     settings = run.settings(tasks=(task,), episodes=1)
     spec = settings.spec
     env = make_env(settings, task)
     try:
-        speaker = _PrintingPolicy(make_policy(env, spec), to_stderr=json)
+        printing = _PrintingPolicy(make_policy(env, spec), to_stderr=json)
         result = run_episode(
             env,
-            speaker,
+            printing,
             episode_id=episode,
             seed=settings.seed,
             layouts=settings.layouts,

@@ -60,8 +60,8 @@ def serve(
         port: Port to listen on; 0 takes a free one.
         expose: Accept requests from the network, without a key.
         rows: Control steps in a response, 0 for all of a decision; by default 0 with openpi, 1 with vla-eval.
-        connections: The most clients at the same time.
-        message_mib: The largest message, in MiB.
+        connections: Largest number of clients at the same time.
+        message_mib: Size limit of a message, in MiB.
         idle: Seconds without a request after which a client is disconnected, and after which the server stops.
         json: Print JSON, one line when it is ready and one when it stops.
     """
@@ -82,27 +82,27 @@ def serve(
     dispatcher = Dispatcher(
         lambda: load_policy(spec.policy, context), find_convention(protocol.wire or wire, convention), limits
     )
-    told = _stop_signals()
+    stop_requested = _stop_signals()
     with PolicyServer(protocol.handle, dispatcher, host=host, port=port, expose=expose) as offered:
         values = {"serving": spec.label, "wire": wire, "convention": convention, "url": offered.url}
         _say(CommandResult(f"Serving {spec.label} over {wire} ({convention}) at {offered.url}", values, json))
-        why = "told to" if offered.wait(told) else f"nobody asked for {idle:g} s"
+        why = "by a signal" if offered.wait(stop_requested) else f"no request for {idle:g} s"
         if not offered.stop():
             _say(CommandResult(f"Stopped: {why}, in the middle of a decision.", {"stopped": why}, json))
-            os._exit(0)  # a model that is thinking cannot be interrupted, and holds the process
+            os._exit(0)  # a running model cannot be interrupted, and its thread would keep the process alive
     return CommandResult(f"Stopped: {why}.", {"stopped": why}, json)
 
 
 def _stop_signals() -> threading.Event:
-    """Set at Ctrl-C or when the process is told to terminate."""
-    told = threading.Event()
+    """An event that is set at Ctrl-C and on SIGTERM."""
+    requested = threading.Event()
 
-    def tell(number: int, frame: Any) -> None:
-        told.set()
+    def request_stop(number: int, frame: Any) -> None:
+        requested.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, tell)
-    return told
+        signal.signal(number, request_stop)
+    return requested
 
 
 def _say(answer: CommandResult) -> None:

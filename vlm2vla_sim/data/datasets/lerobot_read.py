@@ -30,7 +30,7 @@ BATCH = 4096
 class Columns:
     """Column names; empty for the usual name, or the only candidate."""
 
-    picture: str = ""
+    image: str = ""
     state: str = layout.STATE
     action: str = layout.ACTION
     convention: str = ""
@@ -48,7 +48,7 @@ class LeRobotFolder:
         self.root = root
         self._info = self._read_info()
         self._columns = self._check_columns(columns or Columns())
-        self._is_video = self._info["features"][self._columns.picture]["dtype"] == "video"
+        self._is_video = self._info["features"][self._columns.image]["dtype"] == "video"
         self._tasks = self._read_tasks()
         self._names = {index: annotation.name for index, annotation in enumerate(layout.read_annotations(root))}
         self._episodes = self._read_episodes()
@@ -83,7 +83,7 @@ class LeRobotFolder:
     def _tables(self, path: Path) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Yield the index and the columns of every episode in a file, one at a time."""
         columns = [self._columns.state, self._columns.action, "episode_index", "task_index"]
-        columns += [] if self._is_video else [self._columns.picture]
+        columns += [] if self._is_video else [self._columns.image]
         held: list[dict[str, Any]] = []
         with self._pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=BATCH if self._is_video else 64, columns=columns):
@@ -113,7 +113,7 @@ class LeRobotFolder:
             return Skipped(name, str(error))
 
     def _images(self, episode: dict[str, Any], table: dict[str, Any]) -> ImageSequence:
-        key, length = self._columns.picture, episode["length"]
+        key, length = self._columns.image, episode["length"]
         if not self._is_video:
             return EncodedImages([_encoded(stored) for stored in table[key]])
         where = {name: episode[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
@@ -154,13 +154,13 @@ class LeRobotFolder:
     def _check_columns(self, asked: Columns) -> Columns:
         features = self._info["features"]
         cameras = [key for key, value in features.items() if value.get("dtype") in ("video", "image")]
-        picture = asked.picture or (layout.IMAGE if layout.IMAGE in cameras else "")
-        if not picture and len(cameras) == 1:
-            picture = cameras[0]
-        if picture not in cameras:
+        image = asked.image or (layout.IMAGE if layout.IMAGE in cameras else "")
+        if not image and len(cameras) == 1:
+            image = cameras[0]
+        if image not in cameras:
             if not cameras:
                 raise DataError(f"{self.root} has no camera: none of its columns contains images.")
-            raise unknown_name("camera in the data set (name one with --picture)", picture, cameras)
+            raise unknown_name("camera in the data set (name one with --picture)", image, cameras)
         for name in (asked.state, asked.action):
             if name not in features:
                 raise unknown_name("column of the data set", name, features)
@@ -172,7 +172,7 @@ class LeRobotFolder:
                 "bridge for copies of BridgeData (Euler angles, gripper servo reading), vlm2vla for rotation vectors "
                 "and a gripper opening of 0 to 1."
             )
-        return Columns(picture, asked.state, asked.action, convention)
+        return Columns(image, asked.state, asked.action, convention)
 
     def _read_tasks(self) -> dict[int, str]:
         rows = self._pq.read_table(self.root / layout.TASKS).to_pylist()

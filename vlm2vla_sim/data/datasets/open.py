@@ -51,7 +51,7 @@ def open_dataset(root: Path, options: DatasetOptions | None = None) -> Trajector
         find_convention(options.convention)
     if kind == "lerobot":
         columns = lerobot_read.Columns(
-            picture=options.picture,
+            image=options.picture,
             state=options.state or lerobot_layout.STATE,
             action=options.action or lerobot_layout.ACTION,
             convention=options.convention,

@@ -1,6 +1,6 @@
 """Encode and decode messages of the BridgeData robot server: an LZ4 frame around a pickle, without using pickle.
 
-The robot's own stack calls `pickle.loads` on what the network sends, in both directions: whoever reaches the port can
+The robot's own stack calls `pickle.loads` on what the network sends, in both directions: whatever reaches the port can
 run code on the robot's computer, and a compromised robot computer can run code on yours. This codec writes the same
 format and reads it with an interpreter for data only, which never looks up or calls anything that a frame names.
 

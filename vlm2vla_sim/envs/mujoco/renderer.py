@@ -1,7 +1,7 @@
 """Render a camera of the twin offscreen, with the OpenGL platform that this machine has.
 
 `mujoco.Renderer` takes the platform from an environment variable when MuJoCo is imported: on a machine without a screen
-it fails if somebody imported MuJoCo earlier. Here the platform is chosen when the first image is rendered, and the
+it fails if MuJoCo was imported earlier. Here the platform is chosen when the first image is rendered, and the
 error for a missing one names the packages to install.
 """
 

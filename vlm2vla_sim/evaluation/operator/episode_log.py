@@ -1,7 +1,7 @@
 """The plan and the log of a session with an operator: which episode comes next, and the results so far.
 
-The order is drawn once, from the seed, so that a resumed session continues where it was and no policy is favoured by
-the time of day. Each episode is on the disk before the next begins.
+The order is drawn once, from the seed, so that a resumed session continues where it was and the time of day favours
+no policy. Each episode is on the disk before the next begins.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class SessionSettings:
         return tuple(chr(ord("A") + int(k)) for k in rng.permutation(len(self.policies)))
 
     def title(self, episode: PlannedEpisode) -> str:
-        """What the operator is told about the policy of `episode`."""
+        """What the operator sees as the policy of `episode`: its letter in a blind session, else its label."""
         return self.letters()[episode.policy] if self.blind else self.policies[episode.policy].label
 
 
@@ -136,7 +136,7 @@ class EpisodeLog:
         )
         self.records = [EpisodeRecord.from_json(line) for line in self._store.lines(EPISODES)]
         if self.records:
-            # Killed between an episode's line and the files made from it, a session would leave them one short.
+            # A session killed after writing an episode's line may have left these files without that episode.
             self._write_results()
 
     def done(self) -> set[int]:
@@ -171,7 +171,7 @@ class EpisodeLog:
 
 
 def apply_label(result: EpisodeResult, label: Label, *, known: bool) -> EpisodeResult:
-    """The result with the operator's label in place of what the backend could not know."""
+    """The result with the operator's label in place of what the backend does not know."""
     if label.automatic and known:
         return result
     success = label.word == "success"

@@ -198,7 +198,7 @@ class Operator:
                 try:
                     answer = source.read(episode, 0.05)
                 except EOFError:
-                    return "abort"  # The input ended: never a success.
+                    return "abort"  # The end of the input is never a success.
                 if answer is not None:
                     return answer if answer.lower().startswith("note") else answer.lower()
 

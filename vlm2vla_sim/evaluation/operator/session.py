@@ -1,7 +1,7 @@
 """A session: episodes on a robot, real or simulated, with an operator who arranges, judges and may stop.
 
-The same loop serves both, so that a session can be rehearsed in simulation. Faults of the link, the camera or the robot
-are run again and counted apart; they are not failures of a policy.
+The same loop serves both, so that a session can be rehearsed in simulation. An attempt with a fault of the link, the
+camera or the robot is repeated and counted separately; it is not a failure of the policy.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 MAX_FAULTS = 3
-"""Attempts in a row that may break before the session stops."""
+"""Attempts in a row that may end in a fault before the session stops."""
 
 
 @dataclass(frozen=True)
 class SessionEnd:
-    """What a session leaves."""
+    """The result of a session."""
 
     folder: Path
     done: int
@@ -64,9 +64,9 @@ def run_session(
     live: bool = True,
     video: bool = True,
     env_options: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = lambda words: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> SessionEnd:
-    """Run the episodes of `settings` that are not done yet, each until it counts, and stop when told to.
+    """Run the episodes of `settings` that are not done yet, each until it counts, until the operator stops.
 
     env_options: for `gym.make`, such as host=, port=, image_size=.
     """
@@ -114,7 +114,7 @@ class _Session:
         self._wanted: dict[tuple[str, int], np.ndarray] = {}
 
     def run(self, episode: PlannedEpisode) -> EpisodeRecord:
-        """One episode until it counts: repeated when the operator says so or something broke."""
+        """One episode until it counts: repeated after a fault, or when the operator asks for it."""
         attempts = faults = 0
         while True:
             attempts += 1
@@ -159,7 +159,7 @@ class _Session:
         self._arrange(env, episode, seed)
         self._tell(phase="running", question="")
         policy = make_policy(env, spec)
-        # A policy may be recognised by what it says, so a blind session shows nothing of it.
+        # A policy may be recognised by its text, so a blind session does not show it.
         shown = self._live is not None and not settings.blind
         name = f"episode{episode.number:04d}" + (f"_attempt{number}" if number > 1 else "")
         try:
@@ -192,24 +192,24 @@ class _Session:
         return self._env
 
     def _arrange(self, env: gym.Env[Any, Any], episode: PlannedEpisode, seed: int) -> None:
-        """On a real robot: drive to the start, show what is wanted beside what is, and wait for the operator."""
+        """On a real robot: move to the start, show the wanted scene beside the live one, and wait for the operator."""
         planned = len(self._settings.plan())
-        who, words = self._settings.title(episode), widowx(env).task_description
-        self._tell(episode=episode.number, episodes=planned, who=who, instruction=words, phase="scene")
+        who, instruction = self._settings.title(episode), widowx(env).task_description
+        self._tell(episode=episode.number, episodes=planned, who=who, instruction=instruction, phase="scene")
         if not is_real_robot(self._settings.backend):
             return
         live = env.reset(seed=seed, options={"episode_id": episode.episode_id})[0]["pixels"]["primary"]
-        wanted = self._wanted_picture(episode, live)
-        request = f"Episode {episode.number + 1} of {planned}, {who}: {words!r}. Arrange the scene."
+        wanted = self._wanted_image(episode, live)
+        request = f"Episode {episode.number + 1} of {planned}, {who}: {instruction!r}. Arrange the scene."
         if self._live is not None:
             self._live.show(wanted, WANTED)
             self._live.show(np.concatenate([wanted, live], axis=1), "scene.jpg")
-            self._live.update(question="Arrange the scene as in the picture, then start.")
+            self._live.update(question="Arrange the scene as in the image, then start.")
             request += f" Target layout and live image, side by side: {self._live.path / 'scene.jpg'}."
         self._operator.wait_for_scene(episode.number, request)
 
-    def _wanted_picture(self, episode: PlannedEpisode, live: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB: the twin's start of one of SIMPLER's episodes; of another task, the first episode's."""
+    def _wanted_image(self, episode: PlannedEpisode, live: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: SIMPLER's episode on the twin; for another task, the scene of its first attempt."""
         key = (episode.task, episode.episode_id)
         if key not in self._wanted:
             task = find_task(episode.task, self._settings.backend)
@@ -232,10 +232,10 @@ class _Session:
 def run_attended(
     run: Callable[[], EpisodeResult], env: Callable[[], gym.Env[Any, Any]], operator: Operator, number: int
 ) -> EpisodeResult:
-    """An episode of a suite on a real robot: the operator arranges, `run` runs, the operator judges.
+    """An episode of a suite on a real robot: the operator arranges the scene, `run` runs, the operator labels.
 
-    env: the environment, for what it knows; asked for after the episode. After `MAX_FAULTS` broken attempts the
-    episode stands as an error; a stop is an abort of the whole run (KeyboardInterrupt, as Ctrl-C).
+    env: the current environment, which a fault replaces. After `MAX_FAULTS` attempts with a fault the result is an
+    error. A stop by the operator ends the whole run (KeyboardInterrupt, as Ctrl-C).
     """
     faults = 0
     while True:

@@ -1,8 +1,8 @@
 """`vlm2vla watch`: a local web page that shows a running session and has the operator's buttons.
 
-It reads the files of `live_view.LiveView` and appends button presses to another; the session runs whether anybody looks
-or not. Only this machine can reach the page, and only the page itself can press a button: no other page in the same
-browser can stop a robot or label an episode.
+It reads the files of `live_view.LiveView` and appends button presses to another; the session runs with or
+without a viewer. Only this machine can reach the page, and only the page itself can press a button: no other page in
+the same browser can stop a robot or label an episode.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The page, the state and two images; every other path is refused."""
-        if not self._comes_from_here():
+        if not self._is_local():
             return
         path = self.path.partition("?")[0]
         if path == "/":
@@ -110,7 +110,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """A button press."""
-        if not self._comes_from_here():
+        if not self._is_local():
             return
         length = self.headers.get("Content-Length", "")
         if self.path != "/press" or not self.headers.get(HEADER) or not length.isdigit() or int(length) > MAX_BODY:
@@ -131,7 +131,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: the page makes five requests a second."""
 
-    def _comes_from_here(self) -> bool:
+    def _is_local(self) -> bool:
         """Whether the Host header names this machine; a page whose DNS name was rebound to it sends its own."""
         if (self.headers.get("Host") or "").rpartition(":")[0] in HOSTS:
             return True
@@ -176,7 +176,7 @@ class WatchServer(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/"
 
     def state(self) -> bytes:
-        """`state.json` with the present time, so that the page can compute its age without its own clock."""
+        """`state.json` with the current time, so that the page can compute its age without its own clock."""
         try:
             state = json.loads((self.live / STATE).read_bytes())
         except (OSError, ValueError):
