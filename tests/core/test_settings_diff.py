@@ -42,6 +42,7 @@ def test_equal_settings_have_no_difference_after_a_round_trip_through_json():
         (Settings(several=(Inner("b"), Inner("c", 1.0))), "several[1].rate 0.5, not 1.0"),
         (Settings(options={"a": 1, "b": True}), "options none, not a=1 b=True"),
         (Settings(path=Path("y")), "path x, not y"),
+        (Settings(inner=Inner("")), "inner.name a, not (empty)"),
     ],
 )
 def test_a_difference_names_the_field_with_its_old_and_new_value(given, said):

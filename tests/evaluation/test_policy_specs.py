@@ -137,7 +137,9 @@ def test_yaml_says_the_same(tmp_path):
         ('model = "a"\noptions = {model = "b"}', "gives model twice"),
         ("options = {x = [1]}", r"The option x in .* is \[1\]; expected a text, a number, true or false"),
         ("policy = ", "cannot be read"),
-        ("noise = -1", "The noise is -1 cm; expected 0 or more"),
+        ("noise = 1", "names no policy; expected a line such as policy"),
+        ("", "names no policy"),
+        ('policy = "hold"\nnoise = -1', "The noise is -1 cm; expected 0 or more"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_refused_in_a_sentence(tmp_path, text, error):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,10 @@ def test_missing_weights_are_an_error_that_says_how_to_make_them(monkeypatch):
     monkeypatch.setattr("vlm2vla_sim.policies.mini.WEIGHTS", Path("nowhere"))
     with pytest.raises(SettingError, match="make mini"):
         MiniOptions(model=str(Path("nowhere") / "base"))
+
+
+def test_loading_the_model_and_its_adapter_warns_of_nothing_to_come():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        load_model(HfSettings(str(WEIGHTS / "base"), str(WEIGHTS / "adapter"), dtype="float32"))
+    assert [str(one.message) for one in told if one.category is FutureWarning] == []

@@ -22,8 +22,8 @@ SETTINGS, RESULTS, SUMMARY = "settings.json", "results.jsonl", "summary.json"
 
 
 def folder_name(label: str) -> str:
-    """`label` as the name of a folder: other characters than letters, digits, "_", "." and "-" become "_"."""
-    return re.sub(r"[^\w.-]+", "_", label)
+    """`label` as the name of a folder: what is no letter, digit, "_", "." or "-", or a "." in front, becomes "_"."""
+    return re.sub(r"[^\w.-]+|^\.+", "_", label)
 
 
 def default_folder(settings: RunSettings | None) -> Path:

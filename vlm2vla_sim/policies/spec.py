@@ -101,6 +101,8 @@ def read_policy_spec(path: Path) -> PolicySpec:
         wanted = (int, float) if key == "noise" else (str,)
         if name in fields and (not isinstance(fields[name], wanted) or isinstance(fields[name], bool)):
             raise SettingError(f"`{key}` in {path} is {fields[name]!r}; expected a {wanted[-1].__name__}.")
+    if "policy" not in values:
+        raise SettingError(f'{path} names no policy; expected a line such as policy = "vlm".')
     return PolicySpec(**{"name": path.stem, **fields, "options": options})
 
 

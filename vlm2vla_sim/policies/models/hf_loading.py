@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,10 @@ def load_adapter(model: Any, adapter: str) -> Any:
     except ModuleNotFoundError as error:
         raise missing_extra("An adapter", error.name or "peft", "vlm") from error
     try:
-        return PeftModel.from_pretrained(model, locate(adapter, "adapter"))
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5.23 for something by its old name.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            return PeftModel.from_pretrained(model, locate(adapter, "adapter"))
     except SettingError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
