@@ -26,12 +26,15 @@ def make_adapter(model_folder: Path, folder: Path, *, scale: float) -> Path:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText
 
+    from vlm2vla_sim.policies.models.hf_loading import peft_reads_old_attribute
+
     base = AutoModelForImageTextToText.from_pretrained(model_folder, dtype="float32")
     # The language model only: plain names would also hit the vision tower.
     targets = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=targets))
+        with peft_reads_old_attribute():
+            model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=targets))
         for name, weight in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(weight, 0.0, scale)

@@ -7,7 +7,7 @@ from typing import Any
 
 from vlm2vla_sim.core.folder_kind import wrong_folder
 from vlm2vla_sim.errors import SettingError, missing_extra
-from vlm2vla_sim.policies.models.hf_loading import HfSettings, load_weights
+from vlm2vla_sim.policies.models.hf_loading import HfSettings, load_weights, peft_reads_old_attribute
 from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS
 from vlm2vla_sim.training.memory import language_layers
 from vlm2vla_sim.training.settings import TrainSettings
@@ -49,7 +49,10 @@ def make_trainer(
     elif settings.method == "lora":
         peft = _lora_config(model, settings)
     arguments = _arguments(settings, work, processes)
-    trainer = SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=processor, peft_config=peft)
+    with peft_reads_old_attribute():
+        trainer = SFTTrainer(
+            model=model, args=arguments, train_dataset=rows, processing_class=processor, peft_config=peft
+        )
     trainer.remove_callback(PrinterCallback)  # standard output belongs to the command
     return trainer, base
 
@@ -58,7 +61,8 @@ def _with_adapter(model: Any, folder: str) -> Any:
     if not (Path(folder) / "adapter_config.json").is_file():
         raise SettingError(wrong_folder(Path(folder), "a LoRA adapter (adapter_config.json) to continue training"))
     try:
-        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+        with peft_reads_old_attribute():
+            return PeftModel.from_pretrained(model, folder, is_trainable=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise SettingError(f"The adapter {folder} cannot be loaded onto this model: {error}") from error
 

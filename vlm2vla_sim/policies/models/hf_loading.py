@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,17 @@ def _load(loader: Any, name: str, **arguments: Any) -> Any:
         ) from error
 
 
+@contextlib.contextmanager
+def peft_reads_old_attribute() -> Iterator[None]:
+    """Create a `PeftModel` here: peft 0.21 reads `is_gradient_checkpointing`, which transformers 5 warns about.
+
+    The deprecation concerns the two packages, not the user, and only this message is left out.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield
+
+
 def load_adapter(model: Any, adapter: str) -> Any:
     """`model` with the PEFT adapter of a folder or hub name; SettingError if it does not fit the model."""
     try:
@@ -106,9 +119,7 @@ def load_adapter(model: Any, adapter: str) -> Any:
     except ModuleNotFoundError as error:
         raise missing_extra("An adapter", error.name or "peft", "vlm") from error
     try:
-        with warnings.catch_warnings():
-            # peft 0.21 asks transformers 5.23 for something by its old name.
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        with peft_reads_old_attribute():
             return PeftModel.from_pretrained(model, locate(adapter, "adapter"))
     except SettingError:
         raise
