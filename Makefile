@@ -137,8 +137,8 @@ test-data: $(RLDS)/.made ## tests of recorded data, RLDS included (installs Tens
 	VLM2VLA_REQUIRE=rlds $(RLDS)/bin/python -m pytest tests/data
 
 # Compatibility: the lowest versions that pyproject.toml allows, and a newer Python.
-BOUNDS_TESTS := tests/core tests/language tests/data tests/video tests/envs tests/policies tests/remote \
-	tests/cli/test_doctor.py tests/test_imports.py tests/test_public_names.py
+BOUNDS_TESTS := tests/core tests/language tests/data $(wildcard tests/envs/test_*.py) tests/envs/bridge/test_bridge_wire.py \
+	tests/policies tests/cli/test_doctor.py tests/test_imports.py tests/test_public_names.py
 
 $(LOWEST)/.made: $(VENV)/.made pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
@@ -148,8 +148,9 @@ $(LOWEST)/.made: $(VENV)/.made pyproject.toml constraints-lowest.txt
 	touch $@
 
 test-lowest: $(LOWEST)/.made ## tests with the lowest versions that pyproject.toml allows (in .venv/lowest)
-	VLM2VLA_REQUIRE="$$VLM2VLA_REQUIRE lowest" $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) \
+	VLM2VLA_REQUIRE="lowest vlm" $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) \
 		tests/distribution/test_bounds.py tests/vlm/test_hf_model.py
+	$(LOWEST)/bin/python -m pytest tests/video
 
 $(NEWER_VENV)/.made: pyproject.toml constraints.txt
 	$(NEWER) -m venv $(NEWER_VENV)
@@ -160,7 +161,7 @@ $(NEWER_VENV)/.made: pyproject.toml constraints.txt
 test-newer: ## tests with a newer Python (in .venv/newer); skipped without that interpreter, unless it is required
 	@if $(NEWER) -c '' 2>/dev/null; then \
 		$(MAKE) --no-print-directory $(NEWER_VENV)/.made && \
-		$(NEWER_VENV)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS); \
+		VLM2VLA_REQUIRE= $(NEWER_VENV)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) tests/video; \
 	elif echo " $$VLM2VLA_REQUIRE " | grep -q ' newer '; then \
 		echo "VLM2VLA_REQUIRE asks for 'newer', but $(NEWER) does not run. Set NEWER to a newer Python." >&2; exit 1; \
 	else \

@@ -133,7 +133,7 @@ def measure(model: HfModel, options: argparse.Namespace, batch: int) -> list[dic
 
 
 def run_cycle(model: HfModel, options: argparse.Namespace, batch: int, *, number: int) -> list[str]:
-    """Plan, action and verdict, for each of `batch` environments; the picture after is the next cycle's before."""
+    """Plan, action and verdict, for each of `batch` environments; the image after is the next cycle's before."""
     said: list[str] = []
     action_format = get_format(options.format)
     pairs = [(picture(env, number), picture(env, number + 1)) for env in range(batch)]

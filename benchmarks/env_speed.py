@@ -1,4 +1,4 @@
-"""Environment steps per CPU-second, physics and picture together: the twin, and ManiSkill 3 where it is installed.
+"""Environment steps per CPU-second, physics and rendering together: the twin, and ManiSkill 3 where it is installed.
 
     python benchmarks/env_speed.py
 

@@ -1,11 +1,11 @@
-"""Do the words do it again? Scripted demonstrations, relabelled by rules, carried out from the same start.
+"""Replay of relabelled demonstrations: scripted episodes, relabelled by rules, carried out from the same start.
 
     python benchmarks/relabel_replay.py             # 24 episodes of each task on the twin
     python benchmarks/relabel_replay.py --json
 
-Every demonstration is recorded as a data set, read back, put into words from its measured motion, and the words are
+Every demonstration is recorded as a data set, read back, relabelled from its measured motion, and the words are
 written, read and carried out chunk after chunk, without a look at anything: what the rules leave out, nobody puts back.
-The demonstrations themselves are replayed as well, by the words that were recorded with them.
+The demonstrations themselves are replayed as well, by the action texts that were recorded with them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ARMS: dict[str, tuple[LabelingRules, str]] = {
     "reached, rounded by phase": (LabelingRules(carry_rest=False), "vlm2vla"),
     "commanded motion": (LabelingRules(motion="commanded"), "vlm2vla"),
 }
-"""Name -> the rules, and the format the words are written and read in."""
+"""Name -> the rules, and the format the action text is written and read in."""
 
 Text = tuple[str, str, str]
 """Subtask, plan, action."""
@@ -66,7 +66,7 @@ class SayAgain:
 def replay(
     episodes: Iterable[tuple[EpisodeAnnotation, Sequence[tuple[str, str, str]]]], format_name: str
 ) -> dict[str, Rate]:
-    """Successes by task, of words carried out from the starts of the episodes they were made of."""
+    """Successes by task, of action texts carried out from the starts of their episodes."""
     counts: dict[str, list[int]] = {}
     env, task = None, ""
     for words, texts in episodes:
@@ -101,7 +101,7 @@ def main(
     Args:
         episodes: of every task.
         workers: processes that record.
-        image_size: of the recorded pictures; the rules do not look at them.
+        image_size: of the recorded images, which the rules do not use.
         data: keep the recorded data set here, and use it again when it is there.
         json: print one JSON object as the last line.
     """
@@ -118,7 +118,7 @@ def main(
             task: Rate(sum(w.outcome == "success" for w in words.values() if w.task == task), episodes)
             for task in TASKS
         }
-        table = {"the demonstrations": recorded, "their own words": replay(decisions, "vlm2vla")}
+        table = {"the demonstrations": recorded, "their own action texts": replay(decisions, "vlm2vla")}
         print(f"{'':28} {' '.join(f'{task:>20}' for task in TASKS)}  all", flush=True)
         for name, (rules, format_name) in ARMS.items():
             spoken = get_format(format_name)

@@ -1,9 +1,9 @@
-"""How quickly a data set is put into words by rules, and how much memory that takes.
+"""Speed and memory of relabelling a data set by rules.
 
-    python benchmarks/relabel_speed.py              # 1,000 episodes, pictures of 640 x 480, two workers
+    python benchmarks/relabel_speed.py              # 1,000 episodes, images of 640 x 480, two workers
 
 The set is made of a few demonstrations on the twin, each repeated under a new name, with its own files. The relabelling
-runs in a process of its own, whose largest memory the operating system tells; every picture is decoded once, to find
+runs in a process of its own, whose largest memory the operating system tells; every image is decoded once, to find
 broken videos, which is most of the time.
 """
 
@@ -36,7 +36,7 @@ from vlm2vla_sim.evaluation.settings import RunSettings
 
 
 def make(folder: Path, *, episodes: int, size: tuple[int, int]) -> int:
-    """Write the data set; how many pictures it has."""
+    """Write the data set; return how many images it has."""
     seeds = folder.with_name("seeds")
     record(RunSettings(tasks=("carrot_on_plate", "stack_cube"), episodes=4, image_size=size), seeds, workers=2)
     originals: list[Trajectory] = list(read_trajectories(open_dataset(seeds)))
@@ -78,10 +78,10 @@ def main(
 
     Args:
         episodes: in the data set.
-        image_size: of its pictures.
+        image_size: of its images.
         workers: trajectories worked on at the same time.
         measured: relabel this data set into that folder, in this process, and print the figures (for internal use).
-        unchecked: with --measured, do not decode the pictures.
+        unchecked: with --measured, do not decode the images.
         json: print one JSON object as the last line.
     """
     if measured:
@@ -92,9 +92,9 @@ def main(
         folder = Path(scratch) / "data"
         start = time.perf_counter()
         pictures = make(folder, episodes=episodes, size=image_size)
-        print(f"{episodes} episodes, {pictures} pictures, written in {time.perf_counter() - start:.0f} s", flush=True)
+        print(f"{episodes} episodes, {pictures} images, written in {time.perf_counter() - start:.0f} s", flush=True)
         print(f"cores: {os.cpu_count()}, workers: {workers}", flush=True)
-        for name, flags in (("every picture decoded", []), ("pictures not looked at", ["--unchecked"])):
+        for name, flags in (("every image decoded", []), ("images not decoded", ["--unchecked"])):
             out = Path(scratch) / f"labels{len(report)}"
             command = [sys.executable, __file__, "--measured", str(folder), str(out), "--workers", str(workers), *flags]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -103,7 +103,7 @@ def main(
             found["peak_mib"] = found["here_mib"] + workers * found["decoder_mib"]
             report[name] = found
             print(
-                f"{name:24} {found['labelled']:.0f} in words, {found['episodes_per_minute']:.0f} episodes/min, at most "
+                f"{name:24} {found['labelled']:.0f} labelled, {found['episodes_per_minute']:.0f} episodes/min, at most "
                 f"{found['here_mib']:.0f} MiB and {workers} x {found['decoder_mib']:.0f} MiB in decoders",
                 flush=True,
             )

@@ -113,7 +113,7 @@ def main() -> None:
     rows = [
         ("step + look, wire and codec [ms]", f"{np.percentile(wire, 50):.1f}", f"{np.percentile(wire, 99):.1f}"),
         (
-            "the same with the twin's physics and picture [ms]",
+            "the same with the twin's physics and rendering [ms]",
             f"{np.percentile(whole, 50):.1f}",
             f"{np.percentile(whole, 99):.1f}",
         ),

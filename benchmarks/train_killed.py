@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def make_rows() -> list[Example]:
-    """Pictures of noise, each with an action of its own."""
+    """Images of noise, each with an action of its own."""
     rng = np.random.default_rng(0)
     how = get_format("vlm2vla")
     rows = []

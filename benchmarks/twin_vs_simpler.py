@@ -1,4 +1,4 @@
-"""How near the twin is to the true SIMPLER scenes: pictures, masks, start positions, and paths of the gripper.
+"""How near the twin is to the true SIMPLER scenes: images, masks, start positions, and paths of the gripper.
 
     python benchmarks/twin_vs_simpler.py --out runs/twin_vs_simpler
 
@@ -124,7 +124,7 @@ def starts(env: WidowXEnv) -> np.ndarray:
 
 
 def compare(name: str, out: Path) -> Likeness:
-    """All figures of one task; writes its picture."""
+    """All figures of one task; writes its image."""
     task = TASKS[name]
     twin, simpler = make(name, "mujoco"), make(name, "simpler")
     pictures = [env.reset(seed=0, options={"episode_id": 0})[0]["pixels"]["primary"] for env in (twin, simpler)]
@@ -135,7 +135,7 @@ def compare(name: str, out: Path) -> Likeness:
     colours = [picture[mask].mean(axis=0) for picture, mask in zip(pictures, source, strict=True)]
     twin.close()
     quick, true = make(name, "mujoco", image_size=None), simpler
-    true._backend._image_size = None  # the rest needs no pictures
+    true._backend._image_size = None  # the rest needs no images
     distances = np.linalg.norm(starts(quick) - starts(true), axis=2)
     sequences = [recorded(true, k) for k in range(SEQUENCES)]
     gaps = [np.linalg.norm(path(quick, k, s) - path(true, k, s), axis=1) for k, s in enumerate(sequences)]
@@ -161,10 +161,10 @@ def compare(name: str, out: Path) -> Likeness:
 def main(
     *, out: Path = Path("runs/twin_vs_simpler"), tasks: tuple[str, ...] = tuple(TASKS), as_json: bool = False
 ) -> None:
-    """Print the table and write the pictures.
+    """Print the table and write the images.
 
     Args:
-        out: folder for the side-by-side pictures.
+        out: folder for the side-by-side images.
         tasks: which tasks.
         as_json: print one JSON object as the last line.
     """

@@ -3,8 +3,8 @@
     python benchmarks/widowx_oracle.py                      # the twin: formats, then noise 0 to 4 cm
     python benchmarks/widowx_oracle.py --backend simpler    # the true SIMPLER scenes
 
-The policy is told where everything is: its score says that a task can be done in words, not that anything was learned.
-No pictures are drawn, because it does not look.
+The policy reads the object poses: its score says that a task can be done through text, not that anything was learned.
+No images are rendered, because it does not use them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from vlm2vla_sim.core.finder import find, is_place
+from vlm2vla_sim.core.finder import find, is_place, making
 from vlm2vla_sim.errors import ExtensionError, MissingExtraError, UnknownNameError
 
 TABLE = {"decoder": "json:JSONDecoder", "three": 3}
@@ -95,3 +95,20 @@ def test_the_working_directory_is_searched_even_where_it_is_not_on_the_path(tmp_
 )
 def test_what_a_place_looks_like(name, expected):
     assert is_place(name) is expected
+
+
+def test_what_fails_to_be_made_says_where_and_why_and_ours_is_left_alone():
+    expected = r"The thing 'a:b' cannot be made: ValueError: too big .*test_finder.py"
+    with pytest.raises(ExtensionError, match=expected), making("thing", "a:b"):
+        raise ValueError("too big")
+    with pytest.raises(ValueError, match="ours"), making("thing", "built_in"):
+        raise ValueError("ours")
+    with pytest.raises(UnknownNameError), making("thing", "a:b"):
+        find("thing", "nothing", {})
+
+
+def test_an_unknown_attribute_lists_what_the_module_defines_and_not_what_it_imports():
+    with pytest.raises(UnknownNameError) as caught:
+        find("thing", "vlm2vla_sim.testing:PointBackendd", {})
+    assert "PointBackend" in str(caught.value)
+    assert "np" not in str(caught.value).split("Available: ")[1].split(", ")

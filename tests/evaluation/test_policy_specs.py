@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -52,6 +53,18 @@ class AnyOptionBackend(PointBackend):
 
 class DeclaredUnknowingBackend(UnknowingBackend):
     knows_scene = False
+
+
+class BackendWithoutImageSize:
+    """Cannot be made as every backend is."""
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+
+def make_broken(context: PolicyContext) -> HoldPolicy:
+    """A policy that fails to be made."""
+    raise ZeroDivisionError("weights of size zero")
 
 
 class Steps:
@@ -241,7 +254,7 @@ def test_an_episode_of_which_nobody_knows_the_end_is_no_failure(tmp_path, backen
     unknown = ("success_at_end", "success_once", "success_released", "grasped", "moved_correct_object", "on_target")
     assert {line[key] for key in unknown} == {None}
     assert line["video"].endswith("_unknown.mp4")
-    assert "0 episodes scored, 0 errors, 2 of unknown outcome." in format_table(made.summary)
+    assert "Episodes scored: 0; errors: 0; of unknown outcome: 2." in format_table(made.summary)
     assert "0.0 %" not in format_table(made.summary)
 
 
@@ -324,3 +337,22 @@ def test_a_metric_that_is_true_or_false_becomes_a_rate(tmp_path):
     settings = RunSettings("hold", ("carrot_on_plate",), 2, "point", image_size=(48, 64), metrics=(f"{HERE}:EverOpen",))
     made = run_suite(settings, out=tmp_path / "run", video=False)
     assert summarize(made.results).overall.metrics == {"EverOpen": Rate(2, 2)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        (
+            {"backend": f"{HERE}:BackendWithoutImageSize"},
+            "takes no image_size and no quality; expected a class",
+        ),
+        (
+            {"policy": f"{HERE}:make_broken"},
+            "The policy .* cannot be made: ZeroDivisionError: .*specs.py, line",
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_a_sentence_and_leaves_no_folder(tmp_path, changes, error):
+    with pytest.raises(ExtensionError, match=error):
+        run_suite(dataclasses.replace(CARROT, **changes), out=tmp_path / "run", video=False)
+    assert not (tmp_path / "run").exists()

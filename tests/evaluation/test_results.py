@@ -117,7 +117,7 @@ def test_no_episode_at_all_makes_an_empty_summary():
     summary = summarize([])
     assert summary.tasks == {}
     assert summary.overall.n == 0
-    assert "0 episodes scored" in format_table(summary)
+    assert "Episodes scored: 0" in format_table(summary)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_the_table_shows_a_line_a_task_and_one_for_all():
     assert lines[2].startswith("spoon_on_towel   12/24 50.0 % (31.4 to 68.6)")
     assert lines[3].startswith("carrot_on_plate  -")
     assert lines[5].startswith("all tasks        12/24")
-    assert lines[-1] == "In brackets: 95 % Wilson interval. 24 episodes scored, 1 errors, 1 aborted."
+    assert lines[-1] == "In brackets: 95 % Wilson interval. Episodes scored: 24; errors: 1; aborted: 1."
 
 
 def test_the_table_of_one_task_has_no_total():

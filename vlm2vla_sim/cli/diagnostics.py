@@ -149,7 +149,7 @@ def _check_video() -> Check:
     caption = Overlay("doctor", "write a video", step=0, steps=1)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            video = EpisodeVideo(Path(folder), "trial", frame_size=(48, 64), fps=5)
+            video = EpisodeVideo(Path(folder), "check", frame_size=(48, 64), fps=5)
             for _ in range(5):
                 video.add(np.zeros((48, 64, 3), np.uint8), caption)
             size = video.finish("done").stat().st_size

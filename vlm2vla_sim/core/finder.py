@@ -6,11 +6,12 @@ what a user brings follow the same rules and fail with the same errors.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -41,14 +42,32 @@ def find(kind: str, name: str, table: Mapping[str, Any]) -> Any:
     try:
         return getattr(module, attribute)
     except AttributeError:
-        names = [known for known in vars(module) if not known.startswith("_")]
+        names = [known for known, value in vars(module).items() if _is_defined_in(module, known, value)]
         raise unknown_name(f"{kind} in {module_name}", attribute, names) from None
+
+
+@contextlib.contextmanager
+def making(kind: str, name: str) -> Iterator[None]:
+    """Call what `find` found: ExtensionError, with file and line, where an object of the user's fails to be made."""
+    try:
+        yield
+    except Exception as error:  # A constructor of the user's may raise anything.
+        if isinstance(error, Vlm2VlaError) or not is_place(name):
+            raise
+        raise ExtensionError(f"The {kind} {name!r} cannot be made: {_describe(error)}.") from error
 
 
 def is_place(name: object) -> bool:
     """Whether `name` has the form "package.module:NAME"."""
     module, colon, attribute = str(name).partition(":")
     return bool(colon) and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def _is_defined_in(module: ModuleType, name: str, value: object) -> bool:
+    """Whether `name` is the module's own: not private, and not imported from elsewhere."""
+    return not (name.startswith("_") or isinstance(value, ModuleType)) and (
+        getattr(value, "__module__", module.__name__) == module.__name__
+    )
 
 
 def _import(kind: str, name: str, module_name: str, known: list[str]) -> ModuleType:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from vlm2vla_sim.core.finder import find
+from vlm2vla_sim.core.finder import find, making
 from vlm2vla_sim.envs.tasks import Layout, Task
 from vlm2vla_sim.errors import ExtensionError, unknown_name
 from vlm2vla_sim.types import Status
@@ -76,7 +76,16 @@ def load_backend(backend: str | type) -> Any:
 
 def make_backend(backend: str | type, task: Task, **options: Any) -> Any:
     """The backend for `task`; ExtensionError where it lacks a method of `Backend`."""
-    made = load_backend(backend)(task, **options)
+    parameters = inspect.signature(load_backend(backend)).parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    absent = [name for name in FIXED[1:] if name not in parameters and not takes_any]
+    if absent:
+        raise ExtensionError(
+            f"The backend {backend_name(backend)!r} takes no {' and no '.join(absent)}; expected a class made with "
+            "(task, *, image_size, quality, **options) (see `envs.backends.Backend`)."
+        )
+    with making("backend", backend_name(backend)):
+        made = load_backend(backend)(task, **options)
     missing = [name for name in METHODS if not callable(getattr(made, name, None))]
     if missing:
         raise ExtensionError(

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vlm2vla_sim.core.finder import find
+from vlm2vla_sim.core.finder import find, making
 from vlm2vla_sim.errors import ExtensionError
 
 METRICS = {"path_length_cm": "vlm2vla_sim.evaluation.metrics:PathLength"}
@@ -58,7 +58,8 @@ class PathLength:
 def make_metric(name: str) -> Metric:
     """The metric called `name`, for one episode; ExtensionError where it lacks a method of `Metric`."""
     factory = find("metric", name, METRICS)
-    made: Any = factory() if callable(factory) else factory
+    with making("metric", name):
+        made: Any = factory() if callable(factory) else factory
     missing = [method for method in ("reset", "step", "result") if not callable(getattr(made, method, None))]
     if missing:
         raise ExtensionError(

@@ -226,9 +226,9 @@ def format_table(summary: RunSummary) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     rule = "-" * max(map(len, lines))
     body = lines[1:] if len(rows) == 1 else [*lines[1:-1], rule, lines[-1]]
-    aborted = f", {summary.overall.n_aborted} aborted" if summary.overall.n_aborted else ""
-    unknown = f", {summary.overall.n_unknown} of unknown outcome" if summary.overall.n_unknown else ""
-    foot = f"In brackets: 95 % Wilson interval. {summary.overall.n} episodes scored, {summary.overall.n_error} errors"
+    aborted = f"; aborted: {summary.overall.n_aborted}" if summary.overall.n_aborted else ""
+    unknown = f"; of unknown outcome: {summary.overall.n_unknown}" if summary.overall.n_unknown else ""
+    foot = f"In brackets: 95 % Wilson interval. Episodes scored: {summary.overall.n}; errors: {summary.overall.n_error}"
     return "\n".join([lines[0], rule, *body, "", f"{foot}{aborted}{unknown}."])
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, cast
 
-from vlm2vla_sim.core.finder import find
+from vlm2vla_sim.core.finder import find, making
 from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.options import with_present_names
@@ -96,7 +96,8 @@ def load_policy(name: str, context: PolicyContext) -> Policy:
         raise SettingError(
             f"The policy {name!r} reads the simulator's ground truth, which is not known here. Use another policy."
         )
-    policy = factory(context)
+    with making("policy", name):
+        policy = factory(context)
     missing = [method for method in ("reset", "act") if not callable(getattr(policy, method, None))]
     if missing:
         raise ExtensionError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vlm2vla_sim.core.finder import find, is_place
+from vlm2vla_sim.core.finder import find, is_place, making
 from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy, TextModel, Verifier
@@ -154,7 +154,8 @@ def _own_model(options: VlmOptions) -> Any:
     factory = find("text model", options.model, {})
     if not callable(factory):
         raise ExtensionError(f"The text model {options.model!r} is {factory!r}; expected a function or class.")
-    model = factory(options)
+    with making("text model", options.model):
+        model = factory(options)
     if not callable(getattr(model, "answer", None)):
         raise ExtensionError(f"The text model {options.model!r} made a {type(model).__name__}, without method answer.")
     return model

@@ -183,7 +183,7 @@ def _report(summary: LabelSummary, out: Path) -> str:
     phases = summary.phases / summary.labelled if summary.labelled else 0
     lines = [
         f"{summary.labelled} trajectories labelled: {summary.phases} phases ({phases:.1f} each), {summary.rows} rows, "
-        f"{summary.subtasks} distinct subtasks. {summary.skipped} skipped.",
+        f"distinct subtasks: {summary.subtasks}. Skipped: {summary.skipped}.",
         *(f"  {count:5d}  {reason}" for reason, count in list(summary.reasons.items())[:10]),
         f"Labels  {out / LABELS}",
     ]

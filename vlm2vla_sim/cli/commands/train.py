@@ -212,7 +212,7 @@ def _result(out: Path, *, as_json: bool) -> CommandResult:
     lines: Sequence[str] = (
         f"Trained {result['steps']} steps on {rows} rows; loss {result['final_loss']:.4f} nats per token.",
         *(f"Skipped, {reason}: {count}" for reason, count in skipped.items()),
-        str(out),
+        f"{'Model' if record['settings'].get('method') == 'full' else 'Adapter'}  {out}",
     )
     values = {name: result[name] for name in ("steps", "final_loss", "resumed", "processes")}
     return CommandResult("\n".join(lines), {"out": str(out), "rows": rows, "skipped": skipped, **values}, as_json)

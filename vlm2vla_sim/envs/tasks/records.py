@@ -194,8 +194,8 @@ class Task:
         if not 0 <= episode_id < len(self.layouts):
             raise EpisodeError(
                 f"{self.name} has no episode {episode_id}: its grid has {len(self.layouts)} episodes, "
-                f"0 to {len(self.layouts) - 1}. For layouts beyond the grid use options={{'layout': 'random'}} and a "
-                "seed."
+                f"0 to {len(self.layouts) - 1}. For other layouts use --layouts random, or "
+                "options={'layout': 'random'}, with a seed."
             )
         return self.layouts[int(episode_id)]
 

@@ -39,6 +39,9 @@ class Label:
 class Answers(Protocol):
     """A source of answers."""
 
+    ends_no_line: bool
+    """Whether the prompt's line is still open after an answer: Enter was not pressed at the terminal."""
+
     def read(self, episode: int, timeout: float) -> str | None:
         """The next answer for `episode`, without line end; None if there is none yet; EOFError at the end of input."""
         ...
@@ -56,6 +59,7 @@ class StreamAnswers:
 
     def __init__(self, stream: TextIO, *, interactive: bool | None = None) -> None:
         self._interactive = stream.isatty() if interactive is None else interactive
+        self.ends_no_line = not self._interactive
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._kept: dict[int, list[str]] = {}
         self._ended = False
@@ -99,6 +103,7 @@ class ButtonAnswers:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._at = path.stat().st_size if path.exists() else 0
+        self.ends_no_line = True
 
     def read(self, episode: int, timeout: float) -> str | None:
         """See `Answers`. A button pressed for another episode is ignored."""
@@ -200,6 +205,8 @@ class Operator:
                 except EOFError:
                     return "abort"  # The end of the input is never a success.
                 if answer is not None:
+                    if source.ends_no_line:
+                        self._say("\n")
                     return answer if answer.lower().startswith("note") else answer.lower()
 
     def _is_note(self, answer: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vlm2vla_sim.core.finder import find
+from vlm2vla_sim.core.finder import find, making
 from vlm2vla_sim.errors import ExtensionError, SettingError
 from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.language.formats.grid import Resolution
@@ -101,7 +101,8 @@ def get_format(
             raise SettingError(
                 f"The format {name!r} takes no {key}; leave it out. It takes: {', '.join(known) or 'nothing'}."
             )
-    made: Any = found(**settings) if isinstance(found, type) else found
+    with making("action format", name):
+        made: Any = found(**settings) if isinstance(found, type) else found
     missing = [part for part in PARTS if not hasattr(made, part)]
     if missing:
         raise ExtensionError(f"The action format {name!r} has no {', '.join(missing)}; see `ActionFormat`.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ def loading_arguments(settings: HfSettings) -> dict[str, Any]:
 
 def _load(loader: Any, name: str, **arguments: Any) -> Any:
     place = locate(name)
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()  # "Loading weights" would fill a log file
     try:
         return loader(place, **arguments)
     except ImportError as error:
