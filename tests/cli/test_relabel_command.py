@@ -129,7 +129,7 @@ def test_a_set_with_broken_parts_is_labelled_with_a_count_of_them(tmp_path, caps
     status, out, _ = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words")
     assert status == 0
     assert "2 trajectories labelled: 12 phases (6.0 each)" in out
-    assert "1 skipped." in out
+    assert "Skipped: 1." in out
     assert "    1  The camera 'observation.images.image_0' is missing" in out
     status, _, _ = run(capsys, "inspect", tmp_path / "set", "--out", tmp_path / "page.html")
     assert status == 0
