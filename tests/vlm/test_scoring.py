@@ -85,7 +85,7 @@ def test_the_base_model_is_scored_with_the_adapter_off(tiny_folder, adapter_fold
     on = Question("action", "Write.", (pictures[0],))
     np.testing.assert_allclose(both.score(off, ANSWERS)[0], base.score(off, ANSWERS)[0], atol=1e-5)
     assert not np.allclose(both.score(on, ANSWERS)[0], base.score(on, ANSWERS)[0], atol=1e-3)
-    with pytest.raises(SettingError, match="cannot be loaded"):
+    with pytest.raises(SettingError, match=r"The model .no/such. is not a folder here"):
         Scorer("no/such")
 
 
