@@ -52,9 +52,9 @@ def test_the_doctor_reports_assets_and_renderer_where_maniskill_is_installed(
     true_scenes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {check.name: check for check in diagnostics._check_simpler()}
-    assert found["SIMPLER's assets"].works
-    assert found["SIMPLER's renderer"].works
-    assert found["SIMPLER's renderer"].advice == ""
+    assert found["SIMPLER assets"].works
+    assert found["SIMPLER renderer"].works
+    assert found["SIMPLER renderer"].advice == ""
     monkeypatch.setenv("VLM2VLA_ASSETS", str(tmp_path))
     absent = diagnostics._check_simpler()[0]
     assert not absent.works
