@@ -177,7 +177,9 @@ def test_an_episode_that_a_crash_interrupts_is_not_there_and_its_place_is_taken(
 
 def test_statistics_do_not_count_an_episode_that_a_crash_kept_out(folder, monkeypatch):
     """The crash comes after the statistics were written and before the episode was counted."""
-    whole = write_folder(folder.parent / "whole", 4)
+    # The same episodes, their videos copied: two encodings of one video seldom have the very same bits.
+    whole = write_folder(shutil.copytree(folder, folder.parent / "whole"), 1)
+    assert len(whole) == 4
     write = lerobot_write.write_text
 
     def crash(path, text):
@@ -192,11 +194,8 @@ def test_statistics_do_not_count_an_episode_that_a_crash_kept_out(folder, monkey
     write_folder(folder, 1)
     expected, found = (json.loads((root / "meta/stats.json").read_text()) for root in (whole.root, folder))
     for key in expected:
-        assert found[key]["count"] == expected[key]["count"], key
-        for name in ("min", "max", "mean", "std"):
-            # Images are encoded twice, and seldom to the very same bits; an episode too many shifts the mean by 15 %.
-            rtol = 1e-3 if "images" in key else 1e-5
-            assert np.allclose(found[key][name], expected[key][name], rtol=rtol, atol=1e-8), (key, name)
+        for name in ("min", "max", "mean", "std", "count"):
+            assert np.allclose(found[key][name], expected[key][name]), (key, name)
 
 
 def test_a_picture_of_another_size_leaves_nothing_behind(folder):
