@@ -10,6 +10,7 @@ import enum
 import json
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -137,6 +138,9 @@ class Stage:
     """Why the text could not be used, where it could not; every answer of a model that is asked again is kept."""
     retries: int = 0
     """How often the question was sent again because a server did not answer it."""
+    finish: str = ""
+    """Why the answer ended: "stop" (the model or the grammar ended it), "length" (it was cut off at the token limit);
+    empty where nobody said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +220,14 @@ class EpisodeResult:
     video: str = ""
     """Path relative to the run folder; empty when no video was made."""
     reason: str = ""
+    truncations: int = 0
+    """Answers of the model that were cut off at their token limit; none of them was carried out."""
+    retries: int = 0
+    """Requests that were sent again because a server did not answer."""
     versions: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What the policy really used, by its own account (`policies.base.provenance`): digests of the weights, whether a
+    server honours the grammar. Plain values; None where something is unknown."""
     metrics: dict[str, bool | int | float | None] = field(default_factory=dict)
     """What was measured besides, by name (see `evaluation.metrics`)."""
 

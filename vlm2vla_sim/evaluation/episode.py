@@ -33,9 +33,9 @@ from vlm2vla_sim.evaluation.settings import LAYOUTS
 from vlm2vla_sim.evaluation.setup import episode_length, make_policy, widowx
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.language.prompts import prompts_hash
-from vlm2vla_sim.policies.base import decide
+from vlm2vla_sim.policies.base import decide, provenance
 from vlm2vla_sim.policies.spec import PolicySpec
-from vlm2vla_sim.types import Decision, EpisodeResult, Outcome
+from vlm2vla_sim.types import Decision, EpisodeResult, Outcome, Stage
 from vlm2vla_sim.video import writer
 from vlm2vla_sim.video.overlay import Overlay
 
@@ -141,6 +141,7 @@ class _Run:
         self._clipped_steps = 0
         self._parse_failures = 0
         self._decisions: list[dict[str, object]] = []
+        self._stages: list[Stage] = []
         self._ended = ""
 
     def start(self, seed: int, options: dict[str, Any], video: tuple[Path, str] | None) -> None:
@@ -206,7 +207,10 @@ class _Run:
             seconds=round(seconds, 3),
             video=self._finish_video(outcome),
             reason=reason or self._ended,
+            truncations=sum(stage.finish == "length" for stage in self._stages),
+            retries=sum(stage.retries for stage in self._stages),
             versions=collect_versions(prompts=prompts_hash()),
+            provenance=provenance(self._policy),
             metrics=self._measure(outcome),
         )
 
@@ -250,6 +254,7 @@ class _Run:
 
     def _note(self, decision: Decision) -> None:
         self._parse_failures += decision.parse_failures
+        self._stages += decision.stages
         rows = None if decision.chunk is None else np.round(decision.chunk.deltas.astype(np.float64), 5).tolist()
         self._decisions.append({"step": self._steps_made, **decision.to_json(), "deltas": rows})
         self._overlay = dataclasses.replace(

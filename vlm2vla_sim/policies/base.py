@@ -19,7 +19,8 @@ class Policy(Protocol):
     """Decides, from an observation, what to do next.
 
     A policy that stops before the episode is over may give the reason in an attribute `ended`, which is recorded. A
-    policy that holds a resource such as a connection may have a method `close()`.
+    policy that holds a resource such as a connection may have a method `close()`; one that uses weights or a server, a
+    method `provenance()` (see the function of that name).
     """
 
     def reset(self, instruction: str, seed: int = 0) -> None:
@@ -57,6 +58,17 @@ def close_policy(policy: Policy) -> None:
     close = getattr(policy, "close", None)
     if callable(close):
         close()
+
+
+def provenance(source: object) -> dict[str, Any]:
+    """What a policy, a text model or a verifier really uses: the plain values of its method `provenance()`.
+
+    Empty where it has none. The values say what the settings cannot: the digest of the weights that were loaded, what
+    a server reports of itself, whether it honours the grammar. They are the same for every episode, and None marks what
+    is unknown. They are recorded with every result, and a run is resumed only with the same.
+    """
+    described = getattr(source, "provenance", None)
+    return dict(described()) if callable(described) else {}
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,10 @@ class TextModel(Protocol):
     """A vision-language model: images and a prompt in, text out."""
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
-        """The answers, in the order of `questions`. A batch gives the same answers as single questions."""
+        """The answers, in the order of `questions`. A batch gives the same answers as single questions.
+
+        `Stage.finish` says whether an answer is whole. A text model may have a method `provenance()`.
+        """
         ...
 
 

@@ -17,7 +17,7 @@ from vlm2vla_sim.errors import ActionTextError, AnswerError, SettingError
 from vlm2vla_sim.language.answers import read_plan, read_subtasks
 from vlm2vla_sim.language.formats import ActionFormat
 from vlm2vla_sim.language.prompts import action_prompt, describe_state, plan_prompt, subtasks_prompt
-from vlm2vla_sim.policies.base import Question, Sampling, TextModel, Verifier
+from vlm2vla_sim.policies.base import Question, Sampling, TextModel, Verifier, provenance
 from vlm2vla_sim.types import ActionChunk, Decision, Stage
 
 MAX_ACTION_TOKENS = 2048
@@ -144,6 +144,11 @@ class LanguageActionPolicy:
         if where is not None and decision.chunk is not None:
             self._target = where[:3] + decision.chunk.deltas[:, :3].sum(axis=0)
         return decision
+
+    def provenance(self) -> dict[str, Any]:
+        """What the model and the verifier really use; see `policies.base.provenance`."""
+        parts = {"model": provenance(self._model), "verifier": provenance(self._verifier)}
+        return {name: values for name, values in parts.items() if values}
 
     # Parts.
 

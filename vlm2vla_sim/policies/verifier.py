@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from vlm2vla_sim.errors import EpisodeAbortedError, ExtensionError, SettingError
 from vlm2vla_sim.language.answers import VerifierAnswer, read_verifier_answer
 from vlm2vla_sim.language.formats.grammar import Choice, Literal, compile_grammar
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY, verify_prompt
-from vlm2vla_sim.policies.base import Judgement, Question, Sampling, TextModel, Verifier
+from vlm2vla_sim.policies.base import Judgement, Question, Sampling, TextModel, Verifier, provenance
 from vlm2vla_sim.types import SceneState, Stage
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class ModelVerifier:
         """`constrained` restricts the answer to the two words; an unclear answer means "try again"."""
         self._model, self._adapter = model, adapter
         self._grammar = ANSWER_GRAMMAR if constrained else None
+
+    def provenance(self) -> dict[str, Any]:
+        """What the model really uses; see `policies.base.provenance`."""
+        return provenance(self._model)
 
     def judge(
         self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
