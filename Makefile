@@ -31,7 +31,7 @@ REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote
 ROBOT_TESTS := tests/envs/bridge tests/cli/test_robot_docs_and_cli.py tests/evaluation/test_session.py tests/evaluation/test_watch.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo mini test check format test-simpler test-robot test-remote test-vlm test-data test-lowest test-newer \
+.PHONY: help env demo mini test check format test-simpler test-robot test-remote test-vlm test-fuzz test-data test-lowest test-newer \
 	dist test-dist docs test-docs clean
 
 help: ## list the targets and variables
@@ -132,6 +132,9 @@ test-remote: $(VENV)/.remote $(PEERS)/.made ## tests against openpi-client, vla-
 
 test-vlm: $(VENV)/.vlm ## tests of language models as policies and of training (installs torch, transformers, trl)
 	$(BIN)/python -m pytest tests/vlm tests/policies tests/analysis
+
+test-fuzz: $(VENV)/.vlm ## random adapters, chat answers and data set schemas (hypothesis); every case is right or refused
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/fuzz
 
 test-data: $(RLDS)/.made ## tests of recorded data, RLDS included (installs TensorFlow in .venv/rlds)
 	VLM2VLA_REQUIRE=rlds $(RLDS)/bin/python -m pytest tests/data
