@@ -1,7 +1,7 @@
 """How many cases each property of this folder tries, and the settings of hypothesis.
 
-Every case must end in the right value or in an error of this package that is a sentence. The number of cases of the whole
-folder is 2,000 by default; `FUZZ_FACTOR=10 make test-fuzz` tries ten times as many.
+Every case must end in the right value or in an error of this package that is a sentence. The whole folder tries 2,000
+cases by default; `FUZZ_FACTOR=10 make test-fuzz` tries ten times as many.
 """
 
 from __future__ import annotations
