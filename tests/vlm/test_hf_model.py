@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -230,6 +231,17 @@ def test_an_adapter_for_other_layers_is_refused(tiny_folder, adapter_folder, tmp
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"target_modules": ["no_such_layer"]}))
     with pytest.raises(SettingError, match="no_such_layer"):
         HfModel(HfSettings(str(tiny_folder), str(tmp_path), dtype="float32"))
+
+
+def test_a_model_says_which_weights_it_has(adapted, fast, tiny_folder, adapter_folder):
+    said = adapted.provenance()
+    weights = hashlib.sha256((adapter_folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+    assert said["adapter_digest"] == weights
+    assert said["model_digest"] == hashlib.sha256((tiny_folder / "model.safetensors").read_bytes()).hexdigest()
+    assert len(said["config_digest"]) == len(said["processor_digest"]) == len(said["adapter_config_digest"]) == 64
+    alone = fast.provenance()
+    assert alone["model_digest"] == said["model_digest"]
+    assert not any("adapter" in key for key in alone)
 
 
 def test_a_model_that_is_not_there_is_told_in_a_sentence(tmp_path):

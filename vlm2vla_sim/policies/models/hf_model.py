@@ -18,7 +18,9 @@ import numpy as np
 
 from vlm2vla_sim.errors import SettingError, missing_extra
 from vlm2vla_sim.policies.base import Question
+from vlm2vla_sim.policies.models.digests import config_digest, processor_digest, weights_digest
 from vlm2vla_sim.policies.models.hf_prompt import PromptMaker, digest
+from vlm2vla_sim.policies.models.hub import local_folder
 from vlm2vla_sim.types import Stage
 
 try:
@@ -58,6 +60,7 @@ class HfModel:
         if self.has_adapter:
             self.model = load_adapter(self.model, settings.adapter)
         self.model.eval()
+        self._loaded = _describe(settings)
         self._lock = threading.Lock()
         config = self.model.config
         self.image_token: int = config.image_token_id
@@ -108,6 +111,10 @@ class HfModel:
         with self._lock, self._adapter(on=question.adapter and self.has_adapter), torch.inference_mode():
             scores = self.model(**self.inputs([question]), logits_to_keep=1).logits[0, -1]
             return scores.double().log_softmax(0).cpu().numpy()
+
+    def provenance(self) -> dict[str, Any]:
+        """Names and digests of what was loaded; see `policies.base.provenance`. None where a digest is unknown."""
+        return dict(self._loaded)
 
     @property
     def tokenizer(self) -> Any:
@@ -222,6 +229,24 @@ class HfModel:
 def load_model(settings: HfSettings) -> HfModel:
     """The model for `settings`, loaded once in a process."""
     return HfModel(settings)
+
+
+def _describe(settings: HfSettings) -> dict[str, Any]:
+    folder = local_folder(settings.model)
+    described: dict[str, Any] = {
+        "model": settings.model,
+        "model_digest": weights_digest(folder),
+        "config_digest": config_digest(folder),
+        "processor_digest": processor_digest(folder),
+    }
+    if not settings.adapter:
+        return described
+    adapter = local_folder(settings.adapter)
+    return described | {
+        "adapter": settings.adapter,
+        "adapter_digest": weights_digest(adapter),
+        "adapter_config_digest": config_digest(adapter),
+    }
 
 
 def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:

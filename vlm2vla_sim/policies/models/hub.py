@@ -54,6 +54,18 @@ def locate(name: str, what: str = "model") -> str:
         ) from error
 
 
+def local_folder(name: str) -> Path | None:
+    """The folder of what was loaded by `name`: itself, or its download in the hub's cache; None if there is neither."""
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        import huggingface_hub
+
+        return Path(huggingface_hub.snapshot_download(name, local_files_only=True))
+    except (ModuleNotFoundError, OSError, ValueError):
+        return None
+
+
 @functools.cache
 def _hub_fault(endpoint: str, seconds: float) -> str:
     """Why the hub does not answer; empty if it does. Asked once in a process."""
