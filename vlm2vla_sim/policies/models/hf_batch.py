@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import DynamicCache
@@ -12,6 +12,13 @@ from transformers import DynamicCache
 from vlm2vla_sim.policies.base import Sampling
 from vlm2vla_sim.policies.models.hf_grammar import GrammarState
 from vlm2vla_sim.policies.models.hf_prompt import Prompt
+
+
+class Written(NamedTuple):
+    """The tokens of an answer, without the end token, and `Stage.finish`."""
+
+    tokens: list[int]
+    finish: str
 
 
 @dataclass(eq=False)
@@ -25,7 +32,20 @@ class Row:
     pending: list[int] = field(default_factory=list)
     """Tokens that have not been through the model yet."""
     answer: list[int] = field(default_factory=list)
-    done: bool = False
+    finish: str = ""
+    """`Stage.finish`; empty while the answer is in progress."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer has ended."""
+        return bool(self.finish)
+
+    def check_end(self) -> None:
+        """End the answer if its grammar is complete, or if no token is left: a complete answer is not cut off."""
+        if self.state is not None and self.state.is_done:
+            self.finish = "stop"
+        elif len(self.answer) >= self.sampling.max_tokens:
+            self.finish = "length"
 
 
 @dataclass(frozen=True, eq=False)

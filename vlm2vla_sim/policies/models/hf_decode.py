@@ -88,7 +88,7 @@ class Decoder:
     def generate(
         self, rows: list[Row], pixels: Callable[[str], torch.Tensor], *, adapter: bool, vision_adapter: bool
     ) -> None:
-        """Decode the answer of every row, into `Row.answer`.
+        """Decode the answer of every row, into `Row.answer` and `Row.finish`.
 
         pixels: an image's pixels by its digest. adapter: whether the adapter is enabled; attention caches are kept
         apart for both. vision_adapter: whether the adapter also changes the vision tower.
@@ -165,12 +165,12 @@ class Decoder:
             if row.state is not None:
                 row.state.consume(token)
             if token in self._ends:
-                row.done = True
+                row.finish = "stop"
                 continue
             row.answer.append(token)
             row.pending = [token]
             self._take_forced(row)
-            row.done = row.done or len(row.answer) >= row.sampling.max_tokens
+            row.check_end()
 
     def _choose(self, row: Row, scores: torch.Tensor) -> int:
         if row.state is not None:
@@ -184,16 +184,14 @@ class Decoder:
         """Append the tokens that the grammar forces; the row is done if they end the answer."""
         if row.state is None or not self.optimizations.forced:
             return
-        while not row.state.is_done and (forced := row.state.forced()):
+        row.check_end()
+        while not row.done and (forced := row.state.forced()):
             for token in forced[: row.sampling.max_tokens - len(row.answer)]:
                 row.state.consume(token)
                 row.answer.append(token)
                 row.pending.append(token)
                 self.counts.forced += 1
-            if len(row.answer) >= row.sampling.max_tokens:
-                row.done = True
-                return
-        row.done = row.state.is_done
+            row.check_end()
 
     # Caches.
 

@@ -61,6 +61,8 @@ class GrammarState:
         self._bits = torch.zeros((vocabulary + 31) // 32, dtype=torch.int32)
         self._shifts = torch.arange(32, dtype=torch.int32)
         self._vocabulary = vocabulary
+        self.ended = False
+        """Whether an end token was consumed; in a batch, only padding follows it."""
 
     @property
     def is_done(self) -> bool:
@@ -84,6 +86,7 @@ class GrammarState:
     def consume(self, token: int) -> None:
         """Advance by a token that is allowed."""
         if token in self._ends and (self.is_done or self._matcher.is_accepting()):
+            self.ended = True
             return
         if not self._matcher.consume_token(token):
             raise AssertionError(
@@ -109,7 +112,7 @@ class GrammarProcessor(LogitsProcessor):
                 kept[row] = scores[row]
                 continue
             for token in new[row]:
-                if not state.is_done:
+                if not (state.is_done or state.ended):
                     state.consume(token)
             allowed = state.allowed().to(scores.device)
             kept[row, allowed] = scores[row, allowed]

@@ -8,6 +8,7 @@ grammar.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.errors import SettingError, missing_extra
-from vlm2vla_sim.policies.base import Question
+from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.models.digests import config_digest, processor_digest, weights_digest
 from vlm2vla_sim.policies.models.hf_prompt import PromptMaker, digest
 from vlm2vla_sim.policies.models.hub import local_folder
@@ -29,9 +30,9 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
-from vlm2vla_sim.policies.models.hf_batch import Row
+from vlm2vla_sim.policies.models.hf_batch import Row, Written
 from vlm2vla_sim.policies.models.hf_decode import Decoder
-from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler, GrammarProcessor
+from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler, GrammarProcessor, GrammarState
 from vlm2vla_sim.policies.models.hf_loading import (
     HfSettings,
     compile_feed_forward,
@@ -95,16 +96,16 @@ class HfModel:
             written = self._decode(questions, adapter=adapter) if self.decoder else self._generate(questions)
         seconds = round(time.perf_counter() - started, 4)
         return [
-            Stage(question.stage, self._text(tokens), len(tokens), seconds)
-            for question, tokens in zip(questions, written, strict=True)
+            Stage(question.stage, self._text(answer.tokens), len(answer.tokens), seconds, finish=answer.finish)
+            for question, answer in zip(questions, written, strict=True)
         ]
 
     def tokens(self, question: Question) -> list[int]:
         """The tokens of the answer to `question`, without the end token."""
         with self._lock, self._adapter(on=question.adapter and self.has_adapter), torch.inference_mode():
             if self.decoder:
-                return self._decode([question], adapter=question.adapter and self.has_adapter)[0]
-            return self._generate([question])[0]
+                return self._decode([question], adapter=question.adapter and self.has_adapter)[0].tokens
+            return self._generate([question])[0].tokens
 
     def first_scores(self, question: Question) -> np.ndarray:
         """Log-probabilities, (V,) float64, of the first token of the answer to `question`."""
@@ -135,24 +136,27 @@ class HfModel:
 
     # Decoding.
 
-    def _decode(self, questions: list[Question], *, adapter: bool) -> list[list[int]]:
+    def _decode(self, questions: list[Question], *, adapter: bool) -> list[Written]:
         assert self.decoder is not None
         images = {digest(image): image for question in questions for image in question.images}
-        rows = [
-            Row(self.prompts.encode(q), q.sampling, self._start(q), torch.Generator().manual_seed(q.seed))
-            for q in questions
-        ]
+        rows = []
+        for question in questions:
+            prompt, chance = self.prompts.encode(question), torch.Generator().manual_seed(question.seed)
+            sampling = self._within_context(question.sampling, len(prompt.ids))
+            rows.append(Row(prompt, sampling, self._start(question), chance))
         self.decoder.generate(
             rows, lambda name: self._pixels(images[name]), adapter=adapter, vision_adapter=self._vision_adapter
         )
-        return [row.answer for row in rows]
+        return [Written(row.answer, row.finish) for row in rows]
 
-    def _generate(self, questions: list[Question]) -> list[list[int]]:
+    def _generate(self, questions: list[Question]) -> list[Written]:
         """Decode with `generate`: in one batch if all are greedy with the same limit, else one by one."""
-        if len(questions) > 1 and (len({q.sampling for q in questions}) > 1 or questions[0].sampling.temperature):
+        inputs = self.inputs(questions)
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        within = [self._within_context(q.sampling, read) for q, read in zip(questions, lengths, strict=True)]
+        if len(questions) > 1 and (len(set(within)) > 1 or within[0].temperature):
             return [self._generate([question])[0] for question in questions]
-        sampling, inputs = questions[0].sampling, self.inputs(questions)
-        length = inputs["input_ids"].shape[1]
+        sampling, length = within[0], inputs["input_ids"].shape[1]
         states = [self._start(question) for question in questions]
         how: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         if sampling.temperature:
@@ -169,7 +173,8 @@ class HfModel:
                 suppress_tokens=[self.image_token],
                 logits_processor=transformers.LogitsProcessorList([GrammarProcessor(states, prompt_length=length)]),
             )
-        return [self._until_end(row) for row in written[:, length:].tolist()]
+        rows = zip(questions, written[:, length:].tolist(), strict=True)
+        return [self._until_end(row, self._start(question)) for question, row in rows]
 
     # Parts.
 
@@ -204,11 +209,27 @@ class HfModel:
     def _text(self, tokens: list[int]) -> str:
         return self.processor.tokenizer.decode(tokens, skip_special_tokens=True)
 
-    def _until_end(self, tokens: list[int]) -> list[int]:
+    def _within_context(self, sampling: Sampling, prompt: int) -> Sampling:
+        """`sampling` with no more tokens than the context has left; SettingError if a prompt this long leaves none."""
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if context is None or prompt + sampling.max_tokens <= context:
+            return sampling
+        if prompt >= context:
+            raise SettingError(
+                f"The prompt has {prompt} tokens, its images included; the model {self.settings.model!r} reads at most "
+                f"{context} (max_position_embeddings), and the answer has to fit as well. Use a shorter instruction, "
+                "fewer images, or a model with a longer context."
+            )
+        return dataclasses.replace(sampling, max_tokens=context - prompt)
+
+    def _until_end(self, tokens: list[int], state: GrammarState | None) -> Written:
+        """The answer in `tokens`, of which everything from an end token on is dropped. state: before the answer."""
         for index, token in enumerate(tokens):
             if token in self._ends:
-                return tokens[:index]
-        return tokens
+                return Written(tokens[:index], "stop")
+            if state is not None:
+                state.consume(token)
+        return Written(tokens, "stop" if state is not None and state.is_done else "length")
 
     def _check_adapter(self) -> None:
         """The adapter probe: SettingError if the scores of a text are the same with and without the adapter."""
