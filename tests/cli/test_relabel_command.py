@@ -97,7 +97,7 @@ def test_what_costs_more_than_the_budget_is_not_begun(tmp_path, server, capsys):
     ("words", "told"),
     [
         (("relabel", "nowhere", "--out", "words"), "There is no folder nowhere"),
-        (("relabel", ".", "--out", "words"), ". is not a data set: LeRobot v3"),
+        (("relabel", ".", "--out", "words"), ". is not a data set: LeRobot v2 or v3"),
         (("relabel", "set", "--out", "set"), "not empty"),
         (("relabel", "set", "--out", "words", "--motion", "guessed"), "No kind of motion named 'guessed'"),
         (

@@ -81,6 +81,7 @@ def test_the_folder_has_the_files_and_fields_of_lerobot_v3(written):
     assert {name: str(data.schema.field(name).type) for name in data.column_names} == {
         ACTION: "fixed_size_list<element: float>[7]",
         STATE: "fixed_size_list<element: float>[7]",
+        "next.success": "bool",
         "timestamp": "float",
         **dict.fromkeys(("frame_index", "episode_index", "index", "task_index"), "int64"),
     }
@@ -433,7 +434,10 @@ def test_a_broken_episode_is_passed_over_with_its_reason_and_the_others_are_read
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"codebase_version": "v2.1"}, "of version v2.1; expected v3.0.*convert"),
+        ({"codebase_version": "v1.6"}, "of version v1.6; expected 2.0, 2.1 or v3.0. Convert"),
+        ({"codebase_version": "v2.1"}, r"tasks.jsonl cannot be read"),  # it says so, and has the files of version 3
+        ({"total_episodes": None}, r"The metadata of .* cannot be read \(TypeError"),
+        ({"data_path": "data/{other}.parquet"}, r"The metadata of .* cannot be read \(KeyError: 'other'"),
         ({"fps": 0}, "has fps 0;"),
         ({"fps": "five"}, "has fps 'five';"),
         ({"features": {}}, "has no camera"),

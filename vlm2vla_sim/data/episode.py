@@ -44,6 +44,10 @@ class Trajectory:
     """(T, 7) float32, see STATE_SIZE; state t is measured before action t."""
     actions: np.ndarray
     """(T, 7) float32 as in `types.ACTION_SIZE`: control steps, whose deltas apply to the previous target."""
+    success: bool | None = None
+    """Whether the episode ended in success; None where the data set does not say."""
+    instruction_en: str = ""
+    """The instruction in English, where `instruction` is in another language or in other words; empty if not known."""
 
     def __post_init__(self) -> None:
         count = len(self.images)

@@ -59,8 +59,11 @@ class ParsedInstruction:
         return f"put {self.object_phrase} {self.preposition} the {self.goal}"
 
 
-def parse_instruction(instruction: str) -> ParsedInstruction:
+def parse_instruction(instruction: str, english: str = "") -> ParsedInstruction:
     """Parses `instruction`; what does not match one of the usual forms stays empty.
+
+    english: the same instruction in English, where it is known. It is parsed instead if `instruction`, which may be in
+    another language, does not name an object and a goal.
 
     >>> parsed = parse_instruction("Put the eggplant into yellow basket.")
     >>> parsed.grasp, parsed.put
@@ -69,7 +72,17 @@ def parse_instruction(instruction: str) -> ParsedInstruction:
     'yellow block'
     >>> parse_instruction("wipe the table").object_name
     ''
+    >>> parse_instruction("pon la zanahoria en el plato", "put carrot on plate").grasp
+    'grasp the carrot'
     """
+    parsed = _parse(instruction)
+    if english and not (parsed.object_name and parsed.goal):
+        translated = _parse(english)
+        return translated if translated.object_name else parsed
+    return parsed
+
+
+def _parse(instruction: str) -> ParsedInstruction:
     words = " ".join(instruction.split()).rstrip(" .!")
     if found := _PUT.fullmatch(words):
         object_name, goal = found["object"].strip(), found["goal"].strip()

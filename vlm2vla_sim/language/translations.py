@@ -76,3 +76,15 @@ def translate(instruction: str, language: str) -> str:
     if instruction not in TRANSLATIONS:
         raise unknown_name("translated instruction", instruction, TRANSLATIONS)
     return TRANSLATIONS[instruction][language].text
+
+
+def english_of(instruction: str) -> str:
+    """The English instruction of which `instruction` is a translation in the table; empty if it is none.
+
+    >>> english_of("pon la zanahoria en el plato"), english_of("put carrot on plate")
+    ('put carrot on plate', '')
+    """
+    for english, translated in TRANSLATIONS.items():
+        if instruction.strip() in {one.text for one in translated.values()}:
+            return english
+    return ""

@@ -115,7 +115,7 @@ def relabel(
     skipped, counted, and listed in skipped.jsonl with the reason. `vlm2vla inspect` shows the labels.
 
     Args:
-        data: The data set: LeRobot v3, raw BridgeData V2, or RLDS.
+        data: The data set: LeRobot v2 or v3, raw BridgeData V2, or RLDS.
         source: How to read the data set.
         rule: How motion is divided into rows.
         model: A model that finds the phases; rules by default.

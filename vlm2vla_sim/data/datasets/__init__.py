@@ -1,1 +1,1 @@
-"""Readers and writers of trajectory data sets: LeRobot v3, BridgeData V2 and RLDS."""
+"""Readers and writers of trajectory data sets: LeRobot v2 and v3, BridgeData V2 and RLDS."""

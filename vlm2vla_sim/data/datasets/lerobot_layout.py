@@ -28,6 +28,10 @@ VIDEO = f"videos/{{video_key}}/{PART}.mp4"
 ANNOTATIONS = "words.jsonl"
 """Not part of LeRobot's format, which ignores it: one line per episode with the policy's text and the outcome."""
 IMAGE, STATE, ACTION = "observation.images.image_0", "observation.state", "action"
+SUCCESS = "next.success"
+"""LeRobot's name for a bool per frame: whether the task is solved after the frame's action."""
+INSTRUCTION_EN = "instruction_en"
+"""Our column in the metadata of episodes, which LeRobot passes over: the instruction in English."""
 QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 
 Stats = dict[str, dict[str, Any]]
@@ -65,6 +69,13 @@ class EpisodeAnnotation:
     action_format: str = ""
     backend: str = ""
     decisions: tuple[DecisionRecord, ...] = ()
+    instruction_en: str = ""
+    """As in `Trajectory`."""
+
+    @property
+    def success(self) -> bool | None:
+        """As in `Trajectory`; None for an outcome that is neither success nor failure."""
+        return {"success": True, "failure": False}.get(self.outcome)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; in the file the key of `decisions` is "said"."""
@@ -126,6 +137,7 @@ def features(size: tuple[int, int], fps: float) -> dict[str, Any]:
             "names": ["height", "width", "channels"],
             "info": video,
         },
+        SUCCESS: numbers("bool", None),
         "timestamp": numbers("float32", None),
         **{key: numbers("int64", None) for key in ("frame_index", "episode_index", "index", "task_index")},
     }

@@ -1,4 +1,4 @@
-"""Reads LeRobotDataset v3 folders, from this package or any other source: tables file by file, images on access.
+"""Reads LeRobotDataset v2 and v3 folders, from this package or any other source: tables file by file, images on access.
 
 A folder may be larger than memory, so only the list of episodes is loaded as a whole. Column names differ between data
 sets; what the folder does not determine is an option, never a guess.
@@ -6,7 +6,6 @@ sets; what the folder does not determine is an option, never a guess.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,14 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.data.datasets import lerobot_layout as layout
+from vlm2vla_sim.data.datasets import lerobot_metadata as metadata
 from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES, convert
+from vlm2vla_sim.data.datasets.lerobot_metadata import EpisodeEntry
 from vlm2vla_sim.data.datasets.stored_images import EncodedImages
 from vlm2vla_sim.data.episode import ImageSequence, Trajectory
 from vlm2vla_sim.errors import DataError, unknown_name
+from vlm2vla_sim.language.translations import english_of
 from vlm2vla_sim.video.reader import VideoFrames
 
 BATCH = 4096
@@ -46,30 +48,28 @@ class LeRobotFolder:
         """Read the metadata only; DataError for another version of the format, or for missing columns."""
         self._pq = layout.parquet()
         self.root = root
-        self._info = self._read_info()
+        self._info = metadata.read_info(root)
         self._columns = self._check_columns(columns or Columns())
         self._is_video = self._info["features"][self._columns.image]["dtype"] == "video"
-        self._tasks = self._read_tasks()
-        self._names = {index: annotation.name for index, annotation in enumerate(layout.read_annotations(root))}
-        self._episodes = self._read_episodes()
+        self._tasks = metadata.read_tasks(root, self._info)
+        self._episodes = metadata.read_episodes(root, self._info, self._columns.image if self._is_video else "")
+        self._annotations = dict(enumerate(layout.read_annotations(root)))
 
     def __len__(self) -> int:
         return len(self._episodes)
 
     def __iter__(self) -> Iterator[Trajectory | Skipped]:
         """See `TrajectoryDataset`."""
-        path = str(self._info["data_path"])
-        files: dict[str, list[dict[str, Any]]] = {}
+        files: dict[str, list[EpisodeEntry]] = {}
         for episode in self._episodes:
-            where = path.format(chunk_index=episode["data/chunk_index"], file_index=episode["data/file_index"])
-            files.setdefault(where, []).append(episode)
+            files.setdefault(episode.data, []).append(episode)
         for file, episodes in files.items():
             yield from self._read_file(self.root / file, episodes)
 
     # Tables.
 
-    def _read_file(self, path: Path, episodes: Sequence[dict[str, Any]]) -> Iterator[Trajectory | Skipped]:
-        wanted = {episode["episode_index"]: episode for episode in episodes}
+    def _read_file(self, path: Path, episodes: Sequence[EpisodeEntry]) -> Iterator[Trajectory | Skipped]:
+        wanted = {episode.index: episode for episode in episodes}
         try:
             for index, table in self._tables(path):
                 if (episode := wanted.pop(index, None)) is not None:
@@ -84,6 +84,7 @@ class LeRobotFolder:
         """Yield the index and the columns of every episode in a file, one at a time."""
         columns = [self._columns.state, self._columns.action, "episode_index", "task_index"]
         columns += [] if self._is_video else [self._columns.image]
+        columns += [layout.SUCCESS] if layout.SUCCESS in self._info["features"] else []
         held: list[dict[str, Any]] = []
         with self._pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=BATCH if self._is_video else 64, columns=columns):
@@ -98,58 +99,52 @@ class LeRobotFolder:
         if held:
             yield _joined(held)
 
-    def _episode(self, episode: dict[str, Any], table: dict[str, Any]) -> Trajectory | Skipped:
-        name = self._name(episode["episode_index"])
+    def _episode(self, episode: EpisodeEntry, table: dict[str, Any]) -> Trajectory | Skipped:
+        name = self._name(episode.index)
         try:
             states, actions = table[self._columns.state], table[self._columns.action]
-            if len(states) != episode["length"]:
-                raise DataError(f"It has {len(states)} frames; the data set's metadata says {episode['length']}.")
+            if len(states) != episode.length:
+                raise DataError(f"It has {len(states)} frames; the data set's metadata says {episode.length}.")
             states, actions = convert(states, actions, self._columns.convention)
             images = self._images(episode, table)
+            instruction = self._tasks.get(int(table["task_index"][0]), next(iter(episode.tasks), ""))
             return Trajectory(
-                name, self._instruction(episode, table), float(self._info["fps"]), images, states, actions
+                name,
+                instruction,
+                float(self._info["fps"]),
+                images,
+                states,
+                actions,
+                success=self._success(episode, table),
+                instruction_en=episode.instruction_en or english_of(instruction),
             )
         except (DataError, ValueError) as error:
             return Skipped(name, str(error))
 
-    def _images(self, episode: dict[str, Any], table: dict[str, Any]) -> ImageSequence:
-        key, length = self._columns.image, episode["length"]
+    def _images(self, episode: EpisodeEntry, table: dict[str, Any]) -> ImageSequence:
+        key = self._columns.image
         if not self._is_video:
             return EncodedImages([_encoded(stored) for stored in table[key]])
-        where = {name: episode[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
-        path = self.root / str(self._info["video_path"]).format(video_key=key, **where)
+        path = self.root / episode.video
         if not path.is_file():
             raise DataError(f"The camera {key!r} is missing: there is no {path.relative_to(self.root)}.")
         fps = float(self._info["fps"])
-        first = round(float(episode[f"videos/{key}/from_timestamp"]) * fps)
-        return VideoFrames(path, first=first, count=length, fps=fps)
+        return VideoFrames(path, first=round(episode.video_start * fps), count=episode.length, fps=fps)
 
-    def _instruction(self, episode: dict[str, Any], table: dict[str, Any]) -> str:
-        task = self._tasks.get(int(table["task_index"][0]))
-        return task if task is not None else next(iter(episode["tasks"]), "")
+    def _success(self, episode: EpisodeEntry, table: dict[str, Any]) -> bool | None:
+        """Whether the task is solved after the last action, or else what the episode's annotation says."""
+        annotation = self._annotations.get(episode.index)
+        said = None if annotation is None else annotation.success
+        if layout.SUCCESS not in table:
+            return said
+        last = np.asarray(table[layout.SUCCESS][-1], dtype=np.float64).reshape(-1)
+        return bool(last[0] > 0.5) if last.size == 1 and np.isfinite(last[0]) else said
 
     def _name(self, index: int) -> str:
-        return self._names.get(index, f"{self.root.name}/{index:05d}")
+        annotation = self._annotations.get(index)
+        return f"{self.root.name}/{index:05d}" if annotation is None else annotation.name
 
     # Metadata.
-
-    def _read_info(self) -> dict[str, Any]:
-        path = self.root / layout.INFO
-        try:
-            info = json.loads(path.read_text(encoding="utf-8"))
-            version, fps = info["codebase_version"], info["fps"]
-            if not str(version).startswith("v3."):
-                raise DataError(
-                    f"{self.root} is a LeRobot data set of version {version}; expected {layout.VERSION}. Convert it "
-                    "with the package lerobot: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30."
-                )
-            if not isinstance(fps, (int, float)) or not 0 < fps < 1000:
-                raise DataError(f"{path} has fps {fps!r}; expected a number above 0.")
-            return info | {"features": {key: dict(value) for key, value in info["features"].items()}}
-        except (OSError, KeyError, TypeError, json.JSONDecodeError, AttributeError) as error:
-            raise DataError(
-                f"{path} cannot be read ({type(error).__name__}: {error}). Is it a LeRobot folder?"
-            ) from error
 
     def _check_columns(self, asked: Columns) -> Columns:
         features = self._info["features"]
@@ -173,22 +168,6 @@ class LeRobotFolder:
                 "and a gripper opening of 0 to 1."
             )
         return Columns(image, asked.state, asked.action, convention)
-
-    def _read_tasks(self) -> dict[int, str]:
-        rows = self._pq.read_table(self.root / layout.TASKS).to_pylist()
-        # pandas calls an unnamed index column "__index_level_0__"; lerobot 0.4 to 0.6 write it.
-        return {row["task_index"]: str(row.get("task", row.get("__index_level_0__", ""))) for row in rows}
-
-    def _read_episodes(self) -> list[dict[str, Any]]:
-        total = int(self._info["total_episodes"])
-        rows = []
-        for path in sorted((self.root / "meta" / "episodes").glob("*/*.parquet")):
-            try:
-                names = [name for name in self._pq.read_schema(path).names if not name.startswith("stats/")]
-                rows += self._pq.read_table(path, columns=names).to_pylist()
-            except (OSError, ValueError) as error:
-                raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-        return sorted((row for row in rows if row["episode_index"] < total), key=lambda row: row["episode_index"])
 
 
 def _encoded(stored: Any) -> bytes:

@@ -71,13 +71,26 @@ class LeRobotWriter:
         self.add_with_video(draft, trajectory.states, trajectory.actions, annotation)
 
     def add_with_video(
-        self, video: Path, states: np.ndarray, actions: np.ndarray, annotation: EpisodeAnnotation
+        self,
+        video: Path,
+        states: np.ndarray,
+        actions: np.ndarray,
+        annotation: EpisodeAnnotation,
+        *,
+        solved: np.ndarray | None = None,
     ) -> None:
         """Append an episode whose images are in `video`, which is moved into the folder.
 
-        states, actions: (T, 7) each, as in `Trajectory`. DataError for a name that is in the folder already, or a
-        video of another size; the folder is then unchanged.
+        states, actions: (T, 7) each, as in `Trajectory`. solved: (T,) bool, whether the task is solved after each
+        frame's action; by default nobody saw it before the end. The last frame has the annotation's outcome. DataError
+        for a name that is in the folder already, a video of another size, or an outcome that is neither success nor
+        failure; the folder is then unchanged.
         """
+        if annotation.success is None:
+            raise DataError(
+                f"The outcome of {annotation.name!r} is {annotation.outcome!r}; expected 'success' or 'failure', which "
+                f"the column {layout.SUCCESS} holds."
+            )
         if annotation.name in self.names:
             raise DataError(f"The episode {annotation.name!r} is already in {self.root}; nothing is overwritten.")
         images = VideoFrames(video, first=0, count=len(states), fps=self._fps)
@@ -85,10 +98,12 @@ class LeRobotWriter:
         if (info.height, info.width) != self._size:
             raise DataError(f"The video has images of {info.height} x {info.width}; the folder has {self._size}.")
         Trajectory(annotation.name, annotation.instruction, self._fps, images, states, actions)  # raises if invalid
+        success = np.zeros(len(states), bool) if solved is None else np.array(solved, bool)
+        success[-1] = annotation.success
         index, start = self._info["total_episodes"], self._info["total_frames"]
         instruction = annotation.instruction
         tasks = {**self._tasks} | {instruction: self._tasks.get(instruction, len(self._tasks))}
-        columns = self._columns(states, actions, index, start, tasks[instruction])
+        columns = self._columns(states, actions, success, index, start, tasks[instruction])
         stats = self._episode_stats(columns, images)
         where = layout.part(index)
         video_home = self.root / layout.VIDEO.format(video_key=layout.IMAGE, **where)
@@ -97,7 +112,7 @@ class LeRobotWriter:
         self._write_table(columns, self.root / layout.DATA.format(**where))
         self._append_annotation(annotation, index)
         self._write_tasks(tasks)
-        row = self._episode_row(index, start, len(states), instruction, stats)
+        row = self._episode_row(index, start, len(states), annotation, stats)
         self._write_table(row, self.root / layout.EPISODES.format(**where))
         self._stats = layout.combine_stats(self._stats, stats)
         write_text(self.root / layout.STATS, json.dumps(self._stats))
@@ -119,6 +134,12 @@ class LeRobotWriter:
             return None
         info = json.loads(path.read_text(encoding="utf-8"))
         expected = layout.features(self._size, self._fps)
+        missing = expected.keys() - info.get("features", {}).keys()
+        if missing == {layout.SUCCESS}:
+            raise DataError(
+                f"{self.root} was recorded by an earlier version, without the column {layout.SUCCESS}. It can be read, "
+                "but not continued: choose another folder."
+            )
         if (
             info.get("codebase_version") != layout.VERSION
             or info.get("features") != expected
@@ -157,11 +178,14 @@ class LeRobotWriter:
 
     # Tables.
 
-    def _columns(self, states: np.ndarray, actions: np.ndarray, index: int, start: int, task: int) -> dict[str, Any]:
+    def _columns(
+        self, states: np.ndarray, actions: np.ndarray, success: np.ndarray, index: int, start: int, task: int
+    ) -> dict[str, Any]:
         frames = np.arange(len(states))
         return {
             layout.ACTION: np.asarray(actions, np.float32),
             layout.STATE: np.asarray(states, np.float32),
+            layout.SUCCESS: success,
             "timestamp": (frames / self._fps).astype(np.float32),
             "frame_index": frames,
             "episode_index": np.full(len(frames), index),
@@ -176,13 +200,14 @@ class LeRobotWriter:
         return stats | {layout.IMAGE: layout.image_stats(sampled)}
 
     def _episode_row(
-        self, index: int, start: int, length: int, instruction: str, stats: layout.Stats
+        self, index: int, start: int, length: int, annotation: EpisodeAnnotation, stats: layout.Stats
     ) -> dict[str, list[Any]]:
         where = layout.part(index)
         video = {f"videos/{layout.IMAGE}/{key}": value for key, value in where.items()}
         row: dict[str, Any] = {
             "episode_index": index,
-            "tasks": [instruction],
+            "tasks": [annotation.instruction],
+            layout.INSTRUCTION_EN: annotation.instruction_en,
             "length": length,
             **{f"data/{key}": value for key, value in where.items()},
             "dataset_from_index": start,

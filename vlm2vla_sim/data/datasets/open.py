@@ -102,7 +102,7 @@ def _find_format(root: Path) -> str:
     if bridge_raw.is_bridge_raw(root):
         return "bridge_raw"
     expected = (
-        f"a data set: LeRobot v3 ({lerobot_layout.INFO}), RLDS (dataset_info.json), or raw BridgeData V2 (folders with "
-        f"{bridge_raw.OBSERVATIONS})"
+        f"a data set: LeRobot v2 or v3 ({lerobot_layout.INFO}), RLDS (dataset_info.json), or raw BridgeData V2 ("
+        f"folders with {bridge_raw.OBSERVATIONS})"
     )
     raise DataError(wrong_folder(root, expected))

@@ -16,7 +16,7 @@ from vlm2vla_sim.core.store import check_made_with
 from vlm2vla_sim.data.datasets.lerobot_layout import DecisionRecord, EpisodeAnnotation
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
 from vlm2vla_sim.data.recording.recorder import SCORED, DemonstrationFolder, read_staged, stem
-from vlm2vla_sim.envs.base import CONTROL_HZ
+from vlm2vla_sim.envs.base import CONTROL_HZ, find_task
 from vlm2vla_sim.errors import RunFolderError, SettingError, Vlm2VlaError
 from vlm2vla_sim.evaluation.run_folder import SETTINGS
 from vlm2vla_sim.evaluation.settings import RunSettings
@@ -56,6 +56,8 @@ def record(
     cannot be encoded; RunFolderError for a folder that is not empty.
     """
     settings = check_settings(settings)
+    tasks = [find_task(task, settings.backend) for task in settings.tasks]
+    instructions = {task.name: task.instruction for task in tasks}
     if settings.image_size is None or any(side % 2 for side in settings.image_size):
         raise SettingError(f"The image size is {settings.image_size}; expected two even numbers, for the videos.")
     if (
@@ -78,7 +80,8 @@ def record(
         name = f"{result.task}/{result.episode_id:05d}"
         wanted = result.outcome is Outcome.SUCCESS or (keep_failures and result.outcome in SCORED)
         if wanted and name not in writer.names:
-            writer.add_with_video(staged.video, staged.states, staged.actions, _annotation(result, name))
+            annotation = _annotation(result, name, instructions[result.task])
+            writer.add_with_video(staged.video, staged.states, staged.actions, annotation, solved=staged.solved)
         staged.discard()
 
     def handle(result: EpisodeResult) -> None:
@@ -108,7 +111,8 @@ def record(
     return Recording(out, run, len(writer), scored - len(writer))
 
 
-def _annotation(result: EpisodeResult, name: str) -> EpisodeAnnotation:
+def _annotation(result: EpisodeResult, name: str, own: str) -> EpisodeAnnotation:
+    """own: the task's own instruction, which is English."""
     starts = [_to_int(decision["step"]) for decision in result.decisions] + [result.steps]
     decisions = tuple(
         DecisionRecord(
@@ -132,6 +136,7 @@ def _annotation(result: EpisodeResult, name: str) -> EpisodeAnnotation:
         action_format=result.action_format,
         backend=result.backend,
         decisions=decisions,
+        instruction_en=own if own != result.instruction else "",
     )
 
 

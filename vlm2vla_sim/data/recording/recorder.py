@@ -33,6 +33,8 @@ class StagedEpisode:
     """(T, 7) float32, as in `data.episode.Trajectory`."""
     actions: np.ndarray
     """(T, 7) float32."""
+    solved: np.ndarray
+    """(T,) bool: whether the environment saw the task solved after each action."""
 
     def discard(self) -> None:
         """Delete its files."""
@@ -88,6 +90,7 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
         self._video = DataSetVideo(self._folder / f"{self._stem}.mp4", size=size, fps=CONTROL_HZ)
         self._states: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
+        self._solved: list[bool] = []
         return self._before, info
 
     def step(self, action: np.ndarray) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -98,6 +101,7 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
             self._video.add(self._before["pixels"]["primary"])
             self._states.append(np.array(self._before["agent_pos"], np.float32))
             self._actions.append(info["sent_action"].astype(np.float32))
+            self._solved.append(bool(info["is_success"]))  # None on a real robot: only the end is judged
         self._before = observation
         return observation, float(reward), terminated, truncated, info
 
@@ -111,7 +115,7 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
         self._video.close()
         self._video = None
         with replacing(self._folder / f"{self._stem}.npz") as draft, draft.open("wb") as file:
-            np.savez(file, states=np.array(self._states), actions=np.array(self._actions))
+            np.savez(file, states=self._states, actions=self._actions, solved=self._solved)
 
     def drop(self) -> None:
         """Delete the episode in progress."""
@@ -127,7 +131,7 @@ def read_staged(folder: Path, stem: str) -> StagedEpisode | None:
         return None
     try:
         with np.load(arrays, allow_pickle=False) as values:
-            return StagedEpisode(video, arrays, values["states"], values["actions"])
+            return StagedEpisode(video, arrays, values["states"], values["actions"], values["solved"])
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{arrays} cannot be read: {error}.") from error
 
