@@ -141,7 +141,7 @@ test-data: $(RLDS)/.made ## tests of recorded data, RLDS included (installs Tens
 
 # Compatibility: the lowest versions that pyproject.toml allows, and a newer Python.
 BOUNDS_TESTS := tests/core tests/language tests/data $(wildcard tests/envs/test_*.py) tests/envs/bridge/test_bridge_wire.py \
-	tests/policies tests/cli/test_doctor.py tests/test_imports.py tests/test_public_names.py
+	tests/policies tests/serving/test_http_gate.py tests/cli/test_doctor.py tests/test_imports.py tests/test_public_names.py
 
 $(LOWEST)/.made: $(VENV)/.made pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)

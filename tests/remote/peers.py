@@ -43,6 +43,23 @@ def openpi_client(url: str, questions: str) -> None:
         say(str(error))
 
 
+def act_client(url: str, questions: str) -> None:
+    """What AutoEval's stations and OpenVLA's clients do: requests, patched to read arrays as json-numpy writes them."""
+    import json_numpy
+    import requests
+
+    json_numpy.patch()
+    session = requests.Session()
+    session.trust_env = False
+    for _ in range(2):
+        say(session.post(f"{url}/reset", timeout=20).json())
+        for number in range(int(questions)):
+            asked = {"image": picture(number)[:256, :256], "instruction": "put carrot on plate"}
+            asked["proprio"] = np.array([0.258, 0, 0.19, 0, np.pi / 2, 0, 0, 0.39], np.float32)
+            answer = session.post(f"{url}/act", json=asked, timeout=20).json()
+            say({"type": type(answer).__name__, "shape": list(answer.shape), "action": answer.tolist()})
+
+
 def openpi_broker(url: str, horizon: str) -> None:
     """openpi-client's ActionChunkBroker, which hands out a chunk row by row, around the same."""
     from openpi_client.action_chunk_broker import ActionChunkBroker

@@ -27,7 +27,9 @@ def _required() -> bool:
 
 def need_remote() -> None:
     """Call it before anything of the extra is imported."""
-    missing = [name for name in ("websockets", "msgpack") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("websockets", "msgpack", "starlette", "uvicorn") if importlib.util.find_spec(name) is None
+    ]
     if not missing:
         return
     reason = f"needs {', '.join(missing)}: pip install 'vlm2vla_sim[remote]'"
@@ -53,11 +55,11 @@ def serving(make: Callable[[], Any], wire: str, convention: str = "vlm2vla", **l
     """A server of ours with the policy that `make` makes."""
     from vlm2vla_sim.policies.remote.conventions import find_convention
     from vlm2vla_sim.serving.protocols import find_protocol
-    from vlm2vla_sim.serving.server import Dispatcher, Limits, PolicyServer
+    from vlm2vla_sim.serving.server import Dispatcher, Limits
 
     protocol = find_protocol(wire)
-    dispatcher = Dispatcher(make, find_convention(wire, convention), Limits(**({"rows": protocol.rows} | limits)))
-    with PolicyServer(protocol.handle, dispatcher) as server:
+    found = find_convention(protocol.wire or wire, convention)
+    with protocol.server(Dispatcher(make, found, Limits(**({"rows": protocol.rows} | limits)))) as server:
         yield server
 
 

@@ -36,6 +36,17 @@ def peer(*words: str) -> list:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def test_the_clients_of_autoeval_and_openvla_get_an_array_of_seven_numbers():
+    with serving(random_policy, "act", "autoeval") as server:
+        reset, *answers = peer("act_client", server.url, "3")
+    assert reset == {"status": "reset successful"}
+    del answers[3]
+    assert {(one["type"], tuple(one["shape"])) for one in answers} == {("ndarray", (7,))}
+    episodes = [one["action"] for one in answers]
+    assert episodes[:3] == episodes[3:]  # the same seed: /reset began the episode again
+    assert np.abs(episodes).max() > 0
+
+
 @contextlib.contextmanager
 def peer_server(*words: str) -> Iterator[tuple[str, list]]:
     """A server of theirs: its address, and a list that holds what it was asked once it has ended."""

@@ -63,7 +63,7 @@ def test_it_stops_by_itself_when_nobody_asks():
         (["--policy", "oracle"], "reads the simulator's ground truth"),
         (
             ["--policy", "hold", "--wire", "grpc"],
-            "No wire named 'grpc'. Available: openpi, vla-eval, package.module:NAME",
+            "No wire named 'grpc'. Available: openpi, vla-eval, act, package.module:NAME",
         ),
         (["--policy", "hold", "--convention", "octo"], "No convention of the wire 'openpi' named 'octo'"),
         (["--policy", "hold", "--host", "0.0.0.0"], "--expose"),
@@ -112,6 +112,6 @@ def test_a_policy_on_a_server_says_what_it_needs(capsys):
 def test_the_help_names_the_wires_and_the_conventions_example(capsys):
     assert main(["serve", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "openpi or vla-eval" in said
+    assert "openpi, vla-eval, act" in said
     assert "pi0-bridge or simpler" in said
     assert "Accept requests from the network, without a key" in said

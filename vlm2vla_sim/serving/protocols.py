@@ -9,6 +9,7 @@ from vlm2vla_sim.serving.server import ServerProtocol
 PROTOCOLS = {
     "openpi": "vlm2vla_sim.serving.openpi:PROTOCOL",
     "vla-eval": "vlm2vla_sim.serving.vla_eval:PROTOCOL",
+    "act": "vlm2vla_sim.serving.act:PROTOCOL",
 }
 """Name -> where its `ServerProtocol` is."""
 

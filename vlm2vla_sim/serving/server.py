@@ -1,4 +1,4 @@
-"""The websocket server for policies: what all wire protocols share.
+"""What all wire protocols for policies share, and the websocket server.
 
 It listens on loopback unless `expose` is set, limits the size of messages and the number of clients, refuses requests
 from web pages, disconnects idle clients, and stops when it is told to or when no request has come for a while.
@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from vlm2vla_sim.policies.models.http_client import is_loopback
 from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.policies.remote.convert import read_proprio, write_deltas
 from vlm2vla_sim.serving.action_stream import ActionResponse, ActionStream
+
+if TYPE_CHECKING:
+    from vlm2vla_sim.serving.http_server import HttpServer
 
 GOING_AWAY, BROKEN, TRY_LATER = 1001, 1011, 1013
 """Websocket close codes."""
@@ -49,6 +52,8 @@ class Limits:
     """[s] without a request after which a client is disconnected, and after which the server stops."""
     rows: int = 0
     """Control steps in a response; 0 for all steps of a decision."""
+    hosts: tuple[str, ...] = ()
+    """Further names by which clients reach a server over HTTP, such as that of a tunnel; see `http_gate.HttpGate`."""
 
     def __post_init__(self) -> None:
         if self.message < 1024 or self.connections < 1 or self.rows < 0 or not self.idle > 0 or math.isnan(self.idle):
@@ -121,11 +126,33 @@ class Handler(Protocol):
 class ServerProtocol:
     """A wire protocol that a policy can be served over: an entry of `protocols.PROTOCOLS`, or your own."""
 
-    handle: Handler
+    handle: Handler | None = None
+    """For a protocol over websockets: handles one client."""
     rows: int = 0
     """Control steps in a response unless the user says otherwise; 0 for all steps of a decision."""
     wire: str = ""
     """Key of `conventions.CONVENTIONS` whose conventions can be named; with "", only "vlm2vla" and your own."""
+
+    app: Callable[[Dispatcher], Any] | None = None
+    """For a protocol over HTTP: makes the ASGI application that answers all clients."""
+
+    def __post_init__(self) -> None:
+        if (self.handle is None) is (self.app is None):
+            raise SettingError("A ServerProtocol has either `handle`, for websockets, or `app`, for HTTP.")
+
+    def server(
+        self, dispatcher: Dispatcher, *, host: str = "127.0.0.1", port: int = 0, expose: bool = False
+    ) -> PolicyServer | HttpServer:
+        """A server of this protocol; see `PolicyServer` and `http_server.HttpServer`."""
+        if self.handle is not None:
+            return PolicyServer(self.handle, dispatcher, host=host, port=port, expose=expose)
+        assert self.app is not None
+        from vlm2vla_sim.serving.http_gate import HttpLimits
+        from vlm2vla_sim.serving.http_server import HttpServer
+
+        limits = dispatcher.limits
+        http = HttpLimits(limits.message, requests=limits.connections, idle=limits.idle)
+        return HttpServer(self.app(dispatcher), http, host=host, port=port, expose=expose, hosts=limits.hosts)
 
 
 class PolicyServer:

@@ -1,4 +1,4 @@
-"""`vlm2vla serve`: a policy for other evaluation harnesses, over openpi's wire protocol, vla-eval's or your own."""
+"""`vlm2vla serve`: a policy for other evaluation harnesses, over a wire protocol that they speak."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vlm2vla_sim.policies import PolicyContext, check_policy, load_policy, needs
 from vlm2vla_sim.policies.base import close_policy
 from vlm2vla_sim.policies.remote.conventions import find_convention
 from vlm2vla_sim.serving.protocols import find_protocol
-from vlm2vla_sim.serving.server import Dispatcher, Limits, PolicyServer
+from vlm2vla_sim.serving.server import Dispatcher, Limits
 
 
 def serve(
@@ -35,13 +35,14 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     expose: bool = False,
+    allow_host: tuple[str, ...] = (),
     rows: Annotated[int, tyro.conf.arg(metavar="STEPS")] = -1,
     connections: int = Limits.connections,
     message_mib: int = Limits.message // 2**20,
     idle: float = Limits.idle,
     json: bool = False,
 ) -> CommandResult:
-    """Serve a policy to other evaluation harnesses, over openpi's websocket protocol, vla-eval's or your own.
+    """Serve a policy to other evaluation harnesses: over openpi's protocol, vla-eval's, POST /act or your own.
 
     Every client has an episode of its own. Prints the address when it is ready. Stops after --idle seconds
     without a request, at Ctrl-C, or on SIGTERM. A policy that reads the simulator's ground truth is refused.
@@ -53,13 +54,15 @@ def serve(
         server: With the policy vlm, the address of an OpenAI-compatible server that has the model.
         policy_options: Options of this policy only, for example sampling=greedy with vlm.
         format: The action format: vlm2vla, prose, integers, tokens, or your own as package.module:NAME.
-        wire: The wire protocol: openpi or vla-eval, or your own as package.module:NAME (a ServerProtocol).
-        convention: The client's convention, for example pi0-bridge or simpler; vlm2vla for this package's own; your own
-            as package.module:NAME.
+        wire: The wire protocol: openpi, vla-eval, act (POST /act, as OpenVLA and AutoEval send it), or your own as
+            package.module:NAME (a ServerProtocol).
+        convention: The client's convention, for example pi0-bridge or simpler; autoeval with act; vlm2vla for this
+            package's own; your own as package.module:NAME.
         host: Address to listen on; other than loopback needs --expose.
         port: Port to listen on; 0 takes a free one.
         expose: Accept requests from the network, without a key.
-        rows: Control steps in a response, 0 for all of a decision; by default 0 with openpi, 1 with vla-eval.
+        allow_host: With the wire act, a further name by which clients reach this server, such as that of a tunnel.
+        rows: Control steps in a response, 0 for all of a decision; by default 0 with openpi, 1 with vla-eval and act.
         connections: Largest number of clients at the same time.
         message_mib: Size limit of a message, in MiB.
         idle: Seconds without a request after which a client is disconnected, and after which the server stops.
@@ -75,7 +78,9 @@ def serve(
     if spec.language != ENGLISH:
         raise SettingError(f"{policy} sets the language {spec.language!r}, but instructions come from the client here.")
     check_policy(spec.policy, spec.options, noise_cm=spec.noise_cm)
-    limits = Limits(message_mib * 2**20, connections, idle, protocol.rows if rows == -1 else rows)
+    limits = Limits(message_mib * 2**20, connections, idle, protocol.rows if rows == -1 else rows, allow_host)
+    if allow_host and protocol.app is None:
+        raise SettingError(f"--allow-host is for servers over HTTP; {wire} uses websockets, which need no name.")
     context = PolicyContext(task="", steps=0, action_format=find_format(spec), options=spec.options)
     # A model that cannot be loaded is reported now, not to the first client.
     close_policy(load_policy(spec.policy, context))
@@ -83,7 +88,7 @@ def serve(
         lambda: load_policy(spec.policy, context), find_convention(protocol.wire or wire, convention), limits
     )
     stop_requested = _stop_signals()
-    with PolicyServer(protocol.handle, dispatcher, host=host, port=port, expose=expose) as offered:
+    with protocol.server(dispatcher, host=host, port=port, expose=expose) as offered:
         values = {"serving": spec.label, "wire": wire, "convention": convention, "url": offered.url}
         _say(CommandResult(f"Serving {spec.label} over {wire} ({convention}) at {offered.url}", values, json))
         why = "by a signal" if offered.wait(stop_requested) else f"no request for {idle:g} s"

@@ -15,7 +15,7 @@ from vlm2vla_sim.errors import SettingError, unknown_name
 
 ROTATIONS = ("rotvec", "euler sxyz", "euler XYZ", "none")
 RESIZES = ("area", "lanczos", "pad")
-PROPRIOS = ("", "bridge7", "bridge8", "quaternion8")
+PROPRIOS = ("", "bridge7", "bridge8", "quaternion8", "absolute8")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Convention:
     proprio_key: str = ""
     proprio: str = ""
     """"" sends none; "bridge7": x, y, z, roll, pitch, yaw relative to gripper-down, opening; "bridge8": the same with
-    a 0 before the opening; "quaternion8": x, y, z, w, x, y, z in the base's axes, opening."""
+    a 0 before the opening; "quaternion8": x, y, z, w, x, y, z in the base's axes, opening; "absolute8": x, y, z, roll,
+    pitch, yaw in the base's axes, 0, opening of 0 .. 0.39."""
     extras: tuple[tuple[str, str], ...] = ()
     """Further keys and values of every request."""
     execute: int = 0
@@ -153,6 +154,29 @@ _OPENVLA = {
         image_size=(256, 256),
         resize="lanczos",
         instruction_key="instruction",
+        execute=1,
+    ),
+    "vlm2vla": Convention(
+        about=OURS,
+        source="types.ACTION_SIZE; robots.base.Robot.agent_pos",
+        rotation="rotvec",
+        gripper_threshold=None,
+        image_key="image",
+        instruction_key="instruction",
+        proprio_key="proprio",
+        proprio="bridge7",
+    ),
+    "autoeval": Convention(
+        about="AutoEval's stations: 256 x 256 images, the arm's absolute pose, Euler deltas",
+        source="zhouzypaul/auto_eval@3ea3ff4 auto_eval/robot/policy_clients.py OpenWebClient (keys), run_eval.py:325 "
+        "(256 x 256); rail-berkeley/manipulator_gym interfaces/widowx.py _move_eef_relative (Euler deltas), "
+        "move_gripper (0 .. 0.39), manipulator_env.py _get_obs (the 8 numbers)",
+        rotation="euler sxyz",
+        image_key="image",
+        image_size=(256, 256),
+        instruction_key="instruction",
+        proprio_key="proprio",
+        proprio="absolute8",
         execute=1,
     ),
 }

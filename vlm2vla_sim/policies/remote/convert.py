@@ -34,6 +34,9 @@ MOST_ROWS = 1024
 LARGEST = 1e6
 """The largest magnitude in an answer, in any unit."""
 
+INTERBOTIX_OPEN = 0.39
+"""The reading of an open gripper in manipulator_gym (rail-berkeley/manipulator_gym interfaces/widowx.py)."""
+
 # Actions --------------------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +146,9 @@ def write_proprio(agent_pos: np.ndarray, convention: Convention) -> np.ndarray:
     if convention.proprio == "bridge8":
         return np.array([*agent_pos[:6], 0.0, agent_pos[6]], np.float32)
     matrix = euler_sxyz_to_matrix(np.asarray(agent_pos[3:6], np.float64)) @ WIDOWX_250S.down
+    if convention.proprio == "absolute8":
+        euler = matrix_to_euler_sxyz(matrix)
+        return np.array([*agent_pos[:3], *euler, 0.0, INTERBOTIX_OPEN * agent_pos[6]], np.float32)
     return np.array([*agent_pos[:3], *matrix_to_quaternion(matrix), agent_pos[6]], np.float32)
 
 
@@ -159,6 +165,9 @@ def read_proprio(state: np.ndarray, convention: Convention) -> np.ndarray:
         return state.astype(np.float32)
     if convention.proprio == "bridge8":
         return np.array([*state[:6], state[7]], np.float32)
+    if convention.proprio == "absolute8":
+        euler = matrix_to_euler_sxyz(euler_sxyz_to_matrix(np.asarray(state[3:6], np.float64)) @ WIDOWX_250S.down.T)
+        return np.array([*state[:3], *euler, np.clip(state[7] / INTERBOTIX_OPEN, 0, 1)], np.float32)
     if np.linalg.norm(state[3:7]) < 1e-6:
         raise SettingError(f"The state's quaternion is {state[3:7].tolist()}, which is not a rotation.")
     euler = matrix_to_euler_sxyz(quaternion_to_matrix(state[3:7]) @ WIDOWX_250S.down.T)
