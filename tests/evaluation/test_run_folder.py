@@ -11,7 +11,7 @@ from test_results import episode
 
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation.results import read_results, summarize
-from vlm2vla_sim.evaluation.run_folder import RunFolder, default_folder, folder_name
+from vlm2vla_sim.evaluation.run_folder import RunFolder, default_folder
 from vlm2vla_sim.evaluation.settings import RunSettings
 
 SETTINGS = RunSettings(policy="hold", tasks=("carrot_on_plate",), episodes=3, backend="point")
@@ -185,8 +185,3 @@ def test_the_default_folder_says_when_who_and_where():
 def test_settings_that_make_no_sense_are_refused(values, words):
     with pytest.raises(SettingError, match=words):
         RunSettings(**values)
-
-
-@pytest.mark.parametrize(("label", "name"), [("..", "_"), ("../x", "__x"), ("my policy:make", "my_policy_make")])
-def test_a_label_becomes_a_name_inside_its_folder(label, name):
-    assert folder_name(label) == name

@@ -212,6 +212,17 @@ def test_other_families_get_their_adapter_on_the_language_model_too(tmp_path, ro
 # What goes wrong.
 
 
+@pytest.mark.parametrize("name", ["run:2", "rows[1]", "r*s", "a::b", "100 % %03d", "http:", "-l", "q'\"", "é 胡"])
+def test_rows_of_a_folder_with_any_name_are_read_and_no_others(tiny_folder, rows, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(rows, name)
+    (other := tmp_path / "rXs").mkdir()
+    (other / ROWS).write_text((rows / ROWS).read_text())
+    opened, _ = open_rows(Path(name), load_processor(str(tiny_folder)), max_tokens=1024, cache=Path(name) / "cache")
+    assert len(opened) == 34
+    assert [row["prompt"] for row in opened] == [to_chat(example)["prompt"] for example in read_examples(rows)]
+
+
 def test_rows_that_cannot_be_trained_on_are_left_out_each_with_its_reason(tiny_folder, rows, tmp_path):
     folder = tmp_path / "rows"
     shutil.copytree(rows, folder)

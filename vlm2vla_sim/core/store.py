@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm2vla_sim.core.atomic import write_text
+from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.json_lines import JsonLines, read_lines
 from vlm2vla_sim.core.settings_diff import differences, to_plain
 
@@ -52,6 +53,7 @@ class Store:
         Raises an `error` if the folder is in use by another process, holds something else, was made with other
         settings, or cannot be written.
         """
+        check_path(path, error)
         self.path, self._kind, self._error = path, kind, error
         self._settings_file = path / settings_file
         self._lock: Any = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +23,10 @@ from vlm2vla_sim.errors import (
     ActionError,
     BackendFaultError,
     EpisodeAbortedError,
-    RunFolderError,
     SettingError,
     Vlm2VlaError,
 )
+from vlm2vla_sim.evaluation.episode_files import check_video_folder, episode_stem, write_log
 from vlm2vla_sim.evaluation.metrics import Metric, check_value, make_metric, short_name
 from vlm2vla_sim.evaluation.settings import LAYOUTS
 from vlm2vla_sim.evaluation.setup import episode_length, make_policy, widowx
@@ -95,7 +94,7 @@ def run_episode(
     measured = {short_name(name): make_metric(name) for name in metrics}
     run = _Run(env, policy, Executor(limits), measured, title=f"{widowx(env).task} ep {episode_id}")
     options = {"episode_id": episode_id} if layouts == "grid" else {"layout": "random"}
-    video = None if videos is None else (Path(videos), f"ep{episode_id:04d}_{widowx(env).task}")
+    video = None if videos is None else (check_video_folder(Path(videos)), episode_stem(widowx(env).task, episode_id))
     started = time.perf_counter()
     try:
         outcome, reason = _run_guarded(run, seed, options, video, log)
@@ -119,7 +118,7 @@ def _run_guarded(
             run.drop_empty_video()
             raise
         if log is not None:
-            _write_log(log, error)
+            write_log(log, error)
         return Outcome.ERROR, f"{type(error).__name__}: {error}" + (f" (traceback: {log.name})" if log else "")
     return run.outcome(), ""
 
@@ -296,12 +295,3 @@ def _describe_step(step: ControlStep, rows: Sequence[str]) -> str:
     if step.row < 0:
         return "hold still"
     return (f"row {step.row + 1} of {len(rows)}: " if len(rows) > 1 else "") + rows[step.row]
-
-
-def _write_log(path: Path, error: BaseException) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(traceback.format_exception(error)))
-    except OSError as failed:
-        raise RunFolderError(f"The log {path} cannot be written: {failed.strerror}.") from failed

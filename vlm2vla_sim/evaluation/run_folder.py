@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 from pathlib import Path
 
+from vlm2vla_sim.core.file_names import file_name
 from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.core.versions import collect_versions
 from vlm2vla_sim.errors import RunFolderError
@@ -21,16 +21,11 @@ from vlm2vla_sim.types import EpisodeResult
 SETTINGS, RESULTS, SUMMARY = "settings.json", "results.jsonl", "summary.json"
 
 
-def folder_name(label: str) -> str:
-    """`label` as the name of a folder: what is no letter, digit, "_", "." or "-", or a "." in front, becomes "_"."""
-    return re.sub(r"[^\w.-]+|^\.+", "_", label)
-
-
 def default_folder(settings: RunSettings | None) -> Path:
     """runs/<date>_<time>-<policy>-<backend>, below the current folder; "policies" where there are several."""
     now = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     what = "policies" if settings is None else f"{settings.spec.label}-{settings.backend}"
-    return Path("runs") / folder_name(f"{now}-{what}")
+    return Path("runs") / file_name(f"{now}-{what}")
 
 
 class RunFolder:

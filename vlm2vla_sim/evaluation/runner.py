@@ -17,6 +17,7 @@ from vlm2vla_sim.envs.backends import is_real_robot
 from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import BackendFaultError
 from vlm2vla_sim.evaluation.episode import run_episode
+from vlm2vla_sim.evaluation.episode_files import episode_stem
 from vlm2vla_sim.evaluation.operator.prompts import Operator, StreamAnswers
 from vlm2vla_sim.evaluation.operator.session import run_attended
 from vlm2vla_sim.evaluation.settings import RunSettings
@@ -145,7 +146,7 @@ class EpisodeRunner:
             layouts=settings.layouts,
             spec=settings.spec,
             videos=self._job.videos,
-            log=self._job.logs / f"ep{item.episode_id:04d}_{task}.txt",
+            log=self._job.logs / f"{episode_stem(task, item.episode_id)}.txt",
             metrics=settings.metrics,
         )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vlm2vla_sim.core.file_names import file_name
 from vlm2vla_sim.core.finder import is_place
 from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, needs_own_process
 from vlm2vla_sim.envs.base import find_task
@@ -21,7 +22,7 @@ from vlm2vla_sim.envs.tasks import TASKS, task_places
 from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.metrics import make_metric, short_name
 from vlm2vla_sim.evaluation.results import RunSummary, sort_results, summarize
-from vlm2vla_sim.evaluation.run_folder import RunFolder, default_folder, folder_name
+from vlm2vla_sim.evaluation.run_folder import RunFolder, default_folder
 from vlm2vla_sim.evaluation.runner import EpisodeRunner, Item, Job, RecorderFactory
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import check_spec
@@ -128,12 +129,12 @@ def run_policies(
     """
     several = [check_settings(settings) for settings in several]
     labels = [settings.spec.label for settings in several]
-    if len({folder_name(label) for label in labels}) != len(labels):
+    if len({file_name(label) for label in labels}) != len(labels):
         raise SettingError(f"Two policies have the same name: {', '.join(labels)}. Give each its own.")
     parent = default_folder(None) if out is None else Path(out)
     runs: dict[str, SuiteRun] = {}
     for label, settings in zip(labels, several, strict=True):
-        folder = parent / folder_name(label)
+        folder = parent / file_name(label)
         on_result = reporter(settings, folder if options.get("resume") else None) if reporter else None
         runs[label] = run_suite(settings, out=folder, on_result=on_result, **options)
     return runs

@@ -7,12 +7,12 @@ of an action. Such rows are left out and counted by reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from vlm2vla_sim.data.episode import Example
-from vlm2vla_sim.data.examples.folder import ROWS, read_image, read_rows
+from vlm2vla_sim.data.examples.folder import data_hash, read_image, read_rows
 from vlm2vla_sim.data.examples.maker import to_chat
 from vlm2vla_sim.errors import SettingError, missing_extra
 
@@ -21,6 +21,16 @@ try:
     from PIL import Image
 except ModuleNotFoundError as error:
     raise missing_extra("Training", error.name or "datasets", "train") from error
+
+FEATURES = datasets.Features(
+    {
+        "stage": datasets.Value("string"),
+        "images": datasets.List(datasets.Value("string")),
+        "prompt": datasets.Value("string"),
+        "completion": datasets.Value("string"),
+    }
+)
+"""The columns of a row."""
 
 
 def open_rows(folder: Path, processor: Any, *, max_tokens: int, cache: Path) -> tuple[Any, dict[str, int]]:
@@ -42,9 +52,17 @@ def open_rows(folder: Path, processor: Any, *, max_tokens: int, cache: Path) -> 
         reasons = "; ".join(f"{reason}: {count}" for reason, count in skipped.items()) or "it contains none"
         raise SettingError(f"No row of {folder} can be used for training ({reasons}).")
     datasets.disable_progress_bars()
-    rows: Any = datasets.Dataset.from_json(str(folder / ROWS), cache_dir=str(cache))
-    rows = rows.select_columns(["stage", "images", "prompt", "completion"])
+    # Not from_json, which reads the name of the file as a pattern or an address ("a[1]", "a::b").
+    rows: Any = datasets.Dataset.from_generator(
+        _columns, features=FEATURES, cache_dir=str(cache), gen_kwargs={"folder": folder, "digest": data_hash(folder)}
+    )
     return rows.select(kept).with_transform(_chat_rows(folder)), dict(skipped)
+
+
+def _columns(folder: Path, digest: str) -> Iterator[dict[str, object]]:
+    """The rows of `folder`. digest: of the rows, so that the library's copy of others is not used."""
+    for row in read_rows(folder):
+        yield {name: row.get(name) for name in FEATURES}  # rows that lack one are left out by their number
 
 
 class TokenCounter:

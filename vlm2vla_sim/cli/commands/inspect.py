@@ -11,13 +11,14 @@ import tyro
 
 from vlm2vla_sim.cli.dataset_flags import DatasetFlags
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.datasets.open import open_dataset
 from vlm2vla_sim.data.episode import LabelledTrajectory
 from vlm2vla_sim.data.inspect_page import write_page
 from vlm2vla_sim.data.relabel.labels import LABELS, read_labels
 from vlm2vla_sim.data.relabel.rules import relabel
-from vlm2vla_sim.errors import DataError, SettingError
+from vlm2vla_sim.errors import DataError, RunFolderError, SettingError
 
 
 def inspect(
@@ -43,6 +44,7 @@ def inspect(
     """
     if episodes < 1 or skip < 0:
         raise SettingError(f"episodes is {episodes} and skip {skip}; expected at least 1 and 0.")
+    check_path(out, RunFolderError, flag="--out FILE", room=0, beside=".new")
     skipped: list[Skipped] = []
     if (data / LABELS).is_file():
         source.check_default(f"{data} is a label set, which records how its data set is read")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm2vla_sim.cli.result import CommandResult, columns
+from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.data.relabel.labels import read_labels, read_settings
 from vlm2vla_sim.errors import RunFolderError, SettingError
 
@@ -51,6 +52,8 @@ def logprob(
 
     if data and episodes is not None:
         raise SettingError(f"episodes is {episodes}, but all actions of {data} are scored. Leave --episodes out.")
+    if out:
+        check_path(Path(out), RunFolderError)
     if out and Path(out).exists():
         raise RunFolderError(f"{out} exists already. Choose another folder (--out DIR).")
     if out and plots:

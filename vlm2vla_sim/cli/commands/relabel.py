@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from vlm2vla_sim.cli.dataset_flags import DatasetFlags
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.data.datasets.base import TrajectoryDataset
 from vlm2vla_sim.data.datasets.open import open_dataset
 from vlm2vla_sim.data.episode import LabelledTrajectory, Trajectory
@@ -24,7 +25,7 @@ from vlm2vla_sim.data.relabel.path import RowThresholds
 from vlm2vla_sim.data.relabel.rules import LabelingRules
 from vlm2vla_sim.data.relabel.rules import relabel as relabel_by_rules
 from vlm2vla_sim.data.relabel.run import label_dataset
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.language.formats.grid import Resolution
 
 
@@ -130,6 +131,7 @@ def relabel(
         raise SettingError(f"workers is {workers} and limit {limit}; expected at least 1 and 0.")
     model.check()
     dataset, rules = open_dataset(data, source.options()), rule.rules()
+    check_path(out, RunFolderError, beside=".answers")
     label, used = _labeler(dataset, rules, model, out, limit)
     settings = LabelSettings(str(data.absolute()), source.options(), model.model or "rules", used, limit)
     total = min(len(dataset), limit) if limit else len(dataset)

@@ -13,9 +13,10 @@ import tyro
 
 from vlm2vla_sim.cli.flags import PolicyFlags, read_options
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.envs.backends import check_backend_options
 from vlm2vla_sim.envs.bridge.protocol import PORT
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.errors import RunFolderError, SettingError
 
 INTERRUPTED = 130
 BRIDGE: dict[str, Any] = {"host": "127.0.0.1", "port": PORT, "allow_remote": False, "park": False, "truth": ""}
@@ -80,6 +81,7 @@ class SessionCommand(PolicyFlags):
             seed=self.seed,
             blind=self.blind,
         )
+        check_path(self.out, RunFolderError)
         # A file of answers is small: it is read at once and closed.
         stream = io.StringIO(read_answers(self.answers)) if self.answers else sys.stdin
         sources = [StreamAnswers(stream), ButtonAnswers(self.out / FOLDER / BUTTONS)]

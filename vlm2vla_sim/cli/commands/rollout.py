@@ -11,6 +11,7 @@ import tyro
 from vlm2vla_sim.cli.flags import RunFlags
 from vlm2vla_sim.cli.result import ALL_ERRORS, CommandResult
 from vlm2vla_sim.evaluation.episode import run_episode
+from vlm2vla_sim.evaluation.episode_files import episode_stem
 from vlm2vla_sim.evaluation.setup import make_env, make_policy, widowx
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.policies.base import Policy
@@ -49,7 +50,7 @@ def rollout(
             layouts=settings.layouts,
             spec=spec,
             videos=None if no_video else out,
-            log=out / f"ep{episode:04d}_{widowx(env).task}.txt",
+            log=out / f"{episode_stem(widowx(env).task, episode)}.txt",
             metrics=settings.metrics,
         )
     finally:

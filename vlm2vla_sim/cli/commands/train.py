@@ -13,12 +13,13 @@ from typing import Annotated, Any
 import tyro
 
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.folder_kind import LABELS, folder_kind, wrong_folder
 from vlm2vla_sim.core.folder_kind import ROWS as TRAINING_ROWS
 from vlm2vla_sim.data.episode import LabelledTrajectory
 from vlm2vla_sim.data.examples.folder import ROWS, RowSummary, write_examples
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies.models.hub import locate
 from vlm2vla_sim.training.launch import in_many_processes, launch
@@ -132,6 +133,7 @@ def train(
         return CommandResult(needs.text(), {"bytes": needs.total, "trained": needs.trained}, json)
     check_data(data)
     locate(settings.model)  # before torch is imported, so that an unreachable hub is reported within seconds
+    check_path(out, RunFolderError, beside=".work")
     folder = prepare_rows(data, out, settings, rows.given(), report=not json)
     if launch_with:
         arguments = train_arguments(folder, out, recipe.preset, recipe.model, given=recipe.given())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm2vla_sim.cli.result import CommandResult, columns
+from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.finder import is_place
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.policies.base import TextModel
@@ -66,6 +67,8 @@ def vqa(
         raise SettingError(
             "No questions were given. Set --questions to a folder with questions.jsonl, or to package.module:NAME."
         )
+    if out:
+        check_path(Path(out), RunFolderError)
     if out and Path(out).exists():
         raise RunFolderError(f"{out} exists already. Choose another folder (--out DIR).")
     from vlm2vla_sim.analysis.questions import open_questions

@@ -238,8 +238,9 @@ class LeRobotWriter:
         self._replace(table.replace_schema_metadata(layout.pandas_index("task")), self.root / layout.TASKS)
 
     def _replace(self, table: Any, path: Path) -> None:
-        with replacing(path) as draft:
-            self._pq.write_table(table, draft)
+        # An open file: pyarrow reads a name with a colon as an address.
+        with replacing(path) as draft, draft.open("wb") as file:
+            self._pq.write_table(table, file)
 
     def _append_annotation(self, annotation: EpisodeAnnotation, index: int) -> None:
         """Write line `index`; later lines belong to an episode that was never finished."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.store import check_made_with
 from vlm2vla_sim.data.datasets.lerobot_layout import DecisionRecord, EpisodeAnnotation
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
@@ -60,6 +61,7 @@ def record(
     instructions = {task.name: task.instruction for task in tasks}
     if settings.image_size is None or any(side % 2 for side in settings.image_size):
         raise SettingError(f"The image size is {settings.image_size}; expected two even numbers, for the videos.")
+    check_path(out, RunFolderError)
     if (
         out.exists()
         and any(path.name != KEPT for path in out.iterdir())

@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from vlm2vla_sim.core.atomic import replacing
+from vlm2vla_sim.core.file_names import file_name
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.errors import DataError, SettingError
 from vlm2vla_sim.types import EpisodeResult, Outcome
@@ -138,4 +139,4 @@ def read_staged(folder: Path, stem: str) -> StagedEpisode | None:
 
 def stem(task: str, episode_id: int) -> str:
     """The file name, without a suffix, of an episode."""
-    return f"{task}-{episode_id:05d}"
+    return f"{file_name(task)}-{episode_id:05d}"

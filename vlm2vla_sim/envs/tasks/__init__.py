@@ -125,7 +125,7 @@ def own_task(instruction: str, max_steps: int = 60) -> Task:
     words = " ".join(instruction.split())
     if not words or len(words) > 300:
         raise EpisodeError(f"The task is {instruction[:80]!r}; expected an instruction of 1 to 300 characters.")
-    name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:60] or "own_task"
+    name = re.sub(r"[\W_]+", "_", words.lower()).strip("_")[:60] or "own_task"
     unknown = ObjectSpec("unknown", extents=(0.03, 0.03, 0.03), density=1000)
     return Task(
         name=name,

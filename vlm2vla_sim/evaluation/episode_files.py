@@ -1,0 +1,30 @@
+"""The files of an episode besides its result: their names, and the log of an error."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from vlm2vla_sim.core.file_names import NAME_BYTES, check_path, file_name
+from vlm2vla_sim.errors import RunFolderError
+
+
+def episode_stem(task: str, episode_id: int) -> str:
+    """The name, without a suffix, of the files of one episode of `task`."""
+    return f"ep{episode_id:04d}_{file_name(task)}"
+
+
+def check_video_folder(folder: Path) -> Path:
+    """`folder`, if videos can be named in it; otherwise RunFolderError, before the episode begins."""
+    check_path(folder, RunFolderError, room=NAME_BYTES)
+    return folder
+
+
+def write_log(path: Path, error: BaseException) -> None:
+    """Append the traceback of `error` to the log `path`; RunFolderError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(traceback.format_exception(error)))
+    except OSError as failed:
+        raise RunFolderError(f"The log {path} cannot be written: {failed.strerror}.") from failed
