@@ -100,6 +100,7 @@ def test_a_data_set_in_a_folder_of_any_name_is_read_back(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     recorded = [word.replace("hold", "scripted") for word in words("record", f"{HERE}:SHORT", folder)]
     assert main(recorded) == 0
+    assert main([*recorded, "--resume"]) == 0, "read back by the writer"
     (found,) = open_dataset(Path(folder), DatasetOptions())
     assert isinstance(found, Trajectory)
     assert found.images[2].shape == (480, 640, 3)
@@ -124,3 +125,13 @@ def test_a_policy_of_any_name_has_a_folder_of_its_own(tmp_path, monkeypatch, nam
     assert [result.policy for result in made.results] == [name]
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert len([*Path("runs").iterdir()]) == 1
+
+
+@pytest.mark.parametrize(
+    "command", [["inspect"], ["relabel", "--out", "o"], ["train", "--model", "m", "--out", "o"], ["trace"], ["watch"]]
+)
+def test_a_folder_that_cannot_exist_is_not_found(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    assert main([command[0], "x" * 300, *command[1:]]) == 1
+    assert "the name is too long" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]

@@ -56,6 +56,13 @@ def images() -> list[np.ndarray]:
     return seen
 
 
+@pytest.mark.parametrize("prefix", ["100 % %03d", "a:b", "-lead", 'it\'s "so"', "grüße 胡萝卜", "x" * 200])
+def test_folder_and_prefix_may_be_any_name(tmp_path: Path, monkeypatch, read_video: Callable, prefix: str):
+    monkeypatch.chdir(tmp_path)
+    frames = play(RecordVideo(make(), f"./{prefix}", name_prefix=prefix))
+    assert len(read_video(tmp_path / prefix / f"{prefix}-episode-0.mp4")) == frames
+
+
 def test_wrappers_in_between_and_a_second_recorder_get_every_frame_too(tmp_path: Path, read_video: Callable):
     inner = RecordVideo(RecordEpisodeStatistics(make()), str(tmp_path / "inner"))
     frames = play(RecordVideo(inner, str(tmp_path / "outer")))

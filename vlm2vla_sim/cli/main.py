@@ -6,6 +6,7 @@ the errors of `vlm2vla_sim.errors`. Its module is imported when the command is c
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -98,6 +99,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader closed the pipe (`vlm2vla tasks | head`). Without this, Python reports it again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+    except OSError as error:
+        # Of a file that is read; one that is written is checked first (`core.file_names`).
+        if debug or error.errno != errno.ENAMETOOLONG:
+            raise
+        print(
+            f"vlm2vla {words[0]}: There is no file or folder {error.filename!r}: the name is too long.", file=sys.stderr
+        )
         return ERROR
 
 

@@ -120,6 +120,7 @@ def _episodes_v2(root: Path, info: dict[str, Any], camera: str) -> Iterator[Epis
 def _table_rows(path: Path, *, without: str = "") -> list[dict[str, Any]]:
     """The rows of a Parquet file. without: the beginning of column names that are not read."""
     parquet = layout.parquet()
+    path = path.absolute()  # a relative path with a colon is an address to pyarrow
     try:
         names = [name for name in parquet.read_schema(path).names if not (without and name.startswith(without))]
         return parquet.read_table(path, columns=names).to_pylist()

@@ -86,7 +86,7 @@ class LeRobotFolder:
         columns += [] if self._is_video else [self._columns.image]
         columns += [layout.SUCCESS] if layout.SUCCESS in self._info["features"] else []
         held: list[dict[str, Any]] = []
-        with self._pq.ParquetFile(path) as file:
+        with self._pq.ParquetFile(path.absolute()) as file:
             for batch in file.iter_batches(batch_size=BATCH if self._is_video else 64, columns=columns):
                 indices = batch.column("episode_index").to_numpy(zero_copy_only=False)
                 for rows in np.split(np.arange(len(indices)), np.flatnonzero(np.diff(indices)) + 1):

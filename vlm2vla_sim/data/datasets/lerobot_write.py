@@ -154,7 +154,7 @@ class LeRobotWriter:
     def _read_tasks(self) -> dict[str, int]:
         if not self._info["total_episodes"]:
             return {}
-        rows = self._pq.read_table(self.root / layout.TASKS).to_pylist()
+        rows = self._pq.read_table(self.root.absolute() / layout.TASKS).to_pylist()
         return {row["task"]: row["task_index"] for row in rows if row["task_index"] < self._info["total_tasks"]}
 
     def _read_stats(self) -> layout.Stats:
@@ -167,7 +167,9 @@ class LeRobotWriter:
             return stats
         stats = {}
         for index in range(total):
-            (row,) = self._pq.read_table(self.root / layout.EPISODES.format(**layout.part(index))).to_pylist()
+            (row,) = self._pq.read_table(
+                self.root.absolute() / layout.EPISODES.format(**layout.part(index))
+            ).to_pylist()
             found: layout.Stats = {}
             for column, value in row.items():
                 if column.startswith("stats/"):
