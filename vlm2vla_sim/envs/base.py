@@ -19,6 +19,7 @@ from vlm2vla_sim.envs.judge import Judge, SuccessFlags
 from vlm2vla_sim.envs.observations import Observation, check_form, check_image_size, in_form, observation_space
 from vlm2vla_sim.envs.reset_options import LAYOUTS, choose_layout
 from vlm2vla_sim.envs.tasks import TASKS, Task, get_task, own_task
+from vlm2vla_sim.envs.turns import Turns
 from vlm2vla_sim.errors import EpisodeError, LinkLostError, SettingError, unknown_name
 from vlm2vla_sim.types import SceneState, Status
 
@@ -35,7 +36,8 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
     Action: (7,) float32, see `types.ACTION_SIZE`. Observation: `observations.Observation`, or another of
     `observations.FORMS`. Reward: 1.0 after every step at which the task is solved, else 0.0; always 0.0 where the
     backend does not know the scene. An episode does not end at success unless `terminate_on_success` is set, because
-    SIMPLER scores the *last* step of a full-length episode. The step limit comes from `gym.make`.
+    SIMPLER scores the *last* step of a full-length episode. The step limit comes from `gym.make`. Threads may use an
+    environment in turns, such as those of `asyncio.to_thread`; a method called while another one runs is refused.
 
     Keys of info: "instruction", "task", "episode_id" (-1 for a random layout), "clipped" (whether the action was
     limited), "sent_action" (the limited action, (7,) float64; None after a reset), "is_success" and the fields of
@@ -110,6 +112,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         self._judge: Judge | None = None
         self._observation: Observation = {}
         self._episode_id = -1
+        self._turns = Turns()
         bound = [motion.MAX_STEP] * 3 + [motion.MAX_TURN] * 3
         self.action_space = spaces.Box(
             np.array([-b for b in bound] + [0], np.float32), np.array([*bound, 1], np.float32)
@@ -166,6 +169,10 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
             UnknownNameError: an option or a layout that does not exist.
             SettingError: options that contradict each other.
         """
+        with self._turns.take("reset()"):
+            return self._reset(seed, options)
+
+    def _reset(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         layout, self._episode_id = choose_layout(self.spec_task, options, self.layouts, self.np_random)
         self._backend.reset(layout, self.np_random)
@@ -184,6 +191,10 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         Raises:
             ActionError: `action` has another shape than (7,), or a number that is not finite. The arm has not moved.
         """
+        with self._turns.take("step()"):
+            return self._step(action)
+
+    def _step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         target = self.status.robot.target.position
         delta, clipped = motion.limit(action, target=target, workspace=self.spec_task.setup.workspace)
         try:
@@ -206,8 +217,9 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         return self._observation["pixels"]["primary"].copy()
 
     def close(self) -> None:
-        """Release the backend."""
-        self._backend.close()
+        """Release the backend, once a method that still runs in another thread has returned."""
+        with self._turns.take("close()", wait=True):
+            self._backend.close()
 
     # Parts.
 

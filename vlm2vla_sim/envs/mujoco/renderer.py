@@ -10,12 +10,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import mujoco
 import numpy as np
 
+from vlm2vla_sim.envs.mujoco.gl_thread import GlThread, MainThread, Result
 from vlm2vla_sim.errors import RendererError
 
 ADVICE = (
@@ -34,6 +38,8 @@ MAX_GEOMS = 1000
 
 _rendered_in = 0
 """Id of the process that opened the first OpenGL context; 0 while there is none. A forked process inherits it."""
+_OPENING = threading.Lock()
+"""Contexts are opened one after the other: the environment variables that are set for it belong to the process."""
 
 
 def platforms() -> tuple[str, ...]:
@@ -48,10 +54,22 @@ def open_context(height: int, width: int) -> Any:
 
     RendererError as well in a process that was forked after an image was rendered.
     """
+    with _OPENING:
+        return _open_context(height, width)
+
+
+def _open_context(height: int, width: int) -> Any:
     global _rendered_in
     check_not_forked()
     reasons = []
     for platform in platforms():
+        if (
+            platform == "glfw"
+            and sys.platform == "darwin"
+            and threading.current_thread() is not threading.main_thread()
+        ):
+            reasons.append("glfw: it draws in the main thread only; set MUJOCO_GL=glfw")
+            continue
         # Each platform's binding reads this variable when it is imported, and refuses the value of another.
         before = os.environ.pop("PYOPENGL_PLATFORM", None)
         try:
@@ -75,18 +93,61 @@ def check_not_forked() -> None:
 
 
 class OffscreenRenderer:
-    """Renders images; it owns one OpenGL context."""
+    """Renders images of one model, from any thread; it owns one OpenGL context."""
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
         """Open the context. height, width: of the images [pixels]."""
+        check_not_forked()
+        self._thread = MainThread() if sys.platform == "darwin" and platforms() == ("glfw",) else GlThread()
+        try:
+            self._canvas = self._call(partial(_Canvas, model, height, width))
+        except BaseException:
+            self._thread.end()
+            raise
+        self._closer = weakref.finalize(self, self._thread.end, self._canvas.free)
+        self._closer.atexit = False  # at the end of a process the driver frees everything, and threads are gone
+
+    def render(self, data: mujoco.MjData, camera: str, size: tuple[int, int] | None = None) -> np.ndarray:
+        """The image of the camera of that name: (H, W, 3) uint8 RGB, a new array.
+
+        size: (height, width) where it differs from the renderer's; at most the model's offscreen buffer.
+
+        Raises:
+            RendererError: the renderer is closed, or this process was forked after an image was rendered.
+        """
+        return self._call(partial(self._canvas.render, data, camera, size))
+
+    def segment(self, data: mujoco.MjData, camera: str) -> np.ndarray:
+        """(H, W) int32: the id of the body that is visible in each pixel; 0 is the stage, which has no body."""
+        return self._call(partial(self._canvas.segment, data, camera))
+
+    def device(self) -> str:
+        """What draws, as OpenGL calls it, such as "llvmpipe (LLVM 19.1.7, 256 bits)"."""
+        return self._call(self._canvas.device)
+
+    def close(self) -> None:
+        """Free the context. May be called twice."""
+        ending = self._closer()
+        if ending is not None:
+            ending.result()
+
+    def _call(self, job: Callable[[], Result]) -> Result:
+        check_not_forked()
+        return self._thread.call(job)
+
+
+class _Canvas:
+    """The context and all that is drawn with it; made and used in one thread."""
+
+    def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
         self._model = model
         self._size = height, width
         height, width = max(height, model.vis.global_.offheight), max(width, model.vis.global_.offwidth)
         self._gl = open_context(height, width)
-        self._closer = weakref.finalize(self, self._gl.free)
         try:
             self._context = mujoco.MjrContext(model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
         except mujoco.FatalError as error:  # GLFW without a screen returns an invalid context
+            self._gl.free()
             raise RendererError(ADVICE.format(tried=f"{', '.join(platforms())}: {error}")) from error
         mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
         self._scene = mujoco.MjvScene(model, MAX_GEOMS)
@@ -95,21 +156,16 @@ class OffscreenRenderer:
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
 
-    def render(self, data: mujoco.MjData, camera: str, size: tuple[int, int] | None = None) -> np.ndarray:
-        """The image of the camera of that name: (H, W, 3) uint8 RGB, a new array.
-
-        size: (height, width) where it differs from the renderer's; at most the model's offscreen buffer.
-        """
+    def render(self, data: mujoco.MjData, camera: str, size: tuple[int, int] | None) -> np.ndarray:
         self._update(data, camera)
-        return self._render(size or self._size)
+        return self._draw(size or self._size)
 
     def segment(self, data: mujoco.MjData, camera: str) -> np.ndarray:
-        """(H, W) int32: the id of the body that is visible in each pixel; 0 is the stage, which has no body."""
         self._update(data, camera)
         flags = int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)
         for flag in flags:
             self._scene.flags[flag] = 1
-        colours = self._render(self._size).astype(np.int32)
+        colours = self._draw(self._size).astype(np.int32)
         for flag in flags:
             self._scene.flags[flag] = 0
         # MuJoCo writes a geom's number in the rendered scene, plus one, into its colour; 0 is the background.
@@ -120,23 +176,26 @@ class OffscreenRenderer:
                 table[geom.segid + 1] = self._model.geom_bodyid[geom.objid]
         return table[numbers]
 
+    def device(self) -> str:
+        from OpenGL import GL
+
+        self._gl.make_current()
+        return GL.glGetString(GL.GL_RENDERER).decode()
+
+    def free(self) -> None:
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
+
     def _update(self, data: mujoco.MjData, camera: str) -> None:
-        check_not_forked()
         self._gl.make_current()
         self._camera.fixedcamid = self._model.camera(camera).id
         everything = int(mujoco.mjtCatBit.mjCAT_ALL)
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, everything, self._scene)
 
-    def _render(self, size: tuple[int, int]) -> np.ndarray:
+    def _draw(self, size: tuple[int, int]) -> np.ndarray:
         rect = mujoco.MjrRect(0, 0, size[1], size[0])
         pixels = np.zeros((*size, 3), np.uint8)
         mujoco.mjr_render(rect, self._scene, self._context)
         mujoco.mjr_readPixels(pixels, None, rect, self._context)
         return np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
-
-    def close(self) -> None:
-        """Free the context. May be called twice."""
-        if self._closer.alive:
-            self._gl.make_current()
-            self._context.free()
-            self._closer()
