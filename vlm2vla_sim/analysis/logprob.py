@@ -89,8 +89,10 @@ def scripted_actions(episodes: int, *, seed: int = 0) -> Iterator[ReferenceActio
 
 
 def labelled_actions(labelled: Iterable[LabelledTrajectory]) -> Iterator[ReferenceAction]:
-    """The actions of a relabelled data set, with their images."""
+    """The actions of a relabelled data set, with their images, but for demonstrations that failed."""
     for one in labelled:
+        if one.trajectory.success is False:
+            continue
         for phase in one.phases:
             image = one.trajectory.images[phase.start]
             yield ReferenceAction(one.trajectory.name, phase.subtask, phase.chunk.deltas, image)

@@ -59,13 +59,19 @@ def write_page(path: Path, title: str, labelled: Iterable[LabelledTrajectory], s
     return count
 
 
+def _remark(trajectory: Trajectory) -> str:
+    """What is known about an episode besides its motion."""
+    english = f"; in English: {trajectory.instruction_en}" if trajectory.instruction_en else ""
+    return english + ("; failed: training uses it for the verifier only" if trajectory.success is False else "")
+
+
 def _section(labelled: LabelledTrajectory) -> str:
     trajectory = labelled.trajectory
     colours = {subtask: COLOURS[n % len(COLOURS)] for n, subtask in enumerate(labelled.subtasks)}
     seconds = len(trajectory) / trajectory.fps
     parts = [
         f"<section><h2>{html.escape(trajectory.name)}: {html.escape(trajectory.instruction)}</h2>",
-        f'<p class="what">{len(trajectory)} steps, {seconds:.1f} s</p>',
+        f'<p class="what">{len(trajectory)} steps, {seconds:.1f} s{html.escape(_remark(trajectory))}</p>',
         '<div class="paths">',
         _plot(labelled, colours, axes=(1, 0), caption="from above"),
         _plot(labelled, colours, axes=(0, 2), caption="from the side"),

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from vlm2vla_sim.core.settings_diff import differences, to_plain
+from vlm2vla_sim.data.datasets.lerobot_layout import read_annotations
 from vlm2vla_sim.data.examples.folder import read_about
-from vlm2vla_sim.data.relabel.labels import LABELS
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.data.relabel.labels import LABELS, read_settings
+from vlm2vla_sim.errors import DataError, SettingError
 from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.policies.models.action_symbols import symbols_of
 
@@ -33,6 +34,7 @@ class RowSettings:
     reasoning: bool = True
     languages: tuple[str, ...] = ("en",)
     state: bool = False
+    include_failures: bool = False
     prompts_sha256: str = ""
     labels_sha256: str = ""
     """Of the data set's `labels.jsonl`; empty if there is none."""
@@ -41,8 +43,8 @@ class RowSettings:
     def collect(cls, data: Path, model: str, dtype: str, given: Mapping[str, Any]) -> RowSettings:
         """The settings of rows made of the label set `data` for `model`.
 
-        given: format, reasoning, languages, state, where they differ from the defaults. If the format is "tokens", the
-        model is loaded to find its least likely tokens.
+        given: format, reasoning, languages, state, include_failures, where they differ from the defaults. If the format
+        is "tokens", the model is loaded to find its least likely tokens.
         """
         labels = data / LABELS
         return cls(
@@ -58,12 +60,22 @@ class RowSettings:
         about = read_about(rows)
         # Earlier versions recorded the folder as it was given, and not the labels, which then cannot be compared.
         saved = {"labels_sha256": self.labels_sha256, **about, "data": str(Path(about.get("data", "")).absolute())}
+        # They made rows of failed demonstrations too.
+        saved.setdefault("include_failures", _has_failures(Path(self.data)))
         different = "; ".join(map(str, differences(saved, self)))
         if different:
             raise SettingError(
                 f"The rows in {rows} were made with {different}. Use the settings they were made with, remove that "
                 "folder, or choose another folder for the result (--out DIR)."
             )
+
+
+def _has_failures(data: Path) -> bool:
+    """Whether the recording that the label set `data` describes keeps demonstrations that failed."""
+    try:
+        return any(one.success is False for one in read_annotations(Path(read_settings(data)["data"])))
+    except (DataError, KeyError):
+        return False  # the folder has moved, or is no recording of ours
 
 
 def check_rows(rows: Path, given: Mapping[str, Any]) -> None:

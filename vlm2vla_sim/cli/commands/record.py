@@ -37,7 +37,8 @@ def record(
         out: Folder of the data set, new or empty.
         tasks: "all", or one or more names (see `vlm2vla tasks`).
         episodes: Number of episodes per task. SIMPLER's grid has 24; with --layouts random there is no limit.
-        keep_failures: Keep failed episodes as well; words.jsonl has the outcome of each.
+        keep_failures: Keep failed episodes as well, marked in the column next.success; `vlm2vla train` uses them for
+            the verifier only.
         resume: Continue the recording in --out.
         workers: Processes that run episodes at the same time.
         json: Print one line of JSON instead of the table.
@@ -51,9 +52,8 @@ def record(
         workers=workers,
         on_result=EpisodeReporter(settings, out / RUN if resume else None),
     )
-    text = (
-        f"{format_table(made.run.summary)}\n\nData set  {made.folder} ({made.episodes} episodes; "
-        f"{made.left_out} failed and were left out)"
-    )
-    values = {"folder": str(made.folder), "episodes": made.episodes, "left_out": made.left_out}
+    kept = f"{made.failures} of them failed" if keep_failures else f"{made.left_out} failed and were left out"
+    text = f"{format_table(made.run.summary)}\n\nData set  {made.folder} ({made.episodes} episodes; {kept})"
+    counts = {name: getattr(made, name) for name in ("episodes", "left_out", "failures")}
+    values = {"folder": str(made.folder), **counts}
     return CommandResult(text, {**values, **made.run.summary.to_json()}, json, code=report_errors(made.run.results))

@@ -146,7 +146,9 @@ def relabel(
             check=not no_check,
             on_done=lambda _: _advance(bar),
         )
-    return CommandResult(_report(summary, out), {"folder": str(out), **dataclasses.asdict(summary)}, json)
+    return CommandResult(
+        _report(summary, out, by_rules=not model.model), {"folder": str(out), **dataclasses.asdict(summary)}, json
+    )
 
 
 def _advance(bar: tqdm) -> None:
@@ -181,12 +183,24 @@ def _ask_model(flags: ModelFlags) -> Callable[[str, Sequence[np.ndarray]], str]:
     return ask
 
 
-def _report(summary: LabelSummary, out: Path) -> str:
+def _report(summary: LabelSummary, out: Path, *, by_rules: bool) -> str:
     phases = summary.phases / summary.labelled if summary.labelled else 0
     lines = [
         f"{summary.labelled} trajectories labelled: {summary.phases} phases ({phases:.1f} each), {summary.rows} rows, "
         f"distinct subtasks: {summary.subtasks}. Skipped: {summary.skipped}.",
         *(f"  {count:5d}  {reason}" for reason, count in list(summary.reasons.items())[:10]),
+    ]
+    if summary.failed:
+        lines.append(
+            f"Failed demonstrations: {summary.failed}. `vlm2vla train` uses them for the verifier only, and like the "
+            "others with --include-failures."
+        )
+    if summary.unnamed and by_rules:
+        lines.append(
+            f"Instructions that do not name an object: {summary.unnamed}. Their subtasks say 'the object'; the rules "
+            "read English."
+        )
+    lines += [
         f"Labels  {out / LABELS}",
     ]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.folder_kind import LABELS, folder_kind, wrong_folder
 from vlm2vla_sim.core.folder_kind import ROWS as TRAINING_ROWS
 from vlm2vla_sim.data.episode import LabelledTrajectory
-from vlm2vla_sim.data.examples.folder import ROWS, RowSummary, write_examples
+from vlm2vla_sim.data.examples.folder import ROWS, RowSummary, read_about, write_examples
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.language.formats import get_format
@@ -81,9 +81,11 @@ class RowFlags:
     reasoning: bool = True
     """With --no-reasoning, the model maps the instruction directly to the action (VLM2VLA-NR)."""
     languages: tuple[str, ...] | None = None
-    """Languages of the instruction, of en, es, zh, hi; en by default."""
+    """Languages of the instruction, of en, es, zh, hi; "en" alone, the default, leaves each as it was recorded."""
     state: bool = False
     """Include the gripper's state in the prompt, for a policy with the option state=true."""
+    include_failures: bool = False
+    """Also learn subtasks, plans and actions from failed demonstrations, which otherwise serve the verifier only."""
 
     def given(self) -> dict[str, Any]:
         """The settings that were given on the command line."""
@@ -172,7 +174,8 @@ def prepare_rows(data: Path, out: Path, settings: TrainSettings, given: Mapping[
     else:
         written = make_rows(data, rows, row_settings)
         if report:
-            _to_stderr(f"{written.rows} rows in {rows}: {written.stages}; skipped: {written.skipped or 'none'}")
+            skipped = {**read_about(rows)["skipped"], **written.skipped}
+            _to_stderr(f"{written.rows} rows in {rows}: {written.stages}; skipped: {skipped or 'none'}")
     return rows
 
 
@@ -184,6 +187,7 @@ def make_rows(data: Path, rows: Path, settings: RowSettings) -> RowSummary:
             reasoning=settings.reasoning,
             languages=tuple(settings.languages),
             state=settings.state,
+            include_failures=settings.include_failures,
         )
     )
     about = {**dataclasses.asdict(settings), "skipped": maker.skipped}
@@ -211,13 +215,17 @@ def _result(out: Path, *, as_json: bool) -> CommandResult:
     """The result of a training run, from the record in its folder."""
     record = loads((out / RECORD).read_text(encoding="utf-8"))
     rows, skipped, result = record["data"]["rows"], record["data"]["skipped"], record["result"]
+    unmade = record["data"]["about"].get("skipped", {})
     lines: Sequence[str] = (
         f"Trained {result['steps']} steps on {rows} rows; loss {result['final_loss']:.4f} nats per token.",
         *(f"Skipped, {reason}: {count}" for reason, count in skipped.items()),
+        *(f"Not made into rows, {reason}: {count}" for reason, count in unmade.items()),
         f"{'Model' if record['settings'].get('method') == 'full' else 'Adapter'}  {out}",
     )
     values = {name: result[name] for name in ("steps", "final_loss", "resumed", "processes")}
-    return CommandResult("\n".join(lines), {"out": str(out), "rows": rows, "skipped": skipped, **values}, as_json)
+    return CommandResult(
+        "\n".join(lines), {"out": str(out), "rows": rows, "skipped": skipped, "unmade": unmade, **values}, as_json
+    )
 
 
 def _to_stderr(line: str) -> None:

@@ -18,7 +18,10 @@ LEFT_RIGHT = WORDS[1]
 
 
 def subtask_examples(labelled: LabelledTrajectory) -> Iterator[Example]:
-    """For every subtask, one pair of images after which it is done, and one after which it is not."""
+    """For every subtask, one pair of images after which it is done, and one after which it is not.
+
+    Of a demonstration that failed only the second, because nobody knows which of its subtasks were done.
+    """
     trajectory = labelled.trajectory
     for number, subtask in enumerate(labelled.subtasks):
         phases = [phase for phase in labelled.phases if phase.subtask == subtask]
@@ -28,7 +31,8 @@ def subtask_examples(labelled: LabelledTrajectory) -> Iterator[Example]:
         # Not done: before the phase that completes it, or half-way if there is only one phase.
         undone = phases[-1].start if len(phases) > 1 else (start + stop) // 2
         for frame, verdict in ((stop, ADVANCE), (undone, RETRY)):
-            if start < frame < len(trajectory):
+            known = verdict == RETRY or trajectory.success is not False
+            if known and start < frame < len(trajectory):
                 images = (trajectory.images[start], trajectory.images[frame])
                 yield Example("verify", images, prompt, verdict)
 

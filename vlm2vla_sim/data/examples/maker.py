@@ -16,11 +16,11 @@ import numpy as np
 
 from vlm2vla_sim.data.episode import Example, LabelledTrajectory, Phase
 from vlm2vla_sim.data.examples.auxiliary import direction_examples
+from vlm2vla_sim.data.examples.verdicts import verdict_after
 from vlm2vla_sim.errors import ActionError, AnswerError, SettingError, unknown_name
 from vlm2vla_sim.language.answers import read_plan, read_subtasks, write_subtasks
 from vlm2vla_sim.language.formats import ActionFormat
 from vlm2vla_sim.language.prompts import (
-    ADVANCE,
     RETRY,
     action_prompt,
     describe_state,
@@ -28,10 +28,11 @@ from vlm2vla_sim.language.prompts import (
     subtasks_prompt,
     verify_prompt,
 )
-from vlm2vla_sim.language.translations import ENGLISH, TRANSLATIONS, translate
+from vlm2vla_sim.language.translations import ENGLISH, TRANSLATIONS, english_of, translate
 
 STAGES = ("subtasks", "plan", "action", "verify", "direction")
 """The loop's stages in order, the verifier's, and the auxiliary question of `data.examples.auxiliary`."""
+FAILED = "subtasks, plans and actions of a failed demonstration (--include-failures uses them)"
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,13 @@ class ExampleSettings:
     """False: from the instruction directly to the action, the paper's VLM2VLA-NR, without any other stage."""
     stages: tuple[str, ...] = STAGES
     languages: tuple[str, ...] = (ENGLISH,)
-    """Languages of the instruction, one example for each. The paper trains on English only."""
+    """Languages of the instruction, one example for each. English alone leaves each instruction as it was recorded, in
+    whatever language and words. The paper trains on English only."""
     state: bool = False
     """Include the state of the gripper in the prompt, as the loop does with its option `state`."""
+    include_failures: bool = False
+    """Make examples of all stages of demonstrations that are known to have failed. By default they give verdicts only:
+    what they did is not what the instruction asks for."""
 
     def __post_init__(self) -> None:
         for stage in self.stages:
@@ -69,16 +74,28 @@ class ExampleMaker:
         """Reason -> count."""
 
     def make(self, labelled: Iterable[LabelledTrajectory]) -> Iterator[Example]:
-        """The examples of all trajectories, as a stream."""
+        """The examples of all trajectories, as a stream; SettingError at its end if all that is left are failures."""
+        failures = others = 0
         for one in labelled:
+            failed = self._is_left_out(one)
+            failures, others = failures + failed, others + (not failed)
             yield from self.make_one(one)
+        if failures and not others:
+            raise SettingError(
+                f"All {failures} demonstrations failed, so there is no subtask, plan or action to learn. Record some "
+                "that succeed, or learn from these as well (--include-failures)."
+            )
 
     def make_one(self, labelled: LabelledTrajectory) -> Iterator[Example]:
         """The examples of one trajectory."""
         if not labelled.phases:
             self.skipped["a trajectory without phases"] += 1
             return
+        if self._is_left_out(labelled):
+            self.skipped[FAILED] += 1
         if not self.settings.reasoning:
+            if self._is_left_out(labelled):
+                return
             for phase in labelled.phases:
                 for instruction in self._instructions(labelled):
                     yield from self._action(labelled, phase, instruction, plan="")
@@ -90,13 +107,21 @@ class ExampleMaker:
         if len(subtasks) != len(labelled.subtasks):
             self.skipped["subtasks that cannot be parsed back"] += 1
             return
-        yield from self._subtasks(labelled)
         names = dict(zip(labelled.subtasks, subtasks, strict=True))
+        if self._is_left_out(labelled):
+            for number in range(len(labelled.phases)):
+                yield from self._verify(labelled, number, names)
+            return
+        yield from self._subtasks(labelled)
         for number, phase in enumerate(labelled.phases):
             yield from self._plan_and_action(labelled, phase, names[phase.subtask])
             yield from self._verify(labelled, number, names)
         if "direction" in self.settings.stages:
             yield from direction_examples(labelled)
+
+    def _is_left_out(self, labelled: LabelledTrajectory) -> bool:
+        """Whether only verdicts are made of it."""
+        return labelled.trajectory.success is False and not self.settings.include_failures
 
     # The stages, in the order of the loop.
 
@@ -135,7 +160,7 @@ class ExampleMaker:
         return describe_state(labelled.trajectory.states[frame]) if self.settings.state else ""
 
     def _verify(self, labelled: LabelledTrajectory, number: int, names: dict[str, str]) -> Iterator[Example]:
-        """Done after the last phase of a subtask; not done after an earlier one, nor half-way through a phase."""
+        """Done or not after a phase (see `verdict_after`), and not done half-way through it."""
         if "verify" not in self.settings.stages:
             return
         phases, images = labelled.phases, labelled.trajectory.images
@@ -155,14 +180,22 @@ class ExampleMaker:
         if phase.stop >= len(images):
             self.skipped["a verdict without an image after the motion"] += 1
             return
-        done = not later or later[0] != current
-        yield judged(phase.stop, ADVANCE if done else RETRY)
+        verdict = verdict_after(labelled, number)
+        if verdict is None:
+            self.skipped["a verdict that the recording does not tell"] += 1
+        else:
+            yield judged(phase.stop, verdict)
 
     def _instructions(self, labelled: LabelledTrajectory) -> Iterator[str]:
-        instruction = labelled.trajectory.instruction
+        recorded, english = labelled.trajectory.instruction, labelled.trajectory.instruction_en
+        if self.settings.languages == (ENGLISH,):
+            yield recorded
+            return
         for language in self.settings.languages:
-            if language == ENGLISH or instruction in TRANSLATIONS:
-                yield translate(instruction, language)
+            if language == ENGLISH:
+                yield english_of(recorded) or recorded
+            elif (english or recorded) in TRANSLATIONS:
+                yield translate(english or recorded, language)
             else:
                 self.skipped[f"an instruction without a translation ({language})"] += 1
 

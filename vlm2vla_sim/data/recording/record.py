@@ -40,6 +40,8 @@ class Recording:
     """Number of episodes in the data set, those of earlier sessions included."""
     left_out: int
     """Number of failed episodes that were not kept."""
+    failures: int
+    """Number of failed episodes in the data set."""
 
 
 def record(
@@ -110,7 +112,8 @@ def record(
     for result in run.results:
         add_staged(result)
     scored = sum(result.outcome in SCORED for result in run.results)
-    return Recording(out, run, len(writer), scored - len(writer))
+    failed = sum(result.outcome is Outcome.FAILURE for result in run.results)
+    return Recording(out, run, len(writer), scored - len(writer), failed if keep_failures else 0)
 
 
 def _annotation(result: EpisodeResult, name: str, own: str) -> EpisodeAnnotation:

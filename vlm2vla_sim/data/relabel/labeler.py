@@ -97,7 +97,7 @@ class Labeler:
         why = ""
         for attempt in range(self._settings.retries + 1):
             prompt = label_prompt(
-                trajectory.instruction,
+                trajectory.instruction_en or trajectory.instruction,
                 trajectory.states,
                 trajectory.actions[:, 6],
                 fps=trajectory.fps,
@@ -138,7 +138,9 @@ def estimate(
     prompts = []
     for one in looked:
         shown = _evenly_spaced(len(one), settings.pictures)
-        prompts.append(label_prompt(one.instruction, one.states, one.actions[:, 6], fps=one.fps, shown=shown))
+        prompts.append(
+            label_prompt(one.instruction_en or one.instruction, one.states, one.actions[:, 6], fps=one.fps, shown=shown)
+        )
     text = sum(map(len, prompts)) / len(prompts) / CHARACTERS_PER_TOKEN
     inputs = round(count * (text + settings.pictures * prices.image_tokens))
     outputs = count * PHASES * ANSWER_TOKENS

@@ -25,6 +25,7 @@ from vlm2vla_sim.data.datasets.base import Skipped, TrajectoryDataset
 from vlm2vla_sim.data.datasets.open import DatasetOptions, open_dataset
 from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
 from vlm2vla_sim.errors import DataError
+from vlm2vla_sim.language.instructions import parse_instruction
 from vlm2vla_sim.types import ActionChunk
 
 SETTINGS, LABELS, SKIPPED, SUMMARY = "settings.json", "labels.jsonl", "skipped.jsonl", "summary.json"
@@ -46,8 +47,10 @@ class LabelSettings:
 
 
 def digest(trajectory: Trajectory) -> str:
-    """A hash (hexadecimal) of a trajectory's states, actions, instruction and number of images."""
+    """A hash (hexadecimal) of a trajectory's states, actions, instructions and number of images."""
     content = hashlib.sha256(f"{trajectory.instruction}\0{trajectory.fps}\0{len(trajectory)}\0".encode())
+    if trajectory.instruction_en:
+        content.update(f"{trajectory.instruction_en}\0".encode())
     content.update(trajectory.states.tobytes())
     content.update(trajectory.actions.tobytes())
     return content.hexdigest()[:32]
@@ -91,9 +94,14 @@ class LabelFolder:
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """Counts over a label set."""
+    """Counts over a label set. Those of phases, rows and subtasks leave out demonstrations that failed."""
 
     labelled: int
+    """Trajectories whose subtasks, plans and actions are used."""
+    failed: int
+    """Demonstrations that are known to have failed; training uses them for the verifier."""
+    unnamed: int
+    """Trajectories of `labelled` whose instruction does not name an object that the rules find."""
     skipped: int
     reasons: dict[str, int]
     """Reason for skipping -> number of trajectories, most frequent first."""
@@ -105,15 +113,21 @@ class LabelSummary:
 
 def summarize(path: Path) -> LabelSummary:
     """The counts over the label set `path`."""
-    labelled = phases = rows = 0
+    labelled = failed = unnamed = phases = rows = 0
     subtasks: set[str] = set()
     for line in _lines(path / LABELS):
+        if line.get("success") is False:
+            failed += 1
+            continue
         labelled += 1
+        unnamed += not parse_instruction(line["instruction"], line.get("instruction_en", "")).object_name
         phases += len(line["phases"])
         rows += sum(len(phase["deltas"]) for phase in line["phases"])
         subtasks.update(line["subtasks"])
     reasons = Counter(line["reason"] for line in _lines(path / SKIPPED))
-    return LabelSummary(labelled, reasons.total(), dict(reasons.most_common()), phases, rows, len(subtasks))
+    return LabelSummary(
+        labelled, failed, unnamed, reasons.total(), dict(reasons.most_common()), phases, rows, len(subtasks)
+    )
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -152,6 +166,8 @@ def to_json(labelled: LabelledTrajectory) -> dict[str, Any]:
         "name": trajectory.name,
         "digest": digest(trajectory),
         "instruction": trajectory.instruction,
+        "instruction_en": trajectory.instruction_en,
+        "success": trajectory.success,
         "frames": len(trajectory),
         "subtasks": list(labelled.subtasks),
         "phases": [

@@ -53,7 +53,7 @@ def relabel(trajectory: Trajectory, rules: LabelingRules | None = None) -> Label
         raise DataError(f"It has {len(trajectory)} frame; expected at least 2.")
     if not trajectory.instruction.strip():
         raise DataError("It has no instruction, from which the subtasks are named.")
-    parsed = parse_instruction(trajectory.instruction)
+    parsed = parse_instruction(trajectory.instruction, trajectory.instruction_en)
     path = PATHS[rules.motion](trajectory)
     intervals = find_gripper_intervals(trajectory, rules.grip)
     rounder = _GridRounder(path, rules)
