@@ -105,3 +105,15 @@ def test_finished_rows_take_no_other_settings(data):
     with pytest.raises(SettingError, match="do not record format, so format prose cannot be applied"):
         rows_of(rows, format="prose")
     assert len(list(read_examples(rows))) > 4
+
+
+def test_rows_with_other_prompts_than_evaluation_sends_are_refused(data, monkeypatch):
+    rows = rows_of(data)
+    assert rows_of(rows) == rows
+    monkeypatch.setattr(row_settings, "prompts_hash", lambda: "0f" * 32)
+    with pytest.raises(SettingError, match=r"were made with the prompts [0-9a-f]{16}, and this version sends 0f0f"):
+        rows_of(rows)
+    about = json.loads((rows / "about.json").read_text())
+    del about["prompts_sha256"]  # rows of one's own: nobody says
+    (rows / "about.json").write_text(json.dumps(about))
+    assert rows_of(rows) == rows

@@ -79,8 +79,17 @@ def _has_failures(data: Path) -> bool:
 
 
 def check_rows(rows: Path, given: Mapping[str, Any]) -> None:
-    """SettingError if a setting in `given` is not the one that the rows in the folder `rows` were made with."""
+    """SettingError if a setting in `given` is not the one that the rows in the folder `rows` were made with.
+
+    Likewise if the rows record other prompts than those of this version, with which the model would be evaluated.
+    """
     about = read_about(rows)
+    prompts = about.get("prompts_sha256") or prompts_hash()
+    if prompts != prompts_hash():
+        raise SettingError(
+            f"The rows in {rows} were made with the prompts {prompts[:16]}, and this version sends "
+            f"{prompts_hash()[:16]}. Make them again from the label set, or use the version that made them."
+        )
     for name, value in given.items():
         if about.get(name) != to_plain(value):
             made = f"were made with {name} {about[name]}" if name in about else f"do not record {name}"
