@@ -121,8 +121,11 @@ class PointBackend:
 class FakeTextModel:
     """A `TextModel` that answers from a script and records the questions."""
 
-    def __init__(self, answers: Mapping[str, Sequence[str]]) -> None:
-        """answers: the answers for each stage ("subtasks", "plan", "action", …), in order; the last one repeats."""
+    def __init__(self, answers: Mapping[str, Sequence[str | Stage]]) -> None:
+        """answers: the answers for each stage ("subtasks", "plan", "action", …), in order; the last one repeats.
+
+        A text is a whole answer; a `Stage` is given as it is, for example with finish "length".
+        """
         self._answers = answers
         self.prompts: list[tuple[str, str]] = []
         """Stage and prompt of every question so far."""
@@ -138,8 +141,10 @@ class FakeTextModel:
         self.prompts.append((question.stage, question.prompt))
         self.images.append(list(question.images))
         script = self._answers[question.stage]
-        text = script[min(answered, len(script) - 1)]
-        return Stage(name=question.stage, text=text, tokens=len(text.split()))
+        answer = script[min(answered, len(script) - 1)]
+        if isinstance(answer, Stage):
+            return answer
+        return Stage(name=question.stage, text=answer, tokens=len(answer.split()), finish="stop")
 
 
 class FakeVerifier:

@@ -37,7 +37,7 @@ class Teacher:
 
     def answer(self, questions):
         self.asked += questions
-        return [Stage(question.stage, self.find(question).completion) for question in questions]
+        return [Stage(question.stage, self.find(question).completion, finish="stop") for question in questions]
 
     def find(self, question: Question) -> Example:
         (row,) = [row for row in self.rows if same(row, question)]

@@ -92,6 +92,26 @@ def test_a_verifier_and_a_text_model(page, run, tmp_path):
     assert all("(change" in text for text in said)
 
 
+def test_a_text_model(page, run):
+    (rollout,) = [words for words in page("evaluate_your_vlm") if "my_model:FixedModel" in words]
+    done = run(*rollout, *FAST, "--no-video", "--format", "vlm2vla")
+    assert done.returncode == 0, done.stderr
+    assert "move down 1 cm, open gripper" in done.stdout
+
+
+def test_a_text_model_that_does_not_say_whether_its_answers_are_whole(page, run, tmp_path):
+    (rollout,) = [words for words in page("evaluate_your_vlm") if "my_model:FixedModel" in words]
+    silent = (tmp_path / "my_model.py").read_text().replace(', finish="stop")', ")")
+    (tmp_path / "my_model.py").write_text(silent)
+    done = run(*rollout, *FAST, "--no-video")
+    assert done.returncode == 0, "a closed list shows where it ends"
+    (tmp_path / "my_model.py").write_text(silent.replace("[[0, 0, -1, 1]]", "move down 1 cm, open gripper"))
+    done = run(*rollout, *FAST, "--no-video", "--format", "prose")
+    assert done.returncode == 1
+    assert "texts of the format 'prose' do not show where they end" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_text_model_is_served(run, tmp_path):
     httpx2 = pytest.importorskip("httpx2", reason="needs httpx2: pip install 'vlm2vla_sim[remote]'")
     (tmp_path / "my_model.py").write_text(MODEL.replace('assert options.sampling == "greedy"', "pass"))

@@ -68,7 +68,8 @@ def provenance(source: object) -> dict[str, Any]:
     is unknown. They are recorded with every result, and a run is resumed only with the same.
     """
     described = getattr(source, "provenance", None)
-    return dict(described()) if callable(described) else {}
+    values: Any = described() if callable(described) else {}
+    return dict(values)
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,31 @@ class TextModel(Protocol):
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
         """The answers, in the order of `questions`. A batch gives the same answers as single questions.
 
-        `Stage.finish` says whether an answer is whole. A text model may have a method `provenance()`.
+        `Stage.finish` has to say whether an answer is whole: one that was cut off is not used. A text model may have a
+        method `provenance()`.
         """
         ...
+
+
+def mark_cut_off(stage: Stage, limit: int, setting: str = "") -> Stage:
+    """`stage`, with the reason in `error` if its answer is not whole: it is recorded and counted, and never used.
+
+    limit: `Sampling.max_tokens` of the question; `setting` names what sets it. Where the model does not say why the
+    answer ended, one of `limit` tokens was cut off.
+    """
+    if stage.finish == "stop" or (not stage.finish and stage.tokens < limit):
+        return stage
+    if stage.finish not in ("", "length"):
+        error = f"The answer ended with {stage.finish!r}, not with 'stop'."
+    elif 0 < stage.tokens < limit:
+        error = (
+            f"The answer was cut off after {stage.tokens} tokens, before the limit of {limit} that was asked for: the "
+            "model's context or the server's own limit is smaller."
+        )
+    else:
+        error = f"The answer was cut off after {stage.tokens or limit} tokens, the limit that was asked for."
+        error += f" Raise {setting}." if setting else ""
+    return dataclasses.replace(stage, finish=stage.finish or "length", error=error)
 
 
 @dataclass(frozen=True)

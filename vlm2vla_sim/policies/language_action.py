@@ -15,9 +15,9 @@ import numpy as np
 
 from vlm2vla_sim.errors import ActionTextError, AnswerError, SettingError
 from vlm2vla_sim.language.answers import read_plan, read_subtasks
-from vlm2vla_sim.language.formats import ActionFormat
+from vlm2vla_sim.language.formats import ActionFormat, is_self_delimiting
 from vlm2vla_sim.language.prompts import action_prompt, describe_state, plan_prompt, subtasks_prompt
-from vlm2vla_sim.policies.base import Question, Sampling, TextModel, Verifier, provenance
+from vlm2vla_sim.policies.base import Question, Sampling, TextModel, Verifier, mark_cut_off, provenance
 from vlm2vla_sim.types import ActionChunk, Decision, Stage
 
 MAX_ACTION_TOKENS = 2048
@@ -222,15 +222,22 @@ class LanguageActionPolicy:
         return Question(stage, prompt, (image,), sampling=sampling)
 
     def _ask(self, question: Question, read: Callable[[str], T], stages: list[Stage]) -> T:
-        """The parsed answer, sampled again while it cannot be parsed. Every answer is appended to `stages`."""
+        """The parsed answer, sampled again while it is cut off or cannot be parsed. All are appended to `stages`."""
         # A greedy model repeats itself: asking again would cost time and count one failure several times.
         tries = 1 + (self.settings.resample if question.sampling.temperature else 0)
         while True:
             tries -= 1
             asked = dataclasses.replace(question, seed=int(self._rng.integers(2**31)))
             (stage,) = self._model.answer([asked])
+            is_free = question.stage == "action" and question.grammar is None
+            setting = "free_tokens" if is_free else f"LoopSettings.sampling.{question.stage}.max_tokens"
+            stage = mark_cut_off(stage, question.sampling.max_tokens, setting)
             try:
+                if stage.error:
+                    raise AnswerError(stage.error)
                 answer = read(stage.text)
+                if question.stage == "action":
+                    self._check_end(stage)
             except (ActionTextError, AnswerError) as unreadable:
                 stages.append(dataclasses.replace(stage, error=str(unreadable)))
                 if not tries:
@@ -238,6 +245,18 @@ class LanguageActionPolicy:
             else:
                 stages.append(stage)
                 return answer
+
+    def _check_end(self, stage: Stage) -> None:
+        """Raise if neither the model says nor the text of an action shows that it is whole."""
+        if stage.finish or is_self_delimiting(self._format, stage.text):
+            return
+        unknown = "The model does not say whether its answer is whole (Stage.finish, finish_reason on a server), and "
+        if hasattr(self._format, "is_self_delimiting"):
+            raise ActionTextError(f"{unknown}this text does not show where it ends, for want of an outer bracket.")
+        raise SettingError(
+            f"{unknown}texts of the format {self._format.name!r} do not show where they end. Use a model or a server "
+            "that says it, or the format 'vlm2vla', whose lists end with a bracket."
+        )
 
     def _first_rows(self, chunk: ActionChunk) -> ActionChunk:
         return ActionChunk(chunk.deltas[: self.settings.max_rows], chunk.text)

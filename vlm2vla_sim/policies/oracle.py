@@ -39,7 +39,7 @@ class OracleModel:
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
         """See `TextModel.answer`."""
-        return [Stage(question.stage, self._answer(question)) for question in questions]
+        return [Stage(question.stage, self._answer(question), finish="stop") for question in questions]
 
     def _answer(self, question: Question) -> str:
         answers = {"subtasks": self._list, "plan": self._plan, "action": self._act, "verify": self._verify}

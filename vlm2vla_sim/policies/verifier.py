@@ -21,7 +21,7 @@ from vlm2vla_sim.errors import EpisodeAbortedError, ExtensionError, SettingError
 from vlm2vla_sim.language.answers import VerifierAnswer, read_verifier_answer
 from vlm2vla_sim.language.formats.grammar import Choice, Literal, compile_grammar
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY, verify_prompt
-from vlm2vla_sim.policies.base import Judgement, Question, Sampling, TextModel, Verifier, provenance
+from vlm2vla_sim.policies.base import Judgement, Question, Sampling, TextModel, Verifier, mark_cut_off, provenance
 from vlm2vla_sim.types import SceneState, Stage
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ModelVerifier:
     def judge(
         self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
     ) -> Judgement:
-        """See `Verifier.judge`. An answer that is not clearly "advance" is "retry", which the stage notes."""
+        """See `Verifier.judge`. An answer that is cut off or not clearly "advance" is "retry", as the stage notes."""
         question = Question(
             "verify",
             verify_prompt(current, following, state=state),
@@ -63,6 +63,9 @@ class ModelVerifier:
             adapter=self._adapter,
         )
         (stage,) = self._model.answer([question])
+        stage = mark_cut_off(stage, question.sampling.max_tokens)
+        if stage.error:
+            return Judgement(False, dataclasses.replace(stage, error=f"{stage.error} Taken as {RETRY}."))
         answer = read_verifier_answer(stage.text)
         if answer is VerifierAnswer.UNCLEAR:
             stage = dataclasses.replace(stage, error=f"Neither {ADVANCE} nor {RETRY}; taken as {RETRY}.")

@@ -21,11 +21,17 @@ from vlm2vla_sim.language.formats.prose import ProseFormat, describe
 from vlm2vla_sim.language.formats.rows import RowsFormat, TokensFormat
 from vlm2vla_sim.types import ActionChunk
 
-__all__ = ["FORMATS", "ActionFormat", "Grammar", "Resolution", "describe", "get_format"]
+__all__ = ["FORMATS", "ActionFormat", "Grammar", "Resolution", "describe", "get_format", "is_self_delimiting"]
 
 
 class ActionFormat(Protocol):
-    """Writes motion as text, and parses it."""
+    """Writes motion as text, and parses it.
+
+    A format whose texts show their own end may have a method `is_self_delimiting(text) -> bool`, which is called with
+    texts that `read` accepts: True if no shorter beginning of the text is an action. Of the built-in formats, `vlm2vla`
+    and `tokens` have it: their list ends with its outer bracket. A `prose` or `integers` action cut off after a row is
+    a whole action of fewer rows, so that only the model can tell (`Stage.finish`).
+    """
 
     @property
     def name(self) -> str:
@@ -64,6 +70,16 @@ class ActionFormat(Protocol):
     def grammar(self) -> Grammar:
         """A grammar of the texts that `write` produces; `read` accepts all of them."""
         ...
+
+
+def is_self_delimiting(action_format: ActionFormat, text: str) -> bool:
+    """Whether `text`, an action that `action_format` reads, shows by itself that it is whole.
+
+    >>> is_self_delimiting(RowsFormat(), "[[3, 0, -8, 1]]"), is_self_delimiting(ProseFormat(), "close gripper")
+    (True, False)
+    """
+    method = getattr(action_format, "is_self_delimiting", None)
+    return bool(method(text)) if callable(method) else False
 
 
 FORMATS: dict[str, Callable[..., ActionFormat]] = {

@@ -95,6 +95,7 @@ def _find_numbers(cursor: TextCursor) -> list[tuple[int, int]]:
     if wrong := _NOT_A_NUMBER.search(plain):
         raise cursor.error(f"expected a whole number from 0 to {TOP}, found {wrong.group()!r}.", wrong.start())
     at, end = cursor.inside_fence()
+    _check_end(cursor, at, end)
     digits = [match.start() for match in re.finditer("[0-9]", plain[at:end])]
     if not digits:
         raise cursor.error(f"there are no numbers; {cursor.expected}", at)
@@ -114,6 +115,16 @@ def _find_numbers(cursor: TextCursor) -> list[tuple[int, int]]:
         if at == after < end:
             raise cursor.error(f"expected a blank between numbers, found {cursor.found(at)}.", at)
     return numbers
+
+
+def _check_end(cursor: TextCursor, start: int, end: int) -> None:
+    """Raise if the text ends after a comma or inside brackets: it is the beginning of another text."""
+    said = cursor.plain[start:end]
+    last = len(said.rstrip()) - 1
+    if said[last:].startswith(","):
+        raise cursor.error(f"the text ends after ','; {cursor.expected}", start + last)
+    if said.count("[") > said.count("]"):
+        raise cursor.error("the text ends before its brackets do; expected ']'.", end)
 
 
 def _to_row(cursor: TextCursor, numbers: list[tuple[int, int]], index: int) -> list[float]:

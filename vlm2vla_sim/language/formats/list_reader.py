@@ -29,9 +29,9 @@ class _Cell:
 
 @functools.cache
 def start_of_list(digits: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches a bracket followed by a row, a number or nothing: `[the cup]` is prose."""
+    """Matches a bracket followed by a row, a number or nothing, also where the text ends: `[the cup]` is prose."""
     # No two adjacent runs of blanks: the search would take quadratic time on many blanks.
-    return re.compile(rf"\[\s*(?=[\[\]]|[+-]?\.?{_digit(digits)}|[+-]?(?i:nan|inf))")
+    return re.compile(rf"\[\s*(?=[\[\]]|[+-]?\.?(?:{_digit(digits)}|\Z)|[+-]?(?i:nan|inf))")
 
 
 class ListReader:
@@ -41,18 +41,20 @@ class ListReader:
         """digits: the symbols for 0 to 9. at: the position of the list's first bracket."""
         self.at = at
         """The present position."""
+        self.is_nested = False
+        """Whether the rows are inside an outer list, whose bracket shows that there are no more."""
         self._cursor = cursor
         self._digits = digits
 
     def read_list(self) -> list[list[float]]:
         """The rows, each of seven numbers as `grid.to_chunk` takes them."""
         self._expect("[")
-        nested = self._peek() == "["
-        if not nested:
+        self.is_nested = self._peek() == "["
+        if not self.is_nested:
             self.at -= 1
         rows: list[list[float]] = []
         arity = 0
-        while not rows or self._another_row(nested):
+        while not rows or self._another_row():
             index = len(rows) + 1
             self._peek()
             begin = self.at
@@ -64,19 +66,19 @@ class ListReader:
                 raise self._cursor.error(why, begin)
             arity = len(cells)
             rows.append(self._to_row(cells, index, begin))
-        if nested:
+        if self.is_nested:
             self._expect("]")
         return rows
 
-    def _another_row(self, nested: bool) -> bool:
-        """Skip the comma before another row; after rows without an outer list, a comma is prose."""
+    def _another_row(self) -> bool:
+        """Skip the comma before another row; after rows without an outer list, a comma before prose is prose."""
         before = self.at
         if not self._take(","):
             return False
         follows = self._peek()
         if follows == "[":
             return True
-        if not nested:
+        if follows and not self.is_nested:
             self.at = before
         elif follows != "]":
             raise self._cursor.error(f"expected another row, found {self._cursor.found(self.at)}.", self.at)

@@ -3,8 +3,9 @@
 Every clause between two separators must be a motion, a gripper command or "stay". Anything else is an error, so that
 the arm never carries out half of a sentence. What is said about the gripper ends a row, because in a row the motion
 comes first (see `envs.motion.split`); a semicolon, a full stop, a line break and "then" end one too. A row that does
-not mention the gripper leaves it as the row before did. The first row has to mention it, unless the caller says how the
-gripper is now.
+not mention the gripper leaves it as the row before did. The first row has to mention it, and so has a motion with which
+the text ends, which may be cut off before it; unless the caller says how the gripper is now. A text that ends with a
+comma, a semicolon, "and" or "then" is the beginning of another one.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ _GRIPPERS = (
 )
 _STILL = re.compile(r"stay|stay\s+still|hold\s+still|do\s+not\s+move|don't\s+move", re.IGNORECASE | re.ASCII)
 _SEPARATOR = re.compile(r"(?P<row>;|\n|\.(?![0-9])|\bthen\b)|,|\band\b", re.IGNORECASE | re.ASCII)
+_PROMISES = frozenset({",", ";", "and", "then"})
+"""Separators after which a text goes on."""
 _BULLET = re.compile(r"^[ \t]*(?:[0-9]{1,2}[.)]|[-•])[ \t]", re.MULTILINE)
 _BLANKED = {ord(character): " " for character in '"“”`*'}
 
@@ -87,12 +90,20 @@ class ProseReader:
         """The rows, each of seven numbers as `grid.to_chunk` takes them."""
         at, end = self._bounds()
         plain = _BULLET.sub(lambda bullet: " " * len(bullet.group()), self._plain)
+        promise: re.Match[str] | None = None
         for separator in _SEPARATOR.finditer(plain, at, end):
-            self._read_clause(plain, at, separator.start())
+            if self._read_clause(plain, at, separator.start()):
+                promise = None
             if separator["row"]:
                 self._end_row(None)
+            if separator.group().lower() in _PROMISES:
+                promise = separator
             at = separator.end()
-        self._read_clause(plain, at, end)
+        if not self._read_clause(plain, at, end) and promise:
+            raise self._cursor.error(f"the text ends after {promise.group()!r}; {EXPECTED}.", promise.start())
+        if self._row_at is not None and self._rows and self._motion and self._gripper is None:
+            why = f"the last row does not say what the gripper does; end it with '{OPEN}' or '{CLOSE}'."
+            raise self._cursor.error(why, self._row_at)
         self._end_row(None)
         if not self._rows:
             raise self._cursor.error(f"there is no action; {EXPECTED}.", at)
@@ -107,12 +118,13 @@ class ProseReader:
             start = colon + 1
         return start, end
 
-    def _read_clause(self, plain: str, start: int, end: int) -> None:
+    def _read_clause(self, plain: str, start: int, end: int) -> bool:
+        """Read what is said between two separators; whether anything is."""
         clause = plain[start:end]
         start += len(clause) - len(clause.lstrip())
         end = start + len(clause.strip())
         if start == end:
-            return
+            return False
         if self._row_at is None:
             self._row_at = start
         if gripper := _first_match(_GRIPPERS, plain, start, end):
@@ -122,6 +134,7 @@ class ProseReader:
         elif not _STILL.fullmatch(plain, start, end):
             said = plain[start:end] if end - start <= _SHOWN else plain[start : start + _SHOWN] + "…"
             raise self._cursor.error(f"{EXPECTED}, found {said!r}.", start)
+        return True
 
     def _add_motion(self, motion: re.Match[str]) -> None:
         word, unit = motion["word"].lower(), motion["unit"].lower()

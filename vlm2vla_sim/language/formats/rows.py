@@ -74,18 +74,31 @@ class RowsFormat:
 
     def read(self, text: str) -> ActionChunk:
         """See `ActionFormat.read`. Prose around the list is ignored; a second list must be equal."""
+        return to_chunk(self._find(text)[0], text)
+
+    def is_self_delimiting(self, text: str) -> bool:
+        """See `ActionFormat`: whether the rows are inside an outer list, as `write` puts them.
+
+        >>> RowsFormat().is_self_delimiting("[[3, 0, -8, 1]]"), RowsFormat().is_self_delimiting("[3, 0, -8, 1]")
+        (True, False)
+        """
+        return self._find(text)[1]
+
+    def _find(self, text: str) -> tuple[list[list[float]], bool]:
+        """The rows in `text`, and whether an outer list encloses them."""
         cursor = TextCursor(text, format_name=self.name, example=self.example)
         found: list[list[float]] | None = None
+        closed = False
         at, starts = 0, start_of_list(self.digits)
         while start := starts.search(cursor.plain, at):
             reader = ListReader(cursor, self.digits, start.start())
             rows = reader.read_list()
             if found is not None and rows != found:
                 raise cursor.error("a second list with other numbers; expected one list.", start.start())
-            found, at = rows, reader.at
+            found, at, closed = rows, reader.at, closed or reader.is_nested
         if found is None:
             raise cursor.error(f"there is no list of numbers; {cursor.expected}", 0)
-        return to_chunk(found, text)
+        return found, closed
 
     def _in_symbols(self, text: str) -> str:
         if self.digits == g.DIGITS:
