@@ -1,9 +1,12 @@
 """Read the data of a pickle and nothing but the data: protocols 2 to 5, builtins and numeric NumPy arrays.
 
 A pickle is a program, and `pickle.loads` runs it. This interpreter knows the instructions that data needs, and counts
-operations, depth and bytes, so that a small frame cannot cost much time or memory. Opcodes: Python's
+operations, depth and bytes, so that a small frame cannot cost much time or memory. `pickle_opaque` reads files whose
+other entries may be anything. Opcodes: Python's
 `Lib/pickletools.py` (which is not used here, because it imports pickle).
 """
+
+# ruff: noqa: D102 - the operations are pickle's opcodes, by their names in pickletools
 
 from __future__ import annotations
 
@@ -30,23 +33,27 @@ MAX_INT = 16
 
 def read(message: bytes) -> Any:
     """The data in the pickle `message`; WireError if it is cut off, too large, or wants more than data."""
+    return run(Machine(message), not_data=(Name, Unfinished, np.dtype))
+
+
+def run(machine: Machine, *, not_data: tuple[type, ...]) -> Any:
+    """What `machine` leaves behind, when it is of bounded size, free of cycles and free of the types `not_data`."""
     try:
-        value = _Machine(message).run()
+        value = machine.run()
     # Every way in which bytes can be nonsense: bad UTF-8, a stack too short, numbers that fit no shape.
     except (LookupError, TypeError, ValueError, OverflowError, struct.error) as error:
         raise WireError(f"The message makes no sense ({type(error).__name__}: {str(error)[:200]}).") from error
-    return _checked(value)
+    return _checked(value, not_data)
 
 
-def _checked(root: Any) -> Any:
-    """The same value, when it is plain, of bounded size and free of cycles."""
+def _checked(root: Any, not_data: tuple[type, ...]) -> Any:
     nodes, todo = 0, [(root, 0)]
     while todo:
         value, depth = todo.pop()
         nodes += 1
         if nodes > MAX_NODES or depth > MAX_DEPTH:
             raise WireError(f"The message holds more than {MAX_NODES} values or {MAX_DEPTH} levels.")
-        if isinstance(value, (Name, Unfinished, np.dtype)):
+        if isinstance(value, not_data):
             raise WireError("The message holds a name or half an array in place of data.")
         if isinstance(value, dict):
             todo += [(item, depth + 1) for item in value.values()]
@@ -55,7 +62,7 @@ def _checked(root: Any) -> Any:
     return root
 
 
-class _Machine:
+class Machine:
     """The stack machine of one message."""
 
     def __init__(self, message: bytes) -> None:
@@ -76,11 +83,15 @@ class _Machine:
                         f"The message ends with {len(self._stack)} values; expected one, and nothing after."
                     )
                 return self._stack[0]
-            operation = _OPERATIONS.get(opcode)
+            operation = self.operations().get(opcode)
             if operation is None:
                 raise WireError(f"The message uses opcode {opcode!r}, which plain data does not need.")
             operation(self)
         raise WireError(f"The message takes more than {MAX_OPERATIONS} operations.")
+
+    def operations(self) -> dict[bytes, Callable[[Any], None]]:
+        """What each opcode does."""
+        return OPERATIONS
 
     # Reading bytes.
 
@@ -115,6 +126,9 @@ class _Machine:
         items = self._stack[start:]
         del self._stack[start:]
         return items
+
+    def _key(self, value: Any) -> Any:
+        return as_key(value)
 
     def _top(self, kind: type) -> Any:
         value = self._stack[-1]
@@ -170,20 +184,20 @@ class _Machine:
 
     def add_many(self) -> None:
         items = self._to_mark()
-        self._top(set).update(map(as_key, items))
+        self._top(set).update(map(self._key, items))
 
     def set_item(self) -> None:
         value, key = self._pop(), self._pop()
-        self._top(dict)[as_key(key)] = value
+        self._top(dict)[self._key(key)] = value
 
     def set_many(self) -> None:
         items = self._to_mark()
         target = self._top(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[as_key(key)] = value
+            target[self._key(key)] = value
 
     def frozenset(self) -> None:
-        self._stack.append(frozenset(map(as_key, self._to_mark())))
+        self._stack.append(frozenset(map(self._key, self._to_mark())))
 
     def memoize(self) -> None:
         self._memo[len(self._memo)] = self._stack[-1]
@@ -214,61 +228,67 @@ class _Machine:
 
     def reduce(self) -> None:
         arguments, name = self._pop(), self._pop()
+        self._stack.append(self._called(name, arguments))
+
+    def _called(self, name: Any, arguments: Any) -> Any:
         if not isinstance(name, Name) or type(arguments) is not tuple:
             raise WireError("The message calls something that is not a name.")
         # Copies are paid for before they are made: `_codecs.encode` doubles its argument, a list its numbers.
         self._created += sum(len(item) for item in arguments if isinstance(item, (str, bytes)))
         self._take(0)
-        self._stack.append(MEANINGS[name.word](*arguments))
+        return MEANINGS[name.word](*arguments)
 
     def build(self) -> None:
         state, unfinished = self._pop(), self._pop()
+        self._stack.append(self._built(unfinished, state))
+
+    def _built(self, unfinished: Any, state: Any) -> Any:
         if not isinstance(unfinished, Unfinished) or type(state) is not tuple:
             raise WireError("The message sets the state of something that has none.")
         unfinished.value = finish(unfinished, state)
-        self._stack.append(unfinished.value)
+        return unfinished.value
 
 
-_OPERATIONS: dict[bytes, Callable[[_Machine], None]] = {
-    b"\x80": _Machine.protocol,
+OPERATIONS: dict[bytes, Callable[[Any], None]] = {
+    b"\x80": Machine.protocol,
     b"\x95": lambda m: m._number("<Q"),  # FRAME: how much follows, which we count ourselves
-    b"N": partial(_Machine.push, value=None),
-    b"\x88": partial(_Machine.push, value=True),
-    b"\x89": partial(_Machine.push, value=False),
-    b"J": partial(_Machine.number, code="<i"),
-    b"K": partial(_Machine.number, code="<B"),
-    b"M": partial(_Machine.number, code="<H"),
-    b"G": partial(_Machine.number, code=">d"),
-    b"\x8a": _Machine.long,
-    b"\x8c": partial(_Machine.text, length="<B"),
-    b"X": partial(_Machine.text, length="<I"),
-    b"\x8d": partial(_Machine.text, length="<Q"),
-    b"C": partial(_Machine.bytes, length="<B"),
-    b"B": partial(_Machine.bytes, length="<I"),
-    b"\x8e": partial(_Machine.bytes, length="<Q"),
-    b"\x96": partial(_Machine.bytes, length="<Q"),
-    b"]": partial(_Machine.push_new, kind=list),
-    b"}": partial(_Machine.push_new, kind=dict),
-    b"\x8f": partial(_Machine.push_new, kind=set),
-    b")": partial(_Machine.tuple, count=0),
-    b"\x85": partial(_Machine.tuple, count=1),
-    b"\x86": partial(_Machine.tuple, count=2),
-    b"\x87": partial(_Machine.tuple, count=3),
-    b"t": _Machine.tuple_to_mark,
-    b"(": _Machine.mark,
-    b"a": _Machine.append,
-    b"e": _Machine.append_many,
-    b"\x90": _Machine.add_many,
-    b"s": _Machine.set_item,
-    b"u": _Machine.set_many,
-    b"\x91": _Machine.frozenset,
-    b"\x94": _Machine.memoize,
-    b"q": partial(_Machine.put, length="<B"),
-    b"r": partial(_Machine.put, length="<I"),
-    b"h": partial(_Machine.get, length="<B"),
-    b"j": partial(_Machine.get, length="<I"),
-    b"c": _Machine.name,
-    b"\x93": _Machine.name_from_stack,
-    b"R": _Machine.reduce,
-    b"b": _Machine.build,
+    b"N": partial(Machine.push, value=None),
+    b"\x88": partial(Machine.push, value=True),
+    b"\x89": partial(Machine.push, value=False),
+    b"J": partial(Machine.number, code="<i"),
+    b"K": partial(Machine.number, code="<B"),
+    b"M": partial(Machine.number, code="<H"),
+    b"G": partial(Machine.number, code=">d"),
+    b"\x8a": Machine.long,
+    b"\x8c": partial(Machine.text, length="<B"),
+    b"X": partial(Machine.text, length="<I"),
+    b"\x8d": partial(Machine.text, length="<Q"),
+    b"C": partial(Machine.bytes, length="<B"),
+    b"B": partial(Machine.bytes, length="<I"),
+    b"\x8e": partial(Machine.bytes, length="<Q"),
+    b"\x96": partial(Machine.bytes, length="<Q"),
+    b"]": partial(Machine.push_new, kind=list),
+    b"}": partial(Machine.push_new, kind=dict),
+    b"\x8f": partial(Machine.push_new, kind=set),
+    b")": partial(Machine.tuple, count=0),
+    b"\x85": partial(Machine.tuple, count=1),
+    b"\x86": partial(Machine.tuple, count=2),
+    b"\x87": partial(Machine.tuple, count=3),
+    b"t": Machine.tuple_to_mark,
+    b"(": Machine.mark,
+    b"a": Machine.append,
+    b"e": Machine.append_many,
+    b"\x90": Machine.add_many,
+    b"s": Machine.set_item,
+    b"u": Machine.set_many,
+    b"\x91": Machine.frozenset,
+    b"\x94": Machine.memoize,
+    b"q": partial(Machine.put, length="<B"),
+    b"r": partial(Machine.put, length="<I"),
+    b"h": partial(Machine.get, length="<B"),
+    b"j": partial(Machine.get, length="<I"),
+    b"c": Machine.name,
+    b"\x93": Machine.name_from_stack,
+    b"R": Machine.reduce,
+    b"b": Machine.build,
 }

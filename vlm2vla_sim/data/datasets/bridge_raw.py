@@ -1,9 +1,10 @@
 """Reads raw BridgeData V2: folders with JPEGs, and pickles that are parsed without executing them.
 
-Unpickling a downloaded file can run arbitrary code. `core.pickle_reader` extracts plain data only; a file that needs
-anything else is skipped, and the reason says what it asked for.
+Unpickling a downloaded file can run arbitrary code. `core.pickle_opaque` extracts plain data only. A trajectory whose
+states or actions are anything else is skipped, and the reason says what they asked for; other entries may be anything.
 
-Layout: rail-berkeley/bridge_data_v2@69f5bcf data_processing/bridgedata_raw_to_numpy.py.
+Layout, .../2022-01-01_00-00-00/raw/traj_group0/traj0: rail-berkeley/bridge_data_v2@69f5bcf
+data_processing/bridgedata_raw_to_numpy.py. What is in it: rail-berkeley/bridge_data_robot@a902e5b utils/raw_saver.py.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.core import pickle_reader
+from vlm2vla_sim.core.pickle_opaque import Opaque, read_with_opaque
 from vlm2vla_sim.data.datasets.base import Skipped
-from vlm2vla_sim.data.datasets.conventions import convert
-from vlm2vla_sim.data.datasets.stored_images import ImageFiles
+from vlm2vla_sim.data.datasets.conventions import commanded, convert, hold
+from vlm2vla_sim.data.datasets.rows import number_rows
+from vlm2vla_sim.data.datasets.stored_images import ImageFiles, refuse_absent
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.errors import DataError, WireError
 
@@ -30,6 +32,10 @@ MAX_PICKLE = 64 * 2**20
 """[bytes] size limit; the arrays of a trajectory take a few hundred kilobytes."""
 NO_DELAY_SINCE = datetime.datetime(2021, 7, 23)
 """Before this date the camera lags by one step: bridgedata_raw_to_numpy.py:149-151."""
+DATE = "%Y-%m-%d_%H-%M-%S"
+ZEROS_OF_MODE = {7: 0, 5: 2, 4: 3}
+"""Numbers of an action -> zeros to insert after x, y, z. The robot's action modes 3trans3rot, 3trans1rot (x, y, z, yaw,
+gripper) and 3trans; its controller inserts the same zeros: bridge_data_robot@a902e5b robot_base_env.py:219-222."""
 
 
 class BridgeRaw:
@@ -69,13 +75,17 @@ class BridgeRaw:
             raise DataError(
                 f"It has {images} images in {self._camera} and {len(states)} states; expected equal counts."
             )
+        if len(actions) == 0:
+            raise DataError("It has no actions.")
         if len(actions) < len(states):
             # The last image shows the end of the episode, where the arm stands still.
-            hold = np.concatenate([np.zeros(6), actions[-1:, 6] if len(actions) else [1.0]])
-            actions = np.concatenate([actions, hold[None]])
-        first = int(_has_camera_delay(folder))
-        states, actions = convert(states[first:], actions[: len(actions) - first], "bridge")
-        files = ImageFiles(folder / self._camera, len(states), first=first)
+            actions = np.concatenate([actions, hold(actions[-1])[None]])
+        late = int(_has_camera_delay(folder))
+        states, actions = states[late:], actions[: len(actions) - late]
+        first, actions = commanded(actions, "bridge")
+        states, actions = convert(states[first:], actions, "bridge")
+        files = ImageFiles(folder / self._camera, len(states), first=late + first)
+        refuse_absent((files[index] for index in range(len(files))), self._camera)
         return Trajectory(name, _instruction(folder), FPS, files, states, actions)
 
 
@@ -97,50 +107,59 @@ def _read_pickle(path: Path) -> Any:
     if path.stat().st_size > MAX_PICKLE:
         raise DataError(f"{path.name} has {path.stat().st_size:,} bytes; at most {MAX_PICKLE:,} are read.")
     try:
-        return pickle_reader.read(path.read_bytes())
+        return read_with_opaque(path.read_bytes())
     except WireError as error:
         raise DataError(f"{path.name} was not read: {error}") from error
 
 
 def _states(observations: Any) -> np.ndarray:
     """(T, 7) float64: x, y, z, roll, pitch, yaw, gripper servo reading."""
+    _refuse_opaque(observations, OBSERVATIONS)
     states = observations.get("full_state") if isinstance(observations, dict) else None
     if states is None:
         raise DataError(f"{OBSERVATIONS} has no 'full_state'; expected an array of shape (T, 7).")
-    return _float_rows(states, OBSERVATIONS)
+    _refuse_opaque(states, OBSERVATIONS)
+    return number_rows(states, OBSERVATIONS, widths=(7,))
 
 
 def _actions(steps: Any) -> np.ndarray:
-    """(T - 1, 7) float64."""
-    if not isinstance(steps, (list, tuple)):
+    """(T - 1, 7) or (T, 7) float64."""
+    _refuse_opaque(steps, ACTIONS)
+    if not isinstance(steps, (list, tuple, np.ndarray)):
         raise DataError(f"{ACTIONS} contains a {type(steps).__name__}; expected a list with one action per step.")
+    if len(steps) == 0:
+        return np.zeros((0, 7))
     rows = [step.get("actions") if isinstance(step, dict) else step for step in steps]
-    return _float_rows(rows, ACTIONS) if rows else np.zeros((0, 7))
+    stored = number_rows(rows, ACTIONS, widths=tuple(ZEROS_OF_MODE))
+    zeros = np.zeros((len(stored), ZEROS_OF_MODE[stored.shape[1]]))
+    return np.concatenate([stored[:, :3], zeros, stored[:, 3:]], axis=1)
 
 
-def _float_rows(values: Any, name: str) -> np.ndarray:
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} does not contain rows of numbers ({error}).") from error
-    if array.ndim != 2 or array.shape[1] != 7:
-        raise DataError(f"{name} contains an array of shape {array.shape}; expected (T, 7).")
-    return array
+def _refuse_opaque(value: Any, name: str) -> None:
+    if isinstance(value, Opaque):
+        raise DataError(f"{name} was not read: {value.reason}")
 
 
 def _instruction(folder: Path) -> str:
-    """The first line of lang.txt; further lines hold other annotators' texts and confidence values."""
+    """The first line of lang.txt that is an instruction; other lines hold other annotators' texts and confidences."""
     path = folder / LANGUAGE
     if not path.is_file():
         return ""
-    return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.strip() for line in lines if "confidence" not in line), "")
 
 
 def _has_camera_delay(folder: Path) -> bool:
-    """Whether a parent folder's date is before `NO_DELAY_SINCE`."""
-    for part in folder.parts:
-        try:
-            return datetime.datetime.strptime(part, "%Y-%m-%d_%H-%M-%S") < NO_DELAY_SINCE
-        except ValueError:
-            continue
-    return False
+    """Whether the folder above `raw`, named by the time of the recording, is before `NO_DELAY_SINCE`.
+
+    DataError if its name is no time: a trajectory that is shifted by a step, or is not when it should be, looks right.
+    """
+    parents = Path(os.path.abspath(folder)).parents
+    date = next((parent.parent.name for parent in parents if parent.name == "raw"), "")
+    try:
+        return datetime.datetime.strptime(date, DATE) < NO_DELAY_SINCE
+    except ValueError as error:
+        raise DataError(
+            f"The time of its recording is not known: the folder above 'raw' is {date!r}; expected "
+            ".../2022-01-01_00-00-00/raw/traj_group0/traj0. Before 2021-07-23 the camera was late by a step."
+        ) from error

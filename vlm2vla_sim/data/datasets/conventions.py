@@ -13,6 +13,7 @@ import numpy as np
 
 from vlm2vla_sim.core.finder import find
 from vlm2vla_sim.core.frames import action_from_bridge
+from vlm2vla_sim.data.datasets.rows import number_rows
 from vlm2vla_sim.errors import DataError, ExtensionError
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 
@@ -30,6 +31,8 @@ class DatasetConvention:
     action: Callable[[np.ndarray], np.ndarray]
     """(T, 7) float64 -> (T, 7) float64."""
     state_widths: tuple[int, ...]
+    uncommanded_ends: bool = False
+    """Whether a first or last action of nothing but zeros was never commanded; see `commanded`."""
 
 
 def find_convention(name: str) -> DatasetConvention:
@@ -43,24 +46,56 @@ def find_convention(name: str) -> DatasetConvention:
     return found
 
 
+def commanded(actions: np.ndarray, convention: str) -> tuple[int, np.ndarray]:
+    """The first frame with a commanded action, and the actions (T - first, 7) from there on. actions: (T, 7).
+
+    BridgeData's recordings begin, and its RLDS copies end, with an action of nothing but zeros, which nobody
+    commanded. Taken literally it closes the gripper. A first one is left out with its frame, as in
+    openvla/openvla@c8f03f4 prismatic/vla/datasets/rlds/oxe/transforms.py:61. A last one, which the builder appends for
+    the last image (kpertsch/bridge_rlds_builder@51a3750 bridge_dataset_dataset_builder.py: "append a null action"),
+    becomes an action that holds arm and gripper, so that the image of the result is kept.
+
+    DataError if no action is left.
+    """
+    if not find_convention(convention).uncommanded_ends:
+        return 0, actions
+    first = int(len(actions) > 0 and not actions[0].any())
+    actions = actions[first:]
+    if len(actions) == 0 or (len(actions) == 1 and not actions[0].any()):
+        raise DataError("None of its actions was commanded: they are all zeros, or there is none.")
+    if not actions[-1].any():
+        actions = np.concatenate([actions[:-1], hold(actions[-2])[None]])
+    return first, actions
+
+
+def hold(action: np.ndarray) -> np.ndarray:
+    """The action (7,) after `action` (7,) at which arm and gripper stay where they are."""
+    return np.concatenate([np.zeros(6), action[6:]])
+
+
 def convert(states: np.ndarray, actions: np.ndarray, convention: str) -> tuple[np.ndarray, np.ndarray]:
     """Convert `states` (T, n) and `actions` (T, 7) from `convention` to ours, both (T, 7) float32.
 
     Gripper values are clipped to 0..1, because a servo reading may lie slightly outside. DataError for arrays of
-    another shape or with values that are not finite.
+    another shape, of something that is no number, or with values that are not finite.
     """
     known = find_convention(convention)
+    checked = []
     for what, values, widths in (("states", states, known.state_widths), ("actions", actions, (7,))):
-        if values.ndim != 2 or values.shape[1] not in widths:
-            expected = " or ".join(map(str, widths))
-            raise DataError(
-                f"The {what} have shape {values.shape}; the convention {convention!r} expects {expected} columns."
-            )
-        if not np.isfinite(values).all():
-            frame = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+        columns = " or ".join(map(str, widths))
+        expected = f"the convention {convention!r} expects {columns} columns"
+        rows = number_rows(values, f"The column of {what}", widths=widths, expected=expected)
+        finite = np.abs(rows) <= np.finfo(np.float32).max
+        if not finite.all():
+            frame = int(np.flatnonzero(~finite.all(axis=1))[0])
             raise DataError(f"The {what} contain a value that is not finite, first in frame {frame}.")
-    states = known.state(states.astype(np.float64)).astype(np.float32)
-    actions = known.action(actions.astype(np.float64)).astype(np.float32)
+        checked.append(rows)
+    if len(checked[0]) == 0 or len(checked[0]) != len(checked[1]):
+        raise DataError(
+            f"It has {len(checked[0])} states and {len(checked[1])} actions; expected one action per state."
+        )
+    states = known.state(checked[0]).astype(np.float32)
+    actions = known.action(checked[1]).astype(np.float32)
     for values in (states, actions):
         values[:, 6] = np.clip(values[:, 6], 0.0, 1.0)
     return states, actions
@@ -80,6 +115,8 @@ def _bridge_actions(actions: np.ndarray) -> np.ndarray:
 CONVENTIONS = {
     "vlm2vla": DatasetConvention(state=np.array, action=np.array, state_widths=(7,)),
     # rail-berkeley/bridge_data_robot@a902e5b; numbers in robots/widowx_250s.py. LeRobot copies have the padding column.
-    "bridge": DatasetConvention(state=_bridge_states, action=_bridge_actions, state_widths=(7, 8)),
+    "bridge": DatasetConvention(
+        state=_bridge_states, action=_bridge_actions, state_widths=(7, 8), uncommanded_ends=True
+    ),
 }
 """By name, as in `--convention`."""

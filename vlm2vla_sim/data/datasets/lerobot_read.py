@@ -16,9 +16,10 @@ import numpy as np
 from vlm2vla_sim.data.datasets import lerobot_layout as layout
 from vlm2vla_sim.data.datasets import lerobot_metadata as metadata
 from vlm2vla_sim.data.datasets.base import Skipped
-from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES, convert
+from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES, commanded, convert
 from vlm2vla_sim.data.datasets.lerobot_metadata import EpisodeEntry
-from vlm2vla_sim.data.datasets.stored_images import EncodedImages
+from vlm2vla_sim.data.datasets.rows import number_rows
+from vlm2vla_sim.data.datasets.stored_images import EncodedImages, refuse_absent
 from vlm2vla_sim.data.episode import ImageSequence, Trajectory
 from vlm2vla_sim.errors import DataError, unknown_name
 from vlm2vla_sim.language.translations import english_of
@@ -102,11 +103,13 @@ class LeRobotFolder:
     def _episode(self, episode: EpisodeEntry, table: dict[str, Any]) -> Trajectory | Skipped:
         name = self._name(episode.index)
         try:
+            convention = self._columns.convention
             states, actions = table[self._columns.state], table[self._columns.action]
             if len(states) != episode.length:
                 raise DataError(f"It has {len(states)} frames; the data set's metadata says {episode.length}.")
-            states, actions = convert(states, actions, self._columns.convention)
-            images = self._images(episode, table)
+            first, actions = commanded(number_rows(actions, "The column of actions", widths=(7,)), convention)
+            states, actions = convert(states[first:], actions, convention)
+            images = self._images(episode, table, first)
             instruction = self._tasks.get(int(table["task_index"][0]), next(iter(episode.tasks), ""))
             return Trajectory(
                 name,
@@ -121,15 +124,21 @@ class LeRobotFolder:
         except (DataError, ValueError) as error:
             return Skipped(name, str(error))
 
-    def _images(self, episode: EpisodeEntry, table: dict[str, Any]) -> ImageSequence:
-        key = self._columns.image
+    def _images(self, episode: EpisodeEntry, table: dict[str, Any], skip: int) -> ImageSequence:
+        """The images from the frame `skip` on; DataError if the camera is absent."""
+        key, length = self._columns.image, episode.length - skip
         if not self._is_video:
-            return EncodedImages([_encoded(stored) for stored in table[key]])
+            encoded = EncodedImages([_encoded(stored) for stored in table[key][skip:]])
+            refuse_absent((encoded[index] for index in range(length)), key)
+            return encoded
         path = self.root / episode.video
         if not path.is_file():
             raise DataError(f"The camera {key!r} is missing: there is no {path.relative_to(self.root)}.")
         fps = float(self._info["fps"])
-        return VideoFrames(path, first=round(episode.video_start * fps), count=episode.length, fps=fps)
+        first = round(episode.video_start * fps) + skip
+        # One frame at a time: usually the first one decides, and a window of frames stays in memory.
+        refuse_absent((VideoFrames(path, first=first + at, count=1, fps=fps)[0] for at in range(length)), key)
+        return VideoFrames(path, first=first, count=length, fps=fps)
 
     def _success(self, episode: EpisodeEntry, table: dict[str, Any]) -> bool | None:
         """Whether the task is solved after the last action, or else what the episode's annotation says."""

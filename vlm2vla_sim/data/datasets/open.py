@@ -58,8 +58,7 @@ def open_dataset(root: Path, options: DatasetOptions | None = None) -> Trajector
         )
         return lerobot_read.LeRobotFolder(root, columns)
     if kind == "rlds":
-        convention = options.convention or "bridge"
-        return rlds.RldsFolder(root, split=options.split, camera=options.picture or "image_0", convention=convention)
+        return rlds.RldsFolder(root, split=options.split, camera=options.picture, convention=options.convention)
     return bridge_raw.BridgeRaw(root, camera=options.picture or "images0")
 
 

@@ -9,11 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vlm2vla_sim.data.datasets.base import Skipped
-from vlm2vla_sim.data.datasets.conventions import convert
-from vlm2vla_sim.data.datasets.stored_images import EncodedImages
+from vlm2vla_sim.data.datasets.rlds_steps import CONVENTION_OF, read_steps, usual_camera
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.errors import DataError, missing_extra, unknown_name
 
@@ -24,13 +21,21 @@ class RldsFolder:
     kind = "rlds"
 
     def __init__(
-        self, root: Path, *, split: str = "train", camera: str = "image_0", fps: float = 5.0, convention: str = "bridge"
+        self, root: Path, *, split: str = "train", camera: str = "", fps: float = 5.0, convention: str = ""
     ) -> None:
-        """fps: [Hz] control rate, which RLDS does not store; BridgeData has 5.
+        """Read the metadata only.
 
-        DataError for a folder that is not an RLDS data set of steps; UnknownNameError for an unknown split or camera.
+        Args:
+            root: the folder.
+            split: of the data set.
+            camera: key of the images; empty for `image_0`, `image`, or the only one.
+            fps: [Hz] control rate, which RLDS does not store; BridgeData has 5.
+            convention: of states and actions, see `conventions`; empty for that of a data set known by its name.
+
+        DataError for a folder that is not an RLDS data set of steps, or whose convention is not known; UnknownNameError
+        for an unknown split or camera.
         """
-        self.root, self._split, self._camera, self._fps, self._convention = root, split, camera, fps, convention
+        self.root, self._split, self._fps = root, split, fps
         self._tfds = _import_tfds()
         try:
             self._builder = self._tfds.builder_from_directory(str(root))
@@ -38,42 +43,59 @@ class RldsFolder:
             raise DataError(f"{root} cannot be opened as an RLDS data set: {str(error).splitlines()[0]}") from error
         if split not in self._builder.info.splits:
             raise unknown_name("split", split, self._builder.info.splits)
+        self._convention = convention or CONVENTION_OF.get(self._builder.name, "")
+        if not self._convention:
+            raise DataError(
+                f"{root} is the RLDS data set {self._builder.name!r}, whose convention of states and actions is not "
+                f"known; known are {', '.join(CONVENTION_OF)}. Set it with --convention: bridge for BridgeData (Euler "
+                "angles, gripper servo reading), or your own as package.module:NAME."
+            )
         try:
-            cameras = [key for key in self._builder.info.features["steps"]["observation"] if key.startswith("image")]
+            keys = self._builder.info.features["steps"]["observation"]
+            self._cameras = [key for key in keys if key.startswith("image")]
         except (KeyError, TypeError) as error:
             raise DataError(f"{root} has no steps with observations; expected an RLDS data set.") from error
-        if camera not in cameras:
-            raise unknown_name("camera", camera, cameras or ["none"])
+        self._camera = camera or usual_camera(self._cameras)
+        if self._camera not in self._cameras:
+            raise unknown_name("camera (name one with --picture)", self._camera, self._cameras or ["none"])
 
     def __len__(self) -> int:
         return int(self._builder.info.splits[self._split].num_examples)
 
     def __iter__(self) -> Iterator[Trajectory | Skipped]:
         """See `TrajectoryDataset`. Images stay encoded until they are accessed."""
-        keep = {"steps": {"observation": {self._camera: self._tfds.decode.SkipDecoding()}}}
-        config = self._tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-        episodes = self._builder.as_dataset(split=self._split, decoders=keep, read_config=config, shuffle_files=False)
-        for index, episode in enumerate(episodes):
-            name = f"{self._builder.name}/{self._split}/{index:05d}"
+        count, lost = 0, "The files end before it."
+        for index, (steps, metadata) in enumerate(self._episodes()):
+            if isinstance(steps, str):
+                lost = steps
+                break
+            name, count = self._name(index), index + 1
             try:
-                yield self._read(list(self._tfds.as_numpy(episode["steps"])), name)
-            except (DataError, ValueError, KeyError) as error:
+                yield read_steps(
+                    steps, metadata, name=name, camera=self._camera, fps=self._fps, convention=self._convention
+                )
+            except (DataError, ValueError) as error:
                 yield Skipped(name, str(error))
+        yield from (Skipped(self._name(index), lost) for index in range(count, len(self)))
 
-    def _read(self, steps: list[dict[str, Any]], name: str) -> Trajectory:
-        if not steps:
-            raise DataError("It has no steps.")
-        actions = np.array([step["action"] for step in steps], dtype=np.float64)
-        # The first step of bridge_orig has an all-zero action, which would close the gripper: it was never commanded.
-        # openvla/openvla@c8f03f4 prismatic/vla/datasets/rlds/oxe/transforms.py:61
-        first = int(len(steps) > 1 and not np.any(actions[0]))
-        steps = steps[first:]
-        states = np.array([step["observation"]["state"] for step in steps], dtype=np.float64)
-        states, actions = convert(states, actions[first:], self._convention)
-        images = EncodedImages([bytes(step["observation"][self._camera]) for step in steps])
-        stored = steps[0].get("language_instruction", b"")
-        instruction = stored.decode("utf-8", errors="replace") if isinstance(stored, bytes) else str(stored)
-        return Trajectory(name, instruction.strip(), self._fps, images, states, actions)
+    def _episodes(self) -> Iterator[tuple[list[Any] | str, Any]]:
+        """The steps and the metadata of every episode; a reason in place of the steps where the files end early."""
+        from tensorflow.errors import OpError
+
+        encoded = {camera: self._tfds.decode.SkipDecoding() for camera in self._cameras}
+        config = self._tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+        episodes = self._builder.as_dataset(
+            split=self._split, decoders={"steps": {"observation": encoded}}, read_config=config, shuffle_files=False
+        )
+        try:
+            for episode in episodes:
+                metadata = self._tfds.as_numpy(episode.get("episode_metadata", {}))
+                yield list(self._tfds.as_numpy(episode["steps"])), metadata
+        except OpError as error:
+            yield f"The files cannot be read from here on: {str(error.message).splitlines()[0]}.", None
+
+    def _name(self, index: int) -> str:
+        return f"{self._builder.name}/{self._split}/{index:05d}"
 
 
 def _import_tfds() -> Any:

@@ -6,7 +6,7 @@ The encoded images of an episode take about a megabyte; decoded, about fifty.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,26 @@ from vlm2vla_sim.errors import DataError
 
 MAX_PIXELS = 64 * 2**20
 """Limit for one image; a larger one is taken for a mistake or a decompression bomb."""
+
+DARK = 8
+"""The brightest value of a black image; JPEG and H.264 move black by a few levels, and a camera's noise lies above."""
+
+
+def refuse_absent(images: Iterable[np.ndarray], camera: str) -> None:
+    """DataError if every image is black: what data sets hold in place of a camera that was not there.
+
+    The RLDS builder of BridgeData writes zeros for it, and every copy made from it has them. Usually the first image
+    decides. images: each (H, W, 3) uint8. An image that cannot be decoded is left to `check_images`.
+    """
+    try:
+        absent = all(image.max() <= DARK for image in images)
+    except DataError:
+        absent = False
+    if absent:
+        raise DataError(
+            f"The camera {camera!r} is absent: its images are all black, which stands for a camera that was not there. "
+            "Name another one (--picture)."
+        )
 
 
 class EncodedImages:
