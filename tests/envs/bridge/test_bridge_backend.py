@@ -13,6 +13,8 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lane import need
 
 need("robot", "zmq", "lz4", "cv2")
@@ -27,7 +29,7 @@ from vlm2vla_sim.envs.bridge import wire  # noqa: E402
 from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
 from vlm2vla_sim.envs.bridge.client import BridgeClient, LinkState  # noqa: E402
 from vlm2vla_sim.envs.bridge.freshness import FrameClock  # noqa: E402
-from vlm2vla_sim.envs.bridge.grip import SOFT, Grip  # noqa: E402
+from vlm2vla_sim.envs.bridge.grip import PATIENCE, SOFT, Grip  # noqa: E402
 from vlm2vla_sim.envs.bridge.mock.server import MockServer  # noqa: E402
 from vlm2vla_sim.envs.bridge.protocol import ServerIdentity, Timeouts  # noqa: E402
 from vlm2vla_sim.envs.tasks import OWN_TASK_ID, get_task  # noqa: E402
@@ -438,6 +440,86 @@ def test_empty_fingers_are_simply_closed():
     for reading in (0.9, 0.5, 0.2, 0.2, 0.2):
         assert grip.command(0.0) == 0.0
         assert not grip.watch(reading)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(-0.5, 2.0)), max_size=60),
+)
+def test_whatever_the_gripper_reads_the_command_is_in_range_and_none_opens_what_was_told_to_close(steps):
+    grip = Grip()
+    for wanted, reading in steps:
+        sent = grip.command(wanted)
+        assert 0.0 <= sent <= 1.0
+        assert sent >= wanted
+        grip.watch(reading)
+        assert not (grip.stuck and grip.holding)
+
+
+@pytest.mark.parametrize("reading", [0.95, 1.0, 1.04, 1.05, 1.08, 1.3])
+def test_fingers_that_stay_open_hold_nothing_and_are_called_stuck_after_a_second(reading):
+    grip = Grip()
+    grip.command(1.0)
+    grip.watch(reading)
+    for number in range(PATIENCE):
+        assert not grip.stuck
+        assert grip.command(0.0) == 0.0, "full power, no soft hold"
+        assert not grip.watch(reading - 0.003 * (number % 2))
+        assert not grip.holding
+    assert grip.stuck
+    assert grip.command(1.0) == 1.0
+    assert not grip.stuck, "only a closing command tells"
+
+
+def test_a_wide_object_and_fingers_that_start_late_are_not_called_stuck():
+    grip = Grip()
+    grip.command(1.0)
+    grip.watch(1.05)
+    for reading in (1.05, 1.05, 1.02, 0.96, 0.96, 0.96, 0.96, 0.96, 0.96, 0.96):
+        grip.command(0.0)
+        grip.watch(reading)
+        assert not grip.stuck
+    assert grip.holding
+    assert grip.command(0.0) == pytest.approx(0.96 - SOFT)
+
+
+def test_a_held_object_stays_held_when_the_policy_opens_for_a_moment():
+    grip = Grip()
+    for wanted, reading in [(1, 1.05), (0, 0.8), (0, 0.6), (0, 0.6), (1, 0.6), *[(0.0, 0.6)] * 9]:
+        grip.command(float(wanted))
+        grip.watch(reading)
+        assert not grip.stuck
+    assert grip.holding
+
+
+@pytest.mark.parametrize("reading", [1.07, 1.0])
+def test_a_gripper_that_does_not_close_ends_the_episode_as_a_fault_of_the_robot(stage, env, reading):
+    stage.truth.ask(type="jam", reading=reading)
+    try:
+        infos = []
+        while not infos or "fault" not in infos[-1]:
+            infos.append(env.step(step(gripper=0.0))[4])
+            assert len(infos) < 20
+    finally:
+        stage.truth.ask(type="jam", reading=None)
+    assert infos[-1]["reason"] == "robot_fault"
+    assert "does not follow" in infos[-1]["fault"]
+    assert len(infos) >= PATIENCE
+    assert not any(info["soft_hold"] for info in infos)
+    sent = [act.numbers[6] for act in stage.server.robot.acts if act.key == "step_action"]
+    assert all(0.0 <= number <= 1.0 for number in sent)
+    env.reset(options={"episode_id": 0})
+    assert "fault" not in env.step(step(gripper=0.0))[4]
+
+
+def test_a_gripper_that_does_not_open_in_a_reset_is_a_fault_of_the_robot(stage, env):
+    stage.truth.ask(type="jam", reading=0.3)
+    try:
+        with pytest.raises(LinkLostError, match=r"After reset the gripper reads 0\.3") as caught:
+            env.reset(options={"episode_id": 0})
+    finally:
+        stage.truth.ask(type="jam", reading=None)
+    assert caught.value.reason == "robot_fault"
+    env.reset(options={"episode_id": 0})
 
 
 def test_the_last_command_before_a_pause_is_the_soft_one(stage, env):

@@ -15,7 +15,7 @@ import numpy as np
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.envs.bridge.bounded_step import bound_step
 from vlm2vla_sim.envs.bridge.client import ROBOT_FAULT, BridgeClient, LinkState
-from vlm2vla_sim.envs.bridge.grip import Grip
+from vlm2vla_sim.envs.bridge.grip import PATIENCE, Grip
 from vlm2vla_sim.envs.bridge.observer import Observer
 from vlm2vla_sim.envs.bridge.protocol import PORT, Timeouts
 from vlm2vla_sim.envs.bridge.settings import (
@@ -33,6 +33,8 @@ from vlm2vla_sim.types import Pose, Status
 
 AT_START = 0.05
 """[m] from the start pose within which the arm has arrived."""
+OPENED = 0.5
+"""Gripper reading below which it did not open in a reset."""
 JUMP = 0.06
 """[m] off the straight line to its target beyond which something else moved the arm: a hard reset, or a person."""
 REANCHOR_SECONDS = 0.5
@@ -160,6 +162,13 @@ class BridgeBackend:
                 "motor in error? Check the arm before the next reset.",
                 reason=ROBOT_FAULT,
             )
+        if self._observer.gripper_reading < OPENED:
+            self._initialised = False
+            raise LinkLostError(
+                f"After reset the gripper reads {self._observer.gripper_reading:.2f} and should be open (1.0). Is "
+                "something between its fingers or in their way, or its motor in error? Check it before the next reset.",
+                reason=ROBOT_FAULT,
+            )
 
     def move(self, delta: np.ndarray) -> None:
         """One control step: send it, let the arm move for the rest of the period, observe."""
@@ -171,7 +180,9 @@ class BridgeBackend:
             before = self._observer.tcp.position
             self._observer.update()
             self._check_for_jump(before)
-            if self._grip.watch(self._observer.gripper_reading):
+            softened = self._grip.watch(self._observer.gripper_reading)
+            self._check_gripper()
+            if softened:
                 self._step(np.array([0, 0, 0, 0, 0, 0, delta[6]], dtype=np.float64))
             if self._stall.watch(self._target, self._observer.tcp):
                 self._reanchor(float(delta[6]))
@@ -238,6 +249,14 @@ class BridgeBackend:
             raise LinkLostError(
                 f"The gripper is {100 * jump:.0f} cm off the path to its target: its server was reset, or the arm was "
                 "moved by hand.",
+                reason=ROBOT_FAULT,
+            )
+
+    def _check_gripper(self) -> None:
+        if self._grip.stuck:
+            raise LinkLostError(
+                f"The gripper reads {self._observer.gripper_reading:.2f} (open) after it was told to close for "
+                f"{PATIENCE} steps: it does not follow. Reboot its motor, or check its cable.",
                 reason=ROBOT_FAULT,
             )
 

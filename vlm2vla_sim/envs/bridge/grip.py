@@ -15,6 +15,10 @@ SOFT = 0.04
 """How far below the reading a soft hold aims: 0.3 of the power (350 PWM times clip(300 times 0.04 times 25 mm))."""
 SLIP = 0.03
 """Closing of the fingers during a soft hold from which full power is used again."""
+OPEN = 0.9
+"""Reading of fingers that are open. Nothing fits between them that would stop them here: 1.0 is 70 mm."""
+PATIENCE = 5
+"""Steps, one second, in which fingers that were told to close have at least begun to."""
 
 
 class Grip:
@@ -26,19 +30,28 @@ class Grip:
         self._closing_steps = 0
         self._last: float | None = None
         self._held: float | None = None
+        self._before: float | None = None
+        self._unanswered = 0
 
     @property
     def holding(self) -> bool:
         """Whether a soft hold is on."""
         return self._held is not None
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the gripper stands open although it has been told to close for `PATIENCE` steps."""
+        return self._unanswered >= PATIENCE
+
     def command(self, wanted: float) -> float:
-        """What to send for the opening `wanted`, 0 closed .. 1 open."""
+        """What to send for the opening `wanted`; both 0 closed .. 1 open, whatever the gripper reads."""
         if wanted >= 0.5:
-            self._closing_steps, self._held = 0, None
+            self._closing_steps, self._held, self._before, self._unanswered = 0, None, None, 0
             return wanted
+        if self._closing_steps == 0:
+            self._before = self._last
         self._closing_steps += 1
-        return wanted if self._held is None else max(wanted, self._held - SOFT)
+        return wanted if self._held is None else min(max(wanted, self._held - SOFT), 1.0)
 
     def watch(self, reading: float) -> bool:
         """Update with the gripper's `reading` after a step; True when a soft hold has just begun."""
@@ -47,8 +60,18 @@ class Grip:
             if reading < self._held - SLIP:
                 self._held = None
             return False
+        if self._closing_steps and self._stands_open(reading):
+            self._unanswered += 1
+            return False
+        self._unanswered = 0
         still = last is not None and abs(reading - last) < SETTLED
         if self._closing_steps >= 2 and still and reading > self._holding_reading:
             self._held = reading
             return True
         return False
+
+    def _stands_open(self, reading: float) -> bool:
+        """Whether fingers that were told to close are as open as they were before."""
+        if self._before is None:
+            self._before = reading
+        return reading > OPEN and self._before - reading < SETTLED

@@ -145,6 +145,8 @@ class MockServer:
             self._restart(float(request.get("seconds", 0.2)))
         elif kind == "block":
             self._twin.blocked = bool(request["on"])
+        elif kind == "jam":
+            self._twin.jammed = request["reading"]
         elif kind == "crash":
             self._restart(0.0)
             self.robot.hard_reset()

@@ -35,6 +35,8 @@ class ServoTwin(MujocoBackend):
         self._noise = self._rng.integers(0, 3, (image_size[0] + 64, image_size[1] + 64, 1), dtype=np.uint8)
         self.blocked = False
         """Whether the arm is blocked: goals are accepted and nothing moves."""
+        self.jammed: float | None = None
+        """Gripper reading at which the fingers are stuck, whatever is commanded; None if they move."""
         self.place(task.layouts[0])
 
     def place(self, layout: Layout) -> None:
@@ -65,8 +67,7 @@ class ServoTwin(MujocoBackend):
 
     def set_gripper(self, reading: float) -> None:
         """Set the goal of the fingers, as a gripper reading of the server."""
-        low, high = self._server.finger_low, self._server.finger_high
-        self._finger_goal = low + float(np.clip(reading, 0.0, 1.0)) * (high - low)
+        self._finger_goal = self._finger(float(np.clip(reading, 0.0, 1.0)))
 
     def run(self, seconds: float) -> None:
         """Simulate `seconds`."""
@@ -75,7 +76,8 @@ class ServoTwin(MujocoBackend):
                 self._elapsed += TICK
                 self._data.ctrl[self._arm_ctrl] = self._setpoint()
             fingers = self._data.qpos[self._finger_qpos]
-            power = np.clip((self._finger_goal - fingers) / PWM_FULL_ERROR, -1, 1)
+            goal = self._finger_goal if self.jammed is None else self._finger(self.jammed)
+            power = np.clip((goal - fingers) / PWM_FULL_ERROR, -1, 1)
             self._data.ctrl[self._finger_ctrl] = fingers + power * FULL_FORCE / self.robot.gripper.stiffness
             mujoco.mj_step(self._model, self._data, nstep=round(TICK / self._model.opt.timestep))  # pyright: ignore[reportAttributeAccessIssue]
         mujoco.mj_forward(self._model, self._data)  # pyright: ignore[reportAttributeAccessIssue]
@@ -107,6 +109,10 @@ class ServoTwin(MujocoBackend):
         state = self.status().scene
         assert state is not None
         return state
+
+    def _finger(self, reading: float) -> float:
+        """[m] the joint position of a gripper reading."""
+        return self._server.finger_low + reading * (self._server.finger_high - self._server.finger_low)
 
     def _setpoint(self) -> np.ndarray:
         return self._from + profile(self._elapsed / self._seconds, self._ramp / self._seconds) * (
