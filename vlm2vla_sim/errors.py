@@ -91,6 +91,10 @@ class RunFolderError(Vlm2VlaError, OSError):
     """A run folder or a video in it cannot be written."""
 
 
+class NotComparableError(RunFolderError):
+    """Runs whose results cannot be compared or merged: other conditions, another rule, another simulator."""
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
     """The error for `name`, listing what is known and the nearest guess.
 

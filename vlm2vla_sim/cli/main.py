@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from vlm2vla_sim.cli.result import ALL_ERRORS, SOME_ERRORS
 from vlm2vla_sim.errors import Vlm2VlaError, unknown_name
@@ -22,6 +22,10 @@ COMMANDS = {
     "evaluate": (
         "vlm2vla_sim.cli.commands.evaluate:evaluate",
         "run tasks x episodes and report success rates with 95 % CIs; resumable",
+    ),
+    "compare": (
+        "vlm2vla_sim.cli.commands.compare:compare",
+        "compare runs episode by episode: which is worse, where, and how sure",
     ),
     "record": ("vlm2vla_sim.cli.commands.record:record", "record demonstrations from any policy as a LeRobot dataset"),
     "relabel": (
@@ -90,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print(f"vlm2vla {words[0]}: {error}", file=sys.stderr)
-        return ERROR
+        return _error_status(words[0])
     except KeyboardInterrupt as stop:
         if debug:
             raise
@@ -144,8 +148,7 @@ def _run(name: str, words: list[str]) -> int:
         return USAGE
     import tyro
 
-    module, function = COMMANDS[name][0].split(":")
-    command = getattr(importlib.import_module(module), function)
+    command = _find(name)
     try:
         answer = tyro.cli(
             command,
@@ -154,10 +157,21 @@ def _run(name: str, words: list[str]) -> int:
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )
     except SystemExit as leave:  # raised by tyro after --help and after wrong usage
-        return int(leave.code or 0)
+        return getattr(command, "error_status", int(leave.code)) if leave.code else OK
     print(answer.printed())
     sys.stdout.flush()
     return answer.code
+
+
+def _find(name: str) -> Any:
+    """The function of a command. An attribute `error_status` replaces the exit status of an error or wrong usage."""
+    module, function = COMMANDS[name][0].split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _error_status(name: str) -> int:
+    module, function = COMMANDS[name][0].split(":")
+    return getattr(getattr(sys.modules.get(module), function, None), "error_status", ERROR)
 
 
 def _escape_unprintable(stream: TextIO) -> None:

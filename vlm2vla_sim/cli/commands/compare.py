@@ -1,0 +1,125 @@
+"""`vlm2vla compare`: is B worse than A, where, and could this comparison have shown it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from vlm2vla_sim.cli.result import CommandResult, columns
+from vlm2vla_sim.errors import SettingError
+
+if TYPE_CHECKING:
+    from vlm2vla_sim.evaluation.comparison.compare import Cell, Comparison
+
+NOT_WORSE, WORSE, UNDERPOWERED, NOT_COMPARABLE = 0, 1, 2, 3
+"""Exit statuses."""
+
+
+def compare(
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
+    /,
+    *,
+    rule: str = "success_at_end",
+    margin: float = 15.0,
+    allow: tuple[str, ...] = (),
+    markdown: bool = False,
+    json: bool = False,
+) -> CommandResult:
+    """Compare policies: the first run is the baseline, every further one a candidate.
+
+    Episodes are paired by task, episode and seed; the rates of each pair of runs are compared with McNemar's exact
+    test, per task and overall, with Holm's correction over all tests. Runs without common episodes are compared as
+    independent samples.
+
+    A run is a folder of `vlm2vla evaluate`, or of a session; FOLDER#POLICY names one of several policies in it, and
+    A,B merges the runs of one policy with several seeds.
+
+    Exit status: 0 not worse, 1 worse, 2 underpowered, 3 not comparable (other conditions, a folder that cannot be
+    read, or wrong usage).
+
+    Args:
+        runs: The baseline and the candidates. A session of several policies may be named alone.
+        rule: Which success counts: success_at_end (SIMPLER's), success_once, success_released or success_settled.
+        margin: The largest drop of the overall rate, in points, that counts as not worse.
+        allow: Conditions that may differ, such as backend, or versions for all versions of the simulator.
+        markdown: Print a Markdown table, for the summary of a CI job.
+        json: Print JSON.
+    """
+    from vlm2vla_sim.evaluation.comparison.compare import compare as compare_sides
+    from vlm2vla_sim.evaluation.comparison.sides import policies_in, read_side
+
+    if len(runs) == 1:
+        runs = tuple(f"{runs[0]}#{policy}" for policy in policies_in(runs[0]))
+    if len(runs) < 2:
+        raise SettingError("Name two runs or more: the baseline first, then the candidates.")
+    baseline, *candidates = map(read_side, runs)
+    found = compare_sides(baseline, candidates, rule=rule, margin=margin / 100, allow=allow)
+    verdicts = {comparison.verdict.value for comparison in found}
+    code = WORSE if "worse" in verdicts else UNDERPOWERED if "underpowered" in verdicts else NOT_WORSE
+    values = {"comparisons": [comparison.to_json() for comparison in found]}
+    text = "\n\n".join(_text(comparison, markdown=markdown) for comparison in found)
+    return CommandResult(text, values, json, code)
+
+
+compare.error_status = NOT_COMPARABLE  # type: ignore[attr-defined]  # 1 and 2 are verdicts here
+
+
+def _text(found: Comparison, *, markdown: bool) -> str:
+    heading = ["task", "baseline", "candidate", "difference [points]", "only one succeeded", "p", "p (Holm)"]
+    rows = [heading, *(_row(cell) for cell in found.cells)]
+    table = _markdown(rows) if markdown else columns(rows)
+    paired = f"paired by {found.pairing.value}" if found.overall.only_baseline is not None else "unpaired"
+    lines = [
+        f"baseline   {found.baseline.name} ({found.baseline.policy})",
+        f"candidate  {found.candidate.name} ({found.candidate.policy})",
+        "",
+        table,
+        "",
+        f"{found.rule}, {paired}; the difference is candidate minus baseline, with its 95 % interval.",
+    ]
+    if found.left_out:
+        lines.append("Left out: " + ", ".join(f"{count} {reason}" for reason, count in found.left_out.items()) + ".")
+    if found.allowed:
+        lines.append(f"Different, as allowed: {'; '.join(found.allowed)}.")
+    if found.repeated_scenes:
+        lines.append("Scenes were run with several seeds, and such episodes count as independent: p is too small.")
+    lines.append(_verdict(found))
+    return "\n".join(lines)
+
+
+def _row(cell: Cell) -> list[str]:
+    discordant = "-" if cell.only_baseline is None else f"{cell.only_baseline} / {cell.only_candidate}"
+    return [
+        cell.name,
+        f"{cell.baseline.k}/{cell.baseline.n}",
+        f"{cell.candidate.k}/{cell.candidate.n}",
+        f"{100 * cell.difference:+.1f} ({100 * cell.low:+.1f} to {100 * cell.high:+.1f})",
+        discordant,
+        f"{cell.p:.3g}",
+        f"{cell.p_adjusted:.3g}",
+    ]
+
+
+def _verdict(found: Comparison) -> str:
+    power = found.overall.detectable
+    could = (
+        "No drop would be found here with a probability of 80 %."
+        if power is None
+        else f"A true overall drop of {100 * power:.0f} points would be found here with a probability of 80 %."
+    )
+    margin = f"{100 * found.margin:g} points"
+    better = [cell.name for cell in found.cells if cell.is_better]
+    if found.verdict == "worse":
+        said = f"Worse: {', '.join(cell.name for cell in found.cells if cell.is_worse)}."
+    elif found.verdict == "not worse":
+        said = f"Not worse by {margin} or more." + (f" Better: {', '.join(better)}." if better else "")
+    else:
+        said = f"Underpowered: nothing is significantly worse, but a drop of {margin} is not excluded."
+    return f"{said} {could}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

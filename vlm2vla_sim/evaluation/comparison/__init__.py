@@ -1,0 +1,1 @@
+"""Compare policies from the results of runs."""

@@ -1,0 +1,124 @@
+"""The sides of a comparison: the episodes of one policy, from one or several run folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlm2vla_sim.errors import NotComparableError, RunFolderError
+from vlm2vla_sim.evaluation.results import read_results
+from vlm2vla_sim.evaluation.run_folder import RESULTS, SETTINGS
+from vlm2vla_sim.types import EpisodeResult
+
+POLICY_SETTINGS = frozenset({"policy", "action_format", "noise_cm", "language", "policy_options", "policy_name"})
+"""Settings that describe the policy: what is compared."""
+PLAN_SETTINGS = frozenset({"tasks", "episodes", "seed", "metrics", "started", "versions", "provenance"})
+"""Settings that decide which episodes there are, or nothing of an episode's result."""
+SIMULATOR = ("vlm2vla_sim", "mujoco", "sapien", "mani_skill")
+"""Versions that decide what the environment does: results of two of them may differ for the same policy."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One policy's episodes."""
+
+    name: str
+    """As it was given: folders, and the policy where a folder has several."""
+    policy: str
+    episodes: tuple[EpisodeResult, ...]
+    conditions: Mapping[str, str]
+    """What has to be the same on both sides: setting or version -> value, as text."""
+
+
+def read_side(given: str) -> Side:
+    """The side `given` as "FOLDER", "FOLDER#POLICY" or several of them with commas.
+
+    Raises:
+        RunFolderError: a folder that has no results, or does not have the policy.
+        NotComparableError: folders whose episodes cannot be merged.
+    """
+    parts = [_read_part(part.strip()) for part in given.split(",") if part.strip()]
+    if not parts:
+        raise RunFolderError(f"{given!r} names no run folder.")
+    for part in parts[1:]:
+        different = differences(parts[0].conditions, part.conditions)
+        if different:
+            raise NotComparableError(f"{parts[0].name} and {part.name} cannot be merged: {'; '.join(different)}.")
+        if part.policy != parts[0].policy:
+            raise NotComparableError(
+                f"{parts[0].name} and {part.name} cannot be merged: their policies are {parts[0].policy} and "
+                f"{part.policy}."
+            )
+    episodes = [episode for part in parts for episode in part.episodes]
+    keys = [(episode.task, episode.episode_id, episode.seed) for episode in episodes]
+    if len(set(keys)) != len(keys):
+        raise NotComparableError(f"{given} holds the same episode (task, number, seed) more than once.")
+    return Side(given, parts[0].policy, tuple(episodes), parts[0].conditions)
+
+
+def policies_in(folder: str | Path) -> list[str]:
+    """The policies that have episodes in a folder, in the order of their first one."""
+    return list(dict.fromkeys(episode.policy for episode in _read(Path(folder))))
+
+
+def differences(first: Mapping[str, str], second: Mapping[str, str], allow: Sequence[str] = ()) -> list[str]:
+    """What differs between two sides' conditions, as "backend: mujoco, simpler", without the names in `allow`."""
+    found = []
+    for name in dict.fromkeys([*first, *second]):
+        if name in allow or ("versions" in allow and name.startswith("version of ")):
+            continue
+        # A value that only one side has recorded is unknown on the other, unless it is a package it did not use.
+        before, after = first.get(name, "not recorded"), second.get(name, "not recorded")
+        if before != after:
+            found.append(f"{name}: {before}, {after}")
+    return found
+
+
+def _read_part(given: str) -> Side:
+    name, _, policy = given.partition("#")
+    folder = Path(name)
+    episodes = _read(folder)
+    found = list(dict.fromkeys(episode.policy for episode in episodes))
+    if policy and policy not in found:
+        raise RunFolderError(f"{folder} has no episode of the policy {policy!r}; it has: {', '.join(found)}.")
+    if not policy and len(found) > 1:
+        raise RunFolderError(
+            f"{folder} has episodes of several policies: {', '.join(found)}. Name one, as {folder}#{found[0]}."
+        )
+    policy = policy or found[0]
+    kept = tuple(episode for episode in episodes if episode.policy == policy)
+    return Side(given, policy, kept, _conditions(folder, kept))
+
+
+def _read(folder: Path) -> list[EpisodeResult]:
+    if not (folder / RESULTS).exists():
+        raise RunFolderError(f"There is no {RESULTS} in {folder}: it is no folder of `vlm2vla evaluate` or a session.")
+    episodes = read_results(folder / RESULTS)
+    if not episodes:
+        raise RunFolderError(f"There is no finished episode in {folder}.")
+    return episodes
+
+
+def _conditions(folder: Path, episodes: Sequence[EpisodeResult]) -> dict[str, str]:
+    conditions: dict[str, str] = {}
+    settings = folder / SETTINGS
+    if settings.exists():
+        try:
+            saved: Any = json.loads(settings.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as broken:
+            raise RunFolderError(f"{settings} cannot be read: {broken}") from broken
+        if not isinstance(saved, dict):
+            raise RunFolderError(f"{settings} cannot be read: it holds no settings.")
+        for name, value in saved.items():
+            if name not in POLICY_SETTINGS | PLAN_SETTINGS:
+                conditions[name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    for field in ("backend", "profile", "layouts"):
+        conditions[field] = ", ".join(sorted({str(getattr(episode, field)) for episode in episodes}))
+    for package in SIMULATOR:
+        versions = sorted({episode.versions[package] for episode in episodes if package in episode.versions})
+        if versions:
+            conditions[f"version of {package}"] = ", ".join(versions)
+    return conditions
