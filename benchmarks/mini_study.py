@@ -177,7 +177,7 @@ def _retention(out: Path) -> dict[str, str]:
 
 
 def _percent(interval: dict[str, float] | None) -> str:
-    if interval is None:
+    if interval is None or interval["low"] is None:
         return "-"
     return f"{interval['value']:.0%} ({interval['low']:.0%} to {interval['high']:.0%})"
 

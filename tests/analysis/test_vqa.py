@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import numpy as np
 import pytest
 
 from vlm2vla_sim.analysis.benchmarks import NEEDS_VLLM, PAPER, commands
-from vlm2vla_sim.analysis.intervals import grouped_ratio
+from vlm2vla_sim.analysis.intervals import grouped_rate, grouped_ratio
 from vlm2vla_sim.analysis.questions import QUESTIONS, VqaQuestion, open_questions, write_questions
-from vlm2vla_sim.analysis.vqa import ALL, answer_all, compare, is_right, retentions
+from vlm2vla_sim.analysis.vqa import ALL, answer_all, compare, image_groups, is_right, retentions, to_json
 from vlm2vla_sim.errors import RunFolderError, SettingError, UnknownNameError
+from vlm2vla_sim.evaluation.results import wilson_interval
 from vlm2vla_sim.types import Stage
 
 
 def ask(category: str, count: int) -> list[VqaQuestion]:
-    picture = np.full((6, 8, 3), len(category), np.uint8)
-    return [VqaQuestion(category, f"{category} {k}?", ("yes", "yeah"), (picture,)) for k in range(count)]
+    """Each about an image of its own."""
+    return [VqaQuestion(category, f"{category} {k}?", ("yes", "yeah"), (picture(category, k),)) for k in range(count)]
+
+
+def picture(*what: object) -> np.ndarray:
+    seed = zlib.crc32(repr(what).encode())
+    return np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
 
 
 class Forgetful:
@@ -147,3 +154,77 @@ def test_the_command_prints_what_cannot_run_here_as_commands(capsys):
     assert len(json.loads(capsys.readouterr().out)["tasks"]) == 12
     assert main(["vqa", "--model", "m"]) == 1
     assert "--adapter" in capsys.readouterr().err
+
+
+def test_questions_about_one_image_are_resampled_together():
+    """Forty images, five questions each; the tuned model misses all five questions about every fourth image."""
+    questions = [VqaQuestion("what", f"{k}, {n}?", ("yes",), (picture(k),)) for k in range(40) for n in range(5)]
+    base, tuned = ["yes"] * 200, ["no" if k % 4 == 0 else "yes" for k in range(40) for _ in range(5)]
+    together = retentions(compare(questions, base, tuned))[0]
+    apart = [VqaQuestion("what", f"{k}?", ("yes",), (picture(k),)) for k in range(200)]
+    alone = retentions(compare(apart, base, tuned))[0]
+    assert (together.questions, together.images, alone.images) == (200, 40, 200)
+    assert together.retention.value == alone.retention.value == 0.75
+    width = lambda one: one.high - one.low  # noqa: E731
+    assert width(together.retention) > 2 * width(alone.retention)
+    assert (together.tuned.low, together.tuned.high) == pytest.approx(wilson_interval(30, 40), abs=0.01)
+    assert (alone.tuned.low, alone.tuned.high) == wilson_interval(150, 200)
+
+
+def test_images_are_recognised_by_their_pixels_and_through_other_questions():
+    one, two, three = picture(1), picture(2), picture(3)
+    questions = [
+        VqaQuestion("a", "q?", ("y",), images)
+        for images in ((one,), (two.copy(),), (), (one.copy(), two), (three,), (), (three[:5],))
+    ]
+    groups = image_groups(questions)
+    assert groups[0] == groups[1] == groups[3]
+    assert len(set(groups)) == 5
+    flat = np.zeros((4, 6, 3), np.uint8)
+    other = flat.reshape(6, 4, 3)
+    assert len(set(image_groups([VqaQuestion("a", "q?", ("y",), (image,)) for image in (flat, other)]))) == 2
+
+
+def test_one_image_alone_has_no_interval():
+    questions = [VqaQuestion("a", f"{k}?", ("yes",), (picture(0),)) for k in range(9)]
+    (found, _) = retentions(compare(questions, ["yes"] * 9, ["yes"] * 9))
+    assert (found.images, found.retention.value, found.retention.low, found.base.low) == (1, 1.0, None, None)
+    assert found.retention.text(1, 100) == "100.0 (? to ?)"
+    assert json.loads(json.dumps(to_json([found])))[0]["retention"]["low"] is None
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_where_all_are_right_or_wrong_the_images_are_the_trials(right):
+    found = grouped_rate([right] * 60, np.repeat(np.arange(12), 5))
+    assert (found.low, found.high) == pytest.approx(wilson_interval(12 * right, 12))
+
+
+def test_the_interval_of_a_rate_covers_it_as_often_as_it_says():
+    """30 images with 6 questions each, alike within an image: 95 % of the intervals hold the true rate."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 6)
+    covered = naive = 0
+    for _ in range(400):
+        chance = rng.beta(0.8 * 0.7, 0.2 * 0.7, size=30)
+        right = (rng.random(180) < chance[groups]).astype(float)
+        found, plain = grouped_rate(right, groups), wilson_interval(right.sum(), 180)
+        covered += found.low <= 0.8 <= found.high
+        naive += plain[0] <= 0.8 <= plain[1]
+    assert covered / 400 > 0.91
+    assert naive / 400 < 0.8
+
+
+def test_the_command_says_how_many_images_there_are(tmp_path, capsys, monkeypatch):
+    from vlm2vla_sim.cli.main import main
+
+    questions = [VqaQuestion("a", f"{k}?", ("yes",), (picture(k // 2),)) for k in range(6)]
+    write_questions(questions, tmp_path / "q")
+    monkeypatch.setattr("vlm2vla_sim.cli.commands.vqa._load", lambda *_, **__: Forgetful())
+    given = ("--model", "m", "--adapter", "a", "--questions", str(tmp_path / "q"), "--out", str(tmp_path / "out"))
+    assert main(["vqa", *given]) == 0
+    told = capsys.readouterr().out
+    assert "95 % intervals over images" in told
+    assert told.splitlines()[2].split()[:3] == ["category", "questions", "images"]
+    assert [row.split()[:3] for row in told.splitlines() if row.startswith("a ")] == [["a", "6", "3"]]
+    lines = [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().splitlines()]
+    assert [line["image_group"] for line in lines] == [0, 0, 2, 2, 4, 4]

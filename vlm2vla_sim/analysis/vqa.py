@@ -1,21 +1,24 @@
 """VQA retention: the accuracy of a tuned model relative to its base model, per category, with 95 % intervals.
 
-Both models answer the same questions with the same code in one process. The interval of the ratio comes from a paired
-bootstrap, which resamples questions for both models together.
+Both models answer the same questions with the same code in one process. Questions about one image are not
+independent: a model that mistakes what it shows is wrong in all of them. So the interval of the ratio comes from a
+paired bootstrap that resamples images with all their questions, for both models together.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlm2vla_sim.analysis.intervals import Interval, grouped_ratio
+import numpy as np
+
+from vlm2vla_sim.analysis.intervals import Interval, grouped_rate, grouped_ratio
 from vlm2vla_sim.analysis.questions import VqaQuestion
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.evaluation.results import wilson_interval
 from vlm2vla_sim.policies.base import Question, Sampling, TextModel
 
 ALL = "all questions"
@@ -34,6 +37,8 @@ class AnsweredQuestion:
     tuned: str
     base_right: bool
     tuned_right: bool
+    image_group: int
+    """The same number for questions that share an image, by its pixels."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,15 @@ class Retention:
 
     category: str
     questions: int
+    images: int
+    """Number of groups of questions that share an image; a question without an image is a group of its own."""
     base: Interval
-    """Accuracy of the base model, with Wilson's interval."""
+    """Accuracy of the base model, with Wilson's interval over images (`grouped_rate`)."""
     tuned: Interval
-    """Accuracy of the tuned model, with Wilson's interval."""
+    """Accuracy of the tuned model, likewise."""
     retention: Interval | None
-    """tuned / base, with a paired bootstrap interval; None if the base model answered no question correctly."""
+    """tuned / base, with a paired bootstrap interval over images; None if the base model answered no question
+    correctly."""
 
 
 def answer_all(model: TextModel, questions: Sequence[VqaQuestion], *, adapter: bool, max_tokens: int = 48) -> list[str]:
@@ -74,9 +82,31 @@ def compare(questions: Sequence[VqaQuestion], base: Sequence[str], tuned: Sequen
             after,
             is_right(before, one.answers),
             is_right(after, one.answers),
+            group,
         )
-        for one, before, after in zip(questions, base, tuned, strict=True)
+        for one, before, after, group in zip(questions, base, tuned, image_groups(questions), strict=True)
     ]
+
+
+def image_groups(questions: Sequence[VqaQuestion]) -> list[int]:
+    """A number for each question: the same for those that share an image, directly or through other questions."""
+    groups = list(range(len(questions)))
+
+    def root(index: int) -> int:
+        while groups[index] != index:
+            groups[index] = index = groups[groups[index]]
+        return index
+
+    first: dict[bytes, int] = {}
+    for index, one in enumerate(questions):
+        for image in one.images:
+            other = first.setdefault(_digest(image), index)
+            groups[root(index)] = root(other)
+    return [root(index) for index in range(len(questions))]
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()
 
 
 def retentions(answered: Sequence[AnsweredQuestion], *, seed: int = 0) -> list[Retention]:
@@ -110,13 +140,10 @@ def to_json(found: Sequence[Retention]) -> list[dict[str, object]]:
 
 def _retention(category: str, answered: list[AnsweredQuestion], seed: int) -> Retention:
     base, tuned = [float(one.base_right) for one in answered], [float(one.tuned_right) for one in answered]
-    ratio = grouped_ratio(tuned, base, range(len(answered)), seed=seed) if sum(base) else None
-    return Retention(category, len(answered), _accuracy(base), _accuracy(tuned), ratio)
-
-
-def _accuracy(right: Sequence[float]) -> Interval:
-    count = int(sum(right))
-    return Interval(count / len(right), *wilson_interval(count, len(right)))
+    groups = [one.image_group for one in answered]
+    ratio = grouped_ratio(tuned, base, groups, seed=seed) if sum(base) else None
+    rates = grouped_rate(base, groups), grouped_rate(tuned, groups)
+    return Retention(category, len(answered), len(set(groups)), *rates, ratio)
 
 
 def _normalised(text: str) -> str:

@@ -23,8 +23,10 @@ from vlm2vla_sim.types import EpisodeResult, Outcome
 CONFIDENCE = 0.95
 
 
-def wilson_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson_interval(k: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson score interval of a rate after `k` successes in `n` independent trials, n >= 1; both ends in 0 .. 1.
+
+    Both may be effective numbers, which are not whole.
 
     Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of the
     American Statistical Association 22 (1927), 209-212; as formula (4) in Brown, Cai and DasGupta, Statistical Science

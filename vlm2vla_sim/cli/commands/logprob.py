@@ -81,7 +81,8 @@ def logprob(
     rows += [
         [one.format, one.context, f"{one.tokens:.1f}", one.per_token.text(), one.per_action.text(1)] for one in scores
     ]
-    text = f"{len(actions)} actions under {model}; mean and 95 % interval over episodes\n\n{columns(rows)}"
+    source = f"{len(actions)} actions of {len({one.episode for one in actions})} episodes"
+    text = f"{source} under {model}; mean and 95 % interval over episodes\n\n{columns(rows)}"
     return CommandResult(text, values, json)
 
 

@@ -35,6 +35,8 @@ def vqa(
 ) -> CommandResult:
     """VQA retention: accuracy of a base and a tuned model on the same questions, per category, with 95 % intervals.
 
+    The intervals are over images: questions about one image are not independent.
+
     The base model and its adapter share one set of weights, with the adapter off and on. A fully fine-tuned model
     (--tuned) is loaded after the base model has answered. An answer counts if it matches an accepted answer exactly, up
     to case, punctuation and articles; --out keeps all answers.
@@ -86,7 +88,7 @@ def vqa(
     values = {"model": model, "tuned": adapter or tuned, "questions": len(asked), "retention": to_json(found)}
     if out:
         _keep(Path(out), values, marked)
-    text = f"VQA retention of {adapter or tuned}, base model {model}; 95 % intervals\n\n{_table(found)}"
+    text = f"VQA retention of {adapter or tuned}, base model {model}; 95 % intervals over images\n\n{_table(found)}"
     return CommandResult(text, values, json)
 
 
@@ -103,10 +105,19 @@ def _keep(folder: Path, values: dict[str, object], marked: Sequence[AnsweredQues
 
 
 def _table(found: Sequence[Retention]) -> str:
-    rows = [["category", "questions", "base [%]", "tuned [%]", "retention [%]"]]
+    rows = [["category", "questions", "images", "base [%]", "tuned [%]", "retention [%]"]]
     for one in found:
         retention = one.retention.text(1, 100) if one.retention else "none right in base"
-        rows.append([one.category, str(one.questions), one.base.text(1, 100), one.tuned.text(1, 100), retention])
+        rows.append(
+            [
+                one.category,
+                str(one.questions),
+                str(one.images),
+                one.base.text(1, 100),
+                one.tuned.text(1, 100),
+                retention,
+            ]
+        )
     return columns(rows)
 
 
