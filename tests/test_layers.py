@@ -30,7 +30,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ORDER = {
     "": (("errors",), ("types",), ("core",), *FLOORS[1:]),
     "evaluation": (
-        ("settings", "metrics", "results"),
+        ("settings", "metrics", "credit", "results"),
         ("setup",),
         ("run_folder", "episode"),
         ("operator",),

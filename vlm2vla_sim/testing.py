@@ -81,6 +81,8 @@ class PointBackend:
             target=self._task.target.body(self._target),
             touching=frozenset({self._task.scene.name} if resting else ()),
             grasped=self._held,
+            touches_target=not self._held and not resting,
+            touches_robot=self._held,
         )
         return Status(RobotState(self._tcp, self._tcp, self._gripper), scene)
 

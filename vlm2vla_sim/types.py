@@ -78,6 +78,10 @@ class SceneState:
     """Both fingers press on the source, each within 60 degrees of the opening direction."""
     on_target: bool | None = None
     """The simulator's own verdict, where a backend reports it in place of SIMPLER's rule; None: the judge decides."""
+    touches_target: bool | None = None
+    """The source presses against the target, or a part of it. None, here and below: the backend does not report it."""
+    touches_robot: bool | None = None
+    """The source presses against any link of the robot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +212,9 @@ class EpisodeResult:
     first_success_step: int | None = None
     success_released: bool | None = None
     """Success at the last step and the gripper no longer holds the object."""
+    success_settled: bool | None = None
+    """Success at the last step, and the object lies on the target: released, at rest, touching nothing else
+    (`judge.is_settled`). None also where the backend does not report contacts."""
     grasped: bool | None = None
     consecutive_grasp: bool | None = None
     moved_correct_object: bool | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlm2vla_sim.envs.judge import Judge, SuccessFlags
+from vlm2vla_sim.envs.judge import REST_STEPS, Judge, SuccessFlags, is_at_rest, is_settled, start_flags
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.types import Body, Pose, SceneState
 
@@ -33,6 +33,8 @@ def scene(
     touching: tuple[str, ...] = (),
     grasped: bool = False,
     on_target: bool | None = None,
+    on: bool | None = True,
+    robot: bool | None = False,
 ) -> SceneState:
     spec = TASKS[task]
     still = np.array([1.0, 0, 0, 0])
@@ -50,6 +52,8 @@ def scene(
         touching=frozenset(touching),
         grasped=grasped,
         on_target=on_target,
+        touches_target=on,
+        touches_robot=robot,
     )
 
 
@@ -244,3 +248,92 @@ def test_success_is_of_this_step_only():
     on = scene(source=over(0, 0, 0.02))
     assert [judge.judge(s).success for s in (scene(), on, scene(), on)] == [False, True, False, True]
     assert judge.judge(on).on_target
+
+
+# Settled: released, at rest, and carried by the target alone.
+
+ON = over(0, 0, 0.022)
+STILL = (scene(source=ON),) * (REST_STEPS + 1)
+
+
+def settled(*last: SceneState, before: tuple[SceneState, ...] = STILL, success: bool = True) -> bool | None:
+    return is_settled([*before[: REST_STEPS + 1 - len(last)], *last], success=success)
+
+
+def test_an_object_that_lies_on_the_target_alone_is_settled():
+    assert is_settled(STILL, success=True) is True
+    assert is_settled(STILL, success=False) is False
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        scene(source=ON, on=False),
+        scene(source=ON, robot=True),
+        scene(source=ON, grasped=True),
+        scene(source=ON, touching=("table",)),
+        scene(source=ON, touching=("spoon",)),
+    ],
+    ids=["hangs above it", "leans on the gripper", "is held", "rests on the table too", "lies on something else too"],
+)
+def test_an_object_that_is_not_carried_by_the_target_alone_is_not_settled(now):
+    assert settled(now) is False
+    for task in TASKS:  # also where SIMPLER lets the object touch the table
+        judge = Judge(TASKS[task], scene(task, source=ON))
+        assert [judge.judge(now).settled for _ in range(REST_STEPS + 2)] == [False] * (REST_STEPS + 2)
+
+
+@pytest.mark.parametrize(
+    ("moved", "settles"),
+    [((0.0009, 0, 0), True), ((0, 0, -0.0009), True), ((0.0011, 0, 0), False), ((0, 0, -0.0011), False)],
+)
+@pytest.mark.parametrize("body", ["source", "target"])
+@pytest.mark.parametrize("age", range(1, REST_STEPS + 1))
+def test_an_object_is_at_rest_when_neither_moved_a_millimetre_in_two_steps(moved, settles, body, age):
+    place = {"source": ON, "target": TARGET}
+    place[body] = tuple(np.add(place[body], moved))
+    past = list(STILL)
+    past[REST_STEPS - age] = scene(source=place["source"], target=place["target"])
+    assert is_at_rest(past) is settles
+    assert is_settled(past, success=True) is settles
+
+
+@pytest.mark.parametrize(("degrees", "settles"), [(0.9, True), (-0.9, True), (1.1, False), (180.0, False)])
+@pytest.mark.parametrize("flip", [1, -1])
+def test_an_object_is_at_rest_when_it_did_not_turn_a_degree(degrees, settles, flip):
+    """A quaternion and its negative are the same rotation."""
+    assert is_at_rest([scene(source=ON, source_turn=flip * about("z", degrees)), *STILL[1:]]) is settles
+
+
+def test_a_movement_longer_ago_is_forgotten_and_fewer_steps_are_no_rest():
+    assert is_at_rest([scene(), *STILL])
+    assert not is_at_rest(STILL[1:])
+    judge = Judge(TASKS["carrot_on_plate"], scene())
+    said = [judge.judge(scene(source=ON)) for _ in range(REST_STEPS + 2)]
+    assert [flags.released for flags in said] == [True] * (REST_STEPS + 2)
+    assert [flags.settled for flags in said] == [False] * REST_STEPS + [True] * 2
+
+
+def test_an_object_in_flight_is_released_and_not_settled():
+    """Falling from 1.9 cm above the target, in steps of a control step's length in slow motion."""
+    judge = Judge(TASKS["stack_cube"], scene("stack_cube"))
+    heights = [0.030 + 0.019 * share for share in (1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0, 0.0)]
+    said = [judge.judge(scene("stack_cube", source=over(0, 0, height), on=height < 0.0301)) for height in heights]
+    assert all(flags.released for flags in said)
+    assert [flags.settled for flags in said] == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize("unknown", [{"on": None}, {"robot": None}, {"on": None, "robot": None}])
+def test_without_contacts_it_is_unknown_of_success_and_failure_alike(unknown):
+    """Were a failure known and a success not, every rate would be 0."""
+    for success in (True, False):
+        assert settled(scene(source=ON, **unknown), success=success) is None
+    assert start_flags(scene(**unknown))["settled"] is None
+    assert start_flags(scene())["settled"] is False
+
+
+def test_a_backends_own_verdict_counts_for_settled_too():
+    judge = Judge(TASKS["carrot_on_plate"], scene(source=ON, on_target=False))
+    assert [judge.judge(scene(source=ON, on_target=False)).settled for _ in range(3)] == [False] * 3
+    judge = Judge(TASKS["carrot_on_plate"], scene(on_target=True))
+    assert [judge.judge(scene(on_target=True)).settled for _ in range(3)][-1] is True

@@ -121,13 +121,28 @@ def test_no_episode_at_all_makes_an_empty_summary():
 
 
 @pytest.mark.parametrize(
-    "name", ["success_once", "success_released", "grasped", "consecutive_grasp", "moved_correct_object", "on_target"]
+    "name",
+    [
+        *("success_once", "success_released", "success_settled", "grasped", "consecutive_grasp"),
+        *("moved_correct_object", "on_target"),
+    ],
 )
 def test_each_credit_is_counted_from_its_own_field(name):
     results = [episode(episode_id=0, **{name: True}), episode(episode_id=1), episode(episode_id=2)]
     overall = summarize(results).to_json()["overall"]
     credits = ("success_once", "success_released", "grasped", "consecutive_grasp", "moved_correct_object", "on_target")
+    credits += ("success_settled",)
     assert {credit: overall[credit]["k"] for credit in credits} == {credit: int(credit == name) for credit in credits}
+
+
+def test_settled_is_a_column_over_the_episodes_for_which_it_is_known():
+    results = [episode(episode_id=k, success_settled=known) for k, known in enumerate((True, False, None))]
+    summary = summarize(results)
+    assert summary.overall.success_settled == Rate(1, 2)
+    head, _, row, *_ = format_table(summary).splitlines()
+    at = head.index("settled")
+    assert row[at:].split()[0] == "1/2"
+    assert format_table(summarize(results[2:])).splitlines()[2][at:].split()[0] == "-"
 
 
 def test_unreadable_texts_are_counted_among_all_texts_resampled_ones_included():

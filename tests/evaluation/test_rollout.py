@@ -49,6 +49,7 @@ def test_the_scripted_policy_solves_every_task_with_words_of_every_format(task, 
     assert result.success_at_end
     assert result.success_once
     assert result.success_released
+    assert result.success_settled
     assert result.grasped
     assert result.consecutive_grasp
     assert result.moved_correct_object

@@ -7,10 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vlm2vla_sim.envs.simpler.contacts import Bodies, is_grasped, touching
+from vlm2vla_sim.envs.simpler.contacts import Bodies, is_grasped, touches, touching
 
-CARROT, PLATE, TABLE, LEFT, RIGHT = range(5)
-BODIES = Bodies(CARROT, expected=frozenset({PLATE, LEFT, RIGHT}), fingers=(LEFT, RIGHT), names={TABLE: "table"})
+CARROT, PLATE, TABLE, LEFT, RIGHT, WRIST = range(6)
+BODIES = Bodies(
+    CARROT,
+    target=frozenset({PLATE}),
+    links=frozenset({LEFT, RIGHT, WRIST}),
+    fingers=(LEFT, RIGHT),
+    names={TABLE: "table"},
+)
 OPENING = (np.array([0.0, 1.0, 0.0]), np.array([0.0, -1.0, 0.0]))
 
 
@@ -28,6 +34,22 @@ def test_resting_on_the_table_is_touching_it() -> None:
 def test_target_and_robot_may_be_touched() -> None:
     found = [contact(CARROT, PLATE, (0, 0, 1e-3)), contact(LEFT, CARROT, (0, 1e-3, 0))]
     assert touching(found, BODIES) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("found", "target", "robot"),
+    [
+        ([], False, False),
+        ([contact(PLATE, CARROT, (0, 0, 1e-3))], True, False),
+        ([contact(CARROT, PLATE, (0, 0, 0.9e-6))], False, False),
+        ([contact(CARROT, LEFT, (0, 1e-3, 0))], False, True),
+        ([contact(WRIST, CARROT, (0, 1e-3, 0)), contact(CARROT, PLATE, (0, 0, 1e-3))], True, True),
+        ([contact(PLATE, LEFT, (0, 0, 1.0)), contact(PLATE, TABLE, (0, 0, 1.0))], False, False),
+    ],
+)
+def test_what_carries_it_is_told_from_what_it_only_lies_near(found, target, robot) -> None:
+    assert touches(found, BODIES, BODIES.target) is target
+    assert touches(found, BODIES, BODIES.links) is robot
 
 
 def test_being_near_without_pressing_is_not_touching() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vlm2vla_sim.video import text_layout
 from vlm2vla_sim.video.overlay import ACTION_TEXT, GREEN, ORANGE, RED, Overlay, OverlayRenderer
 
-STATUS_FLAGS = tuple((name, False) for name in ("grasped", "held", "moved", "on target", "success"))
+STATUS_FLAGS = tuple((name, False) for name in ("grasped", "held", "moved", "on target", "success", "settled"))
 OVERLAY = Overlay(
     "carrot_on_plate ep 3",
     "put carrot on plate",
@@ -48,7 +48,7 @@ def shows(strip: np.ndarray, colour: tuple[int, int, int]) -> bool:
         {"motion": "stay"},
         {"clipped": True},
         {"gripper": 0.5},
-        {"flags": (*STATUS_FLAGS[:-1], ("success", True))},
+        {"flags": (*STATUS_FLAGS[:-1], ("settled", True))},
     ],
     ids=lambda change: next(iter(change)),
 )

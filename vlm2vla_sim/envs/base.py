@@ -15,7 +15,7 @@ from gymnasium.wrappers import TimeLimit
 
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.backends import backend_name, check_backend_options, is_real_robot, make_backend
-from vlm2vla_sim.envs.judge import Judge, SuccessFlags
+from vlm2vla_sim.envs.judge import Judge, SuccessFlags, start_flags
 from vlm2vla_sim.envs.observations import Observation, check_form, check_image_size, in_form, observation_space
 from vlm2vla_sim.envs.reset_options import LAYOUTS, choose_layout
 from vlm2vla_sim.envs.tasks import TASKS, Task, get_task, own_task
@@ -41,7 +41,8 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
 
     Keys of info: "instruction", "task", "episode_id" (-1 for a random layout), "clipped" (whether the action was
     limited), "sent_action" (the limited action, (7,) float64; None after a reset), "is_success" and the fields of
-    `judge.SuccessFlags`, and what the backend reports of itself. All flags are None where the scene is not known.
+    `judge.SuccessFlags`, and what the backend reports of itself. All flags are None where the scene is not known;
+    "settled" also where the backend does not report contacts.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012 - Gymnasium's own declaration
@@ -179,7 +180,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         status = self._status = self._backend.status()
         self._judge = Judge(self.spec_task, status.scene) if status.scene else None
         self._observation = self._backend.observe()
-        flags = dict.fromkeys(UNKNOWN, False) if status.scene else UNKNOWN
+        flags = start_flags(status.scene) if status.scene else UNKNOWN
         return in_form(self._observation, self.observation), self._info(flags, clipped=False)
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:

@@ -26,6 +26,7 @@ from vlm2vla_sim.errors import (
     SettingError,
     Vlm2VlaError,
 )
+from vlm2vla_sim.evaluation.credit import credit
 from vlm2vla_sim.evaluation.episode_files import check_video_folder, episode_stem, write_log
 from vlm2vla_sim.evaluation.metrics import Metric, check_value, make_metric, short_name
 from vlm2vla_sim.evaluation.settings import LAYOUTS
@@ -47,6 +48,7 @@ STATUS_FLAGS = (
     ("moved", "moved_correct_object"),
     ("on target", "on_target"),
     ("success", "success"),
+    ("settled", "settled"),
 )
 """Status flags of the video: label and key of `info`."""
 
@@ -198,7 +200,7 @@ class _Run:
             instruction=inner.task_description,
             outcome=outcome,
             noise_cm=spec.noise_cm,
-            **self._credit(outcome),
+            **credit(outcome, self.info, self._first_success),
             steps=self._steps_made,
             decisions=tuple(self._decisions),
             parse_failures=self._parse_failures,
@@ -224,20 +226,6 @@ class _Run:
             self._video.discard()
 
     # Parts.
-
-    def _credit(self, outcome: Outcome) -> dict[str, Any]:
-        """Success and partial credit, as fields of `EpisodeResult`; none where the scene is unknown."""
-        if outcome is Outcome.UNKNOWN or not self.info:
-            return {}
-        succeeded = outcome is Outcome.SUCCESS if outcome in (Outcome.SUCCESS, Outcome.FAILURE) else None
-        partial = ("grasped", "consecutive_grasp", "moved_correct_object", "on_target")
-        return {
-            "success_at_end": succeeded,
-            "success_once": self._first_success is not None,
-            "first_success_step": self._first_success,
-            "success_released": succeeded and bool(self.info["released"]),
-            **{name: bool(self.info.get(name)) for name in partial},
-        }
 
     def _measure(self, outcome: Outcome) -> dict[str, Any]:
         """The value of every metric; None for an episode that did not run to its end."""

@@ -115,6 +115,8 @@ class Summary:
     success_once: Rate
     success_released: Rate
     """Success at the last step with the object released."""
+    success_settled: Rate
+    """Success at the last step with the object at rest on the target, over the episodes for which it is known."""
     grasped: Rate
     consecutive_grasp: Rate
     moved_correct_object: Rate
@@ -187,6 +189,7 @@ def _summarize(results: Sequence[EpisodeResult]) -> Summary:
         success_at_end=share(lambda result: result.success_at_end),
         success_once=share(lambda result: result.success_once),
         success_released=share(lambda result: result.success_released),
+        success_settled=share(lambda result: result.success_settled),
         grasped=share(lambda result: result.grasped),
         consecutive_grasp=share(lambda result: result.consecutive_grasp),
         moved_correct_object=share(lambda result: result.moved_correct_object),
@@ -219,7 +222,8 @@ def format_table(summary: RunSummary) -> str:
     if len(rows) > 1:
         rows.append(("all tasks", summary.overall))
     metrics = list(dict.fromkeys(name for _, row in rows for name in row.metrics))
-    columns = ["success at the last step", "at any step", "released", "grasped", "moved", "parse errors", "clipped"]
+    columns = ["success at the last step", "at any step", "released", "settled", "grasped", "moved"]
+    columns += ["parse errors", "clipped"]
     cells = [
         ["", *columns, "errors", *metrics],
         *([name, *_cells(row), *(str(row.metrics.get(metric, "-")) for metric in metrics)] for name, row in rows),
@@ -235,14 +239,11 @@ def format_table(summary: RunSummary) -> str:
 
 
 def _cells(summary: Summary) -> list[str]:
-    once, released = summary.success_once, summary.success_released
+    rules = summary.success_once, summary.success_released, summary.success_settled
     parse_errors = summary.parse_failure_rate
     return [
         str(summary.success_at_end),
-        *(
-            f"{rate.k}/{rate.n}" if rate.n else "-"
-            for rate in (once, released, summary.grasped, summary.moved_correct_object)
-        ),
+        *(f"{rate.k}/{rate.n}" if rate.n else "-" for rate in (*rules, summary.grasped, summary.moved_correct_object)),
         f"{parse_errors.k}/{parse_errors.n}",
         f"{summary.clipped_steps}/{summary.steps}",
         str(summary.n_error),

@@ -30,7 +30,8 @@ def scene_to_json(scene: SceneState) -> dict[str, Any]:
         }
         for name, body in (("source", scene.source), ("target", scene.target))
     }
-    return {**bodies, "touching": sorted(scene.touching), "grasped": scene.grasped}
+    contacts = {name: getattr(scene, name) for name in ("grasped", "touches_target", "touches_robot")}
+    return {**bodies, "touching": sorted(scene.touching), **contacts}
 
 
 def scene_from_json(values: dict[str, Any]) -> SceneState:
@@ -39,7 +40,8 @@ def scene_from_json(values: dict[str, Any]) -> SceneState:
         Body(body["name"], Pose(body["position"], body["quaternion"]), np.array(body["extents"]), body["container"])
         for body in (values["source"], values["target"])
     )
-    return SceneState(source, target, frozenset(values["touching"]), bool(values["grasped"]))
+    contacts = {name: values.get(name) for name in ("touches_target", "touches_robot")}  # None on an older server
+    return SceneState(source, target, frozenset(values["touching"]), bool(values["grasped"]), **contacts)
 
 
 def layout_from_json(values: dict[str, Any]) -> Layout:

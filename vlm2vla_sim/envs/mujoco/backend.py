@@ -175,11 +175,11 @@ class MujocoBackend:
     def status(self) -> Status:
         """Ground truth after the last step."""
         robot = RobotState(tcp=self._tcp(), target=self._target, gripper=self._opening())
-        touching, grasped = self._contacts.read(self._data)
+        touch = self._contacts.read(self._data)
         source, target = self._task.source, self._task.target
         on = self._com(target.name) if target.fixed is None else target.fixed.pose()
         bodies = source.body(self._com(source.name)), target.body(on)
-        return Status(robot, SceneState(*bodies, touching=touching, grasped=grasped))
+        return Status(robot, SceneState(*bodies, **vars(touch)))
 
     def close(self) -> None:
         """Free the renderer. May be called twice."""

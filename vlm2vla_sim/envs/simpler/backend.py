@@ -110,11 +110,18 @@ class SimplerBackend:
         """Ground truth after the last step."""
         robot = RobotState(tcp=self._tcp(), target=self._target(), gripper=self._opening())
         found = self._env.scene.px.get_contacts()
+        touching = contacts.touching(found, self._bodies)
+        on = contacts.touches(found, self._bodies, self._bodies.target)
+        if on and self._task.target.container:
+            # The walls of SIMPLER's basket are part of the sink's body; its floor is the target.
+            touching -= {self._task.scene.name}
         scene = SceneState(
             source=self._body(self._task.source),
             target=self._body(self._task.target),
-            touching=contacts.touching(found, self._bodies),
+            touching=touching,
             grasped=self._is_grasped(found),
+            touches_target=on,
+            touches_robot=contacts.touches(found, self._bodies, self._bodies.links),
             on_target=bool(self._evaluation["success"]) if "success" in self._evaluation else None,
         )
         return Status(robot, scene)
@@ -174,10 +181,10 @@ class SimplerBackend:
 
     def _identify(self) -> contacts.Bodies:
         numbers = {str(part.name): number for number, part in self._env.segmentation_id_map.items()}
-        target = numbers[self._task.target.model]
         return contacts.Bodies(
             source=numbers[self._task.source.model],
-            expected=frozenset({target, *(numbers[name] for name in self._links)}),
+            target=frozenset({numbers[self._task.target.model]}),
+            links=frozenset(numbers[name] for name in self._links),
             fingers=(numbers["left_finger_link"], numbers["right_finger_link"]),
             names={number: NAMES.get(name, name) for name, number in numbers.items()},
         )

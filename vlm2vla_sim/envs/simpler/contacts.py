@@ -24,8 +24,10 @@ class Bodies:
     """The bodies of a scene by SAPIEN's `per_scene_id`."""
 
     source: int
-    expected: frozenset[int]
-    """Target and robot links: what the source may touch."""
+    target: frozenset[int]
+    """The target and its parts."""
+    links: frozenset[int]
+    """Of the robot."""
     fingers: tuple[int, int]
     """Left, right."""
     names: dict[int, str]
@@ -34,12 +36,13 @@ class Bodies:
 
 def touching(contacts: Iterable[Any], bodies: Bodies) -> frozenset[str]:
     """Names of what the source presses against besides target and robot. MS2 put_on_in_scene.py:88-117."""
-    found = set()
-    for contact in contacts:
-        other = _partner(contact, bodies.source)
-        if other is not None and other not in bodies.expected and np.linalg.norm(_impulse(contact)) > MIN_IMPULSE:
-            found.add(bodies.names.get(other, f"body {other}"))
-    return frozenset(found)
+    others = _pressed(contacts, bodies.source) - bodies.target - bodies.links
+    return frozenset(bodies.names.get(other, f"body {other}") for other in others)
+
+
+def touches(contacts: Iterable[Any], bodies: Bodies, which: frozenset[int]) -> bool:
+    """Whether the source presses against one of the bodies `which`."""
+    return bool(_pressed(contacts, bodies.source) & which)
 
 
 def is_grasped(contacts: Iterable[Any], bodies: Bodies, opening: tuple[np.ndarray, np.ndarray]) -> bool:
@@ -55,6 +58,12 @@ def is_grasped(contacts: Iterable[Any], bodies: Bodies, opening: tuple[np.ndarra
             sign = 1.0 if _id(contact, 0) == other else -1.0
             pushes[other] += sign * _impulse(contact)
     return all(_opens(push, direction) for push, direction in zip(pushes.values(), opening, strict=True))
+
+
+def _pressed(contacts: Iterable[Any], source: int) -> set[int]:
+    """The bodies that the source presses against."""
+    found = ((_partner(contact, source), contact) for contact in contacts)
+    return {other for other, contact in found if other is not None and np.linalg.norm(_impulse(contact)) > MIN_IMPULSE}
 
 
 def _opens(push: np.ndarray, direction: np.ndarray) -> bool:

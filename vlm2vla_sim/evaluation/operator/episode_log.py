@@ -181,6 +181,9 @@ def apply_label(result: EpisodeResult, label: Label, *, known: bool) -> EpisodeR
         outcome=Outcome.SUCCESS if success else Outcome.FAILURE,
         success_at_end=success,
         success_once=success or result.success_once,
+        # The label is about the task, not about the gripper: of a success, what was measured stays.
+        success_released=result.success_released if success or result.success_released is None else False,
+        success_settled=result.success_settled if success or result.success_settled is None else False,
         reason=reason,
     )
 
