@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from vlm2vla_sim.cli.result import ALL_ERRORS, SOME_ERRORS
+from vlm2vla_sim.cli.result import ALL_ERRORS, SOME_ERRORS, TOO_LOW
 from vlm2vla_sim.errors import Vlm2VlaError, unknown_name
 
 COMMANDS = {
@@ -72,7 +72,8 @@ COMMANDS = {
 OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 EXIT_STATUS = (
     f"Exit status: {OK} completed, {ERROR} error, {USAGE} wrong usage, {ALL_ERRORS} all episodes ended in an error, "
-    f"{SOME_ERRORS} some did,\n{INTERRUPTED} interrupted with Ctrl-C."
+    f"{SOME_ERRORS} some did,\n{TOO_LOW} a required success rate is not reached, {INTERRUPTED} interrupted with Ctrl-C "
+    "(`vlm2vla compare` has its own)."
 )
 
 

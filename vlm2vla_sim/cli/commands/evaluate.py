@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from vlm2vla_sim.cli.flags import RunFlags
 from vlm2vla_sim.cli.report import EpisodeReporter, report_errors
-from vlm2vla_sim.cli.result import CommandResult
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.cli.result import TOO_LOW, CommandResult
+from vlm2vla_sim.envs.base import find_task
+from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.evaluation import gates
 from vlm2vla_sim.evaluation.results import format_table
-from vlm2vla_sim.evaluation.suite import EPISODE_TIMEOUT, SuiteRun, all_tasks, run_policies, run_suite
+from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.evaluation.suite import (
+    EPISODE_TIMEOUT,
+    SuiteRun,
+    all_tasks,
+    check_settings,
+    run_policies,
+    run_suite,
+)
 
 
 def evaluate(
@@ -27,13 +40,18 @@ def evaluate(
     workers: int = 1,
     isolate: bool = False,
     episode_timeout: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = EPISODE_TIMEOUT,
+    min_success: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RATE|TASK=RATE...")] = (),
+    min_success_by: Literal["point", "lower"] = "point",
+    junit: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    markdown: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     json: bool = False,
 ) -> CommandResult:
     """Run episodes of some or all tasks and print success rates with their 95 % intervals.
 
     Results, settings, a summary and one video per episode are written to a folder; nothing in it is overwritten. A run
     that Ctrl-C, a crash or a full disk has interrupted is continued by the same command with --out DIR --resume. The
-    exit status is 0 whatever the rates, 3 if all episodes and 4 if some episodes ended in an error.
+    exit status is 0 whatever the rates, 3 if all episodes and 4 if some episodes ended in an error, and 5 if a rate of
+    --min-success is not reached.
 
     Args:
         run: Policy, backend and settings of the run.
@@ -47,6 +65,12 @@ def evaluate(
         workers: Processes that run episodes at the same time.
         isolate: Run episodes in a worker process even when there is only one, so that a native crash costs one episode.
         episode_timeout: Seconds after which an episode in a worker process is stopped and tried once more.
+        min_success: Required success rates at the last step, 0 to 1: of all tasks together (0.8), or of one task
+            (carrot_on_plate=0.5).
+        min_success_by: Compare a required rate with the measured one (point), or with the lower end of its interval
+            (lower).
+        junit: Write a JUnit XML file, a test case for each episode, for CI systems.
+        markdown: Append a Markdown table, for example to $GITHUB_STEP_SUMMARY.
         json: Print the summary as one line of JSON instead of the table.
     """
     if resume and out is None:
@@ -59,20 +83,64 @@ def evaluate(
         "isolate": isolate or None,
         "episode_timeout": episode_timeout,
     }
+    files = _CiFiles(min_success, min_success_by, junit, markdown)
     if not policies:
         settings = run.settings(tasks=names, episodes=episodes)
+        files.check([settings])
         made = run_suite(settings, out=out, on_result=EpisodeReporter(settings, out if resume else None), **options)
         values = {"folder": str(made.folder), **made.summary.to_json()}
         text = f"{format_table(made.summary)}\n\n{_paths(made)}"
-        return CommandResult(text, values, json, code=report_errors(made.results))
+        return CommandResult(text, values, json, code=files.finish({settings.spec.label: made}))
     if run.policy != RunFlags.policy:
         raise SettingError("--policy and --policies were both given; name every policy with --policies.")
     several = [run.settings(tasks=names, episodes=episodes, spec=run.spec(policy)) for policy in policies]
+    files.check(several)
     runs = run_policies(several, out=out, reporter=EpisodeReporter, **options)
     text = "\n\n".join(f"{label}\n{format_table(made.summary)}\n{_paths(made)}" for label, made in runs.items())
     values = {label: {"folder": str(made.folder), **made.summary.to_json()} for label, made in runs.items()}
-    results = [result for made in runs.values() for result in made.results]
-    return CommandResult(text, values, json, code=report_errors(results))
+    return CommandResult(text, values, json, code=files.finish(runs))
+
+
+@dataclass(frozen=True)
+class _CiFiles:
+    """The requirements on the rates, and the files for CI."""
+
+    min_success: tuple[str, ...]
+    by: str
+    junit: Path | None
+    markdown: Path | None
+
+    def check(self, several: Sequence[RunSettings]) -> None:
+        """SettingError or RunFolderError, before the first episode, for what cannot be checked or written at the end."""
+        for settings in several:
+            self._requirements([find_task(task, settings.backend).name for task in check_settings(settings).tasks])
+        for path in (self.junit, self.markdown):
+            if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+                raise RunFolderError(f"{path} cannot be written: its folder does not exist, or it is a folder.")
+
+    def finish(self, runs: Mapping[str, SuiteRun]) -> int:
+        """Write the files, print what is not reached, and return the exit status."""
+        results = [result for made in runs.values() for result in made.results]
+        sentences: list[str] = []
+        tables: list[str] = []
+        for label, made in runs.items():
+            found = gates.missed(made.summary, self._requirements(list(made.summary.tasks)), self.by)
+            sentences += [f"{label}: {sentence}" for sentence in found] if len(runs) > 1 else found
+            tables.append(gates.markdown(made.summary, found, title=label))
+        try:
+            if self.junit is not None:
+                self.junit.write_text(gates.junit(results, sentences), encoding="utf-8")
+            if self.markdown is not None:
+                with self.markdown.open("a", encoding="utf-8") as file:
+                    file.write("\n".join(tables))
+        except OSError as full:
+            raise RunFolderError(f"{full.filename} cannot be written: {full.strerror}.") from full
+        for sentence in sentences:
+            sys.stderr.write(f"Success rate: {sentence}\n")
+        return report_errors(results) or (TOO_LOW if sentences else 0)
+
+    def _requirements(self, tasks: Sequence[str]) -> list[gates.Requirement]:
+        return gates.read_requirements(self.min_success, tasks)
 
 
 def _paths(run: SuiteRun) -> str:
