@@ -111,7 +111,7 @@ class _CiFiles:
     markdown: Path | None
 
     def check(self, several: Sequence[RunSettings]) -> None:
-        """SettingError or RunFolderError, before the first episode, for what cannot be checked or written at the end."""
+        """An error, before the first episode, for what cannot be checked or written at the end."""
         for settings in several:
             self._requirements([find_task(task, settings.backend).name for task in check_settings(settings).tasks])
         for path in (self.junit, self.markdown):
