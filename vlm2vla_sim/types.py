@@ -219,6 +219,8 @@ class EpisodeResult:
     consecutive_grasp: bool | None = None
     moved_correct_object: bool | None = None
     on_target: bool | None = None
+    progress: float | None = None
+    """0 .. 100: how far the operator says the episode got, a success being 100; None where nobody was asked."""
     steps: int = 0
     decisions: tuple[dict[str, object], ...] = ()
     parse_failures: int = 0

@@ -22,6 +22,7 @@ from vlm2vla_sim.errors import EpisodeAbortedError, RunFolderError, SettingError
 from vlm2vla_sim.evaluation.operator.episode_log import EpisodeLog, PolicySpec, SessionSettings
 from vlm2vla_sim.evaluation.operator.prompts import ButtonAnswers, Label, Operator, StreamAnswers
 from vlm2vla_sim.evaluation.operator.session import run_session
+from vlm2vla_sim.evaluation.results import Mean, format_table, read_results, summarize, wilson_interval
 from vlm2vla_sim.testing import PointBackend
 from vlm2vla_sim.types import Status
 
@@ -70,7 +71,12 @@ def read(out: Path, name: str = "episodes.jsonl") -> list[dict]:
         ("YES\n", Label("success", 100.0)),
         ("n\n", Label("failure", 0.0)),
         ("40\n", Label("partial", 40.0)),
-        ("100\n", Label("partial", 100.0)),
+        ("100\n", Label("success", 100.0)),
+        ("100.0 %\n100%\n", Label("success", 100.0)),
+        ("99.5\n", Label("partial", 99.5)),
+        ("62,5\n", Label("partial", 62.5)),
+        ("0\n", Label("failure", 0.0)),
+        ("1e2\n1_0\n100.1\ninf\n101\n7 0\n70\n", Label("partial", 70.0)),
         ("r\n", Label("redo")),
         ("a\n", Label("abort")),
         ("note the carrot rolled\ny\n", Label("success", 100.0, ("the carrot rolled",))),
@@ -142,6 +148,40 @@ def test_a_session_writes_what_the_person_said_and_not_what_the_robot_could_not_
     summary = json.loads((tmp_path / "s" / "summary.json").read_text())
     assert summary["overall"]["success_at_end"]["k"] == 2
     assert set(summary["policies"]) == {"hold", "random"}
+
+
+def test_progress_is_averaged_with_an_interval_and_what_nobody_knows_is_null(tmp_path):
+    end = run("100\n70\n", tmp_path / "s", policies=(PolicySpec("hold"),), tasks=("stack_cube",))
+    summary = json.loads((tmp_path / "s" / "summary.json").read_text())
+    low, high = wilson_interval(1.7, 2)
+    expected = {"n": 2, "mean": 85.0, "low": pytest.approx(100 * low), "high": pytest.approx(100 * high)}
+    assert summary["overall"]["progress"] == expected
+    assert summary["policies"]["hold"]["tasks"]["stack_cube"]["progress"] == expected
+    assert summary["overall"]["success_at_end"]["k"] == 1
+    assert f"1 of 2, 50.0 % (9.5 to 90.5), progress 85 ({100 * low:.4g} to {100 * high:.4g})" in end.table
+    for name in ("success_once", "success_released", "grasped", "consecutive_grasp", "moved_correct_object"):
+        nothing = {"k": 0, "n": 0, "rate": None, "low": None, "high": None}
+        assert summary["overall"][name] == nothing, f"{name}: a rate over the successes alone would be 100 %"
+        assert all(line[name] is None for line in read(tmp_path / "s", "results.jsonl"))
+    assert [line["progress"] for line in read(tmp_path / "s", "results.jsonl")] == [100.0, 70.0]
+    assert "progress" in format_table(summarize(read_results(tmp_path / "s" / "results.jsonl")))
+
+
+def test_equal_scores_and_no_score_have_honest_intervals():
+    assert Mean.of_progress([]) == Mean(0, None, None, None)
+    full = Mean.of_progress([100.0] * 5)
+    assert (full.mean, full.high) == (100.0, 100.0)
+    assert full.low == pytest.approx(56.55, abs=0.01)  # Wilson's for 5 of 5
+    assert Mean.of_progress([50.0]).low == pytest.approx(5.46, abs=0.01)
+
+
+def test_a_label_against_the_simulators_leaves_nothing_it_contradicts(tmp_path):
+    chosen = settings(backend="point", policies=(PolicySpec("scripted"),), tasks=("stack_cube",))
+    asked = operator("n\ny\n", always_ask=True)[0]
+    run_session(chosen, tmp_path / "s", asked, video=False, live=False)
+    first, second = read(tmp_path / "s", "results.jsonl")
+    assert (first["success_at_end"], first["success_once"], first["success_released"]) == (False, True, False)
+    assert (second["success_at_end"], second["success_once"], second["success_released"]) == (True, True, True)
 
 
 def test_a_simulator_that_knows_judges_by_itself(tmp_path):

@@ -32,6 +32,9 @@ def wilson_interval(k: float, n: float, confidence: float = CONFIDENCE) -> tuple
     American Statistical Association 22 (1927), 209-212; as formula (4) in Brown, Cai and DasGupta, Statistical Science
     16 (2001), 101-133, who recommend it for small n.
 
+    `k` may also be the sum of `n` scores of 0 to 1. Their variance is at most that of successes with the same mean, so
+    that the interval is wide enough, and it is one even where all scores are equal.
+
     >>> [round(100 * end, 1) for end in wilson_interval(12, 24)]
     [31.4, 68.6]
     """
@@ -62,10 +65,12 @@ class Rate:
         return {"k": self.k, "n": self.n, "rate": self.rate, "low": low, "high": high}
 
     def __str__(self) -> str:
-        if not self.n:
-            return "-"
+        return f"{self.k}/{self.n} {self.percent()}" if self.n else "-"
+
+    def percent(self) -> str:
+        """The share in per cent with its interval, "50.0 % (31.4 to 68.6)"; n must not be 0."""
         low, high = wilson_interval(self.k, self.n)
-        return f"{self.k}/{self.n} {100 * self.k / self.n:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+        return f"{100 * self.k / self.n:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Mean:
     mean: float | None
     low: float | None
     high: float | None
-    """The ends of its 95 % interval (percentile bootstrap over episodes, 10,000 draws); None below two episodes."""
+    """The ends of its 95 % interval: percentile bootstrap over episodes, 10,000 draws, None below two episodes; for
+    progress Wilson's."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Mean:
@@ -87,6 +93,14 @@ class Mean:
         draws = np.random.default_rng(0).integers(len(array), size=(10_000, len(array)))
         low, high = np.quantile(array[draws].mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         return cls(len(values), float(array.mean()), float(low), float(high))
+
+    @classmethod
+    def of_progress(cls, scores: Sequence[float]) -> Mean:
+        """The mean of `scores`, each 0 .. 100, with the interval of `wilson_interval`; None without a score."""
+        if not scores:
+            return cls(0, None, None, None)
+        low, high = wilson_interval(math.fsum(scores) / 100, len(scores))
+        return cls(len(scores), math.fsum(scores) / len(scores), 100 * low, 100 * high)
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -131,13 +145,15 @@ class Summary:
     mean_first_success_step: float | None
     """Over the episodes that succeeded at some step."""
     seconds: float
+    progress: Mean = Mean(0, None, None, None)
+    """Of the episodes that an operator scored, 0 .. 100."""
     metrics: dict[str, Rate | Mean] = dataclasses.field(default_factory=dict)
     """Of each metric: a rate if its values are true or false, else a mean."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values, as in `summary.json`."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        plain = {name: value.to_json() if isinstance(value, Rate) else value for name, value in values.items()}
+        plain = {name: value.to_json() if isinstance(value, (Rate, Mean)) else value for name, value in values.items()}
         return {**plain, "metrics": {name: value.to_json() for name, value in self.metrics.items()}}
 
 
@@ -200,6 +216,7 @@ def _summarize(results: Sequence[EpisodeResult]) -> Summary:
         decisions=sum(len(result.decisions) for result in ended),
         mean_first_success_step=sum(first) / len(first) if first else None,
         seconds=round(sum(result.seconds for result in results), 3),
+        progress=Mean.of_progress([result.progress for result in scored if result.progress is not None]),
         metrics=_summarize_metrics(ended),
     )
 
@@ -224,9 +241,16 @@ def format_table(summary: RunSummary) -> str:
     metrics = list(dict.fromkeys(name for _, row in rows for name in row.metrics))
     columns = ["success at the last step", "at any step", "released", "settled", "grasped", "moved"]
     columns += ["parse errors", "clipped"]
+    scored = ["progress"] if summary.overall.progress.n else []
     cells = [
-        ["", *columns, "errors", *metrics],
-        *([name, *_cells(row), *(str(row.metrics.get(metric, "-")) for metric in metrics)] for name, row in rows),
+        ["", *columns, "errors", *scored, *metrics],
+        *(
+            [
+                *(name, *_cells(row), *(str(row.progress) for _ in scored)),
+                *(str(row.metrics.get(metric, "-")) for metric in metrics),
+            ]
+            for name, row in rows
+        ),
     ]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]

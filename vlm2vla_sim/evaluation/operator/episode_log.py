@@ -171,7 +171,11 @@ class EpisodeLog:
 
 
 def apply_label(result: EpisodeResult, label: Label, *, known: bool) -> EpisodeResult:
-    """The result with the operator's label in place of what the backend does not know."""
+    """The result with the operator's label in place of what the backend does not know.
+
+    What neither knows stays None. Whether a failed episode had succeeded in between is such a thing, and then it is
+    None for successes as well: a rate over the successes alone would be 100 %.
+    """
     if label.automatic and known:
         return result
     success = label.word == "success"
@@ -180,22 +184,30 @@ def apply_label(result: EpisodeResult, label: Label, *, known: bool) -> EpisodeR
         result,
         outcome=Outcome.SUCCESS if success else Outcome.FAILURE,
         success_at_end=success,
-        success_once=success or result.success_once,
+        success_once=None if result.success_once is None else success or result.success_once,
         # The label is about the task, not about the gripper: of a success, what was measured stays.
         success_released=result.success_released if success or result.success_released is None else False,
         success_settled=result.success_settled if success or result.success_settled is None else False,
+        progress=label.score,
         reason=reason,
     )
 
 
 def tally(records: Sequence[EpisodeRecord], settings: SessionSettings) -> str:
-    """Successes by policy, names shown: only for the end of a session."""
+    """Successes and progress by policy, with their 95 % Wilson intervals, names shown: only for a session's end."""
     lines = []
     for index, policy in enumerate(settings.policies):
         mine = [r for r in records if r.episode.policy == index]
-        good = sum(r.result.outcome is Outcome.SUCCESS for r in mine)
+        summary = summarize([r.result for r in mine]).overall
         letter = f"{settings.letters()[index]} = " if settings.blind else ""
         faults = sum(r.attempts - 1 for r in mine)
-        again = f", {faults} attempts run again" if faults else ""
-        lines.append(f"{letter}{policy.label} ({policy.action_format}): {good} of {len(mine)}{again}")
+        rate = summary.success_at_end
+        parts = [f"{letter}{policy.label} ({policy.action_format}): {rate.k} of {rate.n}"]
+        if rate.n:
+            parts[0] += f", {rate.percent()}"
+        if summary.progress.n:
+            parts.append(f"progress {summary.progress}")
+        if faults:
+            parts.append(f"{faults} attempts run again")
+        lines.append(", ".join(parts))
     return "\n".join(lines)

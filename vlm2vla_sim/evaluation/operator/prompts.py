@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -191,11 +192,12 @@ class Operator:
             return Label("redo", notes=notes)
         if answer in ("a", "abort", "q", "quit"):
             return Label("abort", notes=notes)
-        try:
-            score = float(answer)
-        except ValueError:
+        if not re.fullmatch(r"\d{1,3}([.,]\d*)?%?", answer):
             return None
-        return Label("partial", score, notes) if 0 <= score <= 100 else None
+        score = float(answer.rstrip("%").replace(",", "."))
+        if score in (0, 100):  # how far a failure and a success got
+            return Label("success" if score else "failure", score, notes)
+        return Label("partial", score, notes) if score < 100 else None
 
     def _next(self, episode: int) -> str:
         while True:
