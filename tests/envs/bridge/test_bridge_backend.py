@@ -270,6 +270,8 @@ def test_a_lost_link_counts_as_an_error_and_never_as_the_policys_failure(stage, 
     result = vlm2vla_sim.run_episode(env, "hold", episode_id=0)
     assert result.outcome is Outcome.ERROR
     assert "link_lost" in result.reason
+    assert result.grasped is None
+    assert result.success_once is None
 
 
 def test_every_method_has_a_time_limit_that_fits_it():
