@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,30 @@ def tiny_folder(tmp_path_factory) -> Path:
 def adapter_folder(tiny_folder, tmp_path_factory) -> Path:
     """A LoRA adapter for it that changes what it says."""
     return make_adapter(tiny_folder, tmp_path_factory.mktemp("adapter"), scale=0.5)
+
+
+@pytest.fixture(scope="session")
+def ending_folder(tiny_folder, tmp_path_factory) -> Path:
+    """The tiny Gemma 3, ending its answers after some tokens: each single byte outside ASCII is an end token.
+
+    A random model hardly ever says the one end token it has, so that all its answers are cut off.
+    """
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(tiny_folder, tmp_path_factory.mktemp("ending") / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ends = [token for token in range(len(tokenizer)) if tokenizer.decode([token]) == "\N{REPLACEMENT CHARACTER}"]
+    assert len(ends) > 100
+    path = folder / "generation_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"eos_token_id": [tokenizer.eos_token_id, *ends]}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ending_adapter(ending_folder, tmp_path_factory) -> Path:
+    """A LoRA adapter for the model that ends its answers."""
+    return make_adapter(ending_folder, tmp_path_factory.mktemp("ending-adapter"), scale=0.5)
 
 
 @pytest.fixture

@@ -34,20 +34,25 @@ def lines(folder) -> list[dict]:
 
 @pytest.mark.parametrize("sampling", ["greedy", "paper"])
 def test_a_run_with_model_and_adapter_leaves_every_stages_words_tokens_and_seconds(
-    tiny_folder, adapter_folder, tmp_path, sampling
+    ending_folder, ending_adapter, tmp_path, sampling
 ):
     options = ["--policy-options", f"sampling={sampling}", "verifier=base", "dtype=float32"]
     out = tmp_path / "run"
-    assert evaluate(out, "--model", str(tiny_folder), "--adapter", str(adapter_folder), *options) == 0
+    assert evaluate(out, "--model", str(ending_folder), "--adapter", str(ending_adapter), *options) == 0
     settings = json.loads((out / "settings.json").read_text())
-    assert settings["policy_options"]["adapter"] == str(adapter_folder)
+    assert settings["policy_options"]["adapter"] == str(ending_adapter)
     results = lines(out)
     assert [result["outcome"] for result in results] == ["failure", "failure"]
-    assert not any(result["parse_failures"] for result in results), "the grammar was on"
     stages = [stage for result in results for decision in result["decisions"] for stage in decision["stages"]]
-    assert {"subtasks", "plan"} <= {stage["name"] for stage in stages}
+    assert not any(stage["error"] for stage in stages if stage["name"] == "action"), "the grammar was on"
+    # Greedily, a random model says nothing, or repeats one word until it is cut off.
+    expected = {"subtasks", "plan", "action"} if sampling == "paper" else {"subtasks"}
+    assert expected <= {stage["name"] for stage in stages}
     assert all({"text", "tokens", "seconds", "error"} <= stage.keys() for stage in stages)
     assert all(stage["tokens"] > 0 for stage in stages if stage["text"])
+    assert {stage["finish"] for stage in stages} <= {"stop", "length"}
+    assert all(stage["error"].startswith("The answer was cut off") for stage in stages if stage["finish"] == "length")
+    assert sum(result["truncations"] for result in results) == sum(stage["finish"] == "length" for stage in stages)
 
 
 def test_without_reasoning_and_constraint_every_unreadable_answer_is_counted(tiny_folder, tmp_path):
