@@ -244,3 +244,14 @@ def test_keys_of_a_newer_version_are_left_out(tmp_path):
     path = tmp_path / "results.jsonl"
     path.write_text(json.dumps(values) + "\n", encoding="utf-8")
     assert read_results(path) == [episode()]
+
+
+def test_truncated_answers_and_retried_requests_are_counted_and_told():
+    results = [episode(episode_id=k, truncations=k, retries=2 * k) for k in range(3)]
+    summary = summarize(results)
+    assert (summary.overall.truncations, summary.overall.retries) == (3, 6)
+    assert summary.to_json()["overall"]["truncations"] == 3
+    assert format_table(summary).endswith("errors: 0; truncated answers: 3; retried requests: 6.")
+    quiet = format_table(summarize([episode()]))
+    assert "truncated" not in quiet
+    assert "retried" not in quiet

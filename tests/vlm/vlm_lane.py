@@ -26,7 +26,7 @@ def make_adapter(model_folder: Path, folder: Path, *, scale: float) -> Path:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText
 
-    from vlm2vla_sim.policies.models.hf_loading import peft_reads_old_attribute
+    from vlm2vla_sim.policies.models.hf_adapter import peft_reads_old_attribute
 
     base = AutoModelForImageTextToText.from_pretrained(model_folder, dtype="float32")
     # The language model only: plain names would also hit the vision tower.

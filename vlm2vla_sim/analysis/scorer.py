@@ -23,6 +23,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("Scoring texts", error.name or "transformers", "vlm") from error
 
+from vlm2vla_sim.policies.models.hf_loading import load_whole
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
 from vlm2vla_sim.policies.models.hub import locate
 
@@ -52,7 +53,7 @@ class Scorer:
             )
         self._hf = None
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(locate(model))
-        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(locate(model), dtype=dtype)
+        loaded = load_whole(transformers.AutoModelForCausalLM.from_pretrained, model, dtype=dtype)
         self.model = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def first_scores(self, question: Question) -> np.ndarray:

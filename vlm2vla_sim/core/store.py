@@ -106,6 +106,15 @@ class Store:
         except OSError as problem:
             raise self._not_writable(problem) from problem
 
+    def record(self, key: str, value: object) -> None:
+        """Add `key` to the settings file, or replace its value, atomically; it is not compared on resume."""
+        plain = {**read_settings(self._settings_file, self._error), key: value}
+        self.write(self._settings_file.name, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+
+    def recorded(self, key: str) -> Any:
+        """The value of `key` in the settings file; None if it has none."""
+        return read_settings(self._settings_file, self._error).get(key)
+
     def close(self) -> None:
         """Close the files and release the lock."""
         for file in self._files.values():

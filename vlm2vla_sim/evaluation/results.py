@@ -147,6 +147,10 @@ class Summary:
     seconds: float
     progress: Mean = Mean(0, None, None, None)
     """Of the episodes that an operator scored, 0 .. 100."""
+    truncations: int = 0
+    """Answers of the model that were cut off at their token limit, and not carried out."""
+    retries: int = 0
+    """Requests that were sent again because a server did not answer."""
     metrics: dict[str, Rate | Mean] = dataclasses.field(default_factory=dict)
     """Of each metric: a rate if its values are true or false, else a mean."""
 
@@ -217,6 +221,8 @@ def _summarize(results: Sequence[EpisodeResult]) -> Summary:
         mean_first_success_step=sum(first) / len(first) if first else None,
         seconds=round(sum(result.seconds for result in results), 3),
         progress=Mean.of_progress([result.progress for result in scored if result.progress is not None]),
+        truncations=sum(result.truncations for result in results),
+        retries=sum(result.retries for result in results),
         metrics=_summarize_metrics(ended),
     )
 
@@ -256,10 +262,16 @@ def format_table(summary: RunSummary) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     rule = "-" * max(map(len, lines))
     body = lines[1:] if len(rows) == 1 else [*lines[1:-1], rule, lines[-1]]
-    aborted = f"; aborted: {summary.overall.n_aborted}" if summary.overall.n_aborted else ""
-    unknown = f"; of unknown outcome: {summary.overall.n_unknown}" if summary.overall.n_unknown else ""
-    foot = f"In brackets: 95 % Wilson interval. Episodes scored: {summary.overall.n}; errors: {summary.overall.n_error}"
-    return "\n".join([lines[0], rule, *body, "", f"{foot}{aborted}{unknown}."])
+    overall = summary.overall
+    counts = (
+        ("aborted", overall.n_aborted),
+        ("of unknown outcome", overall.n_unknown),
+        ("truncated answers", overall.truncations),
+        ("retried requests", overall.retries),
+    )
+    more = "".join(f"; {what}: {count}" for what, count in counts if count)
+    foot = f"In brackets: 95 % Wilson interval. Episodes scored: {overall.n}; errors: {overall.n_error}"
+    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}."])
 
 
 def _cells(summary: Summary) -> list[str]:

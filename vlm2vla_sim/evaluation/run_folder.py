@@ -13,6 +13,7 @@ from vlm2vla_sim.core.file_names import file_name
 from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.core.versions import collect_versions
 from vlm2vla_sim.errors import RunFolderError
+from vlm2vla_sim.evaluation.provenance import ProvenanceRecord
 from vlm2vla_sim.evaluation.results import RunSummary, read_results
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.language.prompts import prompts_hash
@@ -52,11 +53,16 @@ class RunFolder:
             files=(RESULTS,),
             recorded=recorded,
         )
+        self._provenance = ProvenanceRecord(self._store, by_policy=False)
         self.earlier = self.read()
         """The episodes that earlier sessions of this run left."""
 
     def append(self, result: EpisodeResult) -> None:
-        """Write one line and flush it to the disk."""
+        """Write one line and flush it to the disk.
+
+        The first result leaves its provenance in `settings.json`; RunFolderError for a later one with another.
+        """
+        self._provenance.check(result)
         what = f"The result of {result.task} episode {result.episode_id}"
         self._store.append(RESULTS, result.to_json(), what=what)
 

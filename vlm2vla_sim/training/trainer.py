@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vlm2vla_sim.core.folder_kind import wrong_folder
-from vlm2vla_sim.errors import SettingError, missing_extra
-from vlm2vla_sim.policies.models.hf_loading import HfSettings, load_weights, peft_reads_old_attribute
+from vlm2vla_sim.errors import missing_extra
+from vlm2vla_sim.policies.models.adapter_base import describe_base
+from vlm2vla_sim.policies.models.digests import weight_files
+from vlm2vla_sim.policies.models.hf_adapter import load_adapter, load_checkpoint, peft_reads_old_attribute
+from vlm2vla_sim.policies.models.hf_loading import HfSettings, load_weights
 from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS
 from vlm2vla_sim.training.memory import language_layers
 from vlm2vla_sim.training.settings import TrainSettings
-from vlm2vla_sim.training.training_record import fingerprint
 
 try:
     import torch
-    from peft import LoraConfig, PeftModel
+    from peft import LoraConfig
     from transformers import PrinterCallback
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
@@ -26,18 +27,14 @@ except ModuleNotFoundError as error:
 def make_trainer(
     settings: TrainSettings, processor: Any, rows: Any, work: Path, processes: int, *, start: Path | None = None
 ) -> tuple[Any, dict[str, object]]:
-    """The trainer, and the name, commit and fingerprint of the base model.
+    """The trainer, and what is known of the base model (`adapter_base.describe_base`).
 
     rows: as `open_rows` returns them. work: folder for checkpoints. start: the checkpoint to resume from, if any.
     SettingError if `settings.adapter` is not an adapter of this model.
     """
     dtype = "float32" if settings.method == "full" else settings.dtype
     model = load_weights(HfSettings(settings.model, dtype=dtype))
-    base = {
-        "name": settings.model,
-        "commit": getattr(model.config, "_commit_hash", None),
-        "fingerprint": fingerprint(model),
-    }
+    base = describe_base(settings.model, model)
     if start is not None and settings.method == "full":
         # Gemma 3 is saved under other parameter names than those in memory. The trainer would match none of them and
         # continue from the base model with only a warning.
@@ -45,7 +42,7 @@ def make_trainer(
     model.config.use_cache = False
     peft = None
     if settings.adapter:
-        model = _with_adapter(model, settings.adapter)
+        model = load_adapter(model, settings.adapter, base=settings.model, trainable=True).model
     elif settings.method == "lora":
         peft = _lora_config(model, settings)
     arguments = _arguments(settings, work, processes)
@@ -53,18 +50,10 @@ def make_trainer(
         trainer = SFTTrainer(
             model=model, args=arguments, train_dataset=rows, processing_class=processor, peft_config=peft
         )
+    if start is not None and settings.method == "lora" and weight_files(start):
+        load_checkpoint(trainer.model, start)  # the trainer itself only warns of what does not fit
     trainer.remove_callback(PrinterCallback)  # standard output belongs to the command
     return trainer, base
-
-
-def _with_adapter(model: Any, folder: str) -> Any:
-    if not (Path(folder) / "adapter_config.json").is_file():
-        raise SettingError(wrong_folder(Path(folder), "a LoRA adapter (adapter_config.json) to continue training"))
-    try:
-        with peft_reads_old_attribute():
-            return PeftModel.from_pretrained(model, folder, is_trainable=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SettingError(f"The adapter {folder} cannot be loaded onto this model: {error}") from error
 
 
 def _lora_config(model: Any, settings: TrainSettings) -> LoraConfig:

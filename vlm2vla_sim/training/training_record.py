@@ -6,20 +6,16 @@ They identify the data, the prompts and the base model that an adapter belongs t
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from vlm2vla_sim.core.versions import collect_versions, distribution_version
 from vlm2vla_sim.data.examples.folder import data_hash, read_about
 from vlm2vla_sim.language.prompts import prompts_hash
+from vlm2vla_sim.policies.models.adapter_base import RECORD
 from vlm2vla_sim.training.settings import TrainSettings
 
-RECORD = "training.json"
 STACK = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "safetensors")
-SAMPLE = 1024
-"""Number of values of each weight that enter the fingerprint."""
 
 
 def make_record(
@@ -48,12 +44,3 @@ def _earlier(adapter: str) -> object:
     """The record of the adapter that was trained further, or its folder if it has none; None for a new adapter."""
     path = Path(adapter) / RECORD
     return (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else adapter) if adapter else None
-
-
-def fingerprint(model: Any) -> str:
-    """SHA-256 (hexadecimal) over the name, shape and first values of every weight."""
-    found = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        found.update(f"{name} {tuple(weight.shape)}".encode())
-        found.update(weight.flatten()[:SAMPLE].float().cpu().numpy().tobytes())
-    return found.hexdigest()

@@ -17,6 +17,7 @@ import numpy as np
 from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation.operator.prompts import Label
+from vlm2vla_sim.evaluation.provenance import ProvenanceRecord
 from vlm2vla_sim.evaluation.results import summarize
 from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import EpisodeResult, Outcome
@@ -134,6 +135,7 @@ class EpisodeLog:
             settings_file=PLAN,
             files=(EPISODES, EVENTS),
         )
+        self._provenance = ProvenanceRecord(self._store, by_policy=True)
         self.records = [EpisodeRecord.from_json(line) for line in self._store.lines(EPISODES)]
         if self.records:
             # A session killed after writing an episode's line may have left these files without that episode.
@@ -144,7 +146,11 @@ class EpisodeLog:
         return {record.episode.number for record in self.records}
 
     def add(self, record: EpisodeRecord) -> None:
-        """Write one episode and flush it to the disk, before the operator is told that it is recorded."""
+        """Write one episode and flush it to the disk, before the operator is told that it is recorded.
+
+        RunFolderError if its policy used other weights than in earlier episodes.
+        """
+        self._provenance.check(record.result)
         self._store.append(EPISODES, record.to_json(), what=f"Episode {record.episode.number}")
         self.records.append(record)
         self._write_results()

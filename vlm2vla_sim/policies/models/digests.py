@@ -36,7 +36,7 @@ def weight_files(folder: Path) -> list[Path]:
             return [folder / name]
         index = folder / f"{name}.index.json"
         if index.is_file():
-            return [folder / shard for shard in sorted(set(_read(index).get("weight_map", {}).values()))]
+            return [folder / shard for shard in sorted(set(read_object(index).get("weight_map", {}).values()))]
     return []
 
 
@@ -65,7 +65,7 @@ def config_digest(folder: Path | None) -> str | None:
     path, left_out = (adapter, _UNRELATED_OF_ADAPTER) if adapter.is_file() else (folder / "config.json", _UNRELATED)
     if not path.is_file():
         return None
-    plain = json.dumps(_without(_read(path), left_out), sort_keys=True)
+    plain = json.dumps(_without(read_object(path), left_out), sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
@@ -73,6 +73,17 @@ def processor_digest(folder: Path | None) -> str | None:
     """SHA-256 over the files of the processor in `folder`: tokenizer, chat template, image sizes, end tokens."""
     files = [] if folder is None else [path for path in folder.iterdir() if path.name in _PROCESSOR_FILES]
     return _of_files(files, single=False) if files else None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in the JSON file `path`; SettingError if there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{path} cannot be read ({error}). Copy or download it again.") from error
+    if not isinstance(values, dict):
+        raise SettingError(f"{path} holds {type(values).__name__}; expected an object. Copy or download it again.")
+    return values
 
 
 def _of_files(files: Iterable[Path], *, single: bool = True) -> str:
@@ -97,16 +108,6 @@ def _hash_once(path: Path, size: int, modified: int) -> str:
     del size, modified
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingError(f"{path} cannot be read ({error}). Copy or download it again.") from error
-    if not isinstance(values, dict):
-        raise SettingError(f"{path} holds {type(values).__name__}; expected an object. Copy or download it again.")
-    return values
 
 
 def _without(value: Any, names: frozenset[str]) -> Any:

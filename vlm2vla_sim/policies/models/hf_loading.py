@@ -1,21 +1,20 @@
-"""Loads transformers models, their processors and adapters: the same way in evaluation, serving and training."""
+"""Loads transformers models and their processors: the same way in evaluation, serving and training."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vlm2vla_sim.errors import SettingError, missing_extra, unknown_name
+from vlm2vla_sim.policies.models.adapter_fit import describe_renaming, list_keys
 from vlm2vla_sim.policies.models.hub import locate
 
 try:
     import torch
     import transformers
+    from safetensors import SafetensorError
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
@@ -68,10 +67,40 @@ def load_processor(model: str) -> Any:
 
 
 def load_weights(settings: HfSettings) -> Any:
-    """The model without its adapter, on the device where transformers loads it."""
-    return _load(
-        transformers.AutoModelForImageTextToText.from_pretrained, settings.model, **loading_arguments(settings)
-    )
+    """The model without its adapter, on the device where transformers loads it.
+
+    SettingError if it cannot be loaded, or if its files do not hold exactly the weights of its architecture.
+    """
+    loader = transformers.AutoModelForImageTextToText.from_pretrained
+    return load_whole(loader, settings.model, **loading_arguments(settings))
+
+
+def load_whole(loader: Any, name: str, **arguments: Any) -> Any:
+    """The model `name`, loaded by `loader`, a `from_pretrained`; SettingError unless every weight is accounted for.
+
+    transformers gives random values to the weights that a checkpoint lacks and leaves out those it does not know, and
+    only prints a table about it. Tied weights, which are stored once, do not count as missing.
+    """
+    # A shape that differs is in the list below instead of ending the loading at the first one.
+    model, told = _load(loader, name, output_loading_info=True, ignore_mismatched_sizes=True, **arguments)
+    missing, unexpected = sorted(told["missing_keys"]), sorted(told["unexpected_keys"])
+    other = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in told["mismatched_keys"])
+    faults = [
+        f"{what}: {list_keys(keys)}."
+        for what, keys in (
+            ("Weights that its files lack", missing),
+            ("Weights that its architecture does not have", unexpected),
+            ("Weights of another shape", other),
+        )
+        if keys
+    ]
+    if faults:
+        raise SettingError(
+            f"{name!r} is not a whole {type(model).__name__}. {' '.join(faults)} "
+            f"{describe_renaming(unexpected, missing, ())} Give a folder that save_pretrained wrote for this "
+            "architecture, complete.".replace("  ", " ")
+        )
+    return model
 
 
 def loading_arguments(settings: HfSettings) -> dict[str, Any]:
@@ -95,42 +124,20 @@ def _load(loader: Any, name: str, **arguments: Any) -> Any:
         return loader(place, **arguments)
     except ImportError as error:
         raise missing_extra(f"Loading {name!r} this way", error.name or str(error).split("\n")[0], "vlm") from error
-    except (OSError, ValueError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         source = f"the folder {place}" if Path(place).is_dir() else "the hub"
         raise SettingError(
-            f"{name!r} cannot be loaded from {source} as an image-text-to-text model. transformers says: "
-            f"{str(error).strip().splitlines()[0]} Give a folder that save_pretrained wrote, or a hub name whose "
-            "licence you have accepted (`hf auth login`)."
+            f"{name!r} cannot be loaded from {source}. transformers says: {first_line(error)} Give a folder that "
+            "save_pretrained wrote, or a hub name whose licence you have accepted (`hf auth login`)."
         ) from error
 
 
-@contextlib.contextmanager
-def peft_reads_old_attribute() -> Iterator[None]:
-    """Create a `PeftModel` here: peft 0.21 reads `is_gradient_checkpointing`, which transformers 5 warns about.
-
-    The deprecation concerns the two packages, not the user, and only this message is left out.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-        yield
-
-
-def load_adapter(model: Any, adapter: str) -> Any:
-    """`model` with the PEFT adapter of a folder or hub name; SettingError if it does not fit the model."""
-    try:
-        from peft import PeftModel
-    except ModuleNotFoundError as error:
-        raise missing_extra("An adapter", error.name or "peft", "vlm") from error
-    try:
-        with peft_reads_old_attribute():
-            return PeftModel.from_pretrained(model, locate(adapter, "adapter"))
-    except SettingError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SettingError(
-            f"The adapter {adapter!r} cannot be loaded: {str(error).strip().splitlines()[0]} Give a folder with "
-            "adapter_config.json and adapter_model.safetensors that was trained on this model."
-        ) from error
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, as a sentence."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
 def default_device() -> str:

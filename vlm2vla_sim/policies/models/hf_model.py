@@ -19,6 +19,7 @@ import numpy as np
 
 from vlm2vla_sim.errors import SettingError, missing_extra
 from vlm2vla_sim.policies.base import Question, Sampling
+from vlm2vla_sim.policies.models.adapter_fit import NAME
 from vlm2vla_sim.policies.models.digests import config_digest, processor_digest, weights_digest
 from vlm2vla_sim.policies.models.hf_prompt import PromptMaker, digest
 from vlm2vla_sim.policies.models.hub import local_folder
@@ -30,6 +31,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
+from vlm2vla_sim.policies.models.hf_adapter import LoadedAdapter, load_adapter
 from vlm2vla_sim.policies.models.hf_batch import Row, Written
 from vlm2vla_sim.policies.models.hf_decode import Decoder
 from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler, GrammarProcessor, GrammarState
@@ -37,7 +39,6 @@ from vlm2vla_sim.policies.models.hf_loading import (
     HfSettings,
     compile_feed_forward,
     default_device,
-    load_adapter,
     load_processor,
     load_weights,
 )
@@ -57,11 +58,13 @@ class HfModel:
         self.processor = load_processor(settings.model)
         loaded = load_weights(settings)
         self.model: Any = loaded.to(default_device()) if not settings.device_map else loaded
+        adapted: LoadedAdapter | None = None
         self.has_adapter = bool(settings.adapter)
         if self.has_adapter:
-            self.model = load_adapter(self.model, settings.adapter)
+            adapted = load_adapter(self.model, settings.adapter, base=settings.model)
+            self.model = adapted.model
         self.model.eval()
-        self._loaded = _describe(settings)
+        self._loaded = _describe(settings, adapted)
         self._lock = threading.Lock()
         config = self.model.config
         self.image_token: int = config.image_token_id
@@ -70,7 +73,7 @@ class HfModel:
         self._grammars = GrammarCompiler(self.processor.tokenizer, vocabulary=text.vocab_size, ends=self._ends)
         self.prompts = PromptMaker(self.processor, image_token=self.image_token)
         self._vision_adapter = any(
-            "lora" in name and "language_model" not in name for name, _ in self.model.named_parameters()
+            NAME in name.split(".") and "language_model" not in name for name, _ in self.model.named_parameters()
         )
         self.decoder = self.new_decoder() if settings.fast and config.model_type in FAST_FAMILIES else None
         if settings.compile:
@@ -252,7 +255,7 @@ def load_model(settings: HfSettings) -> HfModel:
     return HfModel(settings)
 
 
-def _describe(settings: HfSettings) -> dict[str, Any]:
+def _describe(settings: HfSettings, adapted: LoadedAdapter | None) -> dict[str, Any]:
     folder = local_folder(settings.model)
     described: dict[str, Any] = {
         "model": settings.model,
@@ -260,13 +263,15 @@ def _describe(settings: HfSettings) -> dict[str, Any]:
         "config_digest": config_digest(folder),
         "processor_digest": processor_digest(folder),
     }
-    if not settings.adapter:
+    if adapted is None:
         return described
     adapter = local_folder(settings.adapter)
     return described | {
         "adapter": settings.adapter,
         "adapter_digest": weights_digest(adapter),
         "adapter_config_digest": config_digest(adapter),
+        "adapter_keys": adapted.keys,
+        "base_checked": adapted.base_checked,
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from vlm2vla_sim.errors import SettingError, missing_extra
@@ -51,6 +52,25 @@ def locate(name: str, what: str = "model") -> str:
             f"The {what} {name!r} is not a folder here and not in the cache ({constants.HF_HUB_CACHE}), and the hub at "
             f"{constants.ENDPOINT} cannot be used: {fault}. Give the folder of a downloaded model, or download it on "
             f"a machine with a network (`hf download {name}`) and copy the cache."
+        ) from error
+
+
+def download(name: str, what: str, files: Sequence[str]) -> str:
+    """The folder of `name`: itself, or its download from the hub, of which only `files` (patterns) are fetched.
+
+    SettingError as `locate` raises it, or if the hub does not have it.
+    """
+    place = locate(name, what)
+    if Path(place).is_dir():
+        return place
+    import huggingface_hub
+
+    try:
+        return huggingface_hub.snapshot_download(place, allow_patterns=list(files))
+    except (OSError, ValueError) as error:
+        raise SettingError(
+            f"The {what} {name!r} cannot be downloaded: {str(error).strip().splitlines()[0]} Give the folder of a "
+            "downloaded one, or a hub name whose licence you have accepted (`hf auth login`)."
         ) from error
 
 
