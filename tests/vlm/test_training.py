@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -19,7 +21,7 @@ need_train()
 
 import killable  # noqa: E402
 import torch  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import AutoModelForImageTextToText  # noqa: E402
 
 from vlm2vla_sim.cli.commands import train as command  # noqa: E402
@@ -165,6 +167,19 @@ def test_an_adapter_goes_on_learning_from_where_it_was(tiny_folder, rows, tmp_pa
         lora.train(tiny(tiny_folder, adapter=str(rows)), rows, tmp_path / "third")
     with pytest.raises(SettingError, match="cannot be trained with --method full"):
         tiny(tiny_folder, adapter=str(first), method="full")
+
+
+def test_an_adapter_that_fits_in_part_is_not_trained_further(tiny_folder, rows, adapter_folder, tmp_path, capsys):
+    part = shutil.copytree(adapter_folder, tmp_path / "part")
+    weights = load_file(part / "adapter_model.safetensors")
+    for count, name in ((0, r"\.language_model\."), (24, r"\.mlp\.")):
+        other = {re.sub(name, ".other.", key): value for key, value in weights.items()}
+        save_file(other, part / "adapter_model.safetensors")
+        out = tmp_path / f"out{count}"
+        words = ["train", str(rows), "--model", str(tiny_folder), "--adapter", str(part), "--out", str(out)]
+        assert main([*words, "--preset", "small", "--batch", "8", "--per-device", "4"]) != 0
+        assert f"{count} of the 42 weights in its file fit" in capsys.readouterr().err
+        assert not out.exists()
 
 
 def test_two_processes_learn_together_what_one_learns_alone(tiny_folder, rows, tmp_path, capfd, monkeypatch):
@@ -344,6 +359,35 @@ def test_a_stopped_training_goes_on_only_when_asked_and_only_with_its_own_settin
     done = lora.train(settings, rows, out, resume=True)
     assert done.steps == 5, "from the start: half a checkpoint is none"
     assert COMPLETE == "complete"
+
+
+def test_a_training_goes_on_only_from_the_weights_it_was_begun_with(tiny_folder, rows, tmp_path):
+    model = shutil.copytree(tiny_folder, tmp_path / "model")
+    settings, out = tiny(model, save_every=1, epochs=2), tmp_path / "out"
+
+    def stop(line: str) -> None:
+        if line.startswith("step 4"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lora.train(settings, rows, out, report=stop)
+    start = lora.last_complete(tmp_path / "out.work")
+    assert start is not None
+    kept = load_file(start / "adapter_model.safetensors")
+    save_file({key.replace(".mlp.", ".other."): v for key, v in kept.items()}, start / "adapter_model.safetensors")
+    with pytest.raises(SettingError, match=r"24 of the 42 weights in its file fit"):
+        lora.train(settings, rows, out, resume=True)
+    save_file(kept, start / "adapter_model.safetensors")
+    right = load_file(model / "model.safetensors")
+    wrong = {name: value + 0.01 for name, value in right.items()}
+    save_file(wrong, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RunFolderError, match=r"was made with base_digest \w{64}, not \w{64}"):
+        lora.train(settings, rows, out, resume=True)
+    shutil.copyfile(tiny_folder / "model.safetensors", model / "model.safetensors")
+    assert lora.train(settings, rows, out, resume=True).resumed
+    record = json.loads((out / "training.json").read_text())["base"]
+    assert record["digest"] == hashlib.sha256((tiny_folder / "model.safetensors").read_bytes()).hexdigest()
+    assert HfModel(HfSettings(str(tiny_folder), str(out), dtype="float32")).provenance()["base_checked"] == "digest"
 
 
 def test_a_full_fine_tuning_that_was_stopped_goes_on_from_what_it_had_learnt(tiny_folder, rows, tmp_path):

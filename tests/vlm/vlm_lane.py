@@ -20,8 +20,11 @@ def need_train() -> None:
     need("vlm", *PACKAGES, *TRAINING, extra="train")
 
 
-def make_adapter(model_folder: Path, folder: Path, *, scale: float) -> Path:
-    """A LoRA adapter for the model in `model_folder`; a scale of 0 leaves it untrained."""
+def make_adapter(model_folder: Path, folder: Path, *, scale: float, **config: object) -> Path:
+    """A LoRA adapter for the model in `model_folder`; a scale of 0 leaves it untrained.
+
+    config: further values for peft's `LoraConfig`.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText
@@ -34,7 +37,7 @@ def make_adapter(model_folder: Path, folder: Path, *, scale: float) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         with peft_reads_old_attribute():
-            model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=targets))
+            model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=targets, **config))
         for name, weight in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(weight, 0.0, scale)

@@ -23,7 +23,7 @@ from vlm2vla_sim.policies.models.action_symbols import save_symbols
 from vlm2vla_sim.policies.models.hf_loading import load_processor
 from vlm2vla_sim.policies.models.memory_estimate import find_memory
 from vlm2vla_sim.training import memory
-from vlm2vla_sim.training.progress import STEPS, TrainingLog, last_complete, open_work
+from vlm2vla_sim.training.progress import STEPS, TrainingLog, check_weights, last_complete, open_work
 from vlm2vla_sim.training.rows import open_rows
 from vlm2vla_sim.training.settings import TrainSettings
 from vlm2vla_sim.training.trainer import make_trainer
@@ -119,6 +119,8 @@ def _train(
         report(f"{len(rows)} rows" + "".join(f"; skipped, {reason}: {count}" for reason, count in skipped.items()))
     start = last_complete(work) if resume else None
     trainer, base = make_trainer(settings, processor, rows, work, processes, start=start)
+    if store is not None:
+        check_weights(work, settings, base)
     log = TrainingLog(work, store)
     log.began(0 if start is None else int(start.name.rpartition("-")[2]))
     trainer.add_callback(log.callback(report))

@@ -9,19 +9,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vlm2vla_sim.core.json_lines import read_lines
-from vlm2vla_sim.core.store import Store
+from vlm2vla_sim.core.store import Store, check_made_with
 from vlm2vla_sim.data.examples.folder import data_hash
 from vlm2vla_sim.errors import RunFolderError
+from vlm2vla_sim.policies.models.digests import weights_digest
+from vlm2vla_sim.policies.models.hub import local_folder
 from vlm2vla_sim.training.settings import TrainSettings
 
 LINES = 20
 """Number of progress lines over a training run."""
-STEPS, RESUMED, COMPLETE = "steps.jsonl", "resumed.jsonl", "complete"
+STEPS, RESUMED, COMPLETE, WEIGHTS = "steps.jsonl", "resumed.jsonl", "complete", "weights.json"
 
 
 def open_work(work: Path, settings: TrainSettings, data: Path, *, resume: bool) -> Store:
@@ -31,6 +33,16 @@ def open_work(work: Path, settings: TrainSettings, data: Path, *, resume: bool) 
     """
     made_with = {"settings": settings, "data": data_hash(data)}
     return Store(work, made_with, resume=resume, kind="training run", error=RunFolderError, files=(STEPS, RESUMED))
+
+
+def check_weights(work: Path, settings: TrainSettings, base: Mapping[str, object]) -> None:
+    """RunFolderError if the training run in `work` was begun with other weights under the names in its settings.
+
+    base: of the model that was loaded, as `adapter_base.describe_base` returns it.
+    """
+    adapter = weights_digest(local_folder(settings.adapter)) if settings.adapter else None
+    used = {"base_digest": base["digest"], "base_config_digest": base["config_digest"], "adapter_digest": adapter}
+    check_made_with(work / WEIGHTS, used, kind="training run", error=RunFolderError)
 
 
 def last_complete(work: Path) -> Path | None:

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,16 @@ from vlm2vla_sim.core.folder_kind import wrong_folder
 from vlm2vla_sim.errors import SettingError, missing_extra
 from vlm2vla_sim.policies.models.adapter_base import check_base
 from vlm2vla_sim.policies.models.adapter_fit import NAME, PREFIX, compare, describe_renaming
-from vlm2vla_sim.policies.models.digests import ADAPTER_CONFIG, read_object, weight_files
-from vlm2vla_sim.policies.models.hf_loading import first_line
-from vlm2vla_sim.policies.models.hub import download
+from vlm2vla_sim.policies.models.digests import (
+    ADAPTER_CONFIG,
+    config_digest,
+    processor_digest,
+    read_object,
+    weight_files,
+    weights_digest,
+)
+from vlm2vla_sim.policies.models.hf_loading import HfSettings, first_line
+from vlm2vla_sim.policies.models.hub import download, local_folder
 
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Values of `init_lora_weights` with which peft changes the weights of the base model as it loads the adapter."""
@@ -66,6 +73,27 @@ def load_checkpoint(model: Any, folder: Path) -> None:
         model.load_adapter(str(folder), NAME, is_trainable=True)
 
 
+def describe_weights(settings: HfSettings, adapted: LoadedAdapter | None) -> dict[str, Any]:
+    """Names and digests of the weights that were loaded for `settings`, plain values; None where one is unknown."""
+    folder = local_folder(settings.model)
+    described: dict[str, Any] = {
+        "model": settings.model,
+        "model_digest": weights_digest(folder),
+        "config_digest": config_digest(folder),
+        "processor_digest": processor_digest(folder),
+    }
+    if adapted is None:
+        return described
+    adapter = local_folder(settings.adapter)
+    return described | {
+        "adapter": settings.adapter,
+        "adapter_digest": weights_digest(adapter),
+        "adapter_config_digest": config_digest(adapter),
+        "adapter_keys": adapted.keys,
+        "base_checked": adapted.base_checked,
+    }
+
+
 @contextlib.contextmanager
 def peft_reads_old_attribute() -> Iterator[None]:
     """Create a `PeftModel` here: peft 0.21 reads `is_gradient_checkpointing`, which transformers 5 warns about.
@@ -99,25 +127,25 @@ def _read_config(folder: Path) -> Any:
             f"The adapter {str(folder)!r} uses {', '.join(unknown)}, which the installed peft does not know and would "
             "leave out. Upgrade peft."
         )
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Unexpected keyword arguments")  # only empty ones are left
-            config = PeftConfig.from_pretrained(str(folder))
-    except (KeyError, TypeError, ValueError) as error:
-        raise SettingError(f"{folder / ADAPTER_CONFIG} cannot be used: {first_line(error)} {ADVICE}") from error
-    reason = _unsupported(config)
+    reason = _unsupported(values)
     if reason:
         raise SettingError(f"The adapter {str(folder)!r} {reason}. {ADVICE}")
-    return config
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # with which peft says that it ignores a value
+            warnings.filterwarnings("ignore", message="Unexpected keyword arguments")  # only empty ones are left
+            return PeftConfig.from_pretrained(str(folder))
+    except (KeyError, TypeError, ValueError, UserWarning) as error:
+        raise SettingError(f"{folder / ADAPTER_CONFIG} cannot be used: {first_line(error)} {ADVICE}") from error
 
 
-def _unsupported(config: Any) -> str:
-    """Why an adapter with this config cannot be used; empty if it can."""
-    start = getattr(config, "init_lora_weights", None)
+def _unsupported(values: Mapping[str, Any]) -> str:
+    """Why an adapter with these values in its config cannot be used; empty if it can."""
+    start = values.get("init_lora_weights")
     if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):
         return f"was begun with init_lora_weights={start!r}, which changes the base model itself as it is loaded"
     for name in ("alora_invocation_tokens", "layer_replication"):
-        if getattr(config, name, None):
+        if values.get(name):
             return f"uses {name}, which this package does not support"
     return ""
 

@@ -20,9 +20,7 @@ import numpy as np
 from vlm2vla_sim.errors import SettingError, missing_extra
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.models.adapter_fit import NAME
-from vlm2vla_sim.policies.models.digests import config_digest, processor_digest, weights_digest
 from vlm2vla_sim.policies.models.hf_prompt import PromptMaker, digest
-from vlm2vla_sim.policies.models.hub import local_folder
 from vlm2vla_sim.types import Stage
 
 try:
@@ -31,7 +29,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
-from vlm2vla_sim.policies.models.hf_adapter import LoadedAdapter, load_adapter
+from vlm2vla_sim.policies.models.hf_adapter import LoadedAdapter, describe_weights, load_adapter
 from vlm2vla_sim.policies.models.hf_batch import Row, Written
 from vlm2vla_sim.policies.models.hf_decode import Decoder
 from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler, GrammarProcessor, GrammarState
@@ -64,7 +62,7 @@ class HfModel:
             adapted = load_adapter(self.model, settings.adapter, base=settings.model)
             self.model = adapted.model
         self.model.eval()
-        self._loaded = _describe(settings, adapted)
+        self._loaded = describe_weights(settings, adapted)
         self._lock = threading.Lock()
         config = self.model.config
         self.image_token: int = config.image_token_id
@@ -253,26 +251,6 @@ class HfModel:
 def load_model(settings: HfSettings) -> HfModel:
     """The model for `settings`, loaded once in a process."""
     return HfModel(settings)
-
-
-def _describe(settings: HfSettings, adapted: LoadedAdapter | None) -> dict[str, Any]:
-    folder = local_folder(settings.model)
-    described: dict[str, Any] = {
-        "model": settings.model,
-        "model_digest": weights_digest(folder),
-        "config_digest": config_digest(folder),
-        "processor_digest": processor_digest(folder),
-    }
-    if adapted is None:
-        return described
-    adapter = local_folder(settings.adapter)
-    return described | {
-        "adapter": settings.adapter,
-        "adapter_digest": weights_digest(adapter),
-        "adapter_config_digest": config_digest(adapter),
-        "adapter_keys": adapted.keys,
-        "base_checked": adapted.base_checked,
-    }
 
 
 def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
