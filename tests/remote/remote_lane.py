@@ -51,7 +51,9 @@ def need_peers() -> str:
 
 
 @contextlib.contextmanager
-def serving(make: Callable[[], Any], wire: str, convention: str = "vlm2vla", **limits: Any) -> Iterator[Any]:
+def serving(
+    make: Callable[[], Any], wire: str, convention: str = "vlm2vla", *, port: int = 0, **limits: Any
+) -> Iterator[Any]:
     """A server of ours with the policy that `make` makes."""
     from vlm2vla_sim.policies.remote.conventions import find_convention
     from vlm2vla_sim.serving.protocols import find_protocol
@@ -59,7 +61,7 @@ def serving(make: Callable[[], Any], wire: str, convention: str = "vlm2vla", **l
 
     protocol = find_protocol(wire)
     found = find_convention(protocol.wire or wire, convention)
-    with protocol.server(Dispatcher(make, found, Limits(**({"rows": protocol.rows} | limits)))) as server:
+    with protocol.server(Dispatcher(make, found, Limits(**({"rows": protocol.rows} | limits))), port=port) as server:
         yield server
 
 

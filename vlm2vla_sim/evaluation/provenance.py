@@ -15,6 +15,8 @@ from vlm2vla_sim.types import EpisodeResult, Outcome
 
 KEY = "provenance"
 """In `settings.json` of a run: the provenance of its results. In `plan.json` of a session: policy -> that."""
+NOT_COMPARED = frozenset({"greeting"})
+"""What a server sends as it is connected to may hold times and numbers of connections."""
 WHOLE = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
 """Outcomes of episodes in which the policy was asked to the end; of others, a server may not even have answered."""
 
@@ -51,6 +53,8 @@ class ProvenanceRecord:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], name: str = "") -> Iterator[str]:
     """What differs, key by key. Where a digest is known, it decides, and where the files are does not matter."""
     for key in [*before, *(key for key in now if key not in before)]:
+        if key in NOT_COMPARED:
+            continue
         was, value = before.get(key), now.get(key)
         if isinstance(was, Mapping) and isinstance(value, Mapping):
             yield from _differences(was, value, f"{name}{key}.")

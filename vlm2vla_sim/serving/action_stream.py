@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vlm2vla_sim.envs.executor import Executor
-from vlm2vla_sim.policies.base import Policy, close_policy, decide
+from vlm2vla_sim.policies.base import Policy, close_policy, decide, provenance
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,11 @@ class ActionStream:
         self._steps: deque[np.ndarray] = deque()
         self._text: dict[str, Any] = {}
         self._started = False
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the policy really uses, for clients: as `policies.base.provenance`, without this machine's folders."""
+        return _without_folders(provenance(self._policy))
 
     def reset(self, instruction: str, seed: int) -> None:
         """Start an episode."""
@@ -77,3 +83,10 @@ class ActionStream:
         still = self._executor.hold() if not steps else np.concatenate([np.zeros(6), steps[-1][6:]])
         missing = max(self._rows, 1) - len(steps)
         return np.array([*steps, *[still] * missing], np.float32)
+
+
+def _without_folders(value: Any) -> Any:
+    """`value` with the last part of each absolute path instead of the path."""
+    if isinstance(value, dict):
+        return {key: _without_folders(inner) for key, inner in value.items()}
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

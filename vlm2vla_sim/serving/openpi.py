@@ -12,7 +12,7 @@ from typing import Any
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.remote.arrays import pack_openpi, unpack
 from vlm2vla_sim.policies.remote.openpi import EPISODES, SEED
-from vlm2vla_sim.policies.remote.wire import TEXT_KEY
+from vlm2vla_sim.policies.remote.wire import PROVENANCE_KEY, TEXT_KEY
 from vlm2vla_sim.serving.action_stream import ActionStream
 from vlm2vla_sim.serving.server import BROKEN, Dispatcher, ServerProtocol, sentence
 
@@ -25,6 +25,7 @@ def handle(connection: Any, dispatcher: Dispatcher) -> None:
     session = dispatcher.open()
     try:
         greeting = {EPISODES: True, "server": "vlm2vla_sim", "convention": dispatcher.convention.about}
+        greeting[PROVENANCE_KEY] = session.provenance
         connection.send(pack_openpi(greeting))
         _answer_all(connection, dispatcher, session)
     finally:

@@ -9,7 +9,7 @@ from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.remote.arrays import pack_vla_eval, unpack
 from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.policies.remote.vla_eval import PROTOCOL_VERSION, RELEASE, action_spec
-from vlm2vla_sim.policies.remote.wire import TEXT_KEY
+from vlm2vla_sim.policies.remote.wire import PROVENANCE_KEY, TEXT_KEY
 from vlm2vla_sim.serving.action_stream import ActionStream
 from vlm2vla_sim.serving.server import Dispatcher, ServerProtocol, sentence
 
@@ -71,6 +71,7 @@ class _Connection:
             "harness_version": RELEASE,
             "protocol_version": PROTOCOL_VERSION,
             "model_server": "vlm2vla_sim",
+            PROVENANCE_KEY: self._session.provenance,
             "capabilities": {},
             "action_spec": action_spec(self._dispatcher.convention),
             "observation_spec": {

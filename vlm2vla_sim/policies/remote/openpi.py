@@ -31,6 +31,7 @@ class OpenpiWire:
         self._convention = convention
         self._socket = Socket(server, greet=self._greet, sleep=sleep)
         self._episodes = False
+        self.greeting: dict[str, Any] = {}
 
     def start(self, instruction: str, seed: int) -> int:
         """Open a new connection."""
@@ -59,8 +60,8 @@ class OpenpiWire:
         self._socket.close()
 
     def _greet(self, connection: Any) -> None:
-        greeting = self._read(self._socket.receive())
-        self._episodes = greeting.get(EPISODES) is True
+        self.greeting = self._read(self._socket.receive())
+        self._episodes = self.greeting.get(EPISODES) is True
 
     def _exchange(self, message: bytes) -> dict[str, Any]:
         return self._read(self._socket.exchange(message))

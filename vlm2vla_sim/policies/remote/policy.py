@@ -7,6 +7,8 @@ the action text of its decisions is a description of its motion, marked with `DE
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,13 +23,14 @@ from vlm2vla_sim.errors import ExtensionError, SettingError
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy
+from vlm2vla_sim.policies.models.http_client import without_password
 from vlm2vla_sim.policies.options import check_types
 from vlm2vla_sim.policies.remote.conventions import Convention, conventions_of, find_convention
 from vlm2vla_sim.policies.remote.convert import check_rows, delta_to, read_deltas, resize, write_proprio
 from vlm2vla_sim.policies.remote.openpi import OpenpiWire
 from vlm2vla_sim.policies.remote.openvla import OpenvlaWire
 from vlm2vla_sim.policies.remote.vla_eval import VlaEvalWire
-from vlm2vla_sim.policies.remote.wire import Reply, Request, Server, Wire
+from vlm2vla_sim.policies.remote.wire import PROVENANCE_KEY, Reply, Request, Server, Wire
 from vlm2vla_sim.types import ActionChunk, Decision, RobotState, Stage
 
 DESCRIPTION_MARK = "[numbers, described] "
@@ -41,14 +44,19 @@ MAX_TEXT = 4000
 class RemotePolicy:
     """Asks a server for actions and executes each row as one control step, as the models were trained."""
 
-    def __init__(self, wire: Wire, convention: Convention, robot: Callable[[], RobotState] | None) -> None:
-        """robot: returns the present state of the arm, which a convention of absolute poses requires."""
+    def __init__(
+        self, wire: Wire, convention: Convention, robot: Callable[[], RobotState] | None, *, server: str = ""
+    ) -> None:
+        """robot: returns the present state of the arm, which a convention of absolute poses requires.
+
+        server: the address, for results.
+        """
         if convention.absolute and robot is None:
             raise SettingError(
                 f"The convention ({convention.about}) has absolute poses, which need the state of the arm; this "
                 "backend does not report it. Use a convention of relative actions."
             )
-        self._wire, self._convention, self._robot = wire, convention, robot
+        self._wire, self._convention, self._robot, self._server = wire, convention, robot, server
         self._instruction, self._seed, self._retries = "", 0, 0
         self._poses: deque[np.ndarray] = deque()
         self.ended = ""
@@ -78,6 +86,17 @@ class RemotePolicy:
             self._poses.extend(rows)
             return self._decide(self._next_pose(), stage, reply.text)
         return self._decide(read_deltas(rows, self._convention), stage, reply.text)
+
+    def provenance(self) -> dict[str, Any]:
+        """The server's address and what it says about itself; see `policies.base.provenance`.
+
+        "weights" is what a `vlm2vla serve` server says of its policy, else None. "greeting" is all that a server sent
+        as it was connected to; it is not compared on resume, since it may hold times and numbers of connections.
+        """
+        greeting = getattr(self._wire, "greeting", None) or {}
+        weights = _plain(greeting.get(PROVENANCE_KEY)) or None
+        rest = {key: value for key, value in greeting.items() if key != PROVENANCE_KEY}
+        return {"server": without_password(self._server), "weights": weights, "greeting": _plain(rest) or None}
 
     def close(self) -> None:
         """Close the connection to the server."""
@@ -124,6 +143,14 @@ def _description(chunk: ActionChunk) -> str:
     rows = describe(chunk)
     more = f"; and {len(rows) - MAX_DESCRIBED_ROWS} more rows" if len(rows) > MAX_DESCRIBED_ROWS else ""
     return DESCRIPTION_MARK + "; ".join(rows[:MAX_DESCRIBED_ROWS]) + more
+
+
+def _plain(value: Any) -> Any:
+    """What a server said about itself as JSON holds it; only its digest where it is long."""
+    text = json.dumps(value, default=str, skipkeys=True)
+    if len(text) > MAX_TEXT:
+        return {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return json.loads(text)
 
 
 def _text(values: dict[str, Any], key: str) -> str:
@@ -244,7 +271,7 @@ def _make_own(context: PolicyContext) -> Policy:
 def _make(kind: type[RemoteOptions], wire: Callable[..., Wire], context: PolicyContext) -> Policy:
     options = kind(**context.options)  # type: ignore[arg-type]  # checked by RemoteOptions itself
     convention = options.meaning()
-    return RemotePolicy(wire(options.address(), convention), convention, context.robot)
+    return RemotePolicy(wire(options.address(), convention), convention, context.robot, server=options.server)
 
 
 OPENPI = PolicyFactory(partial(_make, OpenpiOptions, OpenpiWire), options=OpenpiOptions)

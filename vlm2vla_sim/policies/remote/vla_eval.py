@@ -35,6 +35,7 @@ class VlaEvalWire:
         self._socket = Socket(server, greet=self._greet, sleep=sleep)
         self._number = 0
         self._in_episode = False
+        self.greeting: dict[str, Any] = {}
 
     def start(self, instruction: str, seed: int) -> int:
         """End the last episode and begin one, on the same connection if it is still open."""
@@ -71,7 +72,7 @@ class VlaEvalWire:
     def _greet(self, connection: Any) -> None:
         self._in_episode = False
         hello = {"harness_version": RELEASE, "protocol_version": PROTOCOL_VERSION, "benchmark": "vlm2vla_sim"}
-        answer = self._exchange("hello", hello, "hello")
+        answer = self.greeting = self._exchange("hello", hello, "hello")
         theirs = answer.get("protocol_version")
         if theirs != PROTOCOL_VERSION:
             self.close()

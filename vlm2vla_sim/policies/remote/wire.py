@@ -27,6 +27,8 @@ from vlm2vla_sim.policies.models.http_client import (
 MOST_ANSWER_BYTES = 16 * 2**20
 KEY_VARIABLE = "VLM2VLA_API_KEY"
 """The environment variable that holds the key, where a server requires one."""
+PROVENANCE_KEY = "vlm2vla/provenance"
+"""Key under which a `vlm2vla serve` server says, as a client connects, which weights its policy uses."""
 TEXT_KEY = "vlm2vla/words"
 """Key of a response under which a `vlm2vla serve` server sends the text of its policy."""
 
@@ -79,7 +81,8 @@ class Reply:
 class Wire(Protocol):
     """The client side of a wire protocol: how one server is asked for actions.
 
-    Your own is made as `factory(server, convention) -> Wire`, from a `Server` and a `conventions.Convention`.
+    Your own is made as `factory(server, convention) -> Wire`, from a `Server` and a `conventions.Convention`. It may
+    have an attribute `greeting`, a map of what the server last said about itself, which is recorded with the results.
     """
 
     def start(self, instruction: str, seed: int) -> int:
