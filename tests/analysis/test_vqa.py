@@ -27,6 +27,11 @@ def picture(*what: object) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
 
 
+def said(answers) -> list[Stage]:
+    """Whole answers."""
+    return [Stage("vqa", answer, finish="stop") for answer in answers]
+
+
 class Forgetful:
     """Knows every answer; with its adapter on, not those of the categories it forgot."""
 
@@ -55,7 +60,7 @@ def test_what_an_adapter_forgot_is_told_by_category_and_over_all():
 
 def test_where_the_base_knew_nothing_there_is_no_retention():
     questions = ask("colour", 4)
-    (colour, _) = retentions(compare(questions, ["no"] * 4, ["yes"] * 4))
+    (colour, _) = retentions(compare(questions, said(["no"] * 4), said(["yes"] * 4)))
     assert colour.retention is None
     with pytest.raises(SettingError, match="no question"):
         retentions([])
@@ -64,9 +69,9 @@ def test_where_the_base_knew_nothing_there_is_no_retention():
 def test_pairing_makes_the_interval_narrower_than_two_separate_ones():
     """Both wrong on the same half: the ratio is 1 whatever is drawn."""
     questions = ask("colour", 40)
-    same = ["yes", "no"] * 20
+    same = said(["yes", "no"] * 20)
     assert retentions(compare(questions, same, same))[0].retention.low == 1.0
-    other = retentions(compare(questions, same, ["no", "yes"] * 20))[0].retention
+    other = retentions(compare(questions, same, said(["no", "yes"] * 20)))[0].retention
     assert other.low < 0.7 < 1.4 < other.high
 
 
@@ -92,6 +97,60 @@ def test_pairing_makes_the_interval_narrower_than_two_separate_ones():
 )
 def test_an_answer_is_right_when_it_says_that_and_nothing_else(said, right):
     assert is_right(said, ("carrot", "गाजर", "-3", "12, 5")) is right
+
+
+@pytest.mark.parametrize(
+    ("begun", "right"),
+    [
+        ("carrot", False),  # of "carrot cake"
+        ("The carrot.", False),
+        ("3.", False),  # of "3.5"
+        ("carrot\nIt is", True),
+        ("Carrot. It is", True),
+        ("carrot, spoon\nand", False),
+        ("", False),
+    ],
+)
+def test_of_an_answer_that_was_cut_off_only_what_ended_can_be_right(begun, right):
+    assert is_right(begun, ("carrot", "3"), cut_off=True) is right
+    whole, cut = Stage("vqa", begun, 48, finish="stop"), Stage("vqa", begun, 48, finish="length", error="cut off")
+    (marked,) = compare([VqaQuestion("what", "what?", ("carrot", "3"))], [cut], [whole])
+    assert (marked.base_right, marked.base_cut_off, marked.tuned_cut_off) == (right, True, False)
+
+
+OWN = """
+from vlm2vla_sim.analysis.questions import VqaQuestion
+from vlm2vla_sim.types import Stage
+
+def questions():
+    for index in range(4):
+        yield VqaQuestion("fruit", f"{index}?", ("apple",))
+
+class Wordy:
+    def __init__(self, options):
+        self.options = options
+
+    def answer(self, questions):
+        ends = [("length", 5) if q.adapter and q.prompt != "0?" else ("stop", 1) for q in questions]
+        return [Stage(q.stage, "apple", tokens, finish=finish) for q, (finish, tokens) in zip(questions, ends)]
+"""
+
+
+def test_the_command_shows_how_many_answers_were_cut_off_and_does_not_take_them_for_right(
+    tmp_path, monkeypatch, capsys
+):
+    from vlm2vla_sim.cli.main import main
+
+    (tmp_path / "wordy.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["vqa", "--model", "wordy:Wordy", "--adapter", "x", "--questions", "wordy:questions", "--max-tokens", "5"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "Cut off at 5 tokens: 0 answers of the base model and 3 of the tuned one." in told
+    kept = json.loads((tmp_path / "out" / "retention.json").read_text())["retention"][-1]
+    assert (kept["base_cut_off"], kept["tuned_cut_off"], kept["tuned"]["value"]) == (0, 3, 0.25)
+    answers = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
+    assert [answer["tuned_cut_off"] for answer in answers] == [False, True, True, True]
 
 
 def test_questions_on_disk_are_read_back_and_a_function_may_yield_them_too(tmp_path, monkeypatch):
@@ -159,7 +218,7 @@ def test_the_command_prints_what_cannot_run_here_as_commands(capsys):
 def test_questions_about_one_image_are_resampled_together():
     """Forty images, five questions each; the tuned model misses all five questions about every fourth image."""
     questions = [VqaQuestion("what", f"{k}, {n}?", ("yes",), (picture(k),)) for k in range(40) for n in range(5)]
-    base, tuned = ["yes"] * 200, ["no" if k % 4 == 0 else "yes" for k in range(40) for _ in range(5)]
+    base, tuned = said(["yes"] * 200), said(["no" if k % 4 == 0 else "yes" for k in range(40) for _ in range(5)])
     together = retentions(compare(questions, base, tuned))[0]
     apart = [VqaQuestion("what", f"{k}?", ("yes",), (picture(k),)) for k in range(200)]
     alone = retentions(compare(apart, base, tuned))[0]
@@ -187,7 +246,7 @@ def test_images_are_recognised_by_their_pixels_and_through_other_questions():
 
 def test_one_image_alone_has_no_interval():
     questions = [VqaQuestion("a", f"{k}?", ("yes",), (picture(0),)) for k in range(9)]
-    (found, _) = retentions(compare(questions, ["yes"] * 9, ["yes"] * 9))
+    (found, _) = retentions(compare(questions, said(["yes"] * 9), said(["yes"] * 9)))
     assert (found.images, found.retention.value, found.retention.low, found.base.low) == (1, 1.0, None, None)
     assert found.retention.text(1, 100) == "100.0 (? to ?)"
     assert json.loads(json.dumps(to_json([found])))[0]["retention"]["low"] is None

@@ -19,7 +19,8 @@ import numpy as np
 from vlm2vla_sim.analysis.intervals import Interval, grouped_rate, grouped_ratio
 from vlm2vla_sim.analysis.questions import VqaQuestion
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.policies.base import Question, Sampling, TextModel
+from vlm2vla_sim.policies.base import Question, Sampling, TextModel, mark_cut_off
+from vlm2vla_sim.types import Stage
 
 ALL = "all questions"
 BATCH = 16
@@ -39,6 +40,9 @@ class AnsweredQuestion:
     tuned_right: bool
     image_group: int
     """The same number for questions that share an image, by its pixels."""
+    base_cut_off: bool = False
+    tuned_cut_off: bool = False
+    """Whether the answer was cut off at the token limit. Then only a first line or sentence that ended can be right."""
 
 
 @dataclass(frozen=True)
@@ -56,33 +60,43 @@ class Retention:
     retention: Interval | None
     """tuned / base, with a paired bootstrap interval over images; None if the base model answered no question
     correctly."""
+    base_cut_off: int = 0
+    tuned_cut_off: int = 0
+    """Number of answers that were cut off at the token limit."""
 
 
-def answer_all(model: TextModel, questions: Sequence[VqaQuestion], *, adapter: bool, max_tokens: int = 48) -> list[str]:
-    """The answers of `model` with greedy decoding. adapter: whether its adapter is on; max_tokens: per answer."""
+def answer_all(
+    model: TextModel, questions: Sequence[VqaQuestion], *, adapter: bool, max_tokens: int = 48
+) -> list[Stage]:
+    """The answers of `model` with greedy decoding; one that was cut off has the reason in `error`.
+
+    adapter: whether its adapter is on; max_tokens: per answer.
+    """
     sampling = Sampling(max_tokens=max_tokens)
-    answers: list[str] = []
+    answers: list[Stage] = []
     for start in range(0, len(questions), BATCH):
         batch = [
             Question("vqa", one.question, one.images, sampling=sampling, adapter=adapter)
             for one in questions[start : start + BATCH]
         ]
-        answers += [stage.text for stage in model.answer(batch)]
+        answers += [mark_cut_off(stage, max_tokens) for stage in model.answer(batch)]
     return answers
 
 
-def compare(questions: Sequence[VqaQuestion], base: Sequence[str], tuned: Sequence[str]) -> list[AnsweredQuestion]:
-    """Grade the answers of both models."""
+def compare(questions: Sequence[VqaQuestion], base: Sequence[Stage], tuned: Sequence[Stage]) -> list[AnsweredQuestion]:
+    """Grade the answers of both models, as `answer_all` returns them."""
     return [
         AnsweredQuestion(
             one.category,
             one.question,
             one.answers,
-            before,
-            after,
-            is_right(before, one.answers),
-            is_right(after, one.answers),
+            before.text,
+            after.text,
+            is_right(before.text, one.answers, cut_off=bool(before.error)),
+            is_right(after.text, one.answers, cut_off=bool(after.error)),
             group,
+            bool(before.error),
+            bool(after.error),
         )
         for one, before, after, group in zip(questions, base, tuned, image_groups(questions), strict=True)
     ]
@@ -118,11 +132,12 @@ def retentions(answered: Sequence[AnsweredQuestion], *, seed: int = 0) -> list[R
     return [_retention(name, own, seed) for name, own in [*groups.items(), (ALL, list(answered))]]
 
 
-def is_right(answer: str, accepted: Sequence[str]) -> bool:
+def is_right(answer: str, accepted: Sequence[str], *, cut_off: bool = False) -> bool:
     r"""Whether `answer` is one of `accepted`, ignoring case, Unicode form, punctuation and a leading article.
 
     The whole answer must match, or its first line, or the text before the first full stop: an answer with an
-    explanation is right, one that lists several candidates is not.
+    explanation is right, one that lists several candidates is not. Of an answer that was cut off, a part counts only
+    if more text follows it: "carrot" may be the beginning of "carrot cake".
 
     >>> is_right("A carrot.", ["carrot"]), is_right("Red\nBecause it is.", ["red"]), is_right("red, blue", ["red"])
     (True, True, False)
@@ -130,7 +145,11 @@ def is_right(answer: str, accepted: Sequence[str]) -> bool:
     right = {_normalised(text) for text in accepted}
     lines = answer.strip().splitlines()
     first = lines[0] if lines else ""
-    return any(_normalised(part) in right for part in (answer, first, re.split(r"[.!。।](?:\s|$)", first)[0]))
+    sentences = re.split(r"[.!。।](?:\s|$)", first)
+    parts = [answer, first, sentences[0]]
+    if cut_off:
+        parts = [first] * (len(lines) > 1) + sentences[:1] * bool("".join(sentences[1:]))
+    return any(_normalised(part) in right for part in parts)
 
 
 def to_json(found: Sequence[Retention]) -> list[dict[str, object]]:
@@ -143,7 +162,8 @@ def _retention(category: str, answered: list[AnsweredQuestion], seed: int) -> Re
     groups = [one.image_group for one in answered]
     ratio = grouped_ratio(tuned, base, groups, seed=seed) if sum(base) else None
     rates = grouped_rate(base, groups), grouped_rate(tuned, groups)
-    return Retention(category, len(answered), len(set(groups)), *rates, ratio)
+    cut_off = sum(one.base_cut_off for one in answered), sum(one.tuned_cut_off for one in answered)
+    return Retention(category, len(answered), len(set(groups)), *rates, ratio, *cut_off)
 
 
 def _normalised(text: str) -> str:

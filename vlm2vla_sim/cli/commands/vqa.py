@@ -89,6 +89,7 @@ def vqa(
     if out:
         _keep(Path(out), values, marked)
     text = f"VQA retention of {adapter or tuned}, base model {model}; 95 % intervals over images\n\n{_table(found)}"
+    text += _cut_off(found[-1], max_tokens)
     return CommandResult(text, values, json)
 
 
@@ -119,6 +120,17 @@ def _table(found: Sequence[Retention]) -> str:
             ]
         )
     return columns(rows)
+
+
+def _cut_off(everything: Retention, max_tokens: int) -> str:
+    """What to know about answers that were cut off, where there are any."""
+    if not everything.base_cut_off + everything.tuned_cut_off:
+        return ""
+    return (
+        f"\n\nCut off at {max_tokens} tokens: {everything.base_cut_off} answers of the base model and "
+        f"{everything.tuned_cut_off} of the tuned one. They are right only if a first line or sentence that ended is; "
+        "raise --max-tokens."
+    )
 
 
 def _load(model: str, adapter: str = "", *, dtype: str, device_map: str) -> TextModel:
