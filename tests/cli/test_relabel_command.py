@@ -23,6 +23,8 @@ class Server:
 
     def __init__(self) -> None:
         self.asked: list[dict] = []
+        self.finishes: list[str] = []
+        """Why the next answers end; "stop" once there are none left."""
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -31,7 +33,10 @@ class Server:
 
             def do_POST(self):
                 server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self._send({"choices": [{"message": {"content": json.dumps(PHASES)}}], "usage": {}})
+                finish = server.finishes.pop(0) if server.finishes else "stop"
+                choice = {"message": {"content": json.dumps(PHASES)}, "finish_reason": finish}
+                usage = {"completion_tokens": 4096} if finish == "length" else {}
+                self._send({"choices": [choice], "usage": usage})
 
             def _send(self, value):
                 data = json.dumps(value).encode()
@@ -81,6 +86,21 @@ def test_a_model_on_a_server_labels_and_its_price_is_told_first(tmp_path, server
     assert len(server.asked) == 2
     status, *_ = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words", *asks, "--resume")
     assert (status, len(server.asked)) == (0, 2)
+
+
+def test_an_answer_that_was_cut_off_labels_nothing_and_is_asked_again(tmp_path, server, capsys):
+    write_folder(tmp_path / "set", 1)
+    server.finishes = ["length"] * 4
+    asks = ("--model", "gemini", "--server", server.address, "--retries", 1)
+    status, out, _ = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words", *asks)
+    assert status == 0
+    assert "0 trajectories labelled" in out
+    assert "queried 2 times without a usable answer; the last one: The answer was cut off after 4096 tokens" in out
+    assert "Answers of the model that were not used: 2 cut off." in out
+    assert list((tmp_path / "words.answers").glob("*.json")) == [], "what was cut off is not kept as an answer"
+    status, out, _ = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "more", *asks[:-1], 2, "--json")
+    assert (json.loads(out)["labelled"], json.loads(out)["unused_answers"]) == (1, {"cut off": 2})
+    assert "could not be used: The answer was cut off" in server.asked[-1]["messages"][0]["content"][-1]["text"]
 
 
 def test_what_costs_more_than_the_budget_is_not_begun(tmp_path, server, capsys):

@@ -25,7 +25,7 @@ from vlm2vla_sim.data.relabel.path import RowThresholds
 from vlm2vla_sim.data.relabel.rules import LabelingRules
 from vlm2vla_sim.data.relabel.rules import relabel as relabel_by_rules
 from vlm2vla_sim.data.relabel.run import label_dataset
-from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.errors import AnswerError, RunFolderError, SettingError
 from vlm2vla_sim.language.formats.grid import Resolution
 
 
@@ -146,9 +146,14 @@ def relabel(
             check=not no_check,
             on_done=lambda _: _advance(bar),
         )
-    return CommandResult(
-        _report(summary, out, by_rules=not model.model), {"folder": str(out), **dataclasses.asdict(summary)}, json
-    )
+    text = _report(summary, out, by_rules=not model.model)
+    values = {"folder": str(out), **dataclasses.asdict(summary)}
+    if isinstance(label, Labeler):
+        values["unused_answers"] = dict(label.unused)
+        if label.unused:
+            counts = ", ".join(f"{count} {why}" for why, count in label.unused.items())
+            text += f"\nAnswers of the model that were not used: {counts}."
+    return CommandResult(text, values, json)
 
 
 def _advance(bar: tqdm) -> None:
@@ -171,14 +176,18 @@ def _labeler(
 
 
 def _ask_model(flags: ModelFlags) -> Callable[[str, Sequence[np.ndarray]], str]:
-    from vlm2vla_sim.policies.base import Question, Sampling
+    from vlm2vla_sim.policies.base import Question, Sampling, mark_cut_off
     from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
 
     chat = ChatModel(ServerSettings(url=flags.server, model=flags.model, constraint="off"))
     sampling = Sampling(temperature=flags.temperature, max_tokens=4096)
 
     def ask(prompt: str, images: Sequence[np.ndarray]) -> str:
-        return chat.answer([Question("label", prompt, tuple(images), sampling=sampling)])[0].text
+        (stage,) = chat.answer([Question("label", prompt, tuple(images), sampling=sampling)])
+        stage = mark_cut_off(stage, sampling.max_tokens)
+        if stage.error:
+            raise AnswerError(stage.error)
+        return stage.text
 
     return ask
 

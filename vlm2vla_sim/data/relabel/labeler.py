@@ -1,13 +1,15 @@
 """Labels trajectories with a vision-language model: it divides them into named phases; the numbers stay measured.
 
 Labeling a data set this way costs time and money. The cost is estimated before the first request, every answer is
-cached under a hash of its question, and an inconsistent answer is requested again before the trajectory is skipped.
+cached under a hash of its question, and an answer that is inconsistent or cut off is requested again before the
+trajectory is skipped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +25,7 @@ from vlm2vla_sim.errors import AnswerError, DataError, SettingError
 from vlm2vla_sim.language.label_prompt import Span, label_prompt, read_spans
 
 AskModel = Callable[[str, Sequence[np.ndarray]], str]
-"""(prompt, images, each (H, W, 3) uint8 RGB) -> the model's answer."""
+"""(prompt, images, each (H, W, 3) uint8 RGB) -> the model's answer; AnswerError for one that was cut off."""
 CHARACTERS_PER_TOKEN = 2.5
 """For prompts that are mostly numbers; tokenizers encode nearly every digit separately."""
 ANSWER_TOKENS = 60
@@ -82,8 +84,10 @@ class Labeler:
     """Labels trajectories by querying a model."""
 
     def __init__(self, ask: AskModel, settings: LabelerSettings, rules: LabelingRules, cache: Path) -> None:
-        """cache: a folder in which every answer is stored, unusable ones included."""
+        """cache: a folder in which every whole answer is stored, unusable ones included."""
         self._ask, self._settings, self._rules, self._cache = ask, settings, rules, cache
+        self.unused: Counter[str] = Counter()
+        """Answers of this run that were not used: the number that were "cut off", and "inconsistent"."""
 
     def __call__(self, trajectory: Trajectory) -> LabelledTrajectory:
         """Label `trajectory`; DataError if no answer of the model is consistent."""
@@ -104,10 +108,14 @@ class Labeler:
                 shown=shown,
                 why=why,
             )
+            kind = "cut off"
             try:
-                return read_spans(self._answer(prompt, images, attempt), len(trajectory))
+                answer = self._answer(prompt, images, attempt)
+                kind = "inconsistent"
+                return read_spans(answer, len(trajectory))
             except AnswerError as error:
                 why = str(error)
+                self.unused[kind] += 1
         raise DataError(
             f"The model was queried {self._settings.retries + 1} times without a usable answer; the last one: {why}"
         )
