@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from PIL import Image
 from vlm2vla_sim.core.atomic import write_text
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.mini.scenes.annotation import ObjectAnnotation, SceneAnnotation
+from vlm2vla_sim.mini.scenes.arrangement import Arrangement
 from vlm2vla_sim.mini.scenes.object_catalog import CLASSES
-from vlm2vla_sim.mini.scenes.scene_renderer import RenderedScene, open_renderers
+from vlm2vla_sim.mini.scenes.scene_renderer import RenderedScene, SceneRenderer, open_renderers
 
 IMAGE_SIDE = 224
 """[pixels] side of a stored image, which is the model's input size."""
@@ -72,14 +73,26 @@ def render_shards(folder: Path, numbers: Iterable[int]) -> None:
     for number in numbers:
         if _annotations(folder, number).exists():
             continue
-        rng = np.random.default_rng([number, 20260])
-        scenes = [downscale(renderers[int(rng.random() < SINK_SHARE)].sample(rng)) for _ in range(SHARD_SIZE)]
+        scenes = [downscale(renderer.sample(rng)) for renderer, rng in _scenes(number, renderers)]
         np.save(folder / f"{number:06d}.images.npy", np.stack([image for image, _, _ in scenes]))
         np.save(folder / f"{number:06d}.classes.npy", np.stack([class_map for _, class_map, _ in scenes]))
         lines = [json.dumps(dataclasses.asdict(annotation)) for _, _, annotation in scenes]
         write_text(_annotations(folder, number), "\n".join(lines))  # last: its presence says the shard is complete
     for renderer in renderers:
         renderer.close()
+
+
+def shard_arrangements(number: int, renderers: Sequence[SceneRenderer]) -> Iterator[Arrangement]:
+    """The arrangements of a shard's scenes, in order, without rendering. renderers: of `open_renderers`."""
+    for renderer, rng in _scenes(number, renderers):
+        yield renderer.sample_arrangement(rng)
+
+
+def _scenes(number: int, renderers: Sequence[SceneRenderer]) -> Iterator[tuple[SceneRenderer, np.random.Generator]]:
+    """For each scene of a shard its stage, and the generator from which it is to be sampled before the next one."""
+    rng = np.random.default_rng([number, 20260])
+    for _ in range(SHARD_SIZE):
+        yield renderers[int(rng.random() < SINK_SHARE)], rng
 
 
 def read_shard(folder: Path, number: int) -> Shard:

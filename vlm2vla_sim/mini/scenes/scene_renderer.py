@@ -72,10 +72,19 @@ class SceneRenderer:
 
     def sample(self, rng: np.random.Generator) -> RenderedScene:
         """A random scene."""
+        return self._render(self._arrange(rng), rng)
+
+    def sample_arrangement(self, rng: np.random.Generator) -> Arrangement:
+        """The arrangement of the scene that `sample` renders; it draws the same random numbers, and renders nothing."""
+        arrangement = self._arrange(rng)
+        self._paint(arrangement.objects, rng)
+        return arrangement
+
+    def _arrange(self, rng: np.random.Generator) -> Arrangement:
         while True:
             arrangement = self._sampler.sample(rng)
             if arrangement is not None and self._move_arm(arrangement.tcp, arrangement.gripper_opening):
-                return self._render(arrangement, rng)
+                return arrangement
 
     def close(self) -> None:
         """Free the renderer."""
