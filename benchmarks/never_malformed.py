@@ -97,7 +97,7 @@ def _ask(
             ]
         )
         for stage in stages:
-            tokens += stage.tokens
+            tokens += stage.tokens or 0
             texts.append(stage.text)
             bad += not _is_readable(action_format, stage.text)
     return bad, tokens, texts

@@ -77,7 +77,7 @@ COMMANDS = "cli.commands"
 """Commands do not import one another."""
 
 FOR_ALL = ("numpy", "gymnasium")
-MODELS = ("policies.models", "serving.model_server")
+MODELS = ("policies.models",)
 PICTURES = ("envs.bridge", "envs.mujoco", "envs.simpler", "evaluation.operator.live_view", "video")
 HEAVY = {
     "mujoco": ("envs.mujoco", "envs.bridge.mock.servo_twin", "mini.scenes.resting_poses", "mini.scenes.scene_renderer"),
@@ -104,6 +104,7 @@ HEAVY = {
     "PIL": (
         *(*PICTURES, *MODELS, "data", "mini.scenes", "mini.training", "training.rows"),
         "policies.remote",
+        "serving.chat_images",
     ),
     "filelock": ("core.store",),
     "imageio": ("video",),

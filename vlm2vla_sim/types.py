@@ -135,8 +135,8 @@ class Stage:
     name: str
     """"subtasks", "plan", "action" or "verify"; "remote" for a server that answers in numbers."""
     text: str
-    tokens: int = 0
-    """Written by the model, those that a grammar forced included."""
+    tokens: int | None = 0
+    """Written by the model, those that a grammar forced included; None where a server does not say."""
     seconds: float = 0.0
     error: str = ""
     """Why the text could not be used, where it could not; every answer of a model that is asked again is kept."""

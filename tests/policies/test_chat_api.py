@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.language_action import LanguageActionPolicy
 from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
+from vlm2vla_sim.policies.models.chat_grammar import NONSENSE, PROBE
 from vlm2vla_sim.serving.model_server import ModelServer, ServedModel
 from vlm2vla_sim.testing import FakeTextModel, FakeVerifier
 from vlm2vla_sim.types import Stage
@@ -24,11 +26,21 @@ PICTURE = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
 ASK = Question(
     "plan", "How does it move?", (PICTURE,), sampling=Sampling(temperature=0.1, top_p=0.95, max_tokens=12), seed=7
 )
+
+
+def answer_of(text, finish="stop", **more) -> str:
+    message = {"role": "assistant", "content": text}
+    return json.dumps({"choices": [{"message": message, "finish_reason": finish}], **more})
+
+
 GOOD = {"choices": [{"message": {"role": "assistant", "content": "move down"}}], "usage": {"completion_tokens": 2}}
 
 
 class FaultyServer:
-    """Answers questions from a script of (status, body) pairs, or of functions that are given the handler."""
+    """Answers questions from a script of (status, body) pairs, or of functions that are given the handler.
+
+    It honours the grammar probe, outside the script, with `structured_outputs`.
+    """
 
     def __init__(self, script) -> None:
         self.script, self.asked, self.keys = list(script), [], []
@@ -39,13 +51,14 @@ class FaultyServer:
                 self._send(200, json.dumps({"data": [{"id": "base"}, {"id": "lora"}]}))
 
             def do_POST(self):
-                faulty.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                grammar = asked.get("structured_outputs") or {}
+                if {PROBE.grammar.regex, PROBE.grammar.lark} & set(grammar.values()):
+                    return self._send(200, answer_of(NONSENSE[0]))
+                faulty.asked.append(asked)
                 faulty.keys.append(self.headers.get("Authorization"))
                 step = faulty.script.pop(0) if len(faulty.script) > 1 else faulty.script[0]
-                if callable(step):
-                    step(self)
-                else:
-                    self._send(*step)
+                return step(self) if callable(step) else self._send(*step)
 
             def _send(self, status, body):
                 data = body.encode()
@@ -196,7 +209,7 @@ def test_the_key_comes_from_the_environment_and_is_in_no_setting(monkeypatch):
 @pytest.mark.parametrize("kind", ["regex", "grammar"])
 def test_the_grammar_is_sent_as_structured_outputs(kind):
     grammar = get_format("vlm2vla").grammar()
-    with faulty(OK) as server:
+    with faulty((200, answer_of("[[0, 0, -8, 1]]"))) as server:
         client(server, constraint=kind).answer([Question("action", "Go.", (), grammar)])
         client(server, constraint="off").answer([Question("action", "Go.", (), grammar)])
     expected = grammar.regex if kind == "regex" else grammar.lark
@@ -241,7 +254,13 @@ class Echo(FakeTextModel):
 
     def answer(self, questions):
         self.batches.append(list(questions))
-        return [Stage(q.stage, f"{'adapter' if q.adapter else 'base'}: {q.prompt}", 3) for q in questions]
+        return [self._say(q) for q in questions]
+
+    def _say(self, question):
+        for text in (*NONSENSE, "[[0, 0, -8, 1]]"):
+            if question.grammar and re.fullmatch(question.grammar.regex, text):
+                return Stage(question.stage, text, 3)
+        return Stage(question.stage, f"{'adapter' if question.adapter else 'base'}: {question.prompt}", 3)
 
 
 @contextlib.contextmanager
@@ -314,7 +333,7 @@ def test_our_server_answers_together_what_came_in_meanwhile():
 
     slow = Slow()
     with serving(slow) as server:
-        client(server, concurrency=8).answer([Question("plan", str(k)) for k in range(8)])
+        client(server, concurrency=8, constraint="off").answer([Question("plan", str(k)) for k in range(8)])
     assert sum(map(len, slow.batches)) == 8
     assert len(slow.batches) < 8
 
@@ -349,7 +368,7 @@ def test_our_server_stops_by_itself_when_nobody_asks():
 def test_the_loop_runs_over_a_server():
     script = FakeTextModel({"chat": ["1. grasp the carrot", "move down", "[[0, 0, -8, 1]]"]})
     with serving(script) as server:
-        policy = LanguageActionPolicy(client(server), get_format("vlm2vla"), FakeVerifier())
+        policy = LanguageActionPolicy(client(server, constraint="off"), get_format("vlm2vla"), FakeVerifier())
         policy.reset("put carrot on plate")
         decision = policy.act({"pixels": {"primary": PICTURE}})
     assert (decision.subtask, decision.plan, decision.action) == ("grasp the carrot", "move down", "[[0, 0, -8, 1]]")

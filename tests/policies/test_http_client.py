@@ -16,9 +16,8 @@ from vlm2vla_sim.policies.models.http_client import (
     StatusError,
     TransientError,
     check_url,
-    find_proxy,
-    is_loopback,
 )
+from vlm2vla_sim.policies.models.proxies import find_proxy, is_loopback
 from vlm2vla_sim.policies.remote.conventions import find_convention
 from vlm2vla_sim.policies.remote.openvla import OpenvlaWire
 from vlm2vla_sim.policies.remote.wire import Server

@@ -102,7 +102,7 @@ class Question:
     """The kind of question: "subtasks", "plan", "action", "verify", or a name of your own."""
     prompt: str
     images: tuple[np.ndarray, ...] = ()
-    """Each (H, W, 3) uint8 RGB; they precede the prompt, in this order."""
+    """Each (H, W, 3) uint8 RGB; they precede the prompt, in this order, unless `places` says otherwise."""
     grammar: Grammar | None = None
     """Restricts the answer to the texts of a grammar; None for any text."""
     sampling: Sampling = GREEDY
@@ -110,6 +110,27 @@ class Question:
     """The only source of randomness of the answer."""
     adapter: bool = True
     """False asks the base model without its adapter."""
+    places: tuple[int, ...] = ()
+    """For each image, the index in `prompt` of the character before which it stands, ascending; empty if all precede
+    the prompt. Only a text model whose attribute `places_images` is true is asked such a question."""
+
+    def __post_init__(self) -> None:
+        ends = (0, *self.places, len(self.prompt))
+        if self.places and (len(self.places) != len(self.images) or list(ends) != sorted(ends)):
+            raise SettingError(
+                f"places is {self.places} for {len(self.images)} images and a prompt of {len(self.prompt)} characters; "
+                "expected an ascending index in the prompt for each image."
+            )
+
+    def parts(self) -> list[np.ndarray | str]:
+        """The images and the pieces of the prompt, in order."""
+        places = self.places or (0,) * len(self.images)
+        parts: list[np.ndarray | str] = []
+        start = 0
+        for image, place in zip(self.images, places, strict=True):
+            parts += [self.prompt[start:place], image] if place > start else [image]
+            start = place
+        return [*parts, self.prompt[start:]] if start < len(self.prompt) or not self.places else parts
 
 
 class TextModel(Protocol):
@@ -119,22 +140,26 @@ class TextModel(Protocol):
         """The answers, in the order of `questions`. A batch gives the same answers as single questions.
 
         `Stage.finish` has to say whether an answer is whole: one that was cut off is not used. A text model may have a
-        method `provenance()`.
+        method `provenance()`, and an attribute `places_images` (see `Question.places`).
         """
         ...
+
+
+def is_whole(stage: Stage, limit: int) -> bool:
+    """Whether an answer was not cut off. Where the model does not say why it ended, one of `limit` tokens was."""
+    return stage.finish == "stop" or (not stage.finish and (stage.tokens or 0) < limit)
 
 
 def mark_cut_off(stage: Stage, limit: int, setting: str = "") -> Stage:
     """`stage`, with the reason in `error` if its answer is not whole: it is recorded and counted, and never used.
 
-    limit: `Sampling.max_tokens` of the question; `setting` names what sets it. Where the model does not say why the
-    answer ended, one of `limit` tokens was cut off.
+    limit: `Sampling.max_tokens` of the question; `setting` names what sets it.
     """
-    if stage.finish == "stop" or (not stage.finish and stage.tokens < limit):
+    if is_whole(stage, limit):
         return stage
     if stage.finish not in ("", "length"):
         error = f"The answer ended with {stage.finish!r}, not with 'stop'."
-    elif 0 < stage.tokens < limit:
+    elif 0 < (stage.tokens or 0) < limit:
         error = (
             f"The answer was cut off after {stage.tokens} tokens, before the limit of {limit} that was asked for: the "
             "model's context or the server's own limit is smaller."

@@ -146,6 +146,8 @@ class VerifierContext:
     server: str = ""
     server_model: str = ""
     """The policy options `verifier_server` and `verifier_model`: another model's chat server, and its name there."""
+    constrained: bool = True
+    """Whether the policy decodes under a grammar; a verifier that asks `model` does as the policy."""
 
 
 def _truth(context: VerifierContext) -> Verifier:
@@ -164,8 +166,8 @@ def _on_server(context: VerifierContext) -> Verifier:
 
 
 VERIFIERS: dict[str, Callable[[VerifierContext], Verifier]] = {
-    "adapter": lambda context: ModelVerifier(context.model),
-    "base": lambda context: ModelVerifier(context.model, adapter=False),
+    "adapter": lambda context: ModelVerifier(context.model, constrained=context.constrained),
+    "base": lambda context: ModelVerifier(context.model, adapter=False, constrained=context.constrained),
     "server": _on_server,
     "truth": _truth,
     "operator": lambda context: OperatorVerifier(),

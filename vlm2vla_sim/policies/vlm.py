@@ -5,6 +5,7 @@ The options are plain values, so that the settings of a run show how it was made
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from vlm2vla_sim.policies.options import check_types
 from vlm2vla_sim.policies.verifier import VerifierContext, find_verifier, make_verifier
 
 SAMPLINGS = ("paper", "paper-ood", "greedy")
+IN_PROCESS = ("dtype", "device_map", "quantization", "compile", "threads")
+"""Options of a model in this process."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class VlmOptions:
     server: str = ""
     """Address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; empty for a model in this process."""
     constraint: str = "regex"
-    """How the grammar is sent to a server: regex, grammar, off."""
+    """How the grammar is sent to a server: regex, grammar; off is the same as constrained=false."""
     timeout: float = 120.0
     """[s] for one request to a server."""
     sampling: str = "paper"
@@ -54,7 +57,7 @@ class VlmOptions:
     """Rows that are executed before the model is asked again; 0 for all."""
     resample: int = LoopSettings.resample
     constrained: bool = True
-    """false: without the grammar, to count parse errors."""
+    """false: without a grammar, to count parse errors; the verifier's two words are not enforced either."""
     free_tokens: int = LoopSettings.free_tokens
     """The most tokens of an action without the grammar."""
     dtype: str = "auto"
@@ -76,6 +79,26 @@ class VlmOptions:
         find_verifier(self.verifier)
         if self.verifier == "server" and not (self.verifier_server and self.verifier_model):
             raise SettingError("verifier=server needs verifier_server=ADDRESS and verifier_model=NAME.")
+        self._check_unused()
+
+    @property
+    def uses_grammar(self) -> bool:
+        """Whether anything is decoded under a grammar."""
+        return self.constrained and not (self.server and self.constraint == "off")
+
+    def _check_unused(self) -> None:
+        """SettingError for an option that nothing would read. An own model may read any."""
+        unused: list[tuple[str, str]] = []
+        if self.server:
+            unused += [(name, "the weights are on a server, which loaded them in its own way") for name in IN_PROCESS]
+        elif not is_place(self.model):
+            unused += [(name, "there is no server") for name in ("constraint", "timeout")]
+        if self.verifier != "server" and not is_place(self.verifier):
+            unused += [(name, f"the verifier is {self.verifier}") for name in ("verifier_server", "verifier_model")]
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, why in unused:
+            if (value := getattr(self, name)) != defaults[name]:
+                raise SettingError(f"The policy option {name} is {value!r}, but {why}. Leave the option out.")
 
     def loop(self) -> LoopSettings:
         """The loop's settings."""
@@ -87,7 +110,7 @@ class VlmOptions:
             max_attempts=self.max_attempts,
             max_rows=self.max_rows or None,
             resample=self.resample,
-            constrained=self.constrained,
+            constrained=self.uses_grammar,
             free_tokens=self.free_tokens,
             sampling=self._stages(),
         )
@@ -110,7 +133,9 @@ def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
     if options.reasoning:
         verifier = make_verifier(
             options.verifier,
-            VerifierContext(model, context.see, options.verifier_server, options.verifier_model),
+            VerifierContext(
+                model, context.see, options.verifier_server, options.verifier_model, constrained=options.uses_grammar
+            ),
         )
     return LanguageActionPolicy(model, context.action_format, verifier, settings=options.loop())
 
@@ -125,7 +150,7 @@ def make_text_model(options: VlmOptions) -> TextModel:
                 options.server,
                 options.model,
                 options.adapter,
-                constraint=options.constraint,
+                constraint=options.constraint if options.uses_grammar else "off",
                 timeout=options.timeout,
             )
         )

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vlm2vla_sim.errors import SettingError, missing_extra
-from vlm2vla_sim.policies.models.http_client import is_loopback
+from vlm2vla_sim.policies.models.proxies import is_loopback
 from vlm2vla_sim.serving.http_gate import App, HttpGate, HttpLimits
 
 try:

@@ -1,14 +1,12 @@
 """A small OpenAI-compatible chat server for any text model: the base model and its adapter under two names.
 
 It lets several environments, or machines without torch, share one model. For many users use vLLM, which has the same
-API. It binds to loopback by default, limits the size of requests, and stops when it has been idle for a while.
+API. It binds to loopback by default, limits the size of requests, and stops when it has been idle for a while. What a
+request asks for is done, or refused with the name of the field (`chat_request`).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 import json
 import queue
 import re
@@ -19,18 +17,16 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
+from vlm2vla_sim.core.versions import distribution_version
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.language.formats.grammar import Grammar, escape
-from vlm2vla_sim.policies.base import Question, Sampling, TextModel
+from vlm2vla_sim.policies.base import Question, TextModel, is_whole, provenance
+from vlm2vla_sim.serving.chat_request import Names, read_body, read_question
+from vlm2vla_sim.serving.refusal import RefusalError
 from vlm2vla_sim.types import Stage
 
 MAX_BODY = 32 * 2**20
 """[bytes] of a request."""
-MAX_PIXELS = 4096 * 4096
-MAX_TOKENS = 8192
+SERVER = f"vlm2vla_sim/{distribution_version('vlm2vla_sim') or 'unknown'}"
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,20 @@ class ServedModel:
     base: str
     adapter: str = ""
     """Empty without an adapter."""
+
+    def names(self) -> Names:
+        """What a request may ask for."""
+        return Names(self.base, self.adapter, bool(getattr(self.model, "places_images", False)))
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The entries of GET /v1/models. `digest` is that of the weights; null where the model does not tell it."""
+        digests = provenance(self.model)
+        base = {"id": self.base, "object": "model", "owned_by": "vlm2vla_sim", "parent": None}
+        models = [base | {"digest": digests.get("model_digest")}]
+        if self.adapter:
+            digest = digests.get("adapter_digest")
+            models.append(base | {"id": self.adapter, "parent": self.base, "digest": digest})
+        return models
 
 
 class ModelServer(ThreadingHTTPServer):
@@ -111,14 +121,6 @@ class Batcher:
             future.set_exception(error)
 
 
-class _RefusalError(Exception):
-    """A request that is answered with a status and a message."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 60
@@ -129,11 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path in ("/health", "/v1/health"):
             self._send(200, {"status": "ok"})
         elif self.path == "/v1/models":
-            served = self.server.served
-            models: list[dict[str, Any]] = [{"id": served.base, "object": "model", "owned_by": "vlm2vla_sim"}]
-            if served.adapter:
-                models.append({**models[0], "id": served.adapter, "parent": served.base})
-            self._send(200, {"object": "list", "data": models})
+            self._send(200, {"object": "list", "data": self.server.served.entries()})
         else:
             self._send_error(404, f"Unknown path {self.path}; expected /v1/models or /v1/chat/completions.")
 
@@ -141,13 +139,14 @@ class _Handler(BaseHTTPRequestHandler):
         """POST /v1/chat/completions."""
         self.server.last_request = time.monotonic()
         try:
+            request = read_body(self._body())
             if self.path != "/v1/chat/completions":
-                raise _RefusalError(404, f"Unknown path {self.path}; expected /v1/chat/completions.")
-            request = self._body()
-            question = read_question(request, self.server.served)
+                raise RefusalError(404, f"Unknown path {self.path}; expected /v1/chat/completions.")
+            question = read_question(request, self.server.served.names())
             stage = self.server.batches.answer(question)
-        except _RefusalError as refusal:
-            self._send_error(refusal.status, str(refusal))
+            _check_grammar(stage, question)
+        except RefusalError as refusal:
+            self._send_error(refusal.status, str(refusal), refusal.field)
         except SettingError as wrong:
             self._send_error(400, str(wrong))
         except Exception as broken:  # the client is told, and the server goes on
@@ -159,23 +158,35 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """No log line for each request: there are thousands."""
 
-    def _body(self) -> dict[str, Any]:
-        length = self.headers.get("Content-Length", "")
-        if not length.isdigit():
-            raise _RefusalError(411, "The request has no Content-Length.")
-        if int(length) > MAX_BODY:
-            self.close_connection = True  # the rest of the body has not been read
-            raise _RefusalError(413, f"The request has {int(length):,} bytes; at most {MAX_BODY:,} are accepted.")
+    def _body(self) -> bytes:
+        """The request's body. After a refusal the connection is closed, because the body has not been read."""
+        lengths = self.headers.get_all("Content-Length", [])
+        length = lengths[0].strip() if lengths else ""
+        unread, self.close_connection = self.close_connection, True
+        if self.headers.get("Transfer-Encoding"):
+            raise RefusalError(411, "The body is sent in chunks; expected a Content-Length.", "Transfer-Encoding")
+        if len(set(lengths)) > 1 or not (length.isascii() and length.isdecimal()):
+            raise RefusalError(
+                411, f"Expected one number of bytes, not {', '.join(lengths) or 'none'}.", "Content-Length"
+            )
+        if len(length) > 12 or int(length) > MAX_BODY:
+            raise RefusalError(413, f"The request has {length[:12]} bytes; at most {MAX_BODY:,} are accepted.")
         try:
-            request = json.loads(self.rfile.read(int(length)))
-        except (ValueError, RecursionError) as broken:
-            raise _RefusalError(400, f"The request is not JSON: {broken}.") from broken
-        if not isinstance(request, dict):
-            raise _RefusalError(400, "The request is JSON, but not an object.")
-        return request
+            body = self.rfile.read(int(length))
+        except TimeoutError as slow:
+            raise RefusalError(408, f"The body did not arrive within {self.timeout} s.") from slow
+        if len(body) < int(length):
+            raise RefusalError(400, f"The body ends after {len(body)} of {length} bytes.", "Content-Length")
+        self.close_connection = unread
+        return body
 
-    def _send_error(self, status: int, message: str) -> None:
-        self._send(status, {"error": {"message": message, "type": "invalid_request_error", "code": status}})
+    def version_string(self) -> str:
+        """The header Server."""
+        return SERVER
+
+    def _send_error(self, status: int, message: str, field: str = "") -> None:
+        error = {"message": message, "type": "invalid_request_error", "param": field or None, "code": status}
+        self._send(status, {"error": error})
 
     def _send(self, status: int, answer: dict[str, Any]) -> None:
         body = json.dumps(answer).encode()
@@ -186,82 +197,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def read_question(request: dict[str, Any], served: ServedModel) -> Question:
-    """The question in a chat completion request; a refusal with a status for what this server does not support."""
-    name = request.get("model")
-    names = [served.base, *([served.adapter] if served.adapter else [])]
-    if name not in names:
-        raise _RefusalError(404, f"There is no model {name!r} on this server; it has {' and '.join(names)}.")
-    for key, wanted in (("stream", (None, False)), ("n", (None, 1)), ("tools", (None, []))):
-        if request.get(key) not in wanted:
-            raise _RefusalError(400, f"{key} is {request[key]!r}; this server does not support that.")
-    messages = request.get("messages")
-    if not isinstance(messages, list) or len(messages) != 1 or not isinstance(messages[0], dict):
-        raise _RefusalError(400, "This server answers one user message; expected messages with a single entry.")
-    images, prompt = _read_content(messages[0].get("content"))
-    most = request.get("max_completion_tokens") or request.get("max_tokens") or 256
-    try:
-        sampling = Sampling(
-            float(request.get("temperature", 0)), float(request.get("top_p", 1)), min(int(most), MAX_TOKENS)
-        )
-        seed = int(request.get("seed") or 0)
-    except (TypeError, ValueError) as wrong:
-        raise _RefusalError(400, f"temperature, top_p, max_tokens or seed is invalid: {wrong}") from wrong
-    grammar = _read_grammar(request.get("structured_outputs"))
-    return Question("chat", prompt, tuple(images), grammar, sampling, seed, adapter=name == served.adapter)
-
-
-def _read_content(content: Any) -> tuple[list[np.ndarray], str]:
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    images: list[np.ndarray] = []
-    texts: list[str] = []
-    for entry in parts if isinstance(parts, list) else [None]:
-        part: dict[str, Any] = entry if isinstance(entry, dict) else {}
-        text = part.get("text")
-        if part.get("type") == "text" and isinstance(text, str):
-            texts.append(text)
-        elif part.get("type") == "image_url" and not texts:
-            images.append(_read_image(part.get("image_url")))
-        else:
-            raise _RefusalError(400, "A message's content is text, or a list of images and, after them, texts.")
-    return images, "\n".join(texts)
-
-
-def _read_image(value: Any) -> np.ndarray:
-    url = str(value.get("url") if isinstance(value, dict) else value)
-    found = re.match(r"data:image/(?:png|jpeg);base64,", url)
-    if found is None:
-        raise _RefusalError(
-            400, "An image is a data URL with a PNG or JPEG in base64; nothing is fetched from elsewhere."
-        )
-    try:
-        image = Image.open(io.BytesIO(base64.b64decode(url[found.end() :], validate=True)), formats=("PNG", "JPEG"))
-        if image.width * image.height > MAX_PIXELS:
-            raise _RefusalError(
-                413, f"The image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} in all."
-            )
-        return np.asarray(image.convert("RGB"))
-    except (binascii.Error, UnidentifiedImageError, OSError, SyntaxError) as broken:
-        raise _RefusalError(400, f"The image cannot be read: {broken}.") from broken
-
-
-def _read_grammar(wanted: Any) -> Grammar | None:
-    """The grammar in `structured_outputs`, as in vLLM: regex, grammar or choice."""
-    if wanted is None:
-        return None
-    if not isinstance(wanted, dict) or len(wanted) != 1:
-        raise _RefusalError(400, "structured_outputs is an object with one of: regex, grammar, choice.")
-    ((kind, value),) = wanted.items()
-    if kind == "choice" and isinstance(value, list) and value and all(isinstance(text, str) for text in value):
-        kind, value = "regex", "|".join(map(escape, value))
-    if kind == "regex" and isinstance(value, str):
-        return Grammar(value, "start: /(" + value.replace("/", r"\/") + ")/")
-    if kind == "grammar" and isinstance(value, str):
-        return Grammar("", value)
-    raise _RefusalError(400, f"structured_outputs holds {kind!r}; expected one of: regex, grammar, choice.")
+def _check_grammar(stage: Stage, question: Question) -> None:
+    """RefusalError where the model has ignored the grammar, as far as a regular expression tells."""
+    grammar = question.grammar
+    if not (grammar and grammar.regex and is_whole(stage, question.sampling.max_tokens)):
+        return
+    if not re.fullmatch(grammar.regex, stage.text):
+        raise RefusalError(500, f"The model's answer does not follow the grammar of the request: {stage.text[:200]!r}")
 
 
 def _completion(stage: Stage, model: str) -> dict[str, Any]:
+    """The response. What the model does not tell is null: how the answer ended, and the tokens of the prompt."""
     return {
         "id": f"chatcmpl-{time.time_ns():x}",
         "object": "chat.completion",
@@ -271,9 +217,9 @@ def _completion(stage: Stage, model: str) -> dict[str, Any]:
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": stage.text},
-                "finish_reason": "stop",
+                "finish_reason": stage.finish or None,
                 "logprobs": None,
             }
         ],
-        "usage": {"prompt_tokens": 0, "completion_tokens": stage.tokens, "total_tokens": stage.tokens},
+        "usage": {"prompt_tokens": None, "completion_tokens": stage.tokens, "total_tokens": None},
     }

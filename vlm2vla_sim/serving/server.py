@@ -21,7 +21,7 @@ import numpy as np
 
 from vlm2vla_sim.errors import SettingError, Vlm2VlaError, missing_extra
 from vlm2vla_sim.policies.base import Policy
-from vlm2vla_sim.policies.models.http_client import is_loopback
+from vlm2vla_sim.policies.models.proxies import is_loopback
 from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.policies.remote.convert import read_proprio, write_deltas
 from vlm2vla_sim.serving.action_stream import ActionResponse, ActionStream

@@ -1,19 +1,23 @@
 """A `TextModel` on an OpenAI-compatible chat server such as vLLM: base model and adapter are two names on one server.
 
-Every fault of the server ends in a counted retry or in an error; none is taken for an answer. That includes an adapter
-that the server accepts and does not apply, which `ChatModel` looks for before the first question (the adapter probe).
+Every fault of the server ends in a counted retry or in an error; none is taken for an answer. That includes what a
+server accepts and does not apply: before the first question, `ChatModel` asks for texts that only a grammar makes a
+model write (the grammar probe), and compares the answers with and without the adapter (the adapter probe).
 """
 
 from __future__ import annotations
 
 import base64
 import concurrent.futures
+import contextlib
 import dataclasses
+import functools
 import io
 import json
 import math
 import os
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,15 +25,26 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vlm2vla_sim.errors import SettingError, unknown_name
+from vlm2vla_sim.errors import ServerError, SettingError, unknown_name
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, subtasks_prompt
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.policies.models.http_client import HttpClient, StatusError, TransientError, check_url, with_retries
+from vlm2vla_sim.policies.models.chat_answers import read_choice, read_models, text_or_none
+from vlm2vla_sim.policies.models.chat_grammar import NONSENSE, PROBE, WAYS, Way
+from vlm2vla_sim.policies.models.http_client import (
+    HttpClient,
+    StatusError,
+    check_url,
+    read_json,
+    with_retries,
+)
+from vlm2vla_sim.policies.models.proxies import without_password
 from vlm2vla_sim.types import Stage
 
-CONSTRAINTS = ("regex", "grammar", "off")
+CONSTRAINTS = (*WAYS, "off")
 MAX_ANSWER_BYTES = 16 * 2**20
+REFUSED_FIELD = (400, 422, 501)
+"""Statuses of a server that does not know, or does not offer, a field of the request."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,8 @@ class ServerSettings:
     adapter: str = ""
     """The adapter's name on the server; empty for none."""
     constraint: str = "regex"
-    """How the grammar is sent in `structured_outputs`: "regex", "grammar" (Lark); "off" for a server without it."""
+    """How the grammar is sent: "regex" or "grammar" (Lark) in the first of `chat_grammar.WAYS` that the server honours;
+    "off" sends no grammar."""
     timeout: float = 120.0
     """[s] for one request."""
     retries: int = 3
@@ -69,13 +85,20 @@ class ServerSettings:
 class ChatModel:
     """A `TextModel` that sends its questions to a chat server."""
 
+    places_images = True
+
     def __init__(self, settings: ServerSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Check that the server has the models, and that the adapter changes the answers. `sleep` waits [s]."""
+        """Check that the server has the models, honours grammars and applies the adapter. `sleep` waits [s].
+
+        SettingError for what it does not do, ServerError when it does not answer.
+        """
         self.settings = settings
-        self._sleep = sleep
+        self._sleep, self._where = sleep, without_password(settings.url)
         key = os.environ.get(settings.key_variable, "")
         self._http = HttpClient(settings.url, timeout=settings.timeout, max_bytes=MAX_ANSWER_BYTES, key=key)
-        self._check_names()
+        self._offered = self._check_names()
+        self._server_header = self._http.server_header
+        self._way = self._find_way() if settings.constraint != "off" else None
         if settings.adapter:
             self._check_adapter()
 
@@ -86,52 +109,84 @@ class ChatModel:
         with concurrent.futures.ThreadPoolExecutor(self.settings.concurrency) as pool:
             return list(pool.map(self._answer, questions))
 
-    def _answer(self, question: Question) -> Stage:
-        started = time.perf_counter()
-        answer, retries = self._ask("chat/completions", self._request(question), _read_choice)
+    def provenance(self) -> dict[str, Any]:
+        """What the server really uses, as far as it can be seen from outside; see `policies.base.provenance`.
+
+        `constraint_key` is the request field in which the grammar is sent; None if none is. Digests are what
+        GET /v1/models reports (`vlm2vla serve-model` does), `server_version` what GET /version or the header Server
+        says; None where the server does not say. That a server applies all of an adapter, and not a part of it, cannot
+        be seen from outside.
+        """
+        base, adapter = (self._offered.get(name, {}) for name in (self.settings.model, self.settings.adapter))
+        return {
+            "server": self._where,
+            "model": self.settings.model,
+            "adapter": self.settings.adapter,
+            "constrained": self._way is not None,
+            "constraint_key": self._way.key if self._way else None,
+            "model_digest": text_or_none(base.get("digest")),
+            "adapter_digest": text_or_none(adapter.get("digest")),
+            "server_version": self._version,
+        }
+
+    def _answer(self, question: Question, way: Way | None = None, *, check: bool = True) -> Stage:
+        """The answer. way: how its grammar is sent. check: an answer outside the grammar is a fault of the server."""
+        started, way = time.perf_counter(), way or self._way
+        stage, retries = self._ask(
+            "chat/completions",
+            self._request(question, way),
+            lambda answer: read_choice(answer, question, constrained=check and way is not None),
+        )
         return dataclasses.replace(
-            answer, name=question.stage, retries=retries, seconds=round(time.perf_counter() - started, 4)
+            stage, name=question.stage, retries=retries, seconds=round(time.perf_counter() - started, 4)
         )
 
-    def _request(self, question: Question) -> dict[str, Any]:
+    def _request(self, question: Question, way: Way | None) -> dict[str, Any]:
         settings, sampling = self.settings, question.sampling
-        images = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in question.images]
+        parts = [
+            {"type": "text", "text": part}
+            if isinstance(part, str)
+            else {"type": "image_url", "image_url": {"url": data_url(part)}}
+            for part in question.parts()
+        ]
         request: dict[str, Any] = {
             "model": settings.adapter if settings.adapter and question.adapter else settings.model,
-            "messages": [{"role": "user", "content": [*images, {"type": "text", "text": question.prompt}]}],
+            "messages": [{"role": "user", "content": parts}],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
             "seed": question.seed,
         }
-        if question.grammar is not None and settings.constraint != "off":
-            text = question.grammar.regex if settings.constraint == "regex" else question.grammar.lark
-            request["structured_outputs"] = {settings.constraint: text}
+        if question.grammar is not None and way is not None:
+            if not (question.grammar.regex if settings.constraint == "regex" else question.grammar.lark):
+                raise SettingError(
+                    f"The grammar of the question {question.stage!r} has no form for constraint={settings.constraint}; "
+                    "choose the other one of regex and grammar."
+                )
+            request |= way.fields(question.grammar)
         return request
 
     # Requests and retries.
 
     def _ask(self, path: str, request: dict[str, Any] | None, read: Callable[[Any], Any]) -> tuple[Any, int]:
         """What `read` makes of the server's response, and the number of retries."""
-        return with_retries(
-            self.settings.url,
-            lambda: read(self._fetch(path, request)),
-            retries=self.settings.retries,
-            backoff=self.settings.backoff,
-            sleep=self._sleep,
-        )
-
-    def _fetch(self, path: str, request: dict[str, Any] | None) -> Any:
         try:
-            body = self._http.get(path) if request is None else self._http.post(path, json.dumps(request).encode())
-            return json.loads(body)
+            return with_retries(
+                self._where,
+                lambda: read(self._fetch(path, request)),
+                retries=self.settings.retries,
+                backoff=self.settings.backoff,
+                sleep=self._sleep,
+            )
         except StatusError as refusal:
             raise self._refusal(refusal, request) from refusal
-        except (ValueError, RecursionError) as broken:
-            raise TransientError(f"it sent broken JSON ({broken}).") from broken
+
+    def _fetch(self, path: str, request: dict[str, Any] | None) -> Any:
+        body = self._http.get(path) if request is None else self._http.post(path, json.dumps(request).encode())
+        return read_json(body, self._http)
 
     def _refusal(self, refusal: StatusError, request: dict[str, Any] | None) -> SettingError:
-        server, said = f"The server at {self.settings.url}", refusal.text
+        server, said = f"The server at {self._where}", refusal.text
         route = self._http.describe_route()
         if refusal.status == 407:
             return SettingError(f"{server} is reached{route}, which requires a login (status 407): {said}")
@@ -145,11 +200,57 @@ class ChatModel:
 
     # Checks before the first question.
 
-    def _check_names(self) -> None:
-        offered, _ = self._ask("models", None, _read_models)
-        for name in filter(None, (self.settings.model, self.settings.adapter)):
+    def _check_names(self) -> dict[str, dict[str, Any]]:
+        """The models that the server offers, by name, once it has those of the settings."""
+        offered, _ = self._ask("models", None, read_models)
+        base, adapter = self.settings.model, self.settings.adapter
+        for name in filter(None, (base, adapter)):
             if name not in offered:
-                raise unknown_name(f"model on the server {self.settings.url}", name, offered)
+                raise unknown_name(f"model on the server {self._where}", name, offered)
+        parent = text_or_none(offered[adapter].get("parent")) if adapter else None
+        # A vLLM server may offer one model under several names; they share their `root`, and `parent` is the first.
+        roots = [offered.get(name, {}).get("root") for name in (parent, base)]
+        if parent not in (None, base) and not (roots[0] and roots[0] == roots[1]):
+            raise SettingError(
+                f"The adapter {adapter!r} on {self._where} belongs to the model {parent!r}, and the base model is "
+                f"given as {base!r}. Give --model {parent}, or an adapter of {base!r}."
+            )
+        return offered
+
+    def _find_way(self) -> Way:
+        """The grammar probe: how the server is sent a grammar that it honours; SettingError if there is no way."""
+        tried: list[str] = []
+        for way in WAYS[self.settings.constraint]:
+            try:
+                said = self._answer(PROBE, way, check=False).text
+            except SettingError as refusal:
+                cause = refusal.__cause__
+                if not (isinstance(cause, StatusError) and cause.status in REFUSED_FIELD):
+                    raise
+                tried.append(f"{way.key}: refused (status {cause.status}: {cause.text})")
+            else:
+                if said.startswith(NONSENSE):
+                    return way
+                tried.append(f"{way.key}: ignored (it answered {said[:60]!r})")
+        raise SettingError(
+            f"The server at {self._where} does not honour a grammar, so that actions would be scored that it was "
+            f"free to write in any form. {self.settings.model!r} was asked for one of {' and '.join(NONSENSE)} "
+            f"with {'; '.join(tried)}. Use a server with structured outputs, or set --policy-options "
+            "constrained=false, with which nothing is constrained and the results say so."
+        )
+
+    @functools.cached_property
+    def _version(self) -> str | None:
+        """What the server says of itself: GET /version, as vLLM has it, else its header Server."""
+        url = urllib.parse.urlsplit(self.settings.url)
+        client = HttpClient(f"{url.scheme}://{url.netloc}", timeout=self.settings.timeout, max_bytes=4096)
+        with contextlib.suppress(StatusError, ServerError):  # it has none
+            answer, _ = with_retries(
+                "", lambda: read_json(client.get("version"), client), retries=1, backoff=0.0, sleep=self._sleep
+            )
+            if isinstance(answer, dict) and (version := text_or_none(answer.get("version"))):
+                return version
+        return text_or_none(self._server_header)
 
     def _check_adapter(self) -> None:
         """The adapter probe: SettingError when the adapter gives the base model's answers."""
@@ -165,7 +266,7 @@ class ChatModel:
         off = [stage.text for stage in self.answer([dataclasses.replace(probe, adapter=False) for probe in probes])]
         if on == off:
             raise SettingError(
-                f"The adapter {self.settings.adapter!r} on {self.settings.url} gives word for word the answers of the "
+                f"The adapter {self.settings.adapter!r} on {self._where} gives word for word the answers of the "
                 f"base model {self.settings.model!r}: the server does not apply it, or it is untrained. With vLLM, "
                 "check that --enable-lora is given and that the adapter's layer names match the served model's."
             )
@@ -176,21 +277,3 @@ def data_url(image: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(image).save(file, format="PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _read_choice(answer: Any) -> Stage:
-    try:
-        text = answer["choices"][0]["message"]["content"]
-        tokens = int((answer.get("usage") or {}).get("completion_tokens") or 0)
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as missing:
-        raise TransientError(f"its answer has no choice with a message: {json.dumps(answer)[:200]}") from missing
-    if not isinstance(text, str):
-        raise TransientError(f"the message of its answer is {text!r}, not text.")
-    return Stage("", text, tokens)
-
-
-def _read_models(answer: Any) -> list[str]:
-    try:
-        return [str(model["id"]) for model in answer["data"]]
-    except (KeyError, TypeError) as missing:
-        raise TransientError(f"its response is not a list of models: {json.dumps(answer)[:200]}") from missing

@@ -119,6 +119,11 @@ class HfModel:
         return dict(self._loaded)
 
     @property
+    def places_images(self) -> bool:
+        """Whether images may stand behind text; see `Question.places`."""
+        return self.prompts.places_images
+
+    @property
     def tokenizer(self) -> Any:
         """The processor's tokenizer."""
         return self.processor.tokenizer

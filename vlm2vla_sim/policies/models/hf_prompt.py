@@ -6,6 +6,7 @@ position of a prompt has a key that is equal only if its content is equal: `Prom
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class PromptMaker:
         self._image_token = image_token
 
     def messages(self, question: Question) -> list[dict[str, Any]]:
-        """One user turn: the images, then the text."""
+        """One user turn: images and text in the question's order."""
         from PIL import Image
 
         special = getattr(self.processor, "boi_token", None)
@@ -49,9 +50,21 @@ class PromptMaker:
                 f"The prompt contains {special!r}, which marks an image; take it out of the instruction."
             )
         parts: list[dict[str, Any]] = [
-            {"type": "image", "image": Image.fromarray(check_image(image))} for image in question.images
+            {"type": "text", "text": part}
+            if isinstance(part, str)
+            else {"type": "image", "image": Image.fromarray(check_image(part))}
+            for part in question.parts()
         ]
-        return [{"role": "user", "content": [*parts, {"type": "text", "text": question.prompt}]}]
+        return [{"role": "user", "content": parts}]
+
+    @functools.cached_property
+    def places_images(self) -> bool:
+        """Whether the chat template keeps the order of images and text; some write all images first."""
+        image, prompt = np.zeros((1, 1, 3), np.uint8), "first second"
+        question = Question("order", prompt, (image,), places=(len("first"),))
+        rendered = self.processor.apply_chat_template(self.messages(question), tokenize=False)
+        start, end = (rendered.find(word) for word in prompt.split())
+        return 0 <= start < end and bool(rendered[start + len("first") : end].strip())
 
     def encode(self, question: Question) -> Prompt:
         """The question in tokens; pixels are not processed. For models that encode images as Gemma 3 does."""

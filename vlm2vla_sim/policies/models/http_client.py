@@ -8,15 +8,16 @@ what huggingface_hub uses.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
+import html
 import json
+import re
 import time
 import urllib.parse
-import urllib.request  # only to read the machine's proxy settings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from vlm2vla_sim.errors import ServerError, SettingError, missing_extra
+from vlm2vla_sim.policies.models.proxies import find_proxy, without_password
 
 T = TypeVar("T")
 
@@ -26,13 +27,7 @@ MAX_ERROR_BYTES = 4096
 """Bytes of an error response that are read."""
 MAX_ERROR_TEXT = 300
 """Characters of a server's error message that are passed on."""
-PROXY_VARIABLES = {
-    "http": ("http", "all"),
-    "https": ("https", "all"),
-    "ws": ("ws", "socks", "https", "http", "all"),
-    "wss": ("wss", "socks", "https", "all"),
-}
-"""URL scheme -> the proxy settings that apply to it, by priority: "http" is the environment variable http_proxy."""
+_TITLE = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1", re.IGNORECASE | re.DOTALL)
 
 
 class TransientError(Exception):
@@ -65,6 +60,8 @@ class HttpClient:
         self.url, self._timeout, self._max_bytes = url.rstrip("/"), timeout, max_bytes
         self.proxy = find_proxy(url)
         """The proxy that requests go through; empty for none."""
+        self.server_header = ""
+        """What the last response that was no error said in its header Server."""
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
@@ -98,11 +95,19 @@ class HttpClient:
     def _request(self, method: str, path: str, body: bytes | None) -> bytes:
         with self._faults(), self._client.stream(method, f"{self.url}/{path}", content=body) as response:
             if response.is_success:
-                return b"".join(self._bounded(response))
+                self.server_header = response.headers.get("server", "")
+                return self._not_a_page(b"".join(self._bounded(response)))
             status, text = response.status_code, _error_text(response, seconds=self._timeout)
         if status in TRANSIENT_STATUSES:
             raise TransientError(f"status {status}{self.describe_route()}: {text}")
         raise StatusError(status, text)
+
+    def _not_a_page(self, body: bytes) -> bytes:
+        """`body`, unless it is a web page: a proxy may answer with its own in place of the server."""
+        if body[:64].lstrip().startswith(b"<"):
+            page = _describe_page(body[:MAX_ERROR_BYTES].decode(errors="replace"))
+            raise TransientError(f"it sent {page} instead of an answer{self.describe_route()}.")
+        return body
 
     def _bounded(self, response: Any) -> Iterator[bytes]:
         deadline = time.monotonic() + self._timeout
@@ -133,40 +138,12 @@ class HttpClient:
             raise TransientError(f"{type(failed).__name__}{self.describe_route()}: {failed}.") from failed
 
 
-def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine under an address that other machines cannot reach."""
-    if host == "localhost":
-        return True
+def read_json(body: bytes, client: HttpClient) -> Any:
+    """The value in `body`, a response to `client`; TransientError where it is not JSON."""
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def find_proxy(url: str) -> str:
-    """The proxy that this machine's settings (http_proxy, no_proxy, ...) name for `url`; empty for none.
-
-    A loopback address never has one, whatever the settings say: a proxy cannot reach this machine's loopback.
-    """
-    split = urllib.parse.urlsplit(url)
-    host = split.hostname or ""
-    if is_loopback(host) or urllib.request.proxy_bypass(host):
-        return ""
-    settings = urllib.request.getproxies()
-    for name in PROXY_VARIABLES.get(split.scheme, ()):
-        if proxy := settings.get(name):
-            return proxy if "://" in proxy else f"http://{proxy}"
-    return ""
-
-
-def without_password(proxy: str) -> str:
-    """A proxy's address as it may be printed.
-
-    >>> without_password("http://me:secret@proxy:3128")
-    'http://proxy:3128'
-    """
-    scheme, _, rest = proxy.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+        return json.loads(body)
+    except (ValueError, RecursionError) as broken:
+        raise TransientError(f"it sent broken JSON{client.describe_route()} ({broken}).") from broken
 
 
 def check_url(url: str, schemes: tuple[str, ...], example: str) -> None:
@@ -223,10 +200,19 @@ def _error_text(response: Any, *, seconds: float) -> str:
 
 
 def _message(text: str) -> str:
-    """The message in an error response, which is in OpenAI's form or any other."""
+    """The message in an error response, which is in OpenAI's form, a web page, or anything else."""
+    if text.startswith("<"):
+        return f"it sent {_describe_page(text)}."
     try:
         said = json.loads(text)
         said = said.get("error", said)
         return str(said["message"] if isinstance(said, dict) else said)[:MAX_ERROR_TEXT]
     except (ValueError, KeyError, AttributeError, RecursionError):
         return text[:MAX_ERROR_TEXT]
+
+
+def _describe_page(text: str) -> str:
+    """A web page in a few words, by its title."""
+    found = _TITLE.search(text)
+    title = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", found[2])).split()) if found else ""
+    return f"a web page ({title[:MAX_ERROR_TEXT]})" if title else "a web page"

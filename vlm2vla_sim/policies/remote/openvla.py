@@ -61,7 +61,8 @@ class OpenvlaWire:
             if isinstance(answer, str) and answer != "error":
                 answer = from_json(answer)  # "double-encoded", as deploy.py calls it
         except WireError as broken:
-            raise TransientError(f"{broken}") from broken
+            route = self._http.describe_route()
+            raise TransientError(f"{broken}" + (f" It was asked{route}." if route else "")) from broken
         if answer == "error" if isinstance(answer, str) else isinstance(answer, dict):
             raise ServerError(
                 f"The server at {self._server.url} answers {json.dumps(answer, default=str)[:300]} instead of an "

@@ -16,13 +16,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from vlm2vla_sim.errors import BackendFaultError, ServerError, SettingError, WireError, missing_extra
-from vlm2vla_sim.policies.models.http_client import (
-    TransientError,
-    check_url,
-    find_proxy,
-    with_retries,
-    without_password,
-)
+from vlm2vla_sim.policies.models.http_client import TransientError, check_url, with_retries
+from vlm2vla_sim.policies.models.proxies import find_proxy, without_password
 
 MOST_ANSWER_BYTES = 16 * 2**20
 KEY_VARIABLE = "VLM2VLA_API_KEY"

@@ -1,0 +1,71 @@
+"""Reads what a chat server answers. What is not an answer is a fault of the server, never taken for one."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from vlm2vla_sim.policies.base import Question, is_whole
+from vlm2vla_sim.policies.models.http_client import TransientError
+from vlm2vla_sim.types import Stage
+
+FINISHES = ("stop", "length")
+"""The values of `finish_reason` with which a text is an answer. With any other, such as "abort", "content_filter",
+"tool_calls" or "repetition", the server gave up or wrote something else."""
+SHOWN = 200
+"""Characters of an answer that an error message quotes."""
+
+
+def read_choice(answer: Any, question: Question, *, constrained: bool) -> Stage:
+    """The text in a chat completion, with its tokens and its end; TransientError for anything else.
+
+    constrained: the request held the question's grammar, so that a whole text must be one of the grammar's. Tokens and
+    end are those the server reports: None and "" where it does not.
+    """
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise TransientError(f"its answer has no choice with a message: {_shown(answer)}")
+    finish = choice.get("finish_reason")
+    if finish not in (None, *FINISHES):
+        raise TransientError(
+            f"its answer ended with finish_reason {_shown(finish)}; expected stop, or length where it is cut off."
+        )
+    text = message.get("content")
+    if not isinstance(text, str):
+        raise TransientError(f"the message of its answer is {_shown(text)}, not text.")
+    stage = Stage("", text, _tokens(answer.get("usage")), finish=finish or "")
+    regex = question.grammar.regex if constrained and question.grammar else ""
+    if regex and is_whole(stage, question.sampling.max_tokens) and not re.fullmatch(regex, text):
+        raise TransientError(f"its answer does not follow the grammar that was sent: {_shown(text)}")
+    return stage
+
+
+def read_models(answer: Any) -> dict[str, dict[str, Any]]:
+    """Name -> entry of the models that a server offers; TransientError for an answer that is no list of models."""
+    entries = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(entries, list):
+        raise TransientError(f"its response is not a list of models: {_shown(answer)}")
+    if wrong := [entry for entry in entries if not isinstance(entry, dict) or not isinstance(entry.get("id"), str)]:
+        raise TransientError(f"its list of models holds an entry without an id: {_shown(wrong[0])}")
+    return {entry["id"]: entry for entry in entries}
+
+
+def text_or_none(value: Any) -> str | None:
+    """`value` if it is a text that says something."""
+    return value if isinstance(value, str) and value else None
+
+
+def _tokens(usage: Any) -> int | None:
+    """The number of tokens in `usage`; None where it is not a count."""
+    count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    if isinstance(count, bool) or not isinstance(count, int | float) or not math.isfinite(count):
+        return None
+    return int(count) if count >= 0 and count == int(count) else None
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)[:SHOWN]

@@ -1,0 +1,264 @@
+"""Reads a chat completion request. Every field is honoured, or the request is refused with the field's name.
+
+A field that is null is not given, as in OpenAI's API. A field of OpenAI's or vLLM's API that is not honoured here is
+accepted with the value that changes nothing (`NEUTRAL`), because many clients always send it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vlm2vla_sim.language.formats.grammar import Grammar, escape
+from vlm2vla_sim.policies.base import Question, Sampling
+from vlm2vla_sim.serving.chat_images import MAX_IMAGES, read_image
+from vlm2vla_sim.serving.refusal import RefusalError
+
+MAX_TOKENS = 8192
+DEFAULT_TOKENS = 256
+"""The token limit of a request without one."""
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "stream": (False,),
+    "stream_options": (),
+    "n": (1,),
+    "tools": ([],),
+    "tool_choice": ("none",),
+    "stop": ([],),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "repetition_penalty": (1,),
+    "top_k": (-1, 0),
+    "min_p": (0,),
+    "store": (False,),
+}
+"""Field -> the values that ask for nothing."""
+GRAMMARS = {
+    "structured_outputs": "",
+    "guided_regex": "regex",
+    "guided_choice": "choice",
+    "guided_grammar": "grammar",
+    "response_format": "",
+}
+"""The fields that ask for a grammar; those with a kind are vLLM's names before 0.12 for `structured_outputs`."""
+HONOURED = ("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "user")
+KNOWN = frozenset({*HONOURED, *GRAMMARS, *NEUTRAL})
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a server offers."""
+
+    base: str
+    adapter: str = ""
+    """Empty without an adapter."""
+    places_images: bool = False
+    """Whether images may stand behind text (`Question.places`)."""
+
+
+def read_body(body: bytes) -> dict[str, Any]:
+    """The object in a request's JSON; a refusal for a key that is given twice and a number that is not finite."""
+    try:
+        request = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite)
+    except (ValueError, RecursionError) as broken:
+        raise RefusalError(400, f"The request is not JSON: {broken}.") from broken
+    if not isinstance(request, dict):
+        raise RefusalError(400, "The request is JSON, but not an object.")
+    return request
+
+
+def read_question(request: dict[str, Any], names: Names) -> Question:
+    """The question in a request; RefusalError with a status and the field for what this server does not support."""
+    name = request.get("model")
+    offered = [names.base, *([names.adapter] if names.adapter else [])]
+    if name not in offered:
+        raise RefusalError(404, f"There is no model {name!r} on this server; it has {' and '.join(offered)}.", "model")
+    if unknown := sorted(set(request) - KNOWN):
+        raise RefusalError(400, "This server does not know the field, so that it would change nothing.", unknown[0])
+    for key, neutral in NEUTRAL.items():
+        value = request.get(key)
+        if value is not None and not any(
+            value == one and isinstance(value, bool) is isinstance(one, bool) for one in neutral
+        ):
+            only = f" but {json.dumps(neutral[0])}" if neutral else ""
+            raise RefusalError(400, f"This server supports nothing{only} here, not {_shown(value)}.", key)
+    if not isinstance(request.get("user"), str | None):
+        raise RefusalError(400, f"Expected a text, not {_shown(request['user'])}.", "user")
+    images, prompt, places = _read_messages(request.get("messages"))
+    if places and not names.places_images:
+        raise RefusalError(
+            400,
+            "The model of this server takes images before the text; send them in this order.",
+            "messages[0].content",
+        )
+    sampling = Sampling(
+        _number(request, "temperature", 0.0, 2.0, default=0.0),
+        _number(request, "top_p", 0.0, 1.0, default=1.0, above=True),
+        _limit(request),
+    )
+    seed = _whole(request, "seed", -(2**63), 2**63 - 1) or 0
+    adapter = name == names.adapter
+    return Question("chat", prompt, images, _read_grammar(request), sampling, seed, adapter, places)
+
+
+# Messages -------------------------------------------------------------------------------------------------------------
+
+
+def _read_messages(messages: Any) -> tuple[tuple[np.ndarray, ...], str, tuple[int, ...]]:
+    """Images, prompt and places of the one user message."""
+    if not isinstance(messages, list) or not messages:
+        raise RefusalError(400, "Expected a list with one user message.", "messages")
+    for index, message in enumerate(messages):
+        field = f"messages[{index}]"
+        if not isinstance(message, dict):
+            raise RefusalError(400, f"Expected an object with role and content, not {_shown(message)}.", field)
+        if message.get("role") != "user":
+            said = f"This server answers one user message; the role {_shown(message.get('role'))} is not supported."
+            raise RefusalError(400, said, f"{field}.role")
+        if unknown := sorted(set(message) - {"role", "content"}):
+            raise RefusalError(400, "This server does not know the key.", f"{field}.{unknown[0]}")
+    if len(messages) > 1:
+        raise RefusalError(400, f"This server answers one user message; {len(messages)} are given.", "messages")
+    return _read_content(messages[0].get("content"), "messages[0].content")
+
+
+def _read_content(content: Any, field: str) -> tuple[tuple[np.ndarray, ...], str, tuple[int, ...]]:
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(parts, list) or not parts:
+        raise RefusalError(400, "A message's content is text, or a list of texts and images.", field)
+    images: list[np.ndarray] = []
+    places: list[int] = []
+    prompt, after_text = "", False
+    for index, part in enumerate(parts):
+        where = f"{field}[{index}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in ("text", "image_url"):
+            said = f"A message's content is text, or a list of texts and images; {_shown(kind)} is not supported."
+            raise RefusalError(400, said, f"{where}.type")
+        if unknown := sorted(set(part) - {"type", kind}):
+            raise RefusalError(400, "This server does not know the key.", f"{where}.{unknown[0]}")
+        if kind == "text":
+            prompt += ("\n" if after_text else "") + _text(part.get("text"), f"{where}.text")
+        else:
+            images.append(read_image(part.get("image_url"), f"{where}.image_url"))
+            places.append(len(prompt))
+        after_text = kind == "text"
+    if len(images) > MAX_IMAGES:
+        raise RefusalError(413, f"The message has {len(images)} images; at most {MAX_IMAGES} are accepted.", field)
+    return tuple(images), prompt, tuple(places) if any(places) else ()
+
+
+def _text(value: Any, field: str) -> str:
+    if not isinstance(value, str):
+        raise RefusalError(400, f"Expected a text, not {_shown(value)}.", field)
+    try:
+        value.encode()
+    except UnicodeEncodeError as broken:
+        raise RefusalError(400, "The text holds half of a surrogate pair, which is no character.", field) from broken
+    return value
+
+
+# Grammars -------------------------------------------------------------------------------------------------------------
+
+
+def _read_grammar(request: dict[str, Any]) -> Grammar | None:
+    given = [key for key in GRAMMARS if request.get(key) is not None and request[key] != {"type": "text"}]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise RefusalError(400, f"Only one grammar can be followed; {given[0]} is given as well.", given[1])
+    (field,) = given
+    value = request[field]
+    if field == "response_format":
+        said = f"Expected {{'type': 'text'}}, not {_shown(value)}; send a regex or a grammar in structured_outputs."
+        raise RefusalError(400, said, field)
+    wanted = value if field == "structured_outputs" else {GRAMMARS[field]: value}
+    wanted = {key: one for key, one in wanted.items() if one is not None} if isinstance(wanted, dict) else wanted
+    if not isinstance(wanted, dict) or len(wanted) != 1:
+        raise RefusalError(400, "Expected an object with one of: regex, grammar, choice.", field)
+    ((kind, text),) = wanted.items()
+    where = f"{field}.{kind}" if field == "structured_outputs" else field
+    if kind == "choice" and isinstance(text, list) and text:
+        return _from_regex("|".join(escape(_text(one, where)) for one in text), where)
+    if kind == "regex" and isinstance(text, str) and text:
+        return _from_regex(_text(text, where), where)
+    if kind == "grammar" and isinstance(text, str) and text:
+        return Grammar("", _text(text, where))
+    if kind in ("choice", "regex", "grammar"):
+        wanted_type = "a list of texts" if kind == "choice" else "a text"
+        raise RefusalError(400, f"Expected {wanted_type} that is not empty, not {_shown(text)}.", where)
+    raise RefusalError(400, f"{kind!r} is not supported; expected one of: regex, grammar, choice.", field)
+
+
+def _from_regex(regex: str, field: str) -> Grammar:
+    """The grammar of `regex`, in the dialect that Python and llguidance share."""
+    try:
+        re.compile(regex)
+    except (re.error, OverflowError, RecursionError) as wrong:
+        raise RefusalError(400, f"The regular expression cannot be read: {wrong}.", field) from wrong
+    # A slash ends a Lark terminal unless it is escaped, and a line break is written \n.
+    slashes = re.sub(r"(\\.)|/", lambda found: found[1] or r"\/", regex, flags=re.DOTALL)
+    return Grammar(regex, "start: /(" + slashes.replace("\\\n", r"\n").replace("\n", r"\n") + ")/")
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+def _limit(request: dict[str, Any]) -> int:
+    """The token limit, under either of its names."""
+    limits = {key: _whole(request, key, 1, MAX_TOKENS) for key in ("max_tokens", "max_completion_tokens")}
+    old, new = limits.values()
+    if old is not None and new is not None and old != new:
+        raise RefusalError(400, f"It is {new}, and max_tokens is {old}; give one of them.", "max_completion_tokens")
+    return new or old or DEFAULT_TOKENS
+
+
+def _whole(request: dict[str, Any], key: str, least: int, most: int) -> int | None:
+    value = request.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most):
+        raise RefusalError(400, f"Expected a whole number from {least} to {most}, not {_shown(value)}.", key)
+    return value
+
+
+def _number(
+    request: dict[str, Any], key: str, least: float, most: float, *, default: float, above: bool = False
+) -> float:
+    value = request.get(key)
+    if value is None:
+        return default
+    wrong = isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most
+    if wrong or (above and value == least):
+        span = f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
+        raise RefusalError(400, f"Expected a number {span}, not {_shown(value)}.", key)
+    return float(value)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise RefusalError(400, "The key is given twice.", key)
+        values[key] = value
+    return values
+
+
+def _no_number(name: str) -> Any:
+    raise RefusalError(400, f"The request holds {name}, which is no number in JSON.")
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(value := float(digits)):
+        raise RefusalError(400, f"The request holds the number {digits[:40]}, which is too large.")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
