@@ -67,6 +67,10 @@ class LinkLostError(BackendFaultError):
         """The value of `info["reason"]`: "link_lost", "camera_stale" or "robot_fault"."""
 
 
+class DecodingError(BackendFaultError):
+    """Constrained decoding failed in a model of this process; never counted as a failure of the policy."""
+
+
 class SettingError(Vlm2VlaError, ValueError):
     """A setting is invalid, or contradicts another one."""
 

@@ -64,9 +64,10 @@ class Scorer:
     def score(self, question: Question, answers: Sequence[str]) -> list[np.ndarray]:
         """The log-probabilities, (tokens,) float64, of each answer's tokens given the question and the tokens before.
 
-        Without a prompt and images, only the model's start token precedes the answer.
+        Without a prompt and images, only the model's start token precedes the answer. SettingError for an answer that
+        the tokenizer changes: another text would be scored.
         """
-        ids = [self.tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
+        ids = [self._answer_ids(answer) for answer in answers]
         scored: list[np.ndarray] = []
         with self._inference(adapter=question.adapter):
             cache, first = self._prefill(question)
@@ -102,6 +103,17 @@ class Scorer:
         later = after.gather(2, targets)[..., 0].double().cpu().numpy()
         initial = first[padded[:, 0].to(device)].double().cpu().numpy()
         return [np.append(initial[row], later[row, : len(tokens) - 1]) for row, tokens in enumerate(ids)]
+
+    def _answer_ids(self, answer: str) -> list[int]:
+        """The tokens that training teaches for `answer`; a space that the tokenizer puts before it is one of them."""
+        ids = list(self.tokenizer(answer, add_special_tokens=False)["input_ids"])
+        written = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        if written.lstrip(" ") != answer.lstrip(" "):
+            raise SettingError(
+                f"The model's tokenizer changes the text that is to be scored: {answer[:40]!r} becomes "
+                f"{written[:40]!r}. Score a format that the tokenizer keeps, or another model."
+            )
+        return ids
 
     def _prompt_ids(self, prompt: str) -> list[int]:
         """The token ids of a prompt, in the model's chat template if it has one."""

@@ -72,6 +72,16 @@ def provenance(source: object) -> dict[str, Any]:
     return dict(values)
 
 
+def prepare(model: object, grammars: Sequence[Grammar]) -> None:
+    """Tell a text model which grammars will be asked for, by its method `prepare(grammars)`, if it has one.
+
+    A model that cannot write the texts of one raises SettingError here, before the first episode.
+    """
+    prepared = getattr(model, "prepare", None)
+    if callable(prepared):
+        prepared(grammars)
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are sampled, and how many."""
@@ -139,8 +149,9 @@ class TextModel(Protocol):
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
         """The answers, in the order of `questions`. A batch gives the same answers as single questions.
 
-        `Stage.finish` has to say whether an answer is whole: one that was cut off is not used. A text model may have a
-        method `provenance()`, and an attribute `places_images` (see `Question.places`).
+        `Stage.finish` has to say whether an answer is whole: one that was cut off is not used. A text model may have
+        methods `provenance()` and `prepare(grammars)` (see the functions of those names), and an attribute
+        `places_images` (see `Question.places`).
         """
         ...
 

@@ -17,7 +17,7 @@ from vlm2vla_sim.errors import ActionTextError, AnswerError, SettingError
 from vlm2vla_sim.language.answers import read_plan, read_subtasks
 from vlm2vla_sim.language.formats import ActionFormat, is_self_delimiting
 from vlm2vla_sim.language.prompts import action_prompt, describe_state, plan_prompt, subtasks_prompt
-from vlm2vla_sim.policies.base import Question, Sampling, TextModel, Verifier, mark_cut_off, provenance
+from vlm2vla_sim.policies.base import Question, Sampling, TextModel, Verifier, mark_cut_off, prepare, provenance
 from vlm2vla_sim.types import ActionChunk, Decision, Stage
 
 MAX_ACTION_TOKENS = 2048
@@ -113,6 +113,8 @@ class LanguageActionPolicy:
                 "The loop needs a verifier, which decides when a subtask is done. Give one, or set reasoning=False."
             )
         self._model, self._format, self._verifier = model, action_format, verifier
+        if self.settings.constrained:
+            prepare(model, [action_format.grammar()])
         self.reset("")
 
     def reset(self, instruction: str, seed: int = 0) -> None:

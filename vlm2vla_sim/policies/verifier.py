@@ -21,7 +21,16 @@ from vlm2vla_sim.errors import EpisodeAbortedError, ExtensionError, SettingError
 from vlm2vla_sim.language.answers import VerifierAnswer, read_verifier_answer
 from vlm2vla_sim.language.formats.grammar import Choice, Literal, compile_grammar
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY, verify_prompt
-from vlm2vla_sim.policies.base import Judgement, Question, Sampling, TextModel, Verifier, mark_cut_off, provenance
+from vlm2vla_sim.policies.base import (
+    Judgement,
+    Question,
+    Sampling,
+    TextModel,
+    Verifier,
+    mark_cut_off,
+    prepare,
+    provenance,
+)
 from vlm2vla_sim.types import SceneState, Stage
 
 if TYPE_CHECKING:
@@ -45,6 +54,8 @@ class ModelVerifier:
         """`constrained` restricts the answer to the two words; an unclear answer means "try again"."""
         self._model, self._adapter = model, adapter
         self._grammar = ANSWER_GRAMMAR if constrained else None
+        if self._grammar is not None:
+            prepare(model, [self._grammar])
 
     def provenance(self) -> dict[str, Any]:
         """What the model really uses; see `policies.base.provenance`."""

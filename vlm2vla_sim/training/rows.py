@@ -15,6 +15,7 @@ from vlm2vla_sim.data.episode import Example
 from vlm2vla_sim.data.examples.folder import data_hash, read_image, read_rows
 from vlm2vla_sim.data.examples.maker import to_chat
 from vlm2vla_sim.errors import SettingError, missing_extra
+from vlm2vla_sim.policies.models.answer_frame import answer_frame, learned_text
 
 try:
     import datasets
@@ -37,7 +38,7 @@ def open_rows(folder: Path, processor: Any, *, max_tokens: int, cache: Path) -> 
     """A `datasets.Dataset` of chat rows (see `to_chat`), and reason -> number of rows left out.
 
     cache: a folder for the library's copy of the text; images are read when a row is accessed. SettingError if no row
-    can be used.
+    can be used, or if the chat template has no token that ends an answer.
     """
     counter = TokenCounter(processor)
     kept: list[int] = []
@@ -69,12 +70,21 @@ class TokenCounter:
     """Counts a row's tokens without decoding its images: images of equal size take equal numbers of tokens."""
 
     def __init__(self, processor: Any) -> None:
-        self._processor = processor
+        self._processor, self._frame = processor, answer_frame(processor)
+        if self._frame.end is None:
+            raise SettingError(
+                "The chat template of this model puts no special token after an answer, so training could not teach it "
+                "to end one. Add the end token to the template (chat_template.jinja in the model's folder)."
+            )
         self._image_tokens: dict[tuple[tuple[int, int], ...], int] = {}
 
     def count(self, sizes: tuple[tuple[int, int], ...], prompt: str, completion: str) -> int:
         """Tokens of prompt, images and completion. sizes: (width, height) of each image [px]."""
         return self._count_text(len(sizes), prompt, completion) + self._count_images(sizes)
+
+    def is_kept(self, images: int, prompt: str, completion: str) -> bool:
+        """Whether the tokens of `completion` are its text, so that a model that learned them writes it."""
+        return learned_text(self._processor, self._frame, images, prompt, completion).strip() == completion.strip()
 
     def _count_text(self, images: int, prompt: str, completion: str) -> int:
         text = self._text(images, prompt, completion)
@@ -117,6 +127,8 @@ def _problem(folder: Path, row: dict[str, Any], counter: TokenCounter, max_token
                 image.verify()
         except (OSError, SyntaxError, ValueError):
             return "a broken image"
+    if not counter.is_kept(len(sizes), row["prompt"], row["completion"]):
+        return "an answer that the model's tokenizer changes"
     tokens = counter.count(tuple(sizes), row["prompt"], row["completion"])
     return f"longer than {max_tokens} tokens" if tokens > max_tokens else ""
 

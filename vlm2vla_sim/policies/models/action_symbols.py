@@ -16,6 +16,7 @@ from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import action_prompt
 from vlm2vla_sim.policies.base import Question
+from vlm2vla_sim.policies.models.byte_vocabulary import special_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ def find_symbols(model: Ranker, questions: Sequence[Question] | None = None) -> 
     """
     scores = np.mean([model.first_scores(question) for question in questions or _default_questions()], axis=0)
     tokenizer = model.tokenizer
-    special = set(tokenizer.all_special_ids) | {model.image_token}
+    special = special_tokens(tokenizer) | {model.image_token}
     found: list[str] = []
     for token in np.argsort(scores, kind="stable"):
         text = tokenizer.decode([int(token)])

@@ -7,10 +7,15 @@ probability zero, and tokens without an alternative are reported, so that they n
 from __future__ import annotations
 
 import functools
+import json
+import random
+import re
 from typing import TYPE_CHECKING, Any
 
-from vlm2vla_sim.errors import SettingError, missing_extra
+from vlm2vla_sim.errors import DecodingError, SettingError, missing_extra
 from vlm2vla_sim.language.formats.grammar import Grammar
+from vlm2vla_sim.policies.models.answer_frame import NO_FRAME, AnswerFrame, answer_text
+from vlm2vla_sim.policies.models.byte_vocabulary import ByteVocabulary
 
 try:
     import torch
@@ -18,38 +23,106 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 try:
-    import llguidance.hf
-    from llguidance import LLMatcher
+    from llguidance import LLMatcher, LLTokenizer
 except ModuleNotFoundError as error:
     raise missing_extra("Constrained decoding", error.name or "llguidance", "vlm") from error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PROBES = 6
+"""Answers that are written at random, to check a tokenizer with a grammar."""
+PROBE_TOKENS = 4096
+"""The most tokens of such an answer; the longest text of the package's grammars needs fewer."""
+
 
 class GrammarCompiler:
-    """Compiles grammars for one tokenizer, with a cache."""
+    """Compiles grammars for one tokenizer, with a cache, and checks that the tokenizer can write their texts."""
 
-    def __init__(self, tokenizer: Any, *, vocabulary: int, ends: Sequence[int]) -> None:
-        """tokenizer: a fast one. vocabulary: the number of logits. ends: the tokens that end an answer."""
+    def __init__(self, tokenizer: Any, *, vocabulary: int, ends: Sequence[int], frame: AnswerFrame = NO_FRAME) -> None:
+        """tokenizer: a fast one. vocabulary: the number of logits. ends: the tokens that end an answer.
+
+        frame: what the chat template puts around an answer.
+        """
         self.vocabulary = vocabulary
-        self._ends = tuple(ends)
-        self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(ends))
+        self._tokenizer, self._ends, self._frame = tokenizer, tuple(ends), frame
         self._fresh = functools.lru_cache(maxsize=32)(self._compile)
 
     def start(self, grammar: Grammar) -> GrammarState:
-        """A new answer under `grammar`."""
-        return GrammarState(self._fresh(grammar.lark).deep_copy(), self.vocabulary, self._ends)
+        """A new answer under `grammar`.
 
-    def _compile(self, lark: str) -> LLMatcher:
-        matcher = LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(lark))
+        SettingError for a grammar that llguidance refuses, and for a tokenizer that cannot write its texts: at the
+        first answer under a grammar, some are written at random and compared with it.
+        """
+        return self._state(self._fresh(grammar))
+
+    def _state(self, matcher: LLMatcher) -> GrammarState:
+        return GrammarState(matcher.deep_copy(), self.vocabulary, self._ends)
+
+    @functools.cached_property
+    def _tokens(self) -> LLTokenizer:
+        table = ByteVocabulary(self._tokenizer, size=self.vocabulary)
+        return LLTokenizer(_Wrapper(table, self._ends), eos_token=list(self._ends))  # type: ignore[arg-type]
+
+    def _compile(self, grammar: Grammar) -> LLMatcher:
+        source = LLMatcher.grammar_from_lark(grammar.lark)
+        if self._frame.spaces:
+            start = {"lark_grammar": f'start: " "{{0,{self._frame.spaces}}} @answer'}
+            source = json.dumps({"grammars": [start, {"name": "answer", "lark_grammar": grammar.lark}]})
+        matcher = LLMatcher(self._tokens, source, log_level=0)
         if matcher.is_error():
             raise SettingError(f"llguidance refuses the grammar: {matcher.get_error()}")
+        self._probe(grammar, matcher)
         return matcher
+
+    def _probe(self, grammar: Grammar, matcher: LLMatcher) -> None:
+        """SettingError unless answers that are drawn at random decode to texts of the grammar."""
+        name = self._tokenizer.name_or_path or "this model"
+        advice = "Use another action format or another model, or constrained=false."
+        for seed in range(PROBES):
+            try:
+                tokens = self._write(self._state(matcher), random.Random(seed))
+            except DecodingError as error:
+                raise SettingError(
+                    f"The tokenizer of {name} cannot write the texts of the grammar {_short(grammar.regex)}: {error} "
+                    f"{advice}"
+                ) from error
+            text = answer_text(self._tokenizer, tokens, self._frame)
+            if not re.fullmatch(grammar.regex, text):
+                raise SettingError(
+                    f"The tokenizer of {name} decodes an answer under the grammar {_short(grammar.regex)} to "
+                    f"{_short(text)!r}, which is not a text of the grammar. {advice}"
+                )
+
+    def _write(self, state: GrammarState, rng: random.Random) -> list[int]:
+        tokens: list[int] = []
+        while len(tokens) < PROBE_TOKENS:
+            token = rng.choice(state.allowed().tolist())
+            state.consume(token)
+            if token in self._ends:
+                return tokens
+            tokens.append(token)
+        raise DecodingError(f"An answer had not ended after {PROBE_TOKENS} tokens.")
+
+
+class _Wrapper:
+    """A `ByteVocabulary` as llguidance takes it (`llguidance.TokenizerWrapper`)."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, table: ByteVocabulary, ends: Sequence[int]) -> None:
+        self.tokens = table.tokens
+        self.special_token_ids = sorted({*table.special, *ends})
+        self.eos_token_id = ends[0]
+        self._encode = table.encode
+
+    def __call__(self, text: str) -> list[int]:
+        return self._encode(text)
 
 
 class GrammarState:
-    """The state of one answer in its grammar.
+    """The state of one answer in its grammar. DecodingError if llguidance fails.
 
     Forced text is tokenized in one way, the tokenizer's own. Other tokenizations of the same characters are not
     allowed, so that an answer's tokens do not depend on whether forced tokens are computed or appended.
@@ -67,11 +140,16 @@ class GrammarState:
     @property
     def is_done(self) -> bool:
         """Whether only an end token may follow."""
-        return self._matcher.is_stopped()
+        stopped = self._matcher.is_stopped()
+        if stopped:
+            self._check()  # a matcher in error says that it is stopped
+        return stopped
 
     def forced(self) -> list[int]:
         """The tokens that must come next, in order; none if there is an alternative."""
-        return self._matcher.compute_ff_tokens()
+        tokens = self._matcher.compute_ff_tokens()
+        self._check()
+        return tokens
 
     def allowed(self) -> torch.Tensor:
         """Indices, (K,) int64 ascending, of the tokens that may come next."""
@@ -80,8 +158,12 @@ class GrammarState:
         if forced := self.forced():
             return torch.tensor(forced[:1])
         self._matcher.unsafe_compute_mask_ptr(self._bits.data_ptr(), self._bits.numel() * 4)
+        self._check()
         spread = (self._bits[:, None] >> self._shifts) & 1
-        return spread.reshape(-1)[: self._vocabulary].nonzero().squeeze(1)
+        found = spread.reshape(-1)[: self._vocabulary].nonzero().squeeze(1)
+        if not len(found):
+            raise DecodingError("The vocabulary has no token that the grammar allows next.")
+        return found
 
     def consume(self, token: int) -> None:
         """Advance by a token that is allowed."""
@@ -89,9 +171,17 @@ class GrammarState:
             self.ended = True
             return
         if not self._matcher.consume_token(token):
-            raise AssertionError(
-                f"The grammar refuses token {token}, which it had allowed: {self._matcher.get_error()}"
-            )
+            self._check()
+            raise DecodingError(f"The grammar refuses token {token}, which it had allowed.")
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise DecodingError(f"llguidance failed: {_short(self._matcher.get_error(), 300)}")
+
+
+def _short(text: str, most: int = 60) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 class GrammarProcessor(LogitsProcessor):

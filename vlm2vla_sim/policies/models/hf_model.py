@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.errors import SettingError, missing_extra
+from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.models.adapter_fit import NAME
 from vlm2vla_sim.policies.models.hf_prompt import PromptMaker, digest
@@ -29,6 +30,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
+from vlm2vla_sim.policies.models.answer_frame import answer_ends, answer_frame, answer_text, count_logits
 from vlm2vla_sim.policies.models.hf_adapter import LoadedAdapter, describe_weights, load_adapter
 from vlm2vla_sim.policies.models.hf_batch import Row, Written
 from vlm2vla_sim.policies.models.hf_decode import Decoder
@@ -66,9 +68,11 @@ class HfModel:
         self._lock = threading.Lock()
         config = self.model.config
         self.image_token: int = config.image_token_id
-        text = config.get_text_config()
-        self._ends = _ends(self.model, self.processor.tokenizer)
-        self._grammars = GrammarCompiler(self.processor.tokenizer, vocabulary=text.vocab_size, ends=self._ends)
+        self._frame = answer_frame(self.processor)
+        self._ends = answer_ends(self.model, self.tokenizer, self._frame)
+        self._grammars = GrammarCompiler(
+            self.tokenizer, vocabulary=count_logits(self.model), ends=self._ends, frame=self._frame
+        )
         self.prompts = PromptMaker(self.processor, image_token=self.image_token)
         self._vision_adapter = any(
             NAME in name.split(".") and "language_model" not in name for name, _ in self.model.named_parameters()
@@ -90,6 +94,12 @@ class HfModel:
                     stages = self._answer_together([questions[k] for k in group], adapter=adapter)
                     answers.update(zip(group, stages, strict=True))
         return [answers[k] for k in range(len(questions))]
+
+    def prepare(self, grammars: Sequence[Grammar]) -> None:
+        """See `policies.base.prepare`. SettingError if the tokenizer cannot write the texts of a grammar."""
+        with self._lock:
+            for grammar in grammars:
+                self._grammars.start(grammar)
 
     def _answer_together(self, questions: list[Question], *, adapter: bool) -> list[Stage]:
         started = time.perf_counter()
@@ -213,7 +223,7 @@ class HfModel:
             yield
 
     def _text(self, tokens: list[int]) -> str:
-        return self.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        return answer_text(self.processor.tokenizer, tokens, self._frame)
 
     def _within_context(self, sampling: Sampling, prompt: int) -> Sampling:
         """`sampling` with no more tokens than the context has left; SettingError if a prompt this long leaves none."""
@@ -256,10 +266,3 @@ class HfModel:
 def load_model(settings: HfSettings) -> HfModel:
     """The model for `settings`, loaded once in a process."""
     return HfModel(settings)
-
-
-def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end an answer, from the model's generation config."""
-    ends = model.generation_config.eos_token_id
-    ends = tokenizer.eos_token_id if ends is None else ends
-    return (ends,) if isinstance(ends, int) else tuple(ends)
