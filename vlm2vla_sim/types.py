@@ -233,6 +233,9 @@ class EpisodeResult:
     """Answers of the model that were cut off at their token limit; none of them was carried out."""
     retries: int = 0
     """Requests that were sent again because a server did not answer."""
+    instruction_fits: bool | None = None
+    """Whether the instruction was recognised as asking for the task by which success is judged. None: it was not, and
+    names nothing that contradicts the task (one that does is refused); or a person judged."""
     versions: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     """What the policy really used, by its own account (`policies.base.provenance`): digests of the weights, whether a

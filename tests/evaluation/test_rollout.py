@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import gymnasium as gym
@@ -23,7 +24,8 @@ from fakes import (
 import vlm2vla_sim
 from vlm2vla_sim import errors
 from vlm2vla_sim.envs.motion import StepLimits
-from vlm2vla_sim.envs.tasks import TASKS
+from vlm2vla_sim.envs.tasks import OWN_TASK_ID, TASKS
+from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.setup import episode_seed, make_policy
 from vlm2vla_sim.language.formats import get_format
@@ -64,6 +66,22 @@ def test_holding_still_fails_with_no_credit():
     assert not any((result.success_at_end, result.success_once, result.grasped, result.moved_correct_object))
     assert result.first_success_step is None
     assert result.steps == 60
+
+
+@pytest.mark.parametrize("env_id", [TASKS["carrot_on_plate"].env_id, OWN_TASK_ID])
+def test_an_episode_may_be_shorter_than_its_task_and_not_longer(env_id):
+    """A longer one was announced to the policy and judged at a step that SIMPLER does not have, or ended early."""
+
+    def made(steps: int):
+        own = {"task": "carrot_on_plate"} if env_id == OWN_TASK_ID else {}
+        return gym.make(env_id, backend="point", image_size=None, max_episode_steps=steps, **own)
+
+    with pytest.raises(SettingError, match=r"max_episode_steps=61, and an episode of carrot_on_plate has 60 control"):
+        run_episode(made(61), "scripted")
+    assert run_episode(made(60), "scripted").steps == 60
+    assert run_episode(made(7), "hold").steps == 7
+    longer = dataclasses.replace(TASKS["carrot_on_plate"], max_steps=80, env_id=OWN_TASK_ID)
+    assert run_episode(gym.make(OWN_TASK_ID, task=longer, backend="point", image_size=None), "scripted").steps == 80
 
 
 def test_the_result_says_what_it_was_made_with():

@@ -65,7 +65,7 @@ class RunFlags(PolicyFlags):
     backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """Options of this backend only, for example profile=maniskill3 with simpler."""
     instruction: str = ""
-    """Instruction for the policy in place of the task's own; only with a single task."""
+    """Instruction for the policy: the task in other words; only with a single task."""
     layouts: str = "grid"
     """"grid" for SIMPLER's episodes, "random" for layouts drawn from the seed."""
     seed: int = 0

@@ -15,6 +15,7 @@ from gymnasium.wrappers import TimeLimit
 
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.backends import backend_name, check_backend_options, is_real_robot, make_backend
+from vlm2vla_sim.envs.instruction_check import check_instruction
 from vlm2vla_sim.envs.judge import Judge, SuccessFlags, start_flags
 from vlm2vla_sim.envs.observations import Observation, check_form, check_image_size, in_form, observation_space
 from vlm2vla_sim.envs.reset_options import LAYOUTS, choose_layout
@@ -73,8 +74,9 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
             layouts: where the objects are when `reset` is not told: "grid", one of SIMPLER's episodes, or "random",
                 anywhere in the task's region.
             terminate_on_success: end the episode at the first step at which the task is solved.
-            instruction: text in place of the task's own instruction, in any language. It does not change what counts as
-                success.
+            instruction: text in place of the task's own instruction, in other words or in any language. It does not
+                change what counts as success: one that asks for something else is refused, as far as it can be read
+                (`instruction_check`), unless the backend does not know the scene.
             observation: the form of the observations, one of `observations.FORMS`: "dict", "flat" or "image".
             render_mode: "rgb_array" for `render` to return images.
             backend_options: for the backend, such as `cameras`.
@@ -101,6 +103,8 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         own = [name for name in shared if name not in ("self", "task", "backend_options")]
         check_backend_options(backend, backend_options, shared=own)
         self._backend = make_backend(backend, self.spec_task, image_size=image_size, quality=quality, **backend_options)
+        self.instruction_fits = self._check_instruction()
+        """Whether the instruction asks for the task; see `instruction_check.check_instruction`."""
         if terminate_on_success and self.knows_scene is False:
             raise SettingError(
                 f"terminate_on_success=True needs a backend that knows the scene, and {self.backend_name!r} "
@@ -223,6 +227,14 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
             self._backend.close()
 
     # Parts.
+
+    def _check_instruction(self) -> bool | None:
+        judged = self.knows_scene is not False and not self.spec_task.own
+        try:
+            return check_instruction(self._instruction, self.spec_task, judged=judged)
+        except SettingError:
+            self._backend.close()
+            raise
 
     def _info(
         self, flags: Mapping[str, bool | None], *, clipped: bool, sent: np.ndarray | None = None

@@ -210,6 +210,7 @@ class _Run:
             reason=reason or self._ended,
             truncations=sum(stage.finish == "length" for stage in self._stages),
             retries=sum(stage.retries for stage in self._stages),
+            instruction_fits=inner.instruction_fits,
             versions=collect_versions(prompts=prompts_hash()),
             provenance=provenance(self._policy),
             metrics=self._measure(outcome),

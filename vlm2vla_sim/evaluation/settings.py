@@ -32,7 +32,8 @@ class RunSettings:
     language: str = ENGLISH
     """Language of the instruction, one of `language.translations`."""
     instruction: str = ""
-    """Instruction for the policy in place of the task's own; only with a single task."""
+    """Instruction for the policy in place of the task's own, in other words; only with a single task. One that asks for
+    something else than the task judges is refused."""
     noise_cm: float = 0.0
     image_size: tuple[int, int] | None = (480, 640)
     """(height, width) [px]; None renders none, for policies that use no images."""

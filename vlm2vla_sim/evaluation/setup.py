@@ -99,6 +99,13 @@ def widowx(env: gym.Env[Any, Any]) -> WidowXEnv:
 
 
 def episode_length(env: gym.Env[Any, Any]) -> int:
-    """Control steps in a full episode of `env`."""
+    """Control steps in a full episode of `env`; SettingError where it was made longer than an episode of its task."""
     # From the outermost wrapper that has one: TimeLimit's own limit, else the task's.
-    return int(env.get_wrapper_attr("_max_episode_steps"))
+    asked, task = int(env.get_wrapper_attr("_max_episode_steps")), widowx(env).spec_task
+    if asked > task.max_steps:
+        raise SettingError(
+            f"The environment was made with max_episode_steps={asked}, and an episode of {task.name} has "
+            f"{task.max_steps} control steps: success is judged at the last of them. Give at most {task.max_steps}, or "
+            "make it of a task with other max_steps (dataclasses.replace)."
+        )
+    return asked

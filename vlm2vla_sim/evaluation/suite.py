@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from vlm2vla_sim.core.file_names import file_name
 from vlm2vla_sim.core.finder import is_place
-from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, needs_own_process
+from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, knows_scene, needs_own_process
 from vlm2vla_sim.envs.base import find_task
+from vlm2vla_sim.envs.instruction_check import check_instruction
 from vlm2vla_sim.envs.tasks import TASKS, task_places
 from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.metrics import make_metric, short_name
@@ -160,7 +161,9 @@ def check_settings(settings: RunSettings) -> RunSettings:
             f"Two metrics have the same name in results: {', '.join(names)}. Leave one out, or rename it."
         )
     for task in tasks:
-        settings.instruct(task.instruction)
+        told = settings.instruct(task.instruction)
+        if knows_scene(settings.backend):
+            check_instruction(told, task)
         if settings.layouts == "grid" and settings.episodes > len(task.layouts) and not task.own:
             raise EpisodeError(
                 f"{settings.episodes} episodes of {task.name} were asked for, but its grid has "
