@@ -16,7 +16,7 @@ from vlm2vla_sim.policies import PolicyContext, load_policy
 from vlm2vla_sim.policies.language_action import PAPER, LanguageActionPolicy, LoopSettings
 from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.testing import FakeTextModel, FakeVerifier
-from vlm2vla_sim.types import EpisodeResult, Outcome
+from vlm2vla_sim.types import EpisodeResult, Outcome, Stage
 
 need_remote()
 
@@ -127,6 +127,27 @@ def test_the_words_the_failures_and_the_end_of_the_papers_loop_come_across(wire)
         there = play(wire, server=server.url, convention="vlm2vla")
     assert here[0].parse_failures == 1
     assert here[0].reason.startswith("done: the verifier advanced past the last")
+    the_same(here, there, decisions=True)
+
+
+def cut_off_loop() -> LanguageActionPolicy:
+    """The loop on a model that is cut off in the middle of a list that reads well, twice."""
+    begun = Stage("subtasks", "1. Grasp the carrot.", tokens=192, finish="length")
+    words = {
+        "subtasks": [begun, begun, "1. Grasp the carrot.\n2. Lift it."],
+        "plan": ["up"],
+        "action": ["[[0, 0, 5, 1]]"],
+    }
+    return LanguageActionPolicy(FakeTextModel(words), FORMAT, FakeVerifier([True]), settings=LoopSettings())
+
+
+@pytest.mark.parametrize("wire", ["openpi", "vla-eval"])
+def test_answers_that_were_cut_off_behind_a_server_are_counted(wire):
+    here = play(cut_off_loop())
+    with serving(cut_off_loop, wire, rows=0) as server:
+        there = play(wire, server=server.url, convention="vlm2vla")
+    assert here[0].truncations == there[0].truncations == 2
+    assert [stage["error"] != "" for stage in there[0].decisions[0]["stages"]] == [False, True, True]
     the_same(here, there, decisions=True)
 
 

@@ -9,7 +9,7 @@ from vlm2vla_sim.envs import motion
 from vlm2vla_sim.errors import ActionTextError
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.serving.action_stream import ActionStream
-from vlm2vla_sim.types import ActionChunk, Decision
+from vlm2vla_sim.types import ActionChunk, Decision, Stage
 
 FORMAT = get_format("prose")
 
@@ -94,6 +94,13 @@ def test_failures_of_a_decision_are_told_once_though_it_is_given_in_several_answ
     again = Decision("s", "p", "up", FORMAT.read("move up 10 cm, open gripper"), parse_failures=2)
     client = session(again, rows=1)
     assert [client.next({}).text["parse_failures"] for _ in range(4)] == [2, 0, 0, 0]
+
+
+def test_answers_that_were_cut_off_are_told_once():
+    stages = tuple(Stage("plan", "move", finish=finish) for finish in ("length", "stop", "length"))
+    again = Decision("s", "p", "up", FORMAT.read("move up 10 cm, open gripper"), stages)
+    client = session(again, "close gripper", rows=3)
+    assert [client.next({}).text.get("truncations") for _ in range(3)] == [2, None, None]
 
 
 def test_rows_that_are_steps_already_are_handed_on_as_they_are():

@@ -20,7 +20,8 @@ class ActionResponse:
     steps: np.ndarray
     """(T >= 1, 7) float32 as `types.ACTION_SIZE`, one row for each control step."""
     text: dict[str, Any]
-    """Plain values: "subtask", "plan", "action", "error", "parse_failures"; or "done" and "ended"."""
+    """Plain values: "subtask", "plan", "action", "error", "parse_failures", and "truncations" where there are any; or "done" and
+    "ended"."""
 
 
 class ActionStream:
@@ -57,7 +58,8 @@ class ActionStream:
         taken = [self._steps.popleft() for _ in range(min(len(self._steps), self._rows or len(self._steps)))]
         text = self._text
         if "parse_failures" in text:
-            self._text = text | {"parse_failures": 0}  # the failures of a decision are reported once
+            # The failures of a decision are reported once.
+            self._text = {key: value for key, value in text.items() if key != "truncations"} | {"parse_failures": 0}
         return ActionResponse(self._fill(taken), text)
 
     def close(self) -> None:
@@ -76,6 +78,8 @@ class ActionStream:
             "error": decision.error if decision.chunk is None else "",
             "parse_failures": decision.parse_failures,
         }
+        if cut_off := sum(stage.finish == "length" for stage in decision.stages):
+            self._text["truncations"] = cut_off
         self._steps.extend(step.action for step in self._executor.steps(decision.chunk))
 
     def _fill(self, steps: list[np.ndarray]) -> np.ndarray:

@@ -39,6 +39,10 @@ MAX_DESCRIBED_ROWS = 8
 """Rows of an answer that are described; of the others, the text says only how many there are."""
 MAX_TEXT = 4000
 """Characters of a text from a server that are kept."""
+CUT_OFF = Stage("remote", "", finish="length", error="An answer of the model behind the server was cut off.")
+"""Counts as one of `EpisodeResult.truncations`."""
+MAX_CUT_OFF = 100
+"""Answers of one decision that are counted as cut off."""
 
 
 class RemotePolicy:
@@ -126,15 +130,15 @@ class RemotePolicy:
             chunk = ActionChunk(deltas, text="", stepwise=True)
             action = _description(chunk)
             return Decision(self._instruction, "", action, dataclasses.replace(chunk, text=action), (stage,))
-        failures = text.get("parse_failures")
+        failures, cut_off = _whole_number(text.get("parse_failures")), _whole_number(text.get("truncations"))
         action, error = _text(text, "action"), _text(text, "error")
         return Decision(
             subtask=_text(text, "subtask"),
             plan=_text(text, "plan"),
             action=action,
             chunk=None if error else ActionChunk(deltas, action, stepwise=True),
-            stages=(stage,),
-            parse_failures=failures if isinstance(failures, int) and failures >= 0 else 0,
+            stages=(stage, *[CUT_OFF] * min(cut_off, MAX_CUT_OFF)),
+            parse_failures=failures,
             error=error,
         )
 
@@ -154,7 +158,12 @@ def _plain(value: Any) -> Any:
 
 
 def _text(values: dict[str, Any], key: str) -> str:
-    return str(values.get(key, ""))[:MAX_TEXT]
+    text = str(values.get(key, ""))
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text):,} characters)"
+
+
+def _whole_number(value: object) -> int:
+    return value if type(value) is int and value >= 0 else 0
 
 
 # Options and factories ------------------------------------------------------------------------------------------------
