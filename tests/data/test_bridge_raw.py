@@ -197,7 +197,7 @@ OTHERS = {
     "function": os.getcwd,
     "range": range(3),
     "slice": slice(1, 2),
-    "large": [2**62, -(2**63)],
+    "large": [2**62, -(2**63), 2**1000, -(2**3000)],
     "complex_number": 1j,
 }
 

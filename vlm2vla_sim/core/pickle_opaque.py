@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from vlm2vla_sim.core.pickle_names import KEYS, NAMES, Name, Unfinished
-from vlm2vla_sim.core.pickle_reader import OPERATIONS, Machine, run
+from vlm2vla_sim.core.pickle_reader import MAX_INT, OPERATIONS, Machine, run
 from vlm2vla_sim.errors import WireError
 
 MAPPINGS = {("collections", "OrderedDict"): "OrderedDict", ("collections", "defaultdict"): "defaultdict"}
@@ -53,6 +53,15 @@ class _Lenient(Machine):
     def drop_to_mark(self) -> None:
         self._to_mark()
 
+    def any_long(self, *, length: str) -> None:
+        """LONG1 and LONG4, of any size."""
+        data = self._take(self._number(length))
+        small = len(data) <= MAX_INT
+        value = (
+            int.from_bytes(data, "little", signed=True) if small else Opaque(f"It is a number of {len(data)} bytes.")
+        )
+        self._stack.append(value)
+
     def persistent(self) -> None:
         """A reference to something outside of the file."""
         self._pop()
@@ -78,6 +87,8 @@ class _Lenient(Machine):
             self._created += 16 * len(pairs)
             self._take(0)
             return {self._key(key): value for key, value in pairs}
+        if inside := _opaque_in(arguments):
+            return inside
         try:
             return super()._called(name, arguments)
         except WireError as error:
@@ -94,8 +105,7 @@ class _Lenient(Machine):
         except WireError as error:
             if not isinstance(unfinished, Unfinished):
                 raise
-            inside = [part for part in state if isinstance(part, Opaque)] if isinstance(state, tuple) else []
-            unfinished.value = inside[0] if inside else Opaque(str(error))
+            unfinished.value = _opaque_in(state) or Opaque(str(error))
             return unfinished.value
 
     def _key(self, value: Any) -> Any:
@@ -106,10 +116,16 @@ class _Lenient(Machine):
         return kind() if isinstance(self._stack[-1], Opaque) else super()._top(kind)
 
 
+def _opaque_in(parts: Any) -> Opaque | None:
+    return next((part for part in parts if isinstance(part, Opaque)), None) if isinstance(parts, tuple) else None
+
+
 _OPERATIONS: dict[bytes, Callable[[Any], None]] = {
     **OPERATIONS,
     b"\x81": partial(_Lenient.new, keywords=False),
     b"\x92": partial(_Lenient.new, keywords=True),
+    b"\x8a": partial(_Lenient.any_long, length="<B"),
+    b"\x8b": partial(_Lenient.any_long, length="<I"),
     b"0": _Lenient.drop,
     b"1": _Lenient.drop_to_mark,
     b"Q": _Lenient.persistent,

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vlm2vla_sim.data.datasets import lerobot_layout as layout
 from vlm2vla_sim.data.datasets import lerobot_metadata as metadata
 from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES, commanded, convert
 from vlm2vla_sim.data.datasets.lerobot_metadata import EpisodeEntry
+from vlm2vla_sim.data.datasets.lerobot_tables import read_tables, truth, whole_number
 from vlm2vla_sim.data.datasets.rows import number_rows
 from vlm2vla_sim.data.datasets.stored_images import EncodedImages, refuse_absent
 from vlm2vla_sim.data.episode import ImageSequence, Trajectory
@@ -47,7 +46,7 @@ class LeRobotFolder:
 
     def __init__(self, root: Path, columns: Columns | None = None) -> None:
         """Read the metadata only; DataError for another version of the format, or for missing columns."""
-        self._pq = layout.parquet()
+        layout.parquet()  # without the package the command that installs it is named first
         self.root = root
         self._info = metadata.read_info(root)
         self._columns = self._check_columns(columns or Columns())
@@ -67,38 +66,19 @@ class LeRobotFolder:
         for file, episodes in files.items():
             yield from self._read_file(self.root / file, episodes)
 
-    # Tables.
-
     def _read_file(self, path: Path, episodes: Sequence[EpisodeEntry]) -> Iterator[Trajectory | Skipped]:
-        wanted = {episode.index: episode for episode in episodes}
-        try:
-            for index, table in self._tables(path):
-                if (episode := wanted.pop(index, None)) is not None:
-                    yield self._episode(episode, table)
-        except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are ValueErrors
-            reason = f"{path.name} cannot be read: {str(error).splitlines()[0]}"
-        else:
-            reason = f"{path.name} contains no frame of it."
-        yield from (Skipped(self._name(index), reason) for index in wanted)
-
-    def _tables(self, path: Path) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """Yield the index and the columns of every episode in a file, one at a time."""
         columns = [self._columns.state, self._columns.action, "episode_index", "task_index"]
         columns += [] if self._is_video else [self._columns.image]
         columns += [layout.SUCCESS] if layout.SUCCESS in self._info["features"] else []
-        held: list[dict[str, Any]] = []
-        with self._pq.ParquetFile(path.absolute()) as file:
-            for batch in file.iter_batches(batch_size=BATCH if self._is_video else 64, columns=columns):
-                indices = batch.column("episode_index").to_numpy(zero_copy_only=False)
-                for rows in np.split(np.arange(len(indices)), np.flatnonzero(np.diff(indices)) + 1):
-                    part = batch.slice(int(rows[0]), len(rows))
-                    values = {name: _values(part.column(name)) for name in columns}
-                    if held and held[0]["episode_index"][0] != values["episode_index"][0]:
-                        yield _joined(held)
-                        held = []
-                    held.append(values)
-        if held:
-            yield _joined(held)
+        wanted = {episode.index: episode for episode in episodes}
+        reason = f"{path.name} contains no frame of it."
+        try:
+            for index, table in read_tables(path, columns, batch=BATCH if self._is_video else 64):
+                if (episode := wanted.pop(index, None)) is not None:
+                    yield self._episode(episode, table)
+        except DataError as error:
+            reason = str(error)
+        yield from (Skipped(self._name(index), reason) for index in wanted)
 
     def _episode(self, episode: EpisodeEntry, table: dict[str, Any]) -> Trajectory | Skipped:
         name = self._name(episode.index)
@@ -110,7 +90,8 @@ class LeRobotFolder:
             first, actions = commanded(number_rows(actions, "The column of actions", widths=(7,)), convention)
             states, actions = convert(states[first:], actions, convention)
             images = self._images(episode, table, first)
-            instruction = self._tasks.get(int(table["task_index"][0]), next(iter(episode.tasks), ""))
+            task = whole_number(table["task_index"], "task_index")
+            instruction = self._tasks.get(task, next(iter(episode.tasks), ""))
             return Trajectory(
                 name,
                 instruction,
@@ -146,8 +127,8 @@ class LeRobotFolder:
         said = None if annotation is None else annotation.success
         if layout.SUCCESS not in table:
             return said
-        last = np.asarray(table[layout.SUCCESS][-1], dtype=np.float64).reshape(-1)
-        return bool(last[0] > 0.5) if last.size == 1 and np.isfinite(last[0]) else said
+        last = truth(table[layout.SUCCESS][-1], layout.SUCCESS)
+        return said if last is None else last
 
     def _name(self, index: int) -> str:
         annotation = self._annotations.get(index)
@@ -182,25 +163,3 @@ class LeRobotFolder:
 def _encoded(stored: Any) -> bytes:
     """The PNG or JPEG in a cell of an image column: {"bytes": ..., "path": ...}."""
     return (stored.get("bytes") if isinstance(stored, dict) else None) or b""
-
-
-def _values(column: Any) -> Any:
-    """A column as an array, (T,) or (T, n); an image column as a list."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(column.type):
-        return column.to_pylist()
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        return np.array(flat).reshape(len(column), -1)
-    return column.to_numpy(zero_copy_only=False)
-
-
-def _joined(parts: Sequence[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
-    joined = {
-        name: [item for part in parts for item in part[name]]
-        if isinstance(parts[0][name], list)
-        else np.concatenate([part[name] for part in parts])
-        for name in parts[0]
-    }
-    return int(joined["episode_index"][0]), joined

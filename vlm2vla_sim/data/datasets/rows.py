@@ -20,6 +20,8 @@ def number_rows(values: Any, what: str, *, widths: Sequence[int], expected: str 
     expected: the end of that sentence for another shape.
     """
     expected = expected or "expected " + " or ".join(f"(T, {width})" for width in widths)
+    if isinstance(values, (list, tuple)) and any(_has_truth(row) for row in values):
+        raise DataError(f"{what} does not contain rows of numbers, but values of the type bool.")
     try:
         array = np.asarray(values)
         if array.dtype.kind == "O" and array.ndim == 1:
@@ -39,6 +41,13 @@ def number_rows(values: Any, what: str, *, widths: Sequence[int], expected: str 
             return array.astype(np.float64)
     except OverflowError as error:
         raise DataError(f"{what} contains a number that is too large for a double.") from error
+
+
+def _has_truth(row: Any) -> bool:
+    """Whether `row` holds a true or false, which NumPy turns into a number beside others."""
+    if isinstance(row, (list, tuple)):
+        return any(isinstance(item, (bool, np.bool_)) for item in row)
+    return isinstance(row, (np.ndarray, np.generic)) and row.dtype.kind == "b"
 
 
 def _first_unknown(array: np.ndarray) -> str:

@@ -84,13 +84,15 @@ class ImageFiles:
 
 def decode(data: bytes, name: str) -> np.ndarray:
     """Decode a PNG or JPEG to (H, W, 3) uint8 RGB; DataError, with its `name`, for anything else."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read.")
             return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name} cannot be decoded: it is {'no PNG or JPEG' if data else 'empty'}.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, DataError):
             raise
