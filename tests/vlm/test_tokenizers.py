@@ -219,6 +219,20 @@ def test_a_grammar_that_llguidance_refuses_is_a_setting():
         compiler.start(Grammar("a", "start: nothing"))
 
 
+@pytest.mark.parametrize("kind", ["gemma", "llama-2", "byte-level with prefix", "unigram"])
+@pytest.mark.parametrize(
+    "grammar",
+    [Grammar("", 'start: " "? /[a-z ,]+/'), Grammar("[a-z]+", "start: /[a-z]+/")],
+)
+def test_a_clients_grammar_without_a_regex_or_an_end_is_no_reason_to_refuse(kind, grammar):
+    made(kind)[1].start(grammar)
+
+
+@pytest.mark.parametrize("kind", ["gemma", "llama-2", "byte-level with prefix", "qwen"])
+def test_a_probe_that_is_cut_off_inside_a_letter_of_several_tokens_is_no_reason_either(kind):
+    made(kind)[1].start(Grammar("", "start: /[°é漢]+/"))
+
+
 def test_clean_up_of_spaces_does_not_reach_an_answer():
     """transformers would make "3 , 0" of it: "3, 0"."""
     tokenizer = as_transformers(KINDS["unigram"](), clean_up_tokenization_spaces=True)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 PROBES = 6
 """Answers that are written at random, to check a tokenizer with a grammar."""
-PROBE_TOKENS = 4096
-"""The most tokens of such an answer; the longest text of the package's grammars needs fewer."""
+PROBE_TOKENS = 512
+"""The most tokens of such an answer."""
 
 
 class GrammarCompiler:
@@ -60,9 +60,12 @@ class GrammarCompiler:
         return GrammarState(matcher.deep_copy(), self.vocabulary, self._ends)
 
     @functools.cached_property
+    def _table(self) -> ByteVocabulary:
+        return ByteVocabulary(self._tokenizer, size=self.vocabulary)
+
+    @functools.cached_property
     def _tokens(self) -> LLTokenizer:
-        table = ByteVocabulary(self._tokenizer, size=self.vocabulary)
-        return LLTokenizer(_Wrapper(table, self._ends), eos_token=list(self._ends))  # type: ignore[arg-type]
+        return LLTokenizer(_Wrapper(self._table, self._ends), eos_token=list(self._ends))  # type: ignore[arg-type]
 
     def _compile(self, grammar: Grammar) -> LLMatcher:
         source = LLMatcher.grammar_from_lark(grammar.lark)
@@ -76,33 +79,40 @@ class GrammarCompiler:
         return matcher
 
     def _probe(self, grammar: Grammar, matcher: LLMatcher) -> None:
-        """SettingError unless answers that are drawn at random decode to texts of the grammar."""
+        """SettingError unless answers that are drawn at random decode to the text that the grammar has allowed.
+
+        A whole one is also compared with the regular expression, which a grammar from a client of `serve-model` may
+        lack; its texts may also have no end.
+        """
+        asked = _short(grammar.regex or grammar.lark)
         name = self._tokenizer.name_or_path or "this model"
         advice = "Use another action format or another model, or constrained=false."
         for seed in range(PROBES):
             try:
-                tokens = self._write(self._state(matcher), random.Random(seed))
+                tokens, ended = self._write(self._state(matcher), random.Random(seed))
             except DecodingError as error:
                 raise SettingError(
-                    f"The tokenizer of {name} cannot write the texts of the grammar {_short(grammar.regex)}: {error} "
-                    f"{advice}"
+                    f"The tokenizer of {name} cannot write the texts of the grammar {asked}: {error} {advice}"
                 ) from error
             text = answer_text(self._tokenizer, tokens, self._frame)
-            if not re.fullmatch(grammar.regex, text):
+            written = b"".join(self._table.tokens[token] for token in tokens).decode(errors="replace")
+            same = _core(text, self._frame) == _core(written, self._frame)
+            if not same or (ended and grammar.regex and not re.fullmatch(grammar.regex, text)):
                 raise SettingError(
-                    f"The tokenizer of {name} decodes an answer under the grammar {_short(grammar.regex)} to "
+                    f"The tokenizer of {name} decodes an answer under the grammar {asked} to "
                     f"{_short(text)!r}, which is not a text of the grammar. {advice}"
                 )
 
-    def _write(self, state: GrammarState, rng: random.Random) -> list[int]:
+    def _write(self, state: GrammarState, rng: random.Random) -> tuple[list[int], bool]:
+        """An answer that is drawn at random, and whether it ended."""
         tokens: list[int] = []
         while len(tokens) < PROBE_TOKENS:
             token = rng.choice(state.allowed().tolist())
             state.consume(token)
             if token in self._ends:
-                return tokens
+                return tokens, True
             tokens.append(token)
-        raise DecodingError(f"An answer had not ended after {PROBE_TOKENS} tokens.")
+        return tokens, False
 
 
 class _Wrapper:
@@ -177,6 +187,11 @@ class GrammarState:
     def _check(self) -> None:
         if self._matcher.is_error():
             raise DecodingError(f"llguidance failed: {_short(self._matcher.get_error(), 300)}")
+
+
+def _core(text: str, frame: AnswerFrame) -> str:
+    """`text` without the spaces of the frame, and without a character that was cut off."""
+    return (text.lstrip(" ") if frame.spaces else text).rstrip("\N{REPLACEMENT CHARACTER}")
 
 
 def _short(text: str, most: int = 60) -> str:
