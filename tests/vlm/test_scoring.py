@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+from typing import cast
 
 import numpy as np
 import pytest
+from labelled_fakes import make_labelled
 from vlm_lane import need_vlm
 
 need_vlm()
@@ -14,7 +17,13 @@ need_vlm()
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
-from vlm2vla_sim.analysis.logprob import CONTEXTS, score_formats, scripted_actions, summarise  # noqa: E402
+from vlm2vla_sim.analysis.logprob import (  # noqa: E402
+    CONTEXTS,
+    labelled_actions,
+    score_formats,
+    scripted_actions,
+    summarise,
+)
 from vlm2vla_sim.analysis.questions import VqaQuestion, write_questions  # noqa: E402
 from vlm2vla_sim.analysis.scorer import Scorer  # noqa: E402
 from vlm2vla_sim.cli.main import main  # noqa: E402
@@ -138,3 +147,11 @@ def test_vqa_tells_what_a_real_adapter_forgot(tiny_folder, adapter_folder, pictu
     assert len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == len(kept)
     assert main([*words, "--tuned", str(tiny_folder)]) == 0
     assert json.loads(capsys.readouterr().out)["retention"][-1]["retention"]["value"] == 1.0
+
+
+def test_the_actions_of_failed_demonstrations_are_not_scored():
+    labelled = make_labelled(0)
+    failed = dataclasses.replace(labelled, trajectory=dataclasses.replace(labelled.trajectory, success=False))
+    assert [one.episode for one in labelled_actions([failed, labelled])] == ["fake/00000"] * len(labelled.phases)
+    with pytest.raises(SettingError, match="no actions to score"):
+        score_formats(cast("Scorer", None), list(labelled_actions([failed])))

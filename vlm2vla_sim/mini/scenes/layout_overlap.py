@@ -53,14 +53,16 @@ class Overlap:
         )
 
 
-def find_overlaps(arrangements: Iterable[Arrangement], *, seed: int, episodes: int) -> list[Overlap]:
+def find_overlaps(
+    arrangements: Iterable[Arrangement], *, seed: int, episodes: int, tasks: Sequence[str] = tuple(TASKS)
+) -> list[Overlap]:
     """Compare the layouts of a run (`layouts="random"`, its seed and episodes per task) with the training scenes."""
     scenes = positions_in_scenes(arrangements)
     overlaps = []
-    for name, task in TASKS.items():
-        evaluated = evaluated_positions(task, seed=seed, episodes=episodes)
-        control = np.concatenate([evaluated_positions(task, seed=one, episodes=episodes) for one in CONTROL_SEEDS])
-        rates = [Rate(int(_are_near(layouts, scenes[name]).sum()), len(layouts)) for layouts in (evaluated, control)]
+    for name in tasks:
+        evaluated, *controls = evaluated_positions(TASKS[name], seeds=(seed, *CONTROL_SEEDS), episodes=episodes)
+        sides = evaluated, np.concatenate(controls)
+        rates = [Rate(int(_are_near(layouts, scenes[name]).sum()), len(layouts)) for layouts in sides]
         overlaps.append(Overlap(name, *rates))
     return overlaps
 
@@ -92,17 +94,18 @@ def positions_in_scenes(arrangements: Iterable[Arrangement]) -> dict[str, np.nda
     return {name: np.array(rows).reshape(-1, 4) for name, rows in found.items()}
 
 
-def evaluated_positions(task: Task, *, seed: int, episodes: int) -> np.ndarray:
-    """(episodes, 4) x, y of source and target [m], base frame, at the start of each episode of a run with this seed."""
+def evaluated_positions(task: Task, *, seeds: Sequence[int], episodes: int) -> np.ndarray:
+    """(seeds, episodes, 4) x, y of source and target [m], base frame, at the start of each episode of these runs."""
     env = gym.make(task.env_id, image_size=None)
     rows = []
-    for index in range(episodes):
-        env.reset(seed=episode_seed(seed, task.name, index), options={"layout": "random"})
-        scene = widowx(env).scene_state()
-        target = task.target.fixed.pose() if task.target.fixed else scene.target.pose
-        rows.append(np.concatenate([scene.source.pose.position[:2], target.position[:2]]))
+    for seed in seeds:
+        for index in range(episodes):
+            env.reset(seed=episode_seed(seed, task.name, index), options={"layout": "random"})
+            scene = widowx(env).scene_state()
+            target = task.target.fixed.pose() if task.target.fixed else scene.target.pose
+            rows.append(np.concatenate([scene.source.pose.position[:2], target.position[:2]]))
     env.close()
-    return np.array(rows).reshape(-1, 4)
+    return np.array(rows).reshape(len(seeds), episodes, 4)
 
 
 def _are_near(layouts: np.ndarray, scenes: np.ndarray) -> np.ndarray:
