@@ -129,23 +129,23 @@ def test_the_command_leaves_numbers_texts_and_a_picture_for_each_context(blind, 
     assert main([*words, "--out", str(out)]) == 1
 
 
-def test_vqa_tells_what_a_real_adapter_forgot(tiny_folder, adapter_folder, pictures, tmp_path, capsys):
+def test_vqa_tells_what_a_real_adapter_forgot(ending_folder, ending_adapter, pictures, tmp_path, capsys):
     """The base model's own answers are the right ones, so it retains all, and its adapter less."""
-    base = HfModel(HfSettings(str(tiny_folder), dtype="float32"))
-    asked = [Question("vqa", f"What is {k}?", (pictures[k % 6],), sampling=Sampling(max_tokens=4)) for k in range(12)]
-    said = [stage.text for stage in base.answer(asked)]
+    base = HfModel(HfSettings(str(ending_folder), dtype="float32"))
+    asked = [Question("vqa", f"What is {k}?", (pictures[k % 6],), sampling=Sampling(max_tokens=64)) for k in range(12)]
+    said = [stage.text if stage.finish == "stop" else "" for stage in base.answer(asked)]
     kept = [(q, text) for q, text in zip(asked, said, strict=True) if any(c.isalnum() for c in text)]
     assert len(kept) >= 6
     questions = (VqaQuestion(f"half {k % 2}", q.prompt, (text,), q.images) for k, (q, text) in enumerate(kept))
     write_questions(questions, tmp_path / "questions")
-    words = ["vqa", "--model", str(tiny_folder), "--questions", str(tmp_path / "questions"), "--dtype", "float32"]
-    words += ["--max-tokens", "4", "--json"]
-    assert main([*words, "--adapter", str(adapter_folder), "--out", str(tmp_path / "out")]) == 0
+    words = ["vqa", "--model", str(ending_folder), "--questions", str(tmp_path / "questions"), "--dtype", "float32"]
+    words += ["--max-tokens", "64", "--json"]
+    assert main([*words, "--adapter", str(ending_adapter), "--out", str(tmp_path / "out")]) == 0
     found = json.loads(capsys.readouterr().out)["retention"]
     assert [line["base"]["value"] for line in found] == [1.0] * 3
     assert found[-1]["retention"]["value"] < 0.7
     assert len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == len(kept)
-    assert main([*words, "--tuned", str(tiny_folder)]) == 0
+    assert main([*words, "--tuned", str(ending_folder)]) == 0
     assert json.loads(capsys.readouterr().out)["retention"][-1]["retention"]["value"] == 1.0
 
 
