@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from vlm2vla_sim.errors import (
     missing_extra,
 )
 from vlm2vla_sim.policies import PolicyContext
+from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.baselines import HOLD
 from vlm2vla_sim.testing import PointBackend
-from vlm2vla_sim.types import Body, Decision, Pose, SceneState, Status
+from vlm2vla_sim.types import Body, Decision, Pose, SceneState, Stage, Status
 
 MARKER = "VLM2VLA_TEST_MARKER"
 """Environment variable with a path that a fake uses to remember, across processes, that it has misbehaved once."""
@@ -279,3 +281,30 @@ make_words.takes_noise = True  # type: ignore[attr-defined]
 
 def make_muttering(context: PolicyContext) -> ScriptedWords:
     return ScriptedWords(context, "hm", "[[3, 0, 0, 1]]")
+
+
+class SharedModel:
+    """A `TextModel` that answers as a constant policy would, with the process it is in and the size of its batch."""
+
+    made = 0
+
+    def __init__(self, options: Any) -> None:
+        type(self).made += 1
+        self.adapter = options.adapter
+        if options.adapter == "absent":
+            raise SettingError("There is no such adapter.")
+        self.largest = 0
+
+    def provenance(self) -> dict[str, Any]:
+        return {"process": os.getpid(), "made": type(self).made}
+
+    def answer(self, questions: Sequence[Question]) -> list[Stage]:
+        time.sleep(0.02)
+        if self.adapter == "odd" and any("spoon" in question.prompt for question in questions):
+            raise OddError(3, "spoons")
+        return [Stage(q.stage, self._answer(q), tokens=len(questions), finish="stop") for q in questions]
+
+    def _answer(self, question: Question) -> str:
+        thing = "spoon" if "spoon" in question.prompt else "carrot"
+        words = {"subtasks": f"1. grasp the {thing}", "plan": f"move to the {thing}", "verify": "RETRY"}
+        return words.get(question.stage, "[[1, 0, 0, 1]]")

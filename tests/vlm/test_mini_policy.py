@@ -29,10 +29,10 @@ from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings, load_model
 SMALL = MiniSize(hidden=64, layers=1, heads=2, feed_forward=64, vision_hidden=64, vision_layers=1)
 
 
-def run(folder: Path, **changed) -> RunSummary:
+def run(folder: Path, *, workers: int = 1, **changed) -> RunSummary:
     tasks = ("spoon_on_towel", "eggplant_in_basket")
     settings = RunSettings("mini", tasks, episodes=3, layouts="random", seed=HELD_OUT + 1, **changed)
-    return run_suite(settings, out=folder, video=False).summary
+    return run_suite(settings, out=folder, video=False, workers=workers).summary
 
 
 def test_it_is_small_and_records_its_training_data():

@@ -22,6 +22,7 @@ from vlm2vla_sim.evaluation.operator.prompts import Operator, StreamAnswers
 from vlm2vla_sim.evaluation.operator.session import run_attended
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import episode_seed, make_env, make_policy, widowx
+from vlm2vla_sim.policies import TextModelFactory
 from vlm2vla_sim.policies.base import close_policy
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -100,8 +101,9 @@ def _say(text: str) -> None:
 class EpisodeRunner:
     """Runs items of a job, each to its result."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, *, models: TextModelFactory | None = None) -> None:
+        """models: makes the text models of policies; by default they are loaded in this process."""
+        self._job, self._models = job, models
         self._task: str | None = None
         self._env: gym.Env[Any, Any] | None = None
         self._policy: Policy | None = None
@@ -167,6 +169,6 @@ class EpisodeRunner:
         if self._env is None or self._policy is None or task != self._task:
             self.close()
             self._env = make_env(self._job.settings, task)
-            self._policy = make_policy(self._env, self._job.settings.spec)
+            self._policy = make_policy(self._env, self._job.settings.spec, models=self._models)
             self._task = task
         return self._env, self._policy

@@ -18,7 +18,7 @@ from vlm2vla_sim.envs.tasks import environment
 from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.language.formats import ActionFormat, get_format
-from vlm2vla_sim.policies import PolicyContext, check_policy, load_policy, needs_truth
+from vlm2vla_sim.policies import PolicyContext, TextModelFactory, check_policy, load_policy, needs_truth
 from vlm2vla_sim.policies.models.action_symbols import read_symbols
 from vlm2vla_sim.policies.spec import PolicySpec
 
@@ -41,8 +41,11 @@ def make_env(settings: RunSettings, task: str) -> gym.Env[Any, Any]:
     )
 
 
-def make_policy(env: gym.Env[Any, Any], spec: PolicySpec) -> Policy:
-    """The policy that `spec` describes, able to see what `env` knows (ground truth only where there is any)."""
+def make_policy(env: gym.Env[Any, Any], spec: PolicySpec, *, models: TextModelFactory | None = None) -> Policy:
+    """The policy that `spec` describes, able to see what `env` knows (ground truth only where there is any).
+
+    models: makes the text models of policies; by default they are loaded in this process.
+    """
     inner = widowx(env)
     context = PolicyContext(
         task=inner.task,
@@ -53,6 +56,7 @@ def make_policy(env: gym.Env[Any, Any], spec: PolicySpec) -> Policy:
         noise_cm=spec.noise_cm,
         options=spec.options,
         arm=inner.spec_task.arm,
+        models=models,
     )
     return load_policy(spec.policy, context)
 

@@ -74,7 +74,8 @@ def run_suite(
         out: the folder, new or empty; by default runs/<date>_<time>-<policy>-<backend>.
         video: whether every episode leaves a video.
         resume: continue the run in `out`; episodes that are done are not repeated.
-        workers: processes that run episodes at the same time.
+        workers: processes that run episodes at the same time. A language model is loaded in this process, once, and
+            answers the questions of all of them in batches.
         isolate: run episodes in worker processes even if there is only one; by default where the backend needs it.
         episode_timeout: seconds after which an episode in a worker process is stopped (and tried once more).
         recorder: wraps the environment of every episode, to record it (see `data.recording`).
@@ -86,7 +87,7 @@ def run_suite(
     """
     settings = check_settings(settings)
     if workers < 1:
-        raise SettingError(f"{workers} workers were asked for; expected 1 or more.")
+        raise SettingError(f"{workers} workers (episodes at the same time) were asked for; expected 1 or more.")
     if video and settings.image_size is None:
         raise SettingError(
             "Videos were requested, but image_size=None renders no images. Leave the videos out (video=False, "

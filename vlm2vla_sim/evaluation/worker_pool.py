@@ -3,6 +3,9 @@
 A segfault or a hang of a simulator cannot be caught in Python. In a worker it ends only that process: the episode is
 tried once more in a new one, then reported as an error, and the others continue.
 
+A language model is not loaded by the workers: it stays in this process, where the questions of all workers are
+answered in batches (`policies.models.shared_model`).
+
 Workers are started with "spawn": a process forked after OpenGL was used hangs at its first image.
 """
 
@@ -18,11 +21,13 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+from vlm2vla_sim.core.portable import portable
 from vlm2vla_sim.errors import BackendFaultError
 from vlm2vla_sim.evaluation.runner import EpisodeRunner, Item, Job
+from vlm2vla_sim.policies.models.shared_model import ModelClient, ModelService
+from vlm2vla_sim.policies.vlm import VlmOptions, make_text_model, model_options
 from vlm2vla_sim.types import EpisodeResult
 
 ATTEMPTS = 2
@@ -56,6 +61,7 @@ class _WorkerPool:
         self._timeout, self._fresh = timeout, fresh_for_task
         self._workers: list[_Worker] = []
         self._failures: dict[Item, list[str]] = {}
+        self._models = ModelService(make_text_model)
 
     def run(self) -> Iterator[EpisodeResult]:
         self._assign()
@@ -80,7 +86,7 @@ class _WorkerPool:
             else:
                 worker.assign(self._todo.popleft(), self._timeout)
         while self._todo and len(self._workers) < self._count:
-            worker = _Worker(self._job)
+            worker = _Worker(self._job, self._models)
             self._workers.append(worker)
             worker.assign(self._todo.popleft(), self._timeout)
 
@@ -140,10 +146,11 @@ class _WorkerPool:
 class _Worker:
     """A worker process and the pipe to it."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, models: ModelService[VlmOptions]) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, job), name="vlm2vla-worker")
+        ours, questions = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, questions, job), name="vlm2vla-worker")
         # Ctrl-C in a terminal reaches every process of the group. A worker inherits the mask, so that only the
         # parent handles it. Starting Python's resource tracker clears the mask, so the tracker is started before.
         resource_tracker.ensure_running()
@@ -153,6 +160,8 @@ class _Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
+        questions.close()
+        models.serve(ours)
         self.is_started = False
         self.item: Item | None = None
         self.task: str | None = None
@@ -197,11 +206,11 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(connection: Connection[Any, Any], job: Job) -> None:
+def _serve(connection: Connection[Any, Any], questions: Connection[Any, Any], job: Job) -> None:
     """The worker's side: run the episodes that arrive until the pipe closes."""
     faulthandler.enable()
     connection.send(None)
-    runner = EpisodeRunner(job)
+    runner = EpisodeRunner(job, models=lambda options: ModelClient(questions, model_options(options)))
     try:
         while True:
             connection.send(_answer(runner, connection.recv()))
@@ -216,14 +225,4 @@ def _answer(runner: EpisodeRunner, item: Item) -> EpisodeResult | Exception:
         return runner.run(item)
     except Exception as error:  # Any error is sent to the parent, which raises it.
         error.add_note(f"In a worker process:\n{''.join(traceback.format_exception(error))}")
-        return _portable(error)
-
-
-def _portable(error: Exception) -> Exception:
-    """`error`, or its text where it cannot be sent through a pipe."""
-    try:
-        # As the pipe does. (The stub takes the function for a method.)
-        ForkingPickler.loads(ForkingPickler.dumps(error))  # pyright: ignore[reportAttributeAccessIssue]
-    except Exception:  # An exception's own constructor may raise anything.
-        return RuntimeError(f"{type(error).__name__}: {error}\n" + "\n".join(error.__notes__))
-    return error
+        return portable(error)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vlm2vla_sim.core.finder import find, making
 from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
-from vlm2vla_sim.policies.base import Policy
+from vlm2vla_sim.policies.base import Policy, TextModel
 from vlm2vla_sim.policies.options import with_present_names
 from vlm2vla_sim.robots.base import Robot
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
@@ -42,6 +42,10 @@ PolicyOptions = Mapping[str, str | int | float | bool]
 """What only this policy takes, by name."""
 
 
+TextModelFactory = Callable[[Any], TextModel]
+"""Makes the text model that a policy's options name."""
+
+
 @dataclass(frozen=True)
 class PolicyContext:
     """What a policy may be given to work with."""
@@ -61,6 +65,8 @@ class PolicyContext:
     options: PolicyOptions = field(default_factory=dict)
     arm: Robot = WIDOWX_250S
     """The robot's description."""
+    models: TextModelFactory | None = None
+    """Makes text models from a policy's options, where another process holds them; None: the policy loads its own."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise_cm) and self.noise_cm >= 0):

@@ -128,7 +128,7 @@ def make(context: PolicyContext) -> Policy:
 
 def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
     """The closed loop with these options."""
-    model = make_text_model(options)
+    model = (context.models or make_text_model)(options)
     verifier: Verifier | None = None
     if options.reasoning:
         verifier = make_verifier(
@@ -138,6 +138,17 @@ def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
             ),
         )
     return LanguageActionPolicy(model, context.action_format, verifier, settings=options.loop())
+
+
+MODEL_OPTIONS = (
+    "model", "adapter", "server", "constraint", "timeout", "dtype", "device_map", "quantization", "compile", "threads"
+)  # fmt: skip
+"""The options that decide which text model is loaded, and how."""
+
+
+def model_options(options: VlmOptions) -> VlmOptions:
+    """Options with which `make_text_model` makes the same model: equal where the models are."""
+    return VlmOptions(**{name: getattr(options, name) for name in MODEL_OPTIONS})
 
 
 def make_text_model(options: VlmOptions) -> TextModel:

@@ -37,7 +37,7 @@ def evaluate(
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     no_video: bool = False,
     resume: bool = False,
-    workers: int = 1,
+    concurrency: Annotated[int, tyro.conf.arg(aliases=["--workers"])] = 1,
     isolate: bool = False,
     episode_timeout: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = EPISODE_TIMEOUT,
     min_success: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RATE|TASK=RATE...")] = (),
@@ -62,7 +62,8 @@ def evaluate(
         out: Folder to write to; by default runs/<date>_<time>-<policy>-<backend>.
         no_video: Write no videos.
         resume: Continue the run in the folder --out.
-        workers: Processes that run episodes at the same time.
+        concurrency: Episodes at the same time, each in a process of its own. A language model is loaded once and
+            answers the questions of all of them in batches.
         isolate: Run episodes in a worker process even when there is only one, so that a native crash costs one episode.
         episode_timeout: Seconds after which an episode in a worker process is stopped and tried once more.
         min_success: Required success rates at the last step, 0 to 1: of all tasks together (0.8), or of one task
@@ -79,7 +80,7 @@ def evaluate(
     options: dict[str, Any] = {
         "video": not no_video,
         "resume": resume,
-        "workers": workers,
+        "workers": concurrency,
         "isolate": isolate or None,
         "episode_timeout": episode_timeout,
     }

@@ -24,7 +24,7 @@ def record(
     episodes: int = 24,
     keep_failures: bool = False,
     resume: bool = False,
-    workers: int = 1,
+    concurrency: Annotated[int, tyro.conf.arg(aliases=["--workers"])] = 1,
     json: bool = False,
 ) -> CommandResult:
     """Run episodes; keep those that succeed as a LeRobotDataset v3 folder, with the policy's text in words.jsonl.
@@ -40,7 +40,8 @@ def record(
         keep_failures: Keep failed episodes as well, marked in the column next.success; `vlm2vla train` uses them for
             the verifier only.
         resume: Continue the recording in --out.
-        workers: Processes that run episodes at the same time.
+        concurrency: Episodes at the same time, each in a process of its own. A language model is loaded once and
+            answers the questions of all of them in batches.
         json: Print one line of JSON instead of the table.
     """
     settings = run.settings(tasks=all_tasks() if tasks == ("all",) else tasks, episodes=episodes)
@@ -49,7 +50,7 @@ def record(
         out,
         keep_failures=keep_failures,
         resume=resume,
-        workers=workers,
+        workers=concurrency,
         on_result=EpisodeReporter(settings, out / RUN if resume else None),
     )
     kept = f"{made.failures} of them failed" if keep_failures else f"{made.left_out} failed and were left out"

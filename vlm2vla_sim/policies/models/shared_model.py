@@ -1,0 +1,104 @@
+"""One text model for the policies of many worker processes.
+
+The process that starts the workers loads the model, once, and answers their questions in batches (`ModelService`). A
+worker's policy asks it through a pipe (`ModelClient`), and needs neither torch nor the memory of the model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
+
+from vlm2vla_sim.core.portable import portable
+from vlm2vla_sim.errors import ServerError
+from vlm2vla_sim.policies import base
+from vlm2vla_sim.policies.base import Question, TextModel
+from vlm2vla_sim.policies.models.batcher import Batcher
+from vlm2vla_sim.types import Stage
+
+K = TypeVar("K", bound=Hashable)
+
+
+class ModelService(Generic[K]):
+    """Loads the models that workers ask for, by a key that says which, and answers their questions."""
+
+    def __init__(self, load: Callable[[K], TextModel]) -> None:
+        """load: makes the text model for a key; an error goes to the worker that asked."""
+        self._load = load
+        self._loading = threading.Lock()
+        self._loaded: dict[K, _Loaded] = {}
+
+    def serve(self, connection: Any) -> None:
+        """Answer one worker's questions in a thread, until its end of the pipe is closed."""
+        threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: Any) -> None:
+        try:
+            while True:
+                key, method, arguments = connection.recv()
+                connection.send(self._call(key, method, arguments))
+        except (EOFError, OSError):
+            return  # the worker has ended
+        finally:
+            connection.close()
+
+    def _call(self, key: K, method: str, arguments: tuple[Any, ...]) -> Any:
+        """The answer, or the error to be raised in the worker."""
+        try:
+            with self._loading:
+                if key not in self._loaded:
+                    self._loaded[key] = _Loaded(self._load(key))
+            return getattr(self._loaded[key], method)(*arguments)
+        except Exception as error:  # raised in the worker
+            return _Failure(portable(error))
+
+
+class _Loaded:
+    """A loaded model, and the methods that a client may call."""
+
+    def __init__(self, model: TextModel) -> None:
+        self._model = model
+        # A model on a server takes many requests at the same time, and batches them itself.
+        self._batcher = None if getattr(model, "concurrent", False) else Batcher(model)
+
+    def answer(self, questions: Sequence[Question]) -> list[Stage]:
+        return self._model.answer(questions) if self._batcher is None else self._batcher.answers(questions)
+
+    def provenance(self) -> dict[str, Any]:
+        return base.provenance(self._model)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failure:
+    error: Exception
+
+
+class ModelClient:
+    """A `TextModel` in a worker process; the model itself is in the process with the `ModelService`."""
+
+    def __init__(self, connection: Any, key: Hashable) -> None:
+        """Have the service load the model, or find it loaded; its error is raised here."""
+        self._connection, self._key = connection, key
+        self._lock = threading.Lock()
+        self._provenance: dict[str, Any] = self._call("provenance")
+
+    def answer(self, questions: Sequence[Question]) -> list[Stage]:
+        """See `TextModel.answer`."""
+        return self._call("answer", list(questions))
+
+    def provenance(self) -> dict[str, Any]:
+        """What the model really uses; see `policies.base.provenance`."""
+        return self._provenance
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        with self._lock:
+            try:
+                self._connection.send((self._key, method, arguments))
+                answer = self._connection.recv()
+            except (EOFError, OSError) as gone:
+                raise ServerError("The process that holds the model has ended.") from gone
+        if isinstance(answer, _Failure):
+            raise answer.error
+        return answer
