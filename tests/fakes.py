@@ -296,7 +296,7 @@ class SharedModel:
         self.largest = 0
 
     def provenance(self) -> dict[str, Any]:
-        return {"process": os.getpid(), "made": type(self).made}
+        return {"process": os.getpid()}
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
         time.sleep(0.02)

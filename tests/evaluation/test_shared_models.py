@@ -84,5 +84,18 @@ def test_options_of_the_loop_do_not_load_a_second_model():
     other = VlmOptions("folder", "adapter", verifier="base")
     assert model_options(one) == model_options(other)
     for name in MODEL_OPTIONS:
-        value = {"str": "x", "bool": True, "int": 2, "float": 2.0}[type(getattr(other, name)).__name__]
-        assert model_options(dataclasses.replace(other, **{name: value})) != model_options(other), name
+        on_server = VlmOptions("base", server="http://127.0.0.1:1/v1")
+        options = on_server if name in ("server", "constraint", "timeout") else other
+        value = {"constraint": "off", "server": "http://127.0.0.1:2/v1", "quantization": "8bit"}.get(name)
+        value = (
+            value
+            or {"str": "x", "bool": not getattr(options, name), "int": 2, "float": 2.0}[
+                type(getattr(options, name)).__name__
+            ]
+        )
+        assert model_options(dataclasses.replace(options, **{name: value})) != model_options(options), name
+
+
+def test_a_model_of_your_own_gets_all_options():
+    options = VlmOptions("fakes:SharedModel", max_attempts=3)
+    assert model_options(options) == options

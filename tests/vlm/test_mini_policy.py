@@ -67,12 +67,15 @@ def test_it_solves_tasks_from_images_reproducibly(tmp_path):
     summary = run(tmp_path / "one")
     # At its measured success rate, six failures in a row do not happen by chance.
     assert summary.overall.success_at_end.k >= 1
-    results, again = ([], [])
+    results, again, together = ({}, {}, {})
     run(tmp_path / "two")
-    for name, kept in (("one", results), ("two", again)):
-        for line in (tmp_path / name / "results.jsonl").read_text().splitlines():
-            kept.append([decision["action"] for decision in json.loads(line)["decisions"]])
-    assert results == again
+    run(tmp_path / "three", workers=4)  # one model for all, asked in batches
+    for name, kept in (("one", results), ("two", again), ("three", together)):
+        for line in map(json.loads, (tmp_path / name / "results.jsonl").read_text().splitlines()):
+            kept[line["task"], line["episode_id"]] = [
+                [stage["text"] for stage in decision["stages"]] for decision in line["decisions"]
+            ]
+    assert results == again == together
 
 
 def test_the_loop_runs_with_an_untrained_model_of_the_same_architecture(tmp_path):

@@ -141,13 +141,19 @@ def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
 
 
 MODEL_OPTIONS = (
-    "model", "adapter", "server", "constraint", "timeout", "dtype", "device_map", "quantization", "compile", "threads"
+    "model", "adapter", "server", "constraint", "constrained", "timeout", "dtype", "device_map", "quantization",
+    "compile", "threads",
 )  # fmt: skip
 """The options that decide which text model is loaded, and how."""
 
 
 def model_options(options: VlmOptions) -> VlmOptions:
-    """Options with which `make_text_model` makes the same model: equal where the models are."""
+    """Options with which `make_text_model` makes the same model: equal where the models are.
+
+    A text model of your own may read any option.
+    """
+    if is_place(options.model):
+        return options
     return VlmOptions(**{name: getattr(options, name) for name in MODEL_OPTIONS})
 
 

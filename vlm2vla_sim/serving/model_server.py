@@ -8,11 +8,9 @@ request asks for is done, or refused with the name of the field (`chat_request`)
 from __future__ import annotations
 
 import json
-import queue
 import re
 import threading
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 from vlm2vla_sim.core.versions import distribution_version
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.base import Question, TextModel, is_whole, provenance
+from vlm2vla_sim.policies.models.batcher import Batcher
 from vlm2vla_sim.serving.chat_request import Names, read_body, read_question
 from vlm2vla_sim.serving.refusal import RefusalError
 from vlm2vla_sim.types import Stage
@@ -80,45 +79,6 @@ class ModelServer(ThreadingHTTPServer):
         if time.monotonic() - self.last_request > self._idle:
             # From another thread, because `shutdown` waits for the loop that called us.
             threading.Thread(target=self.shutdown, daemon=True).start()
-
-
-class Batcher:
-    """Batches the questions that arrive while a batch is being answered."""
-
-    def __init__(self, model: TextModel) -> None:
-        self._model = model
-        self._waiting: queue.SimpleQueue[tuple[Question, Future[Stage]]] = queue.SimpleQueue()
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def answer(self, question: Question) -> Stage:
-        """Wait for the answer."""
-        future: Future[Stage] = Future()
-        self._waiting.put((question, future))
-        return future.result()
-
-    def _work(self) -> None:
-        while True:
-            asked = [self._waiting.get()]
-            while not self._waiting.empty():
-                asked.append(self._waiting.get())
-            try:
-                stages = self._model.answer([question for question, _ in asked])
-            except Exception as error:  # goes to those who wait; this thread goes on
-                if len(asked) == 1:
-                    asked[0][1].set_exception(error)
-                    continue
-                # A bad question must not fail the others: each is asked again alone.
-                for question, future in asked:
-                    self._answer_alone(question, future)
-                continue
-            for (_, future), stage in zip(asked, stages, strict=True):
-                future.set_result(stage)
-
-    def _answer_alone(self, question: Question, future: Future[Stage]) -> None:
-        try:
-            future.set_result(self._model.answer([question])[0])
-        except Exception as error:  # goes to the one who waits
-            future.set_exception(error)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -86,6 +86,8 @@ class ChatModel:
     """A `TextModel` that sends its questions to a chat server."""
 
     places_images = True
+    concurrent = True
+    """Several threads may ask at the same time; the server batches their requests."""
 
     def __init__(self, settings: ServerSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
         """Check that the server has the models, honours grammars and applies the adapter. `sleep` waits [s].

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from vlm2vla_sim.core.portable import portable
 from vlm2vla_sim.errors import ServerError
+from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies import base
 from vlm2vla_sim.policies.base import Question, TextModel
 from vlm2vla_sim.policies.models.batcher import Batcher
@@ -66,8 +67,17 @@ class _Loaded:
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
         return self._model.answer(questions) if self._batcher is None else self._batcher.answers(questions)
 
-    def provenance(self) -> dict[str, Any]:
-        return base.provenance(self._model)
+    def describe(self) -> _Description:
+        return _Description(base.provenance(self._model), bool(getattr(self._model, "places_images", False)))
+
+    def prepare(self, grammars: Sequence[Grammar]) -> None:
+        base.prepare(self._model, grammars)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    provenance: dict[str, Any]
+    places_images: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +92,8 @@ class ModelClient:
         """Have the service load the model, or find it loaded; its error is raised here."""
         self._connection, self._key = connection, key
         self._lock = threading.Lock()
-        self._provenance: dict[str, Any] = self._call("provenance")
+        self._description: _Description = self._call("describe")
+        self.places_images = self._description.places_images
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
         """See `TextModel.answer`."""
@@ -90,7 +101,11 @@ class ModelClient:
 
     def provenance(self) -> dict[str, Any]:
         """What the model really uses; see `policies.base.provenance`."""
-        return self._provenance
+        return self._description.provenance
+
+    def prepare(self, grammars: Sequence[Grammar]) -> None:
+        """See `policies.base.prepare`."""
+        self._call("prepare", list(grammars))
 
     def _call(self, method: str, *arguments: Any) -> Any:
         with self._lock:
