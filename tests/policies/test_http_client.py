@@ -17,6 +17,7 @@ from vlm2vla_sim.policies.models.http_client import (
     TransientError,
     check_url,
 )
+from vlm2vla_sim.policies.models.hub import _hub_fault
 from vlm2vla_sim.policies.models.proxies import find_proxy, is_loopback
 from vlm2vla_sim.policies.remote.conventions import find_convention
 from vlm2vla_sim.policies.remote.openvla import OpenvlaWire
@@ -27,7 +28,7 @@ FAR = "http://model.example:8000/v1"
 
 
 @contextlib.contextmanager
-def answering(treat):
+def answering(treat, tunnel=403):
     """A server whose every request is treated by `treat(handler)`; yields its port and the paths that were asked."""
     asked: list[str] = []
 
@@ -42,7 +43,7 @@ def answering(treat):
 
         def do_CONNECT(self):
             asked.append(f"CONNECT {self.path}")
-            self.send_error(403, "Forbidden by the company")
+            self.send_error(tunnel, "Forbidden by the company")
 
         def say(self, status, body=b"", **headers):
             self.send_response(status)
@@ -117,6 +118,47 @@ def test_this_machine_is_never_asked_through_a_proxy(monkeypatch):
     assert not is_loopback("10.0.0.1")
 
 
+@pytest.mark.parametrize(
+    "host", ["LOCALHOST", "localhost.", "model.localhost", "127.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"]
+)
+def test_no_spelling_of_this_machine_has_a_proxy(monkeypatch, host):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for scheme in ("http", "https", "ws", "wss"):
+        assert find_proxy(f"{scheme}://{host}:8000/v1") == ""
+        assert find_proxy(f"{scheme}://localhost.example:8000/v1") == "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "url", "exempt"),
+    [
+        ("model.example", "http://model.example:8000", True),
+        ("example", "http://model.example", True),
+        (".example", "http://model.example", True),
+        ("*.example", "https://model.example", True),
+        ("*", "http://model.example", True),
+        ("other, model.example:8000", "http://model.example:8000", True),
+        ("model.example:80", "http://model.example", True),
+        ("model.example:8000", "http://model.example:9000", False),
+        ("del.example", "http://model.example", False),
+        ("10.0.0.0/8", "http://10.1.2.3:8000", True),
+        ("10.0.0.0/8", "ws://10.1.2.3:8000", True),
+        ("10.0.0.0/8", "http://11.1.2.3:8000", False),
+        ("10.1.2.3:8000", "http://10.1.2.3:8000", True),
+        ("fd00::1", "http://[fd00::1]:8000", True),
+        ("[fd00::1]:8000", "http://[fd00::1]:8000", True),
+        ("[fd00::1]:8001", "http://[fd00::1]:8000", False),
+        ("fd00::/8", "http://[fd12::1]:8000", True),
+        (",", "http://model.example", False),
+    ],
+)
+def test_no_proxy_is_read_in_every_form(monkeypatch, no_proxy, url, exempt):
+    for name in ("http_proxy", "https_proxy", "ws_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    assert find_proxy(url) == ("" if exempt else "http://127.0.0.1:9")
+
+
 def test_another_machine_is_asked_through_the_proxy_unless_no_proxy_lists_it(monkeypatch):
     with answering(lambda handler: handler.say(200, b"by proxy")) as (port, asked):
         monkeypatch.setenv("http_proxy", f"127.0.0.1:{port}")
@@ -150,6 +192,45 @@ def test_behind_a_proxy_every_error_names_it_and_no_password(monkeypatch, ask, t
         monkeypatch.setenv("http_proxy", f"http://me:s3cret@127.0.0.1:{port}")
         with pytest.raises((ServerError, SettingError), match=said.format(proxy=f"http://127.0.0.1:{port}")) as error:
             begin(ask)
+    assert "s3cret" not in str(error.value)
+
+
+PAGE = b"""<!DOCTYPE html>
+<html><head><title>Access &amp; policy:
+  blocked</title></head><body><script>var x = 1;</script></body></html>"""
+
+
+@pytest.mark.parametrize("ask", ["chat", "openvla"])
+@pytest.mark.parametrize("status", [200, 403, 407, 502])
+def test_a_proxy_s_web_page_is_told_by_its_title_and_never_printed(monkeypatch, ask, status):
+    with answering(lambda handler: handler.say(status, PAGE)) as (port, _):
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        with pytest.raises((ServerError, SettingError)) as error:
+            begin(ask)
+    assert "a web page (Access & policy: blocked)" in str(error.value)
+    assert f"through the proxy http://127.0.0.1:{port}" in str(error.value)
+    assert "<" not in str(error.value)
+
+
+def test_a_hub_behind_a_login_page_is_not_taken_for_a_hub(monkeypatch):
+    with answering(lambda handler: handler.say(200, PAGE)) as (port, _):
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        assert "web page (Access & policy: blocked)" in _hub_fault("http://hub.example", 5.0)
+
+
+def test_json_that_a_proxy_spoils_names_the_proxy(monkeypatch):
+    with answering(lambda handler: handler.say(200, b'{"data": [')) as (port, _):
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        with pytest.raises(ServerError, match=f"broken JSON through the proxy http://127.0.0.1:{port}"):
+            begin("chat")
+
+
+@pytest.mark.parametrize("status", [407, 502])
+def test_a_tunnel_that_needs_a_login_or_leads_nowhere_is_named(monkeypatch, status):
+    with answering(lambda handler: None, tunnel=status) as (port, _):
+        monkeypatch.setenv("https_proxy", f"http://me:s3cret@127.0.0.1:{port}")
+        with pytest.raises(TransientError, match=rf"through the proxy http://127.0.0.1:{port}: {status}") as error:
+            client("https://model.example/v1").get("models")
     assert "s3cret" not in str(error.value)
 
 

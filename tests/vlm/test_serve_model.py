@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 from vlm_lane import need_vlm
@@ -59,3 +63,70 @@ def test_a_verifier_can_ask_the_server(url, pictures):
     judgement = verifier.judge(pictures[0], pictures[1], current="grasp the carrot", following="")
     assert judgement.stage.text in ("advance", "retry")
     assert judgement.advance is (judgement.stage.text == "advance")
+
+
+def test_the_server_tells_what_it_serves_and_honours_the_grammar(url, tiny_folder, adapter_folder):
+    """The digests over the wire are those of the same folders loaded here."""
+    for constraint in ("regex", "grammar"):
+        said = ChatModel(ServerSettings(url, "base", "adapter", constraint=constraint)).provenance()
+        assert (said["constrained"], said["constraint_key"]) == (True, f"structured_outputs.{constraint}")
+    local = HfModel(HfSettings(str(tiny_folder), str(adapter_folder), dtype="float32")).provenance()
+    assert [said[key] for key in ("model_digest", "adapter_digest")] == [local["model_digest"], local["adapter_digest"]]
+    assert None not in (said["model_digest"], said["adapter_digest"])
+    assert said["server_version"].startswith("vlm2vla_sim/")
+
+
+def test_the_end_of_an_answer_comes_over_the_wire(url, pictures):
+    remote = ChatModel(ServerSettings(url, "base", "adapter"))
+    action = Question("action", "Go.", (pictures[0],), get_format("vlm2vla").grammar(), Sampling(max_tokens=300))
+    cut = dataclasses.replace(action, sampling=Sampling(max_tokens=4))
+    assert [(stage.finish, stage.tokens == 4) for stage in remote.answer([action, cut])] == [
+        ("stop", False),
+        ("length", True),
+    ]
+
+
+def test_text_before_an_image_is_another_prompt_and_the_same_over_the_wire(url, tiny_folder, adapter_folder, pictures):
+    local = HfModel(HfSettings(str(tiny_folder), str(adapter_folder), dtype="float32"))
+    prompt = "Before: then after?"
+    asked = [
+        Question("plan", prompt, tuple(pictures[:2]), sampling=Sampling(max_tokens=12), places=places)
+        for places in ((), (0, 8), (8, 8), (8, len(prompt)))
+    ]
+    expected = [stage.text for stage in local.answer(asked)]
+    assert [stage.text for stage in ChatModel(ServerSettings(url, "base", "adapter")).answer(asked)] == expected
+    prompts = [local.prompts.encode(question) for question in asked]
+    assert len({one.ids for one in prompts}) == 4
+    assert len({one.images for one in prompts}) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "language"),
+    [
+        ("guided_regex", "a/b|c/d", "a/b|c/d"),
+        ("guided_choice", ["x.y", "(z)"], r"x\.y|\(z\)"),
+        ("guided_grammar", 'start: "left" | "right"', "left|right"),
+        ("structured_outputs", {"choice": ["naïve", "日本"]}, "naïve|日本"),
+    ],
+)
+def test_older_fields_are_honoured_exactly(url, field, value, language):
+    answer = post(url, **{field: value})
+    assert re.fullmatch(language, answer["choices"][0]["message"]["content"])
+    assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("guided_regex", r"(?=a)b"), ("guided_grammar", "start: ~~"), ("stop", "a")]
+)
+def test_what_the_decoder_refuses_is_the_client_s_fault(url, field, value):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(url, **{field: value})
+    refused.value.close()
+    assert refused.value.code == 400
+
+
+def post(url: str, **fields) -> dict:
+    request = {"model": "base", "messages": [{"role": "user", "content": "Say it."}], **fields}
+    sent = urllib.request.Request(f"{url}/chat/completions", json.dumps(request).encode())
+    with urllib.request.urlopen(sent, timeout=60) as answer:
+        return json.loads(answer.read())

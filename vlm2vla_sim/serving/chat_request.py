@@ -81,7 +81,7 @@ def read_question(request: dict[str, Any], names: Names) -> Question:
     if name not in offered:
         raise RefusalError(404, f"There is no model {name!r} on this server; it has {' and '.join(offered)}.", "model")
     if unknown := sorted(set(request) - KNOWN):
-        raise RefusalError(400, "This server does not know the field, so that it would change nothing.", unknown[0])
+        raise RefusalError(400, f"This server does not know the field {unknown[0][:40]!r}.", unknown[0])
     for key, neutral in NEUTRAL.items():
         value = request.get(key)
         if value is not None and not any(
@@ -123,7 +123,7 @@ def _read_messages(messages: Any) -> tuple[tuple[np.ndarray, ...], str, tuple[in
             said = f"This server answers one user message; the role {_shown(message.get('role'))} is not supported."
             raise RefusalError(400, said, f"{field}.role")
         if unknown := sorted(set(message) - {"role", "content"}):
-            raise RefusalError(400, "This server does not know the key.", f"{field}.{unknown[0]}")
+            raise RefusalError(400, f"This server does not know the key {unknown[0][:40]!r}.", f"{field}.{unknown[0]}")
     if len(messages) > 1:
         raise RefusalError(400, f"This server answers one user message; {len(messages)} are given.", "messages")
     return _read_content(messages[0].get("content"), "messages[0].content")
@@ -143,7 +143,7 @@ def _read_content(content: Any, field: str) -> tuple[tuple[np.ndarray, ...], str
             said = f"A message's content is text, or a list of texts and images; {_shown(kind)} is not supported."
             raise RefusalError(400, said, f"{where}.type")
         if unknown := sorted(set(part) - {"type", kind}):
-            raise RefusalError(400, "This server does not know the key.", f"{where}.{unknown[0]}")
+            raise RefusalError(400, f"This server does not know the key {unknown[0][:40]!r}.", f"{where}.{unknown[0]}")
         if kind == "text":
             prompt += ("\n" if after_text else "") + _text(part.get("text"), f"{where}.text")
         else:

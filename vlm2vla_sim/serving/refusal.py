@@ -8,5 +8,5 @@ class RefusalError(Exception):
 
     def __init__(self, status: int, message: str, field: str = "") -> None:
         """field: the part of the request that is at fault, as in "messages[0].role"; the sentence begins with it."""
-        super().__init__(f"{field}: {message}" if field else message)
-        self.status, self.field = status, field
+        self.status, self.field = status, field[:100]
+        super().__init__(f"{self.field}: {message}" if field.strip() and field.isprintable() else message)
