@@ -268,6 +268,12 @@ def test_rows_that_cannot_be_trained_on_are_left_out_each_with_its_reason(tiny_f
         open_rows(rows, load_processor(str(tiny_folder)), max_tokens=5, cache=tmp_path / "cache")
 
 
+def test_rows_longer_than_the_models_context_are_refused_before_anything_is_loaded(tiny_folder, rows, tmp_path):
+    with pytest.raises(SettingError, match=r"up to 8193 tokens .* at most 8192 \(max_position_embeddings\)"):
+        lora.train(tiny(tiny_folder, max_tokens=8193), rows, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_tokens_are_counted_as_the_trainer_makes_them(trainer, tiny_folder, rows):
     counted = TokenCounter(load_processor(str(tiny_folder)))
     for example in list(read_examples(rows))[:10]:

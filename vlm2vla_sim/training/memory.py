@@ -55,8 +55,17 @@ class TrainingMemory:
 
 
 def estimate(settings: TrainSettings) -> TrainingMemory:
-    """The memory of `settings` in one process without sharding. SettingError if the model's config cannot be read."""
+    """The memory of `settings` in one process without sharding.
+
+    SettingError if the model's config cannot be read, or if its context is shorter than the longest row.
+    """
     config = _config(settings.model)
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if context is not None and settings.max_tokens > context:
+        raise SettingError(
+            f"Rows of up to {settings.max_tokens} tokens were asked for; the model {settings.model!r} reads at most "
+            f"{context} (max_position_embeddings). Give {context} or less (--max-tokens); longer rows are left out."
+        )
     model = _without_weights(config)
     parameters = sum(weight.numel() for weight in model.parameters())
     trained = parameters
