@@ -82,7 +82,7 @@ def measure(
 def _ask(
     model: HfModel, action_format: ActionFormat, count: int, *, batch: int, constrained: bool
 ) -> tuple[int, int, list[str]]:
-    """Malformed answers (cut off or unreadable), tokens, texts. Every answer has its own seed; images and subtasks vary."""
+    """Malformed answers (cut off or unreadable), tokens, texts. Seed, image and subtask vary from answer to answer."""
     how = Sampling(temperature=1.0, top_p=1.0, max_tokens=MAX_ACTION_TOKENS if constrained else 128)
     bad, tokens, texts = 0, 0, []
     for start in range(0, count, batch):

@@ -20,8 +20,8 @@ class ActionResponse:
     steps: np.ndarray
     """(T >= 1, 7) float32 as `types.ACTION_SIZE`, one row for each control step."""
     text: dict[str, Any]
-    """Plain values: "subtask", "plan", "action", "error", "parse_failures", and "truncations" if there are any; or "done"
-    and "ended"."""
+    """Plain values: "subtask", "plan", "action", "error", "parse_failures", and "truncations" if there are any; or only
+    "done" and "ended"."""
 
 
 class ActionStream:
