@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from chat_servers import answering, completion
 
+from vlm2vla_sim.cli.main import main
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext
@@ -92,6 +95,40 @@ def test_an_option_of_the_weights_is_refused_on_a_server(option, value):
 def test_an_option_of_a_server_is_refused_without_one(options, why):
     with pytest.raises(SettingError, match=why):
         VlmOptions(model="some/model", **options)
+
+
+def test_the_time_limit_is_the_verifier_server_s_too():
+    given = {"verifier": "server", "verifier_server": "http://127.0.0.1:8000/v1", "verifier_model": "judge"}
+    assert VlmOptions(model="some/model", timeout=5.0, **given).timeout == 5.0
+    with answering(say) as (url, _):
+        policy = loop(url, constrained=False, timeout=0.5, **given | {"verifier_server": url, "verifier_model": "base"})
+    assert policy._verifier._model.settings.timeout == 0.5
+
+
+def test_a_run_on_a_server_writes_what_was_used_or_nothing_at_all(tmp_path, capsys):
+    command = [
+        "evaluate",
+        "--policy",
+        "vlm",
+        "--model",
+        "base",
+        "--tasks",
+        "carrot_on_plate",
+        "--episodes",
+        "1",
+        "--no-video",
+    ]
+    with answering(say) as (url, _):
+        command += ["--episodes", "1", "--server", url, "--out", str(tmp_path / "run")]
+        assert main(command) == 1
+        assert "structured_outputs.regex: ignored (it answered 'Hello!')" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists(), "no episode was scored"
+        assert main([*command, "--policy-options", "constrained=false", "max_attempts=1"]) == 0
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    (result,) = map(json.loads, (tmp_path / "run" / "results.jsonl").read_text().splitlines())
+    assert settings["provenance"] == result["provenance"]
+    used = result["provenance"]["model"]
+    assert [used[key] for key in ("server", "constrained", "server_version")] == [url, False, "StubServer"]
 
 
 def test_an_own_model_may_read_any_option():

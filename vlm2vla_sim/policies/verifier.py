@@ -159,6 +159,8 @@ class VerifierContext:
     """The policy options `verifier_server` and `verifier_model`: another model's chat server, and its name there."""
     constrained: bool = True
     """Whether the policy decodes under a grammar; a verifier that asks `model` does as the policy."""
+    timeout: float = 120.0
+    """[s] for one request to `server`."""
 
 
 def _truth(context: VerifierContext) -> Verifier:
@@ -172,7 +174,7 @@ def _on_server(context: VerifierContext) -> Verifier:
         raise SettingError("verifier=server needs verifier_server=ADDRESS and verifier_model=NAME.")
     from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
 
-    settings = ServerSettings(context.server, context.server_model, constraint="off")
+    settings = ServerSettings(context.server, context.server_model, constraint="off", timeout=context.timeout)
     return ModelVerifier(ChatModel(settings), constrained=False)
 
 

@@ -35,7 +35,7 @@ class VlmOptions:
     constraint: str = "regex"
     """How the grammar is sent to a server: regex, grammar; off is the same as constrained=false."""
     timeout: float = 120.0
-    """[s] for one request to a server."""
+    """[s] for one request to a server, the verifier's included."""
     sampling: str = "paper"
     """paper, paper-ood (tasks outside the training distribution), greedy (deterministic)."""
     verifier: str = "adapter"
@@ -92,7 +92,8 @@ class VlmOptions:
         if self.server:
             unused += [(name, "the weights are on a server, which loaded them in its own way") for name in IN_PROCESS]
         elif not is_place(self.model):
-            unused += [(name, "there is no server") for name in ("constraint", "timeout")]
+            unused += [("constraint", "there is no server")]
+            unused += [("timeout", "there is no server")] if self.verifier != "server" else []
         if self.verifier != "server" and not is_place(self.verifier):
             unused += [(name, f"the verifier is {self.verifier}") for name in ("verifier_server", "verifier_model")]
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
@@ -134,7 +135,12 @@ def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
         verifier = make_verifier(
             options.verifier,
             VerifierContext(
-                model, context.see, options.verifier_server, options.verifier_model, constrained=options.uses_grammar
+                model,
+                context.see,
+                options.verifier_server,
+                options.verifier_model,
+                constrained=options.uses_grammar,
+                timeout=options.timeout,
             ),
         )
     return LanguageActionPolicy(model, context.action_format, verifier, settings=options.loop())

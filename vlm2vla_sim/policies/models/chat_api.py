@@ -235,10 +235,10 @@ class ChatModel:
                     return way
                 tried.append(f"{way.key}: ignored (it answered {said[:60]!r})")
         raise SettingError(
-            f"The server at {self._where} does not honour a grammar, so that actions would be scored that it was "
-            f"free to write in any form. {self.settings.model!r} was asked for one of {' and '.join(NONSENSE)} "
-            f"with {'; '.join(tried)}. Use a server with structured outputs, or set --policy-options "
-            "constrained=false, with which nothing is constrained and the results say so."
+            f"The server at {self._where} does not honour a grammar: its free text would be scored as the policy's "
+            f"failures. {self.settings.model!r} was asked for one of {' and '.join(NONSENSE)} with "
+            f"{'; '.join(tried)}. Use a server with structured outputs, or set --policy-options constrained=false, "
+            "with which nothing is constrained and the results say so."
         )
 
     @functools.cached_property
