@@ -22,7 +22,8 @@ from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
 from vlm2vla_sim.policies.models.chat_grammar import NONSENSE, PROBE
-from vlm2vla_sim.serving.chat_request import GRAMMARS, KNOWN, MAX_TOKENS, NEUTRAL, Names, read_body, read_question
+from vlm2vla_sim.serving.chat_request import KNOWN, MAX_TOKENS, NEUTRAL, Names, read_body, read_question
+from vlm2vla_sim.serving.chat_values import GRAMMARS
 from vlm2vla_sim.serving.refusal import RefusalError
 
 LIMIT = 8

@@ -3,5 +3,5 @@
 A policy returns a decision: text, and rows of any length. A harness asks for control steps, in its own convention.
 `action_stream.py` turns decisions into control steps, `server.py` is the websocket server with its limits, `openpi.py`
 and `vla_eval.py` are the wire protocols, `protocols.py` finds them by name; `model_server.py` is the chat server,
-`chat_request.py` and `chat_images.py` read its requests.
+and `chat_request.py`, `chat_values.py` and `chat_images.py` read its requests.
 """

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.language.formats.grammar import Grammar, escape
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.serving.chat_images import MAX_IMAGES, read_image
+from vlm2vla_sim.serving.chat_values import GRAMMARS, read_grammar, read_text, shown
 from vlm2vla_sim.serving.refusal import RefusalError
 
 MAX_TOKENS = 8192
@@ -40,14 +39,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "store": (False,),
 }
 """Field -> the values that ask for nothing."""
-GRAMMARS = {
-    "structured_outputs": "",
-    "guided_regex": "regex",
-    "guided_choice": "choice",
-    "guided_grammar": "grammar",
-    "response_format": "",
-}
-"""The fields that ask for a grammar; those with a kind are vLLM's names before 0.12 for `structured_outputs`."""
 HONOURED = ("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "user")
 KNOWN = frozenset({*HONOURED, *GRAMMARS, *NEUTRAL})
 
@@ -88,9 +79,9 @@ def read_question(request: dict[str, Any], names: Names) -> Question:
             value == one and isinstance(value, bool) is isinstance(one, bool) for one in neutral
         ):
             only = f" but {json.dumps(neutral[0])}" if neutral else ""
-            raise RefusalError(400, f"This server supports nothing{only} here, not {_shown(value)}.", key)
+            raise RefusalError(400, f"This server supports nothing{only} here, not {shown(value)}.", key)
     if not isinstance(request.get("user"), str | None):
-        raise RefusalError(400, f"Expected a text, not {_shown(request['user'])}.", "user")
+        raise RefusalError(400, f"Expected a text, not {shown(request['user'])}.", "user")
     images, prompt, places = _read_messages(request.get("messages"))
     if places and not names.places_images:
         raise RefusalError(
@@ -105,7 +96,7 @@ def read_question(request: dict[str, Any], names: Names) -> Question:
     )
     seed = _whole(request, "seed", -(2**63), 2**63 - 1) or 0
     adapter = name == names.adapter
-    return Question("chat", prompt, images, _read_grammar(request), sampling, seed, adapter, places)
+    return Question("chat", prompt, images, read_grammar(request), sampling, seed, adapter, places)
 
 
 # Messages -------------------------------------------------------------------------------------------------------------
@@ -118,9 +109,9 @@ def _read_messages(messages: Any) -> tuple[tuple[np.ndarray, ...], str, tuple[in
     for index, message in enumerate(messages):
         field = f"messages[{index}]"
         if not isinstance(message, dict):
-            raise RefusalError(400, f"Expected an object with role and content, not {_shown(message)}.", field)
+            raise RefusalError(400, f"Expected an object with role and content, not {shown(message)}.", field)
         if message.get("role") != "user":
-            said = f"This server answers one user message; the role {_shown(message.get('role'))} is not supported."
+            said = f"This server answers one user message; the role {shown(message.get('role'))} is not supported."
             raise RefusalError(400, said, f"{field}.role")
         if unknown := sorted(set(message) - {"role", "content"}):
             raise RefusalError(400, f"This server does not know the key {unknown[0][:40]!r}.", f"{field}.{unknown[0]}")
@@ -140,12 +131,12 @@ def _read_content(content: Any, field: str) -> tuple[tuple[np.ndarray, ...], str
         where = f"{field}[{index}]"
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in ("text", "image_url"):
-            said = f"A message's content is text, or a list of texts and images; {_shown(kind)} is not supported."
+            said = f"A message's content is text, or a list of texts and images; {shown(kind)} is not supported."
             raise RefusalError(400, said, f"{where}.type")
         if unknown := sorted(set(part) - {"type", kind}):
             raise RefusalError(400, f"This server does not know the key {unknown[0][:40]!r}.", f"{where}.{unknown[0]}")
         if kind == "text":
-            prompt += ("\n" if after_text else "") + _text(part.get("text"), f"{where}.text")
+            prompt += ("\n" if after_text else "") + read_text(part.get("text"), f"{where}.text")
         else:
             images.append(read_image(part.get("image_url"), f"{where}.image_url"))
             places.append(len(prompt))
@@ -153,59 +144,6 @@ def _read_content(content: Any, field: str) -> tuple[tuple[np.ndarray, ...], str
     if len(images) > MAX_IMAGES:
         raise RefusalError(413, f"The message has {len(images)} images; at most {MAX_IMAGES} are accepted.", field)
     return tuple(images), prompt, tuple(places) if any(places) else ()
-
-
-def _text(value: Any, field: str) -> str:
-    if not isinstance(value, str):
-        raise RefusalError(400, f"Expected a text, not {_shown(value)}.", field)
-    try:
-        value.encode()
-    except UnicodeEncodeError as broken:
-        raise RefusalError(400, "The text holds half of a surrogate pair, which is no character.", field) from broken
-    return value
-
-
-# Grammars -------------------------------------------------------------------------------------------------------------
-
-
-def _read_grammar(request: dict[str, Any]) -> Grammar | None:
-    given = [key for key in GRAMMARS if request.get(key) is not None and request[key] != {"type": "text"}]
-    if not given:
-        return None
-    if len(given) > 1:
-        raise RefusalError(400, f"Only one grammar can be followed; {given[0]} is given as well.", given[1])
-    (field,) = given
-    value = request[field]
-    if field == "response_format":
-        said = f"Expected {{'type': 'text'}}, not {_shown(value)}; send a regex or a grammar in structured_outputs."
-        raise RefusalError(400, said, field)
-    wanted = value if field == "structured_outputs" else {GRAMMARS[field]: value}
-    wanted = {key: one for key, one in wanted.items() if one is not None} if isinstance(wanted, dict) else wanted
-    if not isinstance(wanted, dict) or len(wanted) != 1:
-        raise RefusalError(400, "Expected an object with one of: regex, grammar, choice.", field)
-    ((kind, text),) = wanted.items()
-    where = f"{field}.{kind}" if field == "structured_outputs" else field
-    if kind == "choice" and isinstance(text, list) and text:
-        return _from_regex("|".join(escape(_text(one, where)) for one in text), where)
-    if kind == "regex" and isinstance(text, str) and text:
-        return _from_regex(_text(text, where), where)
-    if kind == "grammar" and isinstance(text, str) and text:
-        return Grammar("", _text(text, where))
-    if kind in ("choice", "regex", "grammar"):
-        wanted_type = "a list of texts" if kind == "choice" else "a text"
-        raise RefusalError(400, f"Expected {wanted_type} that is not empty, not {_shown(text)}.", where)
-    raise RefusalError(400, f"{kind!r} is not supported; expected one of: regex, grammar, choice.", field)
-
-
-def _from_regex(regex: str, field: str) -> Grammar:
-    """The grammar of `regex`, in the dialect that Python and llguidance share."""
-    try:
-        re.compile(regex)
-    except (re.error, OverflowError, RecursionError) as wrong:
-        raise RefusalError(400, f"The regular expression cannot be read: {wrong}.", field) from wrong
-    # A slash ends a Lark terminal unless it is escaped, and a line break is written \n.
-    slashes = re.sub(r"(\\.)|/", lambda found: found[1] or r"\/", regex, flags=re.DOTALL)
-    return Grammar(regex, "start: /(" + slashes.replace("\\\n", r"\n").replace("\n", r"\n") + ")/")
 
 
 # Numbers --------------------------------------------------------------------------------------------------------------
@@ -223,7 +161,7 @@ def _limit(request: dict[str, Any]) -> int:
 def _whole(request: dict[str, Any], key: str, least: int, most: int) -> int | None:
     value = request.get(key)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most):
-        raise RefusalError(400, f"Expected a whole number from {least} to {most}, not {_shown(value)}.", key)
+        raise RefusalError(400, f"Expected a whole number from {least} to {most}, not {shown(value)}.", key)
     return value
 
 
@@ -236,7 +174,7 @@ def _number(
     wrong = isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most
     if wrong or (above and value == least):
         span = f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
-        raise RefusalError(400, f"Expected a number {span}, not {_shown(value)}.", key)
+        raise RefusalError(400, f"Expected a number {span}, not {shown(value)}.", key)
     return float(value)
 
 
@@ -257,8 +195,3 @@ def _finite(digits: str) -> float:
     if not math.isfinite(value := float(digits)):
         raise RefusalError(400, f"The request holds the number {digits[:40]}, which is too large.")
     return value
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,77 @@
+"""Reads the texts and grammars of a chat request."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from vlm2vla_sim.language.formats.grammar import Grammar, escape
+from vlm2vla_sim.serving.refusal import RefusalError
+
+GRAMMARS = {
+    "structured_outputs": "",
+    "guided_regex": "regex",
+    "guided_choice": "choice",
+    "guided_grammar": "grammar",
+    "response_format": "",
+}
+"""The fields that ask for a grammar; those with a kind are vLLM's names before 0.12 for `structured_outputs`."""
+
+
+def read_grammar(request: dict[str, Any]) -> Grammar | None:
+    """The grammar that a request asks for, under any of its names; RefusalError for one that cannot be followed."""
+    given = [key for key in GRAMMARS if request.get(key) is not None and request[key] != {"type": "text"}]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise RefusalError(400, f"Only one grammar can be followed; {given[0]} is given as well.", given[1])
+    (field,) = given
+    value = request[field]
+    if field == "response_format":
+        said = f"Expected {{'type': 'text'}}, not {shown(value)}; send a regex or a grammar in structured_outputs."
+        raise RefusalError(400, said, field)
+    wanted = value if field == "structured_outputs" else {GRAMMARS[field]: value}
+    wanted = {key: one for key, one in wanted.items() if one is not None} if isinstance(wanted, dict) else wanted
+    if not isinstance(wanted, dict) or len(wanted) != 1:
+        raise RefusalError(400, "Expected an object with one of: regex, grammar, choice.", field)
+    ((kind, text),) = wanted.items()
+    where = f"{field}.{kind}" if field == "structured_outputs" else field
+    if kind == "choice" and isinstance(text, list) and text:
+        return _from_regex("|".join(escape(read_text(one, where)) for one in text), where)
+    if kind == "regex" and isinstance(text, str) and text:
+        return _from_regex(read_text(text, where), where)
+    if kind == "grammar" and isinstance(text, str) and text:
+        return Grammar("", read_text(text, where))
+    if kind in ("choice", "regex", "grammar"):
+        wanted_type = "a list of texts" if kind == "choice" else "a text"
+        raise RefusalError(400, f"Expected {wanted_type} that is not empty, not {shown(text)}.", where)
+    raise RefusalError(400, f"{kind!r} is not supported; expected one of: regex, grammar, choice.", field)
+
+
+def _from_regex(regex: str, field: str) -> Grammar:
+    """The grammar of `regex`, in the dialect that Python and llguidance share."""
+    try:
+        re.compile(regex)
+    except (re.error, OverflowError, RecursionError) as wrong:
+        raise RefusalError(400, f"The regular expression cannot be read: {wrong}.", field) from wrong
+    # A slash ends a Lark terminal unless it is escaped, and a line break is written \n.
+    slashes = re.sub(r"(\\.)|/", lambda found: found[1] or r"\/", regex, flags=re.DOTALL)
+    return Grammar(regex, "start: /(" + slashes.replace("\\\n", r"\n").replace("\n", r"\n") + ")/")
+
+
+def read_text(value: Any, field: str) -> str:
+    """`value`, if it is a text that can be encoded; RefusalError with the name `field` for any other value."""
+    if not isinstance(value, str):
+        raise RefusalError(400, f"Expected a text, not {shown(value)}.", field)
+    try:
+        value.encode()
+    except UnicodeEncodeError as broken:
+        raise RefusalError(400, "The text holds half of a surrogate pair, which is no character.", field) from broken
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it."""
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
