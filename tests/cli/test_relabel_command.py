@@ -143,6 +143,16 @@ def test_every_mistake_ends_in_a_sentence_and_leaves_nothing(tmp_path, capsys, m
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_every_skipped_trajectory_is_counted_whatever_the_number_of_reasons(tmp_path, capsys):
+    writer = write_folder(tmp_path / "set", 13)
+    for number in range(1, 13):  # the name of the file makes each reason another one
+        (writer.root / f"videos/observation.images.image_0/chunk-000/file-{number:03d}.mp4").write_bytes(b"no video")
+    status, out, _ = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words")
+    assert status == 0
+    assert "Skipped: 12." in out
+    assert f"      2  for 2 other reasons, see {tmp_path / 'words' / 'skipped.jsonl'}." in out
+
+
 def test_a_set_with_broken_parts_is_labelled_with_a_count_of_them(tmp_path, capsys):
     writer = write_folder(tmp_path / "set", 3)
     (writer.root / "videos/observation.images.image_0/chunk-000/file-001.mp4").unlink()

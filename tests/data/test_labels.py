@@ -117,6 +117,8 @@ def test_words_are_not_laid_on_motion_that_has_changed(tmp_path):
         list(read_labels(tmp_path / "words", Listed(other)))
     with pytest.raises(DataError, match=r"1 trajectories in .* are not in the data set, such as 'a'"):
         list(read_labels(tmp_path / "words", Listed()))
+    with pytest.raises(DataError, match=r"a was labelled, and cannot be used any more: The camera 'x' is absent"):
+        list(read_labels(tmp_path / "words", Listed(Skipped("a", "The camera 'x' is absent."))))
 
 
 def test_a_limit_bounds_how_many_are_looked_at(tmp_path):

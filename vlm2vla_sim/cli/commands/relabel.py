@@ -20,13 +20,16 @@ from vlm2vla_sim.data.datasets.base import TrajectoryDataset
 from vlm2vla_sim.data.datasets.open import open_dataset
 from vlm2vla_sim.data.episode import LabelledTrajectory, Trajectory
 from vlm2vla_sim.data.relabel.labeler import Labeler, LabelerSettings, Prices, estimate
-from vlm2vla_sim.data.relabel.labels import LABELS, LabelSettings, LabelSummary
+from vlm2vla_sim.data.relabel.labels import LABELS, SKIPPED, LabelSettings, LabelSummary
 from vlm2vla_sim.data.relabel.path import RowThresholds
 from vlm2vla_sim.data.relabel.rules import LabelingRules
 from vlm2vla_sim.data.relabel.rules import relabel as relabel_by_rules
 from vlm2vla_sim.data.relabel.run import label_dataset
 from vlm2vla_sim.errors import AnswerError, RunFolderError, SettingError
 from vlm2vla_sim.language.formats.grid import Resolution
+
+REASONS = 10
+"""How many reasons for skipping are printed."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +200,10 @@ def _report(summary: LabelSummary, out: Path, *, by_rules: bool) -> str:
     lines = [
         f"{summary.labelled} trajectories labelled: {summary.phases} phases ({phases:.1f} each), {summary.rows} rows, "
         f"distinct subtasks: {summary.subtasks}. Skipped: {summary.skipped}.",
-        *(f"  {count:5d}  {reason}" for reason, count in list(summary.reasons.items())[:10]),
+        *(f"  {count:5d}  {reason}" for reason, count in list(summary.reasons.items())[:REASONS]),
     ]
+    if more := list(summary.reasons.values())[REASONS:]:
+        lines.append(f"  {sum(more):5d}  for {len(more)} other reasons, see {out / SKIPPED}.")
     if summary.failed:
         lines.append(
             f"Failed demonstrations: {summary.failed}. `vlm2vla train` uses them for the verifier only, and like the "

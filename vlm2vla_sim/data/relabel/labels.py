@@ -150,8 +150,10 @@ def read_labels(path: Path, dataset: TrajectoryDataset | None = None) -> Iterato
         dataset = open_dataset(Path(settings["data"]), DatasetOptions(**options))
     lines = {line["name"]: line for line in _lines(path / LABELS)}
     for found in dataset:
-        if isinstance(found, Skipped) or found.name not in lines:
+        if found.name not in lines:
             continue
+        if isinstance(found, Skipped):
+            raise DataError(f"The trajectory {found.name} was labelled, and cannot be used any more: {found.reason}")
         yield from_json(lines.pop(found.name), found)
     if lines:
         raise DataError(
