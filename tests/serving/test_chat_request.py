@@ -442,6 +442,14 @@ def test_a_body_whose_length_is_in_doubt_is_refused_and_never_read_as_the_next_r
     assert said.count(b"HTTP/1.1 ") == 1
 
 
+def test_the_body_of_a_get_is_not_taken_for_the_next_request():
+    with serving() as server:
+        said = raw(
+            server, "GET /health HTTP/1.1\nHost: x\nContent-Length: 40", b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+    assert said.count(b"HTTP/1.1 ") == 1
+
+
 def test_after_a_refusal_the_connection_serves_the_next_request():
     body = json.dumps(request(stop="x")).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\nHost: x\nContent-Length: {len(body)}"
