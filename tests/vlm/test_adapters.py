@@ -126,6 +126,8 @@ def test_an_adapter_that_fits_in_part_is_refused_and_what_fits_is_told(
         ({"target_modules": SEVEN}, r"not in the file: \d+ \(model\.vision_tower"),
         ({"layers_to_transform": [0], "layers_pattern": "layers", "target_modules": SEVEN}, r"not in the model: 28 "),
         ({"exclude_modules": ["o_proj"]}, r"In the file but not in the model: 6 \(.*o_proj"),
+        ({"alpha_pattern": {"no_proj": 4}}, r"alpha_pattern keys did not match any targeted module and were ignored"),
+        ({"rank_pattern": {"no_proj": 4}}, r"rank_pattern keys did not match any targeted module and were ignored"),
         ({"use_dora": True}, r"not in the file: 21 \(.*lora_magnitude_vector"),
         ({"bias": "all"}, r"not in the file: \d+ \(model\.vision_tower.*bias"),
         ({"modules_to_save": ["multi_modal_projector"]}, r"no key .*multi_modal_projector\.mm_"),

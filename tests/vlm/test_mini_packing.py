@@ -189,6 +189,18 @@ def test_a_checkpoint_restores_weights_and_optimizer_state(tmp_path: Path) -> No
     assert load_checkpoint(tmp_path / "elsewhere", *other) == PretrainingProgress()
 
 
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    heads = torch.nn.ModuleDict({"heads": torch.nn.ModuleList([DenseHeads(8)])})
+    save_checkpoint(tmp_path, PretrainingProgress(3, 1.5, [0]), heads, [])
+    before = {name: weight.clone() for name, weight in heads.named_parameters()}
+    for other in (DenseHeads(4), torch.nn.Linear(8, 8)):
+        module = torch.nn.ModuleDict({"heads": torch.nn.ModuleList([other])})
+        with pytest.raises(RunFolderError, match=r"belongs to another model.*\(heads\.0\."):
+            load_checkpoint(tmp_path, module, [])
+    assert load_checkpoint(tmp_path, heads, []).updates == 3
+    assert all(torch.equal(before[name], weight) for name, weight in heads.named_parameters())
+
+
 def test_a_checkpoint_with_the_old_names_of_the_heads_is_read(tmp_path: Path) -> None:
     heads = torch.nn.ModuleDict({"heads": torch.nn.ModuleList([DenseHeads(8)])})
     wanted = {name: torch.randn_like(weight) for name, weight in heads.named_parameters()}

@@ -39,6 +39,9 @@ def test_it_is_small_and_records_its_training_data():
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 25e6
     model = load_model(HfSettings(str(WEIGHTS / "base"), str(WEIGHTS / "adapter"), dtype="float32"))
     assert sum(weight.numel() for weight in model.model.parameters()) < 10e6
+    used = model.provenance()
+    assert used["base_checked"] == "digest", "the adapter's record names the base that is shipped with it"
+    assert used["adapter_keys"] == 2 * 7 * 4
     recipe = json.loads((WEIGHTS / "base" / "recipe.json").read_text())
     record = json.loads((WEIGHTS / "adapter" / "training.json").read_text())
     assert max(recipe["shards"]) < HELD_OUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from typing import cast
@@ -126,6 +127,8 @@ def test_the_command_leaves_numbers_texts_and_a_picture_for_each_context(blind, 
     }
     saved = json.loads((out / "logprob.json").read_text())
     assert len((out / "actions.jsonl").read_text().splitlines()) == saved["actions"] * 4
+    digest = hashlib.sha256((blind / "model.safetensors").read_bytes()).hexdigest()
+    assert saved["provenance"]["model_digest"] == digest
     assert main([*words, "--out", str(out)]) == 1
 
 
@@ -141,7 +144,10 @@ def test_vqa_tells_what_a_real_adapter_forgot(ending_folder, ending_adapter, pic
     words = ["vqa", "--model", str(ending_folder), "--questions", str(tmp_path / "questions"), "--dtype", "float32"]
     words += ["--max-tokens", "64", "--json"]
     assert main([*words, "--adapter", str(ending_adapter), "--out", str(tmp_path / "out")]) == 0
-    found = json.loads(capsys.readouterr().out)["retention"]
+    told = json.loads(capsys.readouterr().out)
+    found, used = told["retention"], told["provenance"]
+    assert used["base"]["model_digest"] == used["tuned"]["model_digest"]
+    assert used["tuned"]["adapter_keys"] == 42
     assert [line["base"]["value"] for line in found] == [1.0] * 3
     assert found[-1]["retention"]["value"] < 0.7
     assert len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == len(kept)

@@ -23,6 +23,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("Scoring texts", error.name or "transformers", "vlm") from error
 
+from vlm2vla_sim.policies.models.hf_adapter import describe_weights
 from vlm2vla_sim.policies.models.hf_loading import load_whole
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
 from vlm2vla_sim.policies.models.hub import locate
@@ -42,6 +43,7 @@ class Scorer:
         self.image_token: int | None = None
         if _has_vision(model):
             self._hf = HfModel(HfSettings(model, adapter, dtype=dtype, fast=False))
+            self._loaded = self._hf.provenance()
             self.model: Any = self._hf.model
             self.tokenizer: Any = self._hf.tokenizer
             self.image_token = self._hf.image_token
@@ -54,7 +56,12 @@ class Scorer:
         self._hf = None
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(locate(model))
         loaded = load_whole(transformers.AutoModelForCausalLM.from_pretrained, model, dtype=dtype)
+        self._loaded = describe_weights(HfSettings(model, dtype=dtype), None)
         self.model = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    def provenance(self) -> dict[str, Any]:
+        """Names and digests of what was loaded, as `HfModel.provenance`."""
+        return dict(self._loaded)
 
     def first_scores(self, question: Question) -> np.ndarray:
         """The log-probabilities, (V,) float64, of the first token of the answer to `question`."""

@@ -70,9 +70,10 @@ def logprob(
         actions = list(labelled_actions(read_labels(Path(data))))
     else:
         actions = list(scripted_actions(6 if episodes is None else episodes, seed=seed))
-    scored = score_formats(Scorer(model, dtype=dtype), actions, formats=formats, contexts=contexts)
+    scorer = Scorer(model, dtype=dtype)
+    scored = score_formats(scorer, actions, formats=formats, contexts=contexts)
     scores = summarise(scored, seed=seed)
-    values = {"model": model, "actions": len(actions), "scores": to_json(scores)}
+    values = {"model": model, "actions": len(actions), "scores": to_json(scores), "provenance": scorer.provenance()}
     if out:
         _write(Path(out), values, scored)
         if plots:

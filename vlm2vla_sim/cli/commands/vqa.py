@@ -12,7 +12,7 @@ from vlm2vla_sim.cli.result import CommandResult, columns
 from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.finder import is_place
 from vlm2vla_sim.errors import RunFolderError, SettingError
-from vlm2vla_sim.policies.base import TextModel
+from vlm2vla_sim.policies.base import TextModel, provenance
 
 if TYPE_CHECKING:
     from vlm2vla_sim.analysis.vqa import AnsweredQuestion, Retention
@@ -79,13 +79,21 @@ def vqa(
     asked = list(open_questions(questions))[: limit or None]
     first = _load(model, adapter, dtype=dtype, device_map=device_map)
     base = answer_all(first, asked, adapter=False, max_tokens=max_tokens)
+    used = {"base": provenance(first)}
     second = first
     if tuned:
         del first, second  # two large models may not fit into memory
         second = _load(tuned, dtype=dtype, device_map=device_map)
     marked = compare(asked, base, answer_all(second, asked, adapter=True, max_tokens=max_tokens))
+    used["tuned"] = provenance(second)
     found = retentions(marked, seed=seed)
-    values = {"model": model, "tuned": adapter or tuned, "questions": len(asked), "retention": to_json(found)}
+    values = {
+        "model": model,
+        "tuned": adapter or tuned,
+        "questions": len(asked),
+        "retention": to_json(found),
+        "provenance": used,
+    }
     if out:
         _keep(Path(out), values, marked)
     text = f"VQA retention of {adapter or tuned}, base model {model}; 95 % intervals over images\n\n{_table(found)}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from vlm2vla_sim.core.atomic import replacing
+from vlm2vla_sim.errors import RunFolderError
+from vlm2vla_sim.policies.models.adapter_fit import list_keys
 
 CHECKPOINT = "unfinished.safetensors"
 """Name of the file, which is deleted when the training is complete."""
@@ -56,12 +58,16 @@ def save_checkpoint(
 def load_checkpoint(
     out: Path, modules: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> PretrainingProgress:
-    """Restore `modules` and `optimizers` from the checkpoint in `out`; zero progress if there is none."""
+    """Restore `modules` and `optimizers` from the checkpoint in `out`; zero progress if there is none.
+
+    RunFolderError if the checkpoint does not hold exactly the weights of `modules`.
+    """
     if not (out / CHECKPOINT).exists():
         return PretrainingProgress()
     with safe_open(out / CHECKPOINT, framework="pt") as file:
         tensors = {_renamed(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
         progress = PretrainingProgress(**json.loads(file.metadata()["progress"]))
+    _check(out / CHECKPOINT, tensors, dict(modules.named_parameters()))
     with torch.no_grad():
         for name, weight in modules.named_parameters():
             weight.copy_(tensors[name])
@@ -73,6 +79,17 @@ def load_checkpoint(
                 state.setdefault(int(index), {})[name] = tensors[key]
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress
+
+
+def _check(file: Path, tensors: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
+    held = {name: tuple(value.shape) for name, value in tensors.items() if not name.startswith("optimizer.")}
+    needed = {name: tuple(value.shape) for name, value in weights.items()}
+    different = sorted(name for name in held.keys() | needed.keys() if held.get(name) != needed.get(name))
+    if different:
+        raise RunFolderError(
+            f"{file} belongs to another model. Weights that only one of them has, or of another shape: "
+            f"{list_keys(different)}. Continue with the version that wrote it, or remove it to start again."
+        )
 
 
 def _renamed(name: str) -> str:

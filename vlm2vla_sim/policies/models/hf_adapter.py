@@ -182,7 +182,10 @@ def _every_weight(folder: Path) -> Iterator[list[int]]:
 def _explained(model: Any, folder: Path) -> Iterator[None]:
     """An error of peft in here becomes a SettingError about the adapter in `folder`. model: without the adapter."""
     try:
-        yield
+        with warnings.catch_warnings():
+            # With which peft says that it ignores a value, such as a rank or a scale for layers that do not exist.
+            warnings.filterwarnings("error", category=RuntimeWarning, module=r"peft\.")
+            yield
     except SettingError:
         raise
     except KeyError as error:
@@ -190,7 +193,7 @@ def _explained(model: Any, folder: Path) -> Iterator[None]:
             f"The adapter {str(folder)!r} does not fit the model: its file has no key {error.args[0]!r}, which "
             f"{ADAPTER_CONFIG} asks for. {ADVICE}"
         ) from error
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, RuntimeWarning) as error:
         names = [key.removeprefix(PREFIX) for key in _keys(folder)]
         renaming = describe_renaming(names, (), [name for name, _ in model.named_modules()])
         raise SettingError(
