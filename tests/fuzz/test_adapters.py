@@ -119,6 +119,15 @@ CHANGES = st.one_of(
 )  # fmt: skip
 
 
+HARMLESS = st.one_of(
+    st.tuples(st.just("names"), st.sampled_from(["transformers 4", "in memory", "no prefix"])),
+    st.tuples(st.just("dtype"), st.sampled_from(["float16", "bfloat16", "float64"]), SOME),
+    st.tuples(st.just("number"), st.sampled_from([0.0, -2.5]), SOME),
+    st.tuples(st.just("config"), st.sampled_from([{"lora_alpha": 3}, {"use_rslora": True}, {"sorcery": None}])),
+)
+"""Those of the changes that leave an adapter complete, so that many of the cases are."""
+
+
 def chosen(weights: dict[str, torch.Tensor], bits: int) -> list[str]:
     return [name for k, name in enumerate(sorted(weights)) if bits >> (k % 28) & 1]
 
@@ -216,7 +225,7 @@ def complete(world: World, weights: dict[str, torch.Tensor], config: dict[str, A
 
 
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")  # of merging, which is not done here
-@given(st.lists(CHANGES, max_size=3))
+@given(st.one_of(st.lists(CHANGES, max_size=3), st.lists(HARMLESS, max_size=3)))
 @cases(500)
 def test_an_adapter_is_loaded_as_it_is_in_the_file_or_refused(world, changes):
     weights, config = dict(world.weights), dict(world.config)
@@ -251,4 +260,4 @@ def test_an_adapter_is_loaded_as_it_is_in_the_file_or_refused(world, changes):
 def test_both_ends_were_reached_many_times():
     """So that the test above tests something."""
     assert counted["loaded"] > 40, counted
-    assert counted["refused"] > 200, counted
+    assert counted["refused"] > 100, counted
