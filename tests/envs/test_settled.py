@@ -17,6 +17,7 @@ from vlm2vla_sim.envs.base import UNKNOWN, WidowXEnv
 from vlm2vla_sim.envs.bridge.ground_truth import scene_from_json, scene_to_json
 from vlm2vla_sim.envs.judge import REST_STEPS
 from vlm2vla_sim.envs.tasks import TASKS
+from vlm2vla_sim.errors import EpisodeError, LinkLostError
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.testing import PointBackend
 from vlm2vla_sim.types import Outcome, SceneState
@@ -137,6 +138,28 @@ def test_nothing_of_an_episode_is_left_in_the_flags_of_the_next_one(backend):
     assert info["is_success"] is False
     info = env.step(HOLD)[4]
     assert {name: info[name] for name in UNKNOWN} == dict.fromkeys(UNKNOWN, False)
+
+
+def test_a_reset_that_fails_leaves_no_state_of_the_episode_before():
+    class FailsOnce(PointBackend):
+        resets = 0
+
+        def reset(self, layout, rng):
+            FailsOnce.resets += 1
+            if FailsOnce.resets == 2:
+                raise LinkLostError("The arm does not answer.")
+            super().reset(layout, rng)
+
+    env = WidowXEnv("stack_cube", backend=FailsOnce, image_size=None)
+    run_episode(env, "scripted", episode_id=3)
+    assert env.scene_state().touches_target
+    with pytest.raises(LinkLostError):
+        env.reset(seed=0)
+    for call in (env.scene_state, lambda: env.step(HOLD)):
+        with pytest.raises(EpisodeError, match=r"Call env\.reset\(\) first"):
+            call()
+    env.reset(seed=0)
+    assert env.step(HOLD)[4]["grasped"] is False
 
 
 def test_a_backend_without_contacts_says_unknown_from_the_first_moment_to_the_result():

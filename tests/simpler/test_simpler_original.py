@@ -295,9 +295,28 @@ def test_success_is_resting_on_the_target_and_touching_nothing_else(env: WidowXE
         *_, info = env.step(HOLD)
     assert info["success"]
     assert info["released"]
+    assert info["settled"]
     assert info["moved_correct_object"]
     assert not info["grasped"]
     assert env.scene_state().touching == frozenset()
+
+
+def test_a_carrot_that_hangs_above_the_plate_untouched_is_released_and_not_settled(env: WidowXEnv) -> None:
+    carrot, _ = objects(env)
+    carrot.disable_gravity = True
+    put(env, above=0.035)
+    for _ in range(4):
+        *_, info = env.step(HOLD)
+    found = env.scene_state()
+    assert (found.touches_target, found.touches_robot, found.touching) == (False, False, frozenset())
+    assert info["released"]
+    assert not info["settled"]
+    carrot.disable_gravity = False
+    put(env, above=0.035)
+    for _ in range(5):
+        *_, info = env.step(HOLD)
+    assert env.scene_state().touches_target
+    assert info["settled"]
 
 
 def test_hanging_over_the_edge_onto_the_table_is_no_success(env: WidowXEnv) -> None:

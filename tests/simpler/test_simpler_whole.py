@@ -32,6 +32,7 @@ def test_the_scripted_policy_solves_each_task_through_its_words(make_env: MakeEn
     assert result.reason == ""
     assert result.success_at_end
     assert result.success_released
+    assert result.success_settled
     assert result.grasped
     assert (result.backend, result.profile) == ("simpler", "simpler")
 

@@ -153,7 +153,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
     def status(self) -> Status:
         """Robot and scene after the last step, with ground truth: for scoring, oracles and tests, not for policies.
 
-        EpisodeError before the first `reset`.
+        EpisodeError before the first `reset`, and after one that failed.
         """
         if self._status is None:
             raise EpisodeError("There is no state before the first reset(). Call env.reset() first.")
@@ -180,6 +180,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
     def _reset(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         layout, self._episode_id = choose_layout(self.spec_task, options, self.layouts, self.np_random)
+        self._status = self._judge = None  # nothing of the last episode, should the backend fail
         self._backend.reset(layout, self.np_random)
         status = self._status = self._backend.status()
         self._judge = Judge(self.spec_task, status.scene) if status.scene else None

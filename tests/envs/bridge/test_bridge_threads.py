@@ -12,8 +12,11 @@ need("robot", "zmq", "lz4", "cv2")
 
 from robot_bench import bench  # noqa: E402
 
+from vlm2vla_sim.envs.bridge.protocol import Timeouts  # noqa: E402
 from vlm2vla_sim.errors import EpisodeError  # noqa: E402
 
+PATIENT = {"timeouts": Timeouts(), "max_frame_age": 30.0, "frame_timeout": 30.0}
+"""Threads are what is tested here, and not how soon a busy machine answers."""
 MOVE = np.array([0.01, 0, 0, 0, 0, 0, 1], np.float32)
 
 
@@ -24,7 +27,7 @@ def test_made_reset_stepped_and_closed_in_a_thread_each():
         return pools[number].submit(job).result(timeout=120)
 
     with bench() as stage:
-        env = run(0, lambda: stage.env(direct=True))
+        env = run(0, lambda: stage.env(direct=True, **PATIENT))
         observation, info = run(1, lambda: env.reset(seed=0, options={"episode_id": 0}))
         start = observation["agent_pos"]
         for number in (2, 0, 1, 2):
@@ -41,7 +44,7 @@ def test_made_reset_stepped_and_closed_in_a_thread_each():
 def test_a_second_step_is_refused_while_one_waits_for_its_answer_and_closing_waits():
     """Both would use one socket: the second request would be sent in the middle of the first, or end the process."""
     with bench() as stage:
-        env = stage.env(direct=True, period=1.0)
+        env = stage.env(direct=True, period=1.0, **PATIENT)
         env.reset(seed=0, options={"episode_id": 0})
         env.step(MOVE)
         inside, refused = threading.Event(), []

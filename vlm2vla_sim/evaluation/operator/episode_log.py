@@ -191,12 +191,17 @@ def apply_label(result: EpisodeResult, label: Label, *, known: bool) -> EpisodeR
         outcome=Outcome.SUCCESS if success else Outcome.FAILURE,
         success_at_end=success,
         success_once=None if result.success_once is None else success or result.success_once,
-        # The label is about the task, not about the gripper: of a success, what was measured stays.
-        success_released=result.success_released if success or result.success_released is None else False,
-        success_settled=result.success_settled if success or result.success_settled is None else False,
-        progress=label.score,
+        success_released=_under(success, result, result.success_released),
+        success_settled=_under(success, result, result.success_settled),
         reason=reason,
     )
+
+
+def _under(success: bool, result: EpisodeResult, measured: bool | None) -> bool | None:
+    """What is left of a stricter rule of success, once a person has said whether it was one at all."""
+    if measured is None or success == result.success_at_end:
+        return measured
+    return None if success else False
 
 
 def tally(records: Sequence[EpisodeRecord], settings: SessionSettings) -> str:
