@@ -43,6 +43,8 @@ HOW_IT_TURNS_AND_GRIPS = {
     ("openvla", "openvla"): ("euler sxyz", 0.0, 1.0),
     ("openvla", "ecot"): ("euler sxyz", 0.0, 1.0),
     ("openvla", "octo"): ("euler sxyz", 0.0, 1.0),
+    ("openvla", "vlm2vla"): ("rotvec", 0.0, 1.0),
+    ("openvla", "autoeval"): ("euler sxyz", 0.0, 1.0),
     ("vla-eval", "vlm2vla"): ("rotvec", 0.0, 1.0),
     ("vla-eval", "simpler"): ("rotvec", -1.0, 1.0),
     ("vla-eval", "openvla"): ("euler sxyz", 1.0, -1.0),

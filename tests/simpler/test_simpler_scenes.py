@@ -224,3 +224,14 @@ def test_a_step_longer_than_the_limit_is_shortened_and_said_so(make_env: MakeEnv
     info = act(env, action(x=0.2))
     assert info["clipped"]
     assert env.status.robot.target.position[0] - before[0] == pytest.approx(motion.MAX_STEP, abs=1e-4)
+
+
+def test_images_on_demand_are_those_of_every_step(make_env: MakeEnv) -> None:
+    env = make_env("carrot_on_plate")
+    seen = []
+    for on_demand in (False, True):
+        env.images_on_demand = on_demand
+        env.reset(seed=0, options={"episode_id": 3})
+        steps = [env.step(action(x=0.01, z=-0.01))[0] for _ in range(4)]
+        seen.append(steps[-1]["pixels"]["primary"])
+    np.testing.assert_array_equal(seen[0], seen[1])

@@ -33,7 +33,8 @@ FIXED = ("task", "image_size", "quality")
 class Backend(Protocol):
     """What stands behind the environment: made with (task, image_size=, quality=, **options).
 
-    The class attributes may be left out; their defaults are those below.
+    The class attributes may be left out; their defaults are those below. A backend whose images take time may also
+    have `observe_state()`, which returns the observation without "pixels": then rollouts draw only what is looked at.
     """
 
     real_robot: ClassVar[bool] = False

@@ -17,6 +17,7 @@ from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.backends import backend_name, check_backend_options, is_real_robot, make_backend
 from vlm2vla_sim.envs.instruction_check import check_instruction
 from vlm2vla_sim.envs.judge import Judge, SuccessFlags, start_flags
+from vlm2vla_sim.envs.lazy_images import LazyImages
 from vlm2vla_sim.envs.observations import Observation, check_form, check_image_size, in_form, observation_space
 from vlm2vla_sim.envs.reset_options import LAYOUTS, choose_layout
 from vlm2vla_sim.envs.tasks import TASKS, Task, get_task, own_task
@@ -111,6 +112,10 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
                 "does not. Leave it out."
             )
         cameras = getattr(self._backend, "camera_sizes", {})
+        self._cameras = () if image_size is None else ("primary", *cameras)
+        self.images_on_demand = False
+        """True: the images of an observation are drawn when they are read, on a backend that can (`LazyImages`), for
+        observations of the form "dict". `run_episode` sets it: drawing takes most of a step."""
         self.observation = check_form(observation, image_size, cameras)
         self.observation_space = observation_space(image_size, cameras, self.observation)
         self._status: Status | None = None
@@ -181,10 +186,11 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         super().reset(seed=seed)
         layout, self._episode_id = choose_layout(self.spec_task, options, self.layouts, self.np_random)
         self._status = self._judge = None  # nothing of the last episode, should the backend fail
+        self._pass_moment()
         self._backend.reset(layout, self.np_random)
         status = self._status = self._backend.status()
         self._judge = Judge(self.spec_task, status.scene) if status.scene else None
-        self._observation = self._backend.observe()
+        self._observation = self._observe()
         flags = start_flags(status.scene) if status.scene else UNKNOWN
         return in_form(self._observation, self.observation), self._info(flags, clipped=False)
 
@@ -204,9 +210,10 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         target = self.status.robot.target.position
         delta, clipped = motion.limit(action, target=target, workspace=self.spec_task.setup.workspace)
         try:
+            self._pass_moment()
             self._backend.move(delta)
             status = self._status = self._backend.status()
-            self._observation = self._backend.observe()
+            self._observation = self._observe()
         except LinkLostError as lost:
             info = self._info(UNKNOWN, clipped=clipped, sent=delta) | {"reason": lost.reason, "fault": str(lost)}
             return in_form(self._observation, self.observation), 0.0, False, True, info
@@ -225,9 +232,27 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
     def close(self) -> None:
         """Release the backend, once a method that still runs in another thread has returned."""
         with self._turns.take("close()", wait=True):
+            self._pass_moment()
             self._backend.close()
 
     # Parts.
+
+    def _observe(self) -> Observation:
+        """The observation now; its images are drawn later where that is asked for and possible."""
+        observe_state = getattr(self._backend, "observe_state", None)
+        if not (self.images_on_demand and self._cameras and self.observation == "dict" and observe_state):
+            return self._backend.observe()
+        return {"pixels": LazyImages(self._cameras, self._draw), **observe_state()}
+
+    def _pass_moment(self) -> None:
+        """The state is about to change: images of the last observation that nobody has read are gone."""
+        pixels = self._observation.get("pixels")
+        if isinstance(pixels, LazyImages):
+            pixels.expire()
+
+    def _draw(self) -> dict[str, np.ndarray]:
+        with self._turns.take("Reading an image"):
+            return self._backend.observe()["pixels"]
 
     def _check_instruction(self) -> bool | None:
         judged = self.knows_scene is not False and not self.spec_task.own

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from vlm2vla_sim.envs.lazy_images import LazyImages
 from vlm2vla_sim.errors import EpisodeError, SettingError, unknown_name
 
 Observation = dict[str, Any]
@@ -69,7 +70,11 @@ def observation_space(
 
 
 def in_form(observation: Observation, form: str) -> Any:
-    """A copy of `observation` in `form`; it shares no array with it."""
+    """A copy of `observation` in `form`; it shares no array with it. `LazyImages` stay lazy."""
+    pixels = observation.get("pixels", {})
+    if isinstance(pixels, LazyImages):
+        copied = LazyImages(pixels.keys(), lambda: {name: image.copy() for name, image in pixels.drawn().items()})
+        return {"pixels": copied, "agent_pos": observation["agent_pos"].copy()}
     images = {name: image.copy() for name, image in observation.get("pixels", {}).items()}
     if form == "image":
         return images["primary"]

@@ -133,6 +133,8 @@ class _Run:
     ) -> None:
         self._env, self._policy, self._executor, self._metrics = env, policy, executor, metrics
         self._length = episode_length(env)
+        self._drew_before = widowx(env).images_on_demand
+        widowx(env).images_on_demand = True
         self._video: writer.EpisodeVideo | None = None
         self._overlay = Overlay(title, widowx(env).task_description, step=0, steps=self._length)
         self._over = False
@@ -218,6 +220,7 @@ class _Run:
 
     def close(self) -> None:
         """Close the video; the frames written so far are kept."""
+        widowx(self._env).images_on_demand = self._drew_before
         if self._video is not None:
             self._video.close()
 

@@ -96,10 +96,11 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
 
     def step(self, action: np.ndarray) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """See `WidowXEnv.step`; records the action as sent to the arm, with the observation before it."""
+        image = self._before["pixels"]["primary"]  # read before the step, which ends its moment
         observation, reward, terminated, truncated, info = self.env.step(action)
         if "fault" not in info:
             assert self._video is not None
-            self._video.add(self._before["pixels"]["primary"])
+            self._video.add(image)
             self._states.append(np.array(self._before["agent_pos"], np.float32))
             self._actions.append(info["sent_action"].astype(np.float32))
             self._solved.append(bool(info["is_success"]))  # None on a real robot: only the end is judged

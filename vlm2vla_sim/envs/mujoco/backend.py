@@ -138,14 +138,18 @@ class MujocoBackend:
 
     def observe(self) -> Observation:
         """The image of SIMPLER's camera, and the proprioception (`Robot.agent_pos`)."""
-        state = self._robot.agent_pos(self._tcp(), self._opening())
+        state = self.observe_state()
         if self._image_size is None:
-            return {"agent_pos": state}
+            return state
         pixels = self.renderer().render(self._data, scene.PRIMARY_CAMERA)
         if self._photo is not None:
             pixels = np.where(self.foreground()[..., None], pixels, self._photo)
         others = {n: self.renderer().render(self._data, n, camera.size) for n, camera in self._cameras.items()}
-        return {"pixels": {"primary": pixels, **others}, "agent_pos": state}
+        return {"pixels": {"primary": pixels, **others}, **state}
+
+    def observe_state(self) -> Observation:
+        """The observation without images."""
+        return {"agent_pos": self._robot.agent_pos(self._tcp(), self._opening())}
 
     @property
     def camera_sizes(self) -> dict[str, tuple[int, int]]:

@@ -101,10 +101,14 @@ class SimplerBackend:
 
     def observe(self) -> Observation:
         """SIMPLER's image, and the proprioception (`Robot.agent_pos`)."""
-        state = self._robot.agent_pos(self._tcp(), self._opening())
+        state = self.observe_state()
         if self._image_size is None:
-            return {"agent_pos": state}
-        return {"pixels": {"primary": self._render(self._image_size)}, "agent_pos": state}
+            return state
+        return {"pixels": {"primary": self._render(self._image_size)}, **state}
+
+    def observe_state(self) -> Observation:
+        """The observation without images."""
+        return {"agent_pos": self._robot.agent_pos(self._tcp(), self._opening())}
 
     def status(self) -> Status:
         """Ground truth after the last step."""
