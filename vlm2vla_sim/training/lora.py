@@ -18,7 +18,7 @@ from typing import Any
 
 from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.data.examples.folder import read_about
-from vlm2vla_sim.errors import RunFolderError, missing_extra
+from vlm2vla_sim.errors import RunFolderError, SettingError, missing_extra
 from vlm2vla_sim.policies.models.action_symbols import save_symbols
 from vlm2vla_sim.policies.models.hf_loading import load_processor
 from vlm2vla_sim.policies.models.memory_estimate import find_memory
@@ -92,9 +92,15 @@ def train(
     if not force and processes == 1:
         memory.check(needs, find_memory(), on_gpu=torch.cuda.is_available())
     work = out.with_name(f"{out.name}.work")
+    begun = work.exists()
     store = open_work(work, settings, data, resume=resume) if main else None
     try:
         return _train(settings, data, out, work, processes, store, resume=resume, report=report)
+    except SettingError:
+        if store is not None and not begun and processes == 1 and not store.lines(STEPS):
+            store.close()
+            shutil.rmtree(work)  # a training that cannot start leaves nothing behind
+        raise
     finally:
         if store is not None:
             store.close()

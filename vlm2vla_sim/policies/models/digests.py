@@ -46,7 +46,7 @@ def weights_digest(folder: Path | None) -> str | None:
     Of one file, it is the digest that `sha256sum` prints; of several shards, that of `sha256sum` over the lines that
     `sha256sum *.safetensors` prints in their folder. In a hub cache it is read from the file's name, since large files
     are stored there under their digest. Other files are read once in a process: about 1.4 GB/s on a CPU with SHA
-    instructions, if the disk is as fast: 17 s for the 24 GB of a 12B model, and that in every worker process.
+    instructions, if the disk is as fast: 17 s for the 24 GB of a 12B model. Workers that share a model read none.
     """
     files = [] if folder is None else weight_files(folder)
     if not files or not all(path.is_file() for path in files):
