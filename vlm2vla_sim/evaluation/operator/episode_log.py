@@ -193,6 +193,7 @@ def apply_label(result: EpisodeResult, label: Label, *, known: bool) -> EpisodeR
         success_once=None if result.success_once is None else success or result.success_once,
         success_released=_under(success, result, result.success_released),
         success_settled=_under(success, result, result.success_settled),
+        progress=label.score,
         reason=reason,
     )
 
