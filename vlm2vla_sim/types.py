@@ -229,6 +229,9 @@ class EpisodeResult:
     video: str = ""
     """Path relative to the run folder; empty when no video was made."""
     reason: str = ""
+    policy_crash: str = ""
+    """The exception of the policy's own code, or of what it returned, that ended the episode; the outcome is "error",
+    unless an operator has judged it."""
     truncations: int = 0
     """Answers of the model that were cut off at their token limit; none of them was carried out."""
     retries: int = 0

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,9 +16,12 @@ import pytest
 from lane import need
 
 from vlm2vla_sim.cli.main import main
+from vlm2vla_sim.cli.result import STOPPED
 from vlm2vla_sim.errors import SettingError
 
 need("robot", "zmq", "lz4", "cv2")
+
+from robot_bench import Bench, bench  # noqa: E402
 
 from vlm2vla_sim.envs.bridge.mock.fault_proxy import KINDS, Fault, random_faults, read_script  # noqa: E402
 
@@ -89,6 +92,90 @@ def test_a_rehearsal_by_command_line_on_a_stand_in(tmp_path, capsys, monkeypatch
     assert (tmp_path / "s" / "live" / "scene.jpg").exists()
 
 
+@pytest.mark.parametrize("phase", ["resetting", "scene", "running"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_session_in_order_in_every_phase(stage, tmp_path, read_video, number, status, phase):
+    """The arm is parked, the event written and the video complete, although the terminal is gone."""
+    out = tmp_path / "s"
+    words = ["robot", "session", "--out", str(out), "--policies", "hold", "--episodes", "1", "--park", "--answers"]
+    answers = tmp_path / "answers"
+    answers.write_text("" if phase == "scene" else "\n")
+    words += [
+        str(answers),
+        "--port",
+        str(stage.server.port),
+        "--tasks",
+        "push the cup",
+        "--backend-options",
+        "period=0.1",
+    ]
+    if phase == "scene":
+        words.remove("--answers")
+        words.remove(str(answers))
+    command = [sys.executable, "-m", "vlm2vla_sim", *words]
+    acts = len(stage.server.robot.acts)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            state = out / "live" / "state.json"
+            _until(lambda: state.exists() and json.loads(state.read_text())["phase"] == phase)
+            if phase == "running":
+                _until(lambda: json.loads(state.read_text())["step"] >= 3)
+            assert process.stderr is not None
+            process.stderr.close()
+            process.send_signal(number)
+            assert process.wait(30) == status
+        finally:
+            process.kill()
+    made = stage.server.robot.acts[acts:]
+    if phase != "resetting":  # then the link is lost, and the arm is where its server brings it
+        assert [act.key for act in made[-2:]] == ["move", "move"], "parked"
+    [event] = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert (event["event"], event["reason"]) == (
+        "interrupt",
+        "Ctrl-C" if status == 130 else signal.Signals(number).name,
+    )
+    assert json.loads(state.read_text())["phase"] == "over"
+    videos = [*out.glob("videos/*/*.mp4")]
+    if phase == "running":
+        [video] = videos
+        assert video.name == "ep0000_push_the_cup_aborted.mp4"
+        assert len(read_video(video)) >= 3
+    else:
+        assert videos == []
+
+
+def test_nohup_keeps_a_session_from_the_end_of_its_terminal():
+    code = """
+import os, signal
+from vlm2vla_sim.cli.signals import end_like_ctrl_c
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with end_like_ctrl_c():
+    os.kill(os.getpid(), signal.SIGHUP)
+    print("still here")
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("once:", stop)
+print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+"""
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert made.stdout.splitlines() == ["still here", "once: SIGTERM", "True"]
+
+
+def _until(holds: Callable[[], object], seconds: float = 40) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Bench]:
+    with bench(clock="wall", speed=10.0) as made:
+        yield made
+
+
 def test_the_watch_command_serves_until_ctrl_c(tmp_path):
     import urllib.request
 
@@ -103,11 +190,13 @@ def test_the_watch_command_serves_until_ctrl_c(tmp_path):
         assert server.wait(20) == 130
 
 
-def test_a_session_that_the_robot_stops_is_an_error_and_one_that_the_operator_stops_is_not(tmp_path, capsys):
+def test_a_session_that_the_robot_stops_is_an_error_and_one_that_the_operator_stops_has_its_own_status(
+    tmp_path, capsys
+):
     words = ["robot", "session", "--policies", "hold", "--episodes", "1", "--no-video", "--answers"]
     (tmp_path / "answers").write_text("a\n")
     words.append(str(tmp_path / "answers"))
     assert main([*words, "--out", str(tmp_path / "1"), "--port", "1"]) == 1
     assert "Stopped: Nothing replies at 127.0.0.1:1" in capsys.readouterr().out
-    assert main([*words, "--out", str(tmp_path / "2"), "--backend", "point", "--always-ask"]) == 0
+    assert main([*words, "--out", str(tmp_path / "2"), "--backend", "point", "--always-ask"]) == STOPPED
     assert "Stopped: The operator stopped" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -27,6 +28,7 @@ from vlm2vla_sim.evaluation.operator.episode_log import PolicySpec
 from vlm2vla_sim.evaluation.operator.live_view import FRAME, LiveView
 from vlm2vla_sim.evaluation.operator.prompts import ButtonAnswers, Operator
 from vlm2vla_sim.evaluation.operator.session import run_session
+from vlm2vla_sim.evaluation.operator.stop import Stop, StopFile
 from vlm2vla_sim.evaluation.operator.web import HEADER, WatchServer
 
 CHROMIUM = [
@@ -93,6 +95,39 @@ def test_only_the_pages_own_buttons_are_pressed(served):
     assert not (run / "live" / "buttons.jsonl").exists()
     assert ask(server, "POST", "/press", good, **mine)[0] == 200
     assert source.read(3, 1.0) == "y"
+
+
+def test_a_stop_needs_no_room_and_one_that_cannot_be_written_is_not_said_to_be(served):
+    server, run = served
+    mine = {HEADER.replace("-", "_"): "1"}
+    LiveView(run)
+    (run / "live" / "buttons.jsonl").symlink_to("/dev/full")
+    assert ask(server, "POST", "/press", json.dumps({"button": "stop_episode", "episode": 7}), **mine)[0] == 200
+    assert StopFile(run / "live" / StopFile.NAME).take() == [Stop.EPISODE]
+    code, said = ask(server, "POST", "/press", json.dumps({"button": "success", "episode": 3}), **mine)
+    assert (code, said) == (507, b"The press could not be written (No space left on device).")
+    (run / "live" / StopFile.NAME).unlink()
+    assert ask(server, "POST", "/press", json.dumps({"button": "stop", "episode": 3}), **mine)[0] == 507
+
+
+def test_without_a_file_of_stops_a_stop_goes_through_the_file_of_presses(served):
+    server, run = served
+    source = ButtonAnswers(run / "live" / "buttons.jsonl")
+    body = json.dumps({"button": "stop", "episode": 3})
+    assert ask(server, "POST", "/press", body, **{HEADER.replace("-", "_"): "1"})[0] == 200
+    assert source.stops() == [Stop.SESSION]
+
+
+def test_a_page_that_is_closed_while_it_is_answered_is_nothing_to_speak_of(served, capfd):
+    server, run = served
+    LiveView(run).show(np.random.default_rng(0).integers(0, 255, (900, 1200, 3), dtype=np.uint8))
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", server.server_port)) as page:
+            page.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            page.sendall(b"GET /frame.jpg HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n")
+    time.sleep(0.2)
+    assert ask(server, "GET", "/")[0] == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path):

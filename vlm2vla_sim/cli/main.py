@@ -14,7 +14,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from vlm2vla_sim.cli.result import ALL_ERRORS, SOME_ERRORS, TOO_LOW
+from vlm2vla_sim.cli.result import ALL_ERRORS, SOME_ERRORS, STOPPED, TOO_LOW
+from vlm2vla_sim.cli.signals import INTERRUPTED, exit_status
+from vlm2vla_sim.core.terminal import to_stderr
 from vlm2vla_sim.errors import Vlm2VlaError, unknown_name
 
 COMMANDS = {
@@ -69,11 +71,12 @@ COMMANDS = {
 }
 """Command -> "module:function" and its line in `vlm2vla --help`."""
 
-OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, ERROR, USAGE = 0, 1, 2
 EXIT_STATUS = (
     f"Exit status: {OK} completed, {ERROR} error, {USAGE} wrong usage, {ALL_ERRORS} all episodes ended in an error, "
-    f"{SOME_ERRORS} some did,\n{TOO_LOW} a required success rate is not reached, {INTERRUPTED} interrupted with Ctrl-C "
-    "(`vlm2vla compare` has its own)."
+    f"{SOME_ERRORS} some did,\n{TOO_LOW} a required success rate is not reached, {STOPPED} the operator stopped the "
+    f"session, {INTERRUPTED} interrupted with Ctrl-C,\n143 and 129 a session that SIGTERM or SIGHUP ended (`vlm2vla "
+    "compare` has its own)."
 )
 
 
@@ -99,8 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         if debug:
             raise
-        print(f"\n{str(stop) or 'Interrupted.'}", file=sys.stderr)
-        return INTERRUPTED
+        to_stderr(f"\n{str(stop) or 'Interrupted.'}\n")
+        return exit_status(stop)
     except BrokenPipeError:
         # The reader closed the pipe (`vlm2vla tasks | head`). Without this, Python reports it again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

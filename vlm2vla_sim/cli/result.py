@@ -9,6 +9,8 @@ from dataclasses import dataclass
 ALL_ERRORS, SOME_ERRORS = 3, 4
 """Exit statuses of a run in which every episode, or some but not all, ended in an error: outcome `error`, which is
 neither a success nor a failure of the policy."""
+STOPPED = 6
+"""Exit status of a session that its operator stopped."""
 TOO_LOW = 5
 """Exit status of a run that does not reach a required success rate."""
 

@@ -18,7 +18,7 @@ import numpy as np
 from vlm2vla_sim.core.versions import collect_versions
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
-from vlm2vla_sim.envs.executor import ControlStep, Executor
+from vlm2vla_sim.envs.executor import Executor
 from vlm2vla_sim.errors import (
     ActionError,
     BackendFaultError,
@@ -27,8 +27,9 @@ from vlm2vla_sim.errors import (
     Vlm2VlaError,
 )
 from vlm2vla_sim.evaluation.credit import credit
-from vlm2vla_sim.evaluation.episode_files import check_video_folder, episode_stem, write_log
+from vlm2vla_sim.evaluation.episode_files import check_video_folder, describe_step, episode_stem, write_log
 from vlm2vla_sim.evaluation.metrics import Metric, check_value, make_metric, short_name
+from vlm2vla_sim.evaluation.policy_crash import PolicyCrash, of_the_policy
 from vlm2vla_sim.evaluation.settings import LAYOUTS
 from vlm2vla_sim.evaluation.setup import episode_length, make_policy, widowx
 from vlm2vla_sim.language.formats import describe
@@ -65,6 +66,7 @@ def run_episode(
     videos: str | Path | None = None,
     log: Path | None = None,
     metrics: Sequence[str] = (),
+    finish_interrupted: bool = False,
 ) -> EpisodeResult:
     """Run one episode to its full length and return its result.
 
@@ -79,9 +81,11 @@ def run_episode(
         videos: folder to write a video to; None for no video.
         log: file for the traceback of an error.
         metrics: names of metrics besides success; see `evaluation.metrics`.
+        finish_interrupted: complete the video, as `aborted`, of an episode that Ctrl-C ends.
 
     Action text that cannot be read is the policy's failure: the arm holds still for one step, and a parse error is
-    counted. A fault of the backend or a crash is an outcome of its own, never a failure. Where the backend does not
+    counted. A fault of the backend or a crash is an outcome of its own, never a failure; of a crash of the policy, its
+    SystemExit included, `policy_crash` holds the exception. Where the backend does not
     know the scene, the outcome is `unknown`. An error that every further episode would meet is raised (a missing
     package, a folder that cannot be written, an unknown name).
     """
@@ -97,12 +101,16 @@ def run_episode(
     run = _Run(env, policy, Executor(limits), measured, title=f"{widowx(env).task} ep {episode_id}")
     options = {"episode_id": episode_id} if layouts == "grid" else {"layout": "random"}
     video = None if videos is None else (check_video_folder(Path(videos)), episode_stem(widowx(env).task, episode_id))
+    asked = {"episode_id": episode_id, "seed": seed, "layouts": layouts}
     started = time.perf_counter()
     try:
         outcome, reason = _run_guarded(run, seed, options, video, log)
+    except KeyboardInterrupt:
+        if finish_interrupted:
+            run.finish_video(Outcome.ABORTED)
+        raise
     finally:
         run.close()
-    asked = {"episode_id": episode_id, "seed": seed, "layouts": layouts}
     return run.report(spec, outcome, asked, reason=reason, seconds=time.perf_counter() - started)
 
 
@@ -115,10 +123,12 @@ def _run_guarded(
         run.run()
     except EpisodeAbortedError as stop:
         return Outcome.ABORTED, str(stop)
-    except Exception as error:  # Any error goes into the result, and the suite continues.
+    except Exception as raised:  # Any error goes into the result, and the suite continues.
+        error = raised.cause if isinstance(raised, PolicyCrash) else raised
         if isinstance(error, Vlm2VlaError) and not isinstance(error, (ActionError, BackendFaultError)):
             run.drop_empty_video()
             raise
+        run.policy_crash = str(raised) if raised is not error else ""
         if log is not None:
             write_log(log, error)
         return Outcome.ERROR, f"{type(error).__name__}: {error}" + (f" (traceback: {log.name})" if log else "")
@@ -145,7 +155,7 @@ class _Run:
         self._parse_failures = 0
         self._decisions: list[dict[str, object]] = []
         self._stages: list[Stage] = []
-        self._ended = ""
+        self._ended = self.policy_crash = ""
 
     def start(self, seed: int, options: dict[str, Any], video: tuple[Path, str] | None) -> None:
         """Reset the environment and the policy, and record the first frame."""
@@ -159,12 +169,14 @@ class _Run:
             size = self._observation["pixels"]["primary"].shape[:2]
             self._video = writer.EpisodeVideo(video[0], video[1], frame_size=size, fps=CONTROL_HZ)
         self._record_frame()
-        self._policy.reset(self.info["instruction"], seed)
+        with of_the_policy():
+            self._policy.reset(self.info["instruction"], seed)
 
     def run(self) -> None:
         """Decide and move until the episode is over; once the policy is done, the arm holds still to the last step."""
         while not self._over:
-            decision = decide(self._policy, self._observation)
+            with of_the_policy():
+                decision = decide(self._policy, self._observation)
             if decision is None:
                 self._ended = getattr(self._policy, "ended", "")
                 self._overlay = dataclasses.replace(
@@ -173,16 +185,18 @@ class _Run:
                 while not self._over:
                     self._step(self._executor.hold())
                 return
-            self._note(decision)
-            rows = [] if decision.chunk is None else describe(decision.chunk)
-            for step in self._executor.steps(decision.chunk):
-                self._overlay = dataclasses.replace(self._overlay, motion=_describe_step(step, rows))
+            with of_the_policy():
+                self._note(decision)
+                rows = [] if decision.chunk is None else describe(decision.chunk)
+                steps = iter(self._executor.steps(decision.chunk))
+            for step in steps:
+                self._overlay = dataclasses.replace(self._overlay, motion=describe_step(step, rows))
                 self._step(step.action)
                 if self._over:
                     return
 
     def outcome(self) -> Outcome:
-        """The outcome of an episode that ran to its end."""
+        """Of an episode that ran to its end."""
         if widowx(self._env).status.scene is None:
             return Outcome.UNKNOWN
         return Outcome.SUCCESS if self.info["is_success"] else Outcome.FAILURE
@@ -208,8 +222,9 @@ class _Run:
             parse_failures=self._parse_failures,
             clipped_steps=self._clipped_steps,
             seconds=round(seconds, 3),
-            video=self._finish_video(outcome),
+            video=self.finish_video(outcome),
             reason=reason or self._ended,
+            policy_crash=self.policy_crash,
             truncations=sum(stage.finish == "length" for stage in self._stages),
             retries=sum(stage.retries for stage in self._stages),
             instruction_fits=inner.instruction_fits,
@@ -229,19 +244,19 @@ class _Run:
         if self._video is not None and self._steps_made == 0:
             self._video.discard()
 
+    def finish_video(self, outcome: Outcome) -> str:
+        """Name the video after the outcome; its path relative to the run folder, empty when there is none."""
+        if self._video is None:
+            return ""
+        path = self._video.finish(outcome.value)
+        return f"{path.parent.name}/{path.name}"
+
     # Parts.
 
     def _measure(self, outcome: Outcome) -> dict[str, Any]:
         """The value of every metric; None for an episode that did not run to its end."""
         whole = outcome in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
         return {name: check_value(name, metric.result()) if whole else None for name, metric in self._metrics.items()}
-
-    def _finish_video(self, outcome: Outcome) -> str:
-        """Name the video after the outcome; its path relative to the run folder, empty when there is none."""
-        if self._video is None:
-            return ""
-        path = self._video.finish(outcome.value)
-        return f"{path.parent.name}/{path.name}"
 
     def _note(self, decision: Decision) -> None:
         self._parse_failures += decision.parse_failures
@@ -280,10 +295,3 @@ class _Run:
             flags=tuple((label, bool(self.info[key])) for label, key in STATUS_FLAGS if self.info[key] is not None),
         )
         self._video.add(self._observation["pixels"]["primary"], self._overlay)
-
-
-def _describe_step(step: ControlStep, rows: Sequence[str]) -> str:
-    """The row that a step belongs to, as text."""
-    if step.row < 0:
-        return "hold still"
-    return (f"row {step.row + 1} of {len(rows)}: " if len(rows) > 1 else "") + rows[step.row]

@@ -1,11 +1,13 @@
-"""The files of an episode besides its result: their names, and the log of an error."""
+"""The files of an episode besides its result: their names, the motion named in the video, the log of an error."""
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from vlm2vla_sim.core.file_names import NAME_BYTES, check_path, file_name
+from vlm2vla_sim.envs.executor import ControlStep
 from vlm2vla_sim.errors import RunFolderError
 
 
@@ -28,3 +30,10 @@ def write_log(path: Path, error: BaseException) -> None:
             file.write("".join(traceback.format_exception(error)))
     except OSError as failed:
         raise RunFolderError(f"The log {path} cannot be written: {failed.strerror}.") from failed
+
+
+def describe_step(step: ControlStep, rows: Sequence[str]) -> str:
+    """The row that a step belongs to, as text."""
+    if step.row < 0:
+        return "hold still"
+    return (f"row {step.row + 1} of {len(rows)}: " if len(rows) > 1 else "") + rows[step.row]

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
 
+from vlm2vla_sim.core.terminal import to_stderr
 from vlm2vla_sim.envs.backends import is_real_robot
 from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import BackendFaultError
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.episode_files import episode_stem
+from vlm2vla_sim.evaluation.operator.attended import run_attended
 from vlm2vla_sim.evaluation.operator.prompts import Operator, StreamAnswers
-from vlm2vla_sim.evaluation.operator.session import run_attended
+from vlm2vla_sim.evaluation.operator.stop import StopWrapper
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import episode_seed, make_env, make_policy, widowx
 from vlm2vla_sim.policies import TextModelFactory
@@ -94,10 +96,6 @@ class Job:
         )
 
 
-def _say(text: str) -> None:
-    print(text, end="", file=sys.stderr, flush=True)  # noqa: T201
-
-
 class EpisodeRunner:
     """Runs items of a job, each to its result."""
 
@@ -115,7 +113,7 @@ class EpisodeRunner:
         if not is_real_robot(settings.backend) or widowx(self._prepare(item.task)[0]).knows_scene:
             return self._run_once(item)
         if self._operator is None:
-            self._operator = Operator([StreamAnswers(sys.stdin)], say=_say)
+            self._operator = Operator([StreamAnswers(sys.stdin)], say=to_stderr)
         return run_attended(
             lambda: self._run_once(item), lambda: self._prepare(item.task)[0], self._operator, item.episode_id
         )
@@ -168,7 +166,12 @@ class EpisodeRunner:
     def _prepare(self, task: str) -> tuple[gym.Env[Any, Any], Policy]:
         if self._env is None or self._policy is None or task != self._task:
             self.close()
-            self._env = make_env(self._job.settings, task)
+            env = make_env(self._job.settings, task)
+            self._env = StopWrapper(env, self._check_stop) if is_real_robot(self._job.settings.backend) else env
             self._policy = make_policy(self._env, self._job.settings.spec, models=self._models)
             self._task = task
         return self._env, self._policy
+
+    def _check_stop(self) -> None:
+        if self._operator is not None:
+            self._operator.check()

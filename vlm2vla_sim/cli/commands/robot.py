@@ -12,13 +12,14 @@ from typing import Annotated, Any
 import tyro
 
 from vlm2vla_sim.cli.flags import PolicyFlags, read_options
-from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.cli.result import STOPPED, CommandResult
+from vlm2vla_sim.cli.signals import INTERRUPTED, end_like_ctrl_c
 from vlm2vla_sim.core.file_names import check_path
+from vlm2vla_sim.core.terminal import to_stderr
 from vlm2vla_sim.envs.backends import check_backend_options
 from vlm2vla_sim.envs.bridge.protocol import PORT
 from vlm2vla_sim.errors import RunFolderError, SettingError
 
-INTERRUPTED = 130
 BRIDGE: dict[str, Any] = {"host": "127.0.0.1", "port": PORT, "allow_remote": False, "park": False, "truth": ""}
 """Flags of a session that only the backend "bridge" takes, with their defaults."""
 
@@ -85,20 +86,22 @@ class SessionCommand(PolicyFlags):
         # A file of answers is small: it is read at once and closed.
         stream = io.StringIO(read_answers(self.answers)) if self.answers else sys.stdin
         sources = [StreamAnswers(stream), ButtonAnswers(self.out / FOLDER / BUTTONS)]
-        operator = Operator(sources, say=_say, always_ask=self.always_ask)
-        end = run_session(
-            settings,
-            self.out,
-            operator,
-            resume=self.resume,
-            video=not self.no_video,
-            env_options=self._env_options(),
-            say=_tell,
-        )
+        operator = Operator(sources, say=to_stderr, always_ask=self.always_ask)
+        with end_like_ctrl_c():
+            end = run_session(
+                settings,
+                self.out,
+                operator,
+                resume=self.resume,
+                video=not self.no_video,
+                env_options=self._env_options(),
+                say=_tell,
+            )
         lines = [f"{end.done} of {end.planned} episodes are recorded in {end.folder}."]
         lines += [f"Stopped: {end.stopped}"] if end.stopped else []
+        code = int(end.fault) or (STOPPED if end.stopped else 0)
         values = dataclasses.asdict(end) | {"folder": str(end.folder)}
-        return CommandResult("\n".join([*lines, *end.table.splitlines()]), values, self.json, code=int(end.fault))
+        return CommandResult("\n".join([*lines, *end.table.splitlines()]), values, self.json, code=code)
 
     def _env_options(self) -> dict[str, Any]:
         options: dict[str, Any] = dict(read_options(self.backend_options))
@@ -254,8 +257,4 @@ def _serve(server: Any) -> CommandResult:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _say(text: str) -> None:
-    print(text, end="", file=sys.stderr, flush=True)  # noqa: T201
+    to_stderr(f"{text}\n")

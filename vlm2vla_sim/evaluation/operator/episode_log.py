@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vlm2vla_sim.core.store import Store
+from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation.operator.prompts import Label
 from vlm2vla_sim.evaluation.provenance import ProvenanceRecord
@@ -61,6 +62,14 @@ class SessionSettings:
             )
         if len(self.policies) > 26:
             raise SettingError(f"{len(self.policies)} policies take part; at most 26 have a letter each.")
+
+    def check_tasks(self) -> None:
+        """SettingError if two tasks have one name in results, as two long instructions that begin alike."""
+        names = [find_task(task, self.backend).name for task in self.tasks]
+        if len(set(names)) != len(names):
+            raise SettingError(
+                f"Two tasks have the same name in results: {', '.join(names)}. Leave one out, or reword it."
+            )
 
     def plan(self) -> tuple[PlannedEpisode, ...]:
         """All episodes in order: scenes in random order, and on each scene every policy in random order."""
@@ -156,7 +165,10 @@ class EpisodeLog:
         self._write_results()
 
     def note(self, event: str, episode: PlannedEpisode, reason: str = "") -> None:
-        """Record what happened to an attempt that does not count: "fault", "redo", "abort"."""
+        """Record what happened to an attempt: "fault", "redo", "stop", "abort", "interrupt", "policy crash".
+
+        "stop" is that of an episode, "abort" that of the session; "interrupt" is Ctrl-C, SIGTERM or SIGHUP.
+        """
         line = json.dumps({"event": event, "episode": episode.number, "reason": reason}, ensure_ascii=False)
         self._store.append(EVENTS, line, what=f"The event {event!r} of episode {episode.number}")
 

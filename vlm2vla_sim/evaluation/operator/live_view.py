@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +19,9 @@ import numpy as np
 from PIL import Image
 
 from vlm2vla_sim.core.atomic import write_bytes, write_text
-from vlm2vla_sim.errors import EpisodeAbortedError
+from vlm2vla_sim.evaluation.operator.stop import StopFile
 
 if TYPE_CHECKING:
-    from vlm2vla_sim.evaluation.operator.prompts import Operator
     from vlm2vla_sim.policies.base import Policy
     from vlm2vla_sim.types import Decision
 
@@ -37,17 +38,22 @@ FIELDS = (
     "motion",
     "step",
     "question",
+    "stop",
 )
-"""Keys of `state.json`, besides "info" and "time"."""
+"""Keys of `state.json`, besides "info" and "time". "phase" is "starting", "resetting" (the arm drives to its start),
+"scene", "running", "thinking", "judge" or "over"; "stop" says that a stop was received, or has taken effect."""
 
 
 class LiveView:
-    """Writes `live/` in a session's folder."""
+    """Writes `live/` in a session's folder. What cannot be written is said once; the session goes on without it."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, say: Callable[[str], None] = lambda text: None) -> None:
         self.path = run / FOLDER
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._say = say
+        self._lock = threading.Lock()
+        self._broken = False
         self._state: dict[str, Any] = dict.fromkeys(FIELDS, "")
+        self._try(StopFile(self.path / StopFile.NAME).create)
         self.update(phase="starting")
 
     @property
@@ -56,37 +62,45 @@ class LiveView:
         return self.path / BUTTONS
 
     def update(self, **changes: Any) -> None:
-        """Change the state; keys as in `FIELDS`, and "info"."""
-        self._state |= changes | {"time": time.time()}
-        write_text(self.path / STATE, json.dumps(self._state, ensure_ascii=False), sync=False)
+        """Change the state; keys as in `FIELDS`, and "info". May be called from any thread."""
+        with self._lock:
+            self._state |= changes | {"time": time.time()}
+            text = json.dumps(self._state, ensure_ascii=False)
+            self._try(lambda: write_text(self.path / STATE, text, sync=False))
 
     def show(self, image: np.ndarray, name: str = FRAME) -> None:
         """Replace an image, (H, W, 3) uint8 RGB."""
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=85)
-        write_bytes(self.path / name, buffer.getvalue(), sync=False)
+        self._try(lambda: write_bytes(self.path / name, buffer.getvalue(), sync=False))
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            if not self._broken:
+                self._say(f"The live view {self.path} cannot be written: {error.strerror}. The session goes on.")
+            self._broken = True
 
 
 class LiveViewWrapper(gym.Wrapper[Any, Any, Any, Any]):
-    """Shows every step in a `LiveView`, and ends the episode when the operator presses Stop."""
+    """Shows every step in a `LiveView`."""
 
-    def __init__(self, env: gym.Env[Any, Any], live: LiveView, operator: Operator) -> None:
+    def __init__(self, env: gym.Env[Any, Any], live: LiveView) -> None:
         super().__init__(env)
-        self._live, self._operator = live, operator
-        self.episode = 0
+        self._live = live
         self._steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As the environment's."""
+        self._live.update(phase="resetting", question="")
         observation, info = self.env.reset(seed=seed, options=options)
         self._steps = 0
         self._publish(observation, info)
         return observation, info
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As the environment's; EpisodeAbortedError when the operator has pressed Stop."""
-        if self._operator.asked_to_stop(self.episode):
-            raise EpisodeAbortedError("The operator pressed stop.")
+        """As the environment's."""
         result = self.env.step(action)
         self._steps += 1
         self._live.update(motion=_describe(action))
@@ -102,22 +116,31 @@ class LiveViewWrapper(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class ReportingPolicy:
-    """A policy whose text is shown in a `LiveView` as it is written."""
+    """A policy of which a `LiveView` shows whether it thinks and, unless the session is blind, what it writes."""
 
-    def __init__(self, policy: Policy, live: LiveView) -> None:
-        self._policy, self._live = policy, live
+    def __init__(self, policy: Policy, live: LiveView, *, text: bool) -> None:
+        """text: whether its text is shown; a policy may be recognised by it."""
+        self._policy, self._live, self._text = policy, live, text
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         """As the policy's."""
-        self._live.update(instruction=instruction, subtask="", plan="", action="")
+        self._live.update(phase="thinking", instruction=instruction, subtask="", plan="", action="")
         self._policy.reset(instruction, seed)
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
         """As the policy's."""
+        self._live.update(phase="thinking")
         decision = self._policy.act(observation)
-        if decision is not None:
-            self._live.update(subtask=decision.subtask, plan=decision.plan, action=decision.action)
+        shown = {} if decision is None or not self._text else _texts(decision)
+        self._live.update(phase="running", **shown)
         return decision
+
+
+def _texts(decision: Decision) -> dict[str, str]:
+    return {"subtask": decision.subtask, "plan": decision.plan, "action": decision.action}
 
 
 def _describe(action: np.ndarray) -> str:

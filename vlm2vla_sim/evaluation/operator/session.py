@@ -18,7 +18,7 @@ import numpy as np
 
 from vlm2vla_sim.envs.backends import is_real_robot
 from vlm2vla_sim.envs.base import find_task
-from vlm2vla_sim.envs.tasks import environment, is_built_in
+from vlm2vla_sim.envs.tasks import environment
 from vlm2vla_sim.errors import BackendFaultError, EpisodeAbortedError
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.operator.episode_log import (
@@ -31,8 +31,10 @@ from vlm2vla_sim.evaluation.operator.episode_log import (
 )
 from vlm2vla_sim.evaluation.operator.live_view import WANTED, LiveView, LiveViewWrapper, ReportingPolicy
 from vlm2vla_sim.evaluation.operator.prompts import Label, Operator
-from vlm2vla_sim.evaluation.setup import check_spec, episode_seed, make_policy, widowx
-from vlm2vla_sim.policies.base import close_policy
+from vlm2vla_sim.evaluation.operator.stop import Stop, StopWrapper
+from vlm2vla_sim.evaluation.operator.wanted_scene import wanted_image
+from vlm2vla_sim.evaluation.policy_crash import PolicyCrash, close_or_tell, make_or_crash
+from vlm2vla_sim.evaluation.setup import check_spec, episode_seed, widowx
 from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -52,7 +54,11 @@ class SessionEnd:
     table: str
     """Successes by policy; empty while a blind session is unfinished."""
     fault: bool = False
-    """Whether the robot or the simulator stopped it, rather than the operator."""
+    """Whether the robot, the simulator or a policy stopped it, rather than the operator."""
+
+
+class InterruptedSessionError(KeyboardInterrupt):
+    """Ctrl-C, SIGTERM or SIGHUP during a session: what is recorded is on disk, and the session can be resumed."""
 
 
 def run_session(
@@ -68,35 +74,50 @@ def run_session(
 ) -> SessionEnd:
     """Run the episodes of `settings` that are not done yet, each until it counts, until the operator stops.
 
-    env_options: for `gym.make`, such as host=, port=, image_size=.
+    env_options: for `gym.make`, such as host=, port=, image_size=. Ctrl-C raises `InterruptedSessionError` once the
+    video is complete, the event is written and the robot is released (and parked, where that was asked for).
     """
     for spec in settings.policies:
         check_spec(spec, settings.backend)
+    settings.check_tasks()
     plan = settings.plan()
     with closing(EpisodeLog(out, settings, resume=resume)) as log:
-        session = _Session(
-            settings, log, operator, LiveView(out) if live else None, dict(env_options or {}), video, say
-        )
+        view = LiveView(out, say=say) if live else None
+        session = _Session(settings, log, operator, view, dict(env_options or {}), video, say)
         stopped, fault = "", False
         try:
-            for episode in plan:
-                if episode.number not in log.done():
-                    record = session.run(episode)
-                    log.add(record)
-                    say(f"recorded episode {episode.number}: {record.label.word} {record.label.score:g}")
+            with operator.listen(), closing(session):
+                for episode in plan:
+                    if episode.number not in log.done():
+                        record = session.run(episode)
+                        log.add(record)
+                        say(f"recorded episode {episode.number}: {record.label.word} {record.label.score:g}")
         except EpisodeAbortedError as stop:
             stopped = str(stop)
         except BackendFaultError as error:
-            fault = True
-            stopped = f"{error} Fix the robot, then rerun with --resume."
+            fault, stopped = True, f"{error} Fix the robot, then rerun with --resume."
+        except PolicyCrash as crash:
+            fault, stopped = True, f"The policy cannot be made ({crash}). Fix it, then rerun with --resume."
+        except KeyboardInterrupt as stop:
+            raise InterruptedSessionError(
+                f"{str(stop) or 'Interrupted'}: {len(log.records)} of {len(plan)} episodes are recorded in {out}. "
+                "Continue with the same command and --resume."
+            ) from stop
         finally:
-            session.close()
+            if view is not None:
+                view.update(phase="over", question="", stop="Stopped." if stopped else "")
         over = len(log.records) == len(plan)
         table = tally(log.records, settings) if over or not settings.blind else ""
         return SessionEnd(out, len(log.records), len(plan), stopped, table, fault)
 
 
 class _Session:
+    """Takes one episode after the other through its phases: arrange, reset, run (think and move), judge.
+
+    A stop is latched by `operator.stop` whenever it is given. Between two phases, before every control step and before
+    and after every reset it is looked for; it is acknowledged once the arm is at rest.
+    """
+
     def __init__(
         self,
         settings: SessionSettings,
@@ -112,14 +133,30 @@ class _Session:
         self._prepared: tuple[str, str] | None = None
         self._env: gym.Env[Any, Any] | None = None
         self._wanted: dict[tuple[str, int], np.ndarray] = {}
+        operator.stop.on_change = self._show_stop
 
     def run(self, episode: PlannedEpisode) -> EpisodeRecord:
         """One episode until it counts: repeated after a fault, or when the operator asks for it."""
+        try:
+            return self._run(episode)
+        except KeyboardInterrupt as stop:
+            self._log.note("interrupt", episode, str(stop) or "Ctrl-C")
+            raise
+
+    def _run(self, episode: PlannedEpisode) -> EpisodeRecord:
         attempts = faults = 0
         while True:
             attempts += 1
-            result = self._attempt(episode, attempts)
-            if result.outcome is Outcome.ERROR:
+            try:
+                result = self._attempt(episode, attempts)
+            except EpisodeAbortedError as stop:
+                self._end_if_stopped(episode, str(stop))
+                self._hold(episode)
+                continue
+            except BackendFaultError as error:
+                self._log.note("fault", episode, str(error))
+                raise
+            if result.outcome is Outcome.ERROR and not result.policy_crash:
                 faults += 1
                 self._log.note("fault", episode, result.reason)
                 self._say(f"episode {episode.number}: {result.reason}")
@@ -129,18 +166,18 @@ class _Session:
                 continue
             faults = 0
             if result.outcome is Outcome.ABORTED:
-                self._log.note("abort", episode, result.reason)
-                raise EpisodeAbortedError(result.reason)
-            known = result.outcome is Outcome.SUCCESS if self._knows() else None
-            self._tell(phase="judge", question="Did it succeed?")
-            label = self._operator.judge(episode.number, known)
+                self._end_if_stopped(episode, result.reason)
+                if not result.steps:
+                    self._hold(episode)
+                    continue
+            label = self._judge(episode, result)
             if label.word == "abort":
                 self._log.note("abort", episode, "; ".join(["not judged", *label.notes]))
                 raise EpisodeAbortedError(f"The operator stopped the session; episode {episode.number} does not count.")
             if label.word == "redo":
                 self._log.note("redo", episode, "; ".join(label.notes))
                 continue
-            return EpisodeRecord(episode, label, apply_label(result, label, known=known is not None), attempts)
+            return EpisodeRecord(episode, label, apply_label(result, label, known=self._knows()), attempts)
 
     def close(self) -> None:
         """Release the robot, which holds its pose. May be called twice."""
@@ -152,29 +189,70 @@ class _Session:
         except (BackendFaultError, OSError) as error:
             self._say(str(error))
 
+    # Phases.
+
     def _attempt(self, episode: PlannedEpisode, number: int) -> EpisodeResult:
         settings, spec = self._settings, self._settings.policies[episode.policy]
         seed = episode_seed(settings.seed, episode.task, episode.episode_id)
         env = self._prepare(episode, spec)
         self._arrange(env, episode, seed)
-        self._tell(phase="running", question="")
-        policy = make_policy(env, spec)
+        self._tell(phase="starting", question="", stop="")
+        policy = make_or_crash(env, spec)
         # A policy may be recognised by its text, so a blind session does not show it.
-        shown = self._live is not None and not settings.blind
+        shown = policy if self._live is None else ReportingPolicy(policy, self._live, text=not settings.blind)
         name = f"episode{episode.number:04d}" + (f"_attempt{number}" if number > 1 else "")
         try:
             result = run_episode(
                 env,
-                ReportingPolicy(policy, self._live) if shown and self._live else policy,
+                shown,
                 episode_id=episode.episode_id,
                 seed=seed,
                 spec=spec,
                 videos=self._log.path / "videos" / name if self._video else None,
                 log=self._log.path / "logs" / f"{name}.txt",
+                finish_interrupted=True,
             )
         finally:
-            close_policy(policy)
+            if problem := close_or_tell(policy):
+                self._log.note("policy crash", episode, f"in close(): {problem}")
         return dataclasses.replace(result, video=f"videos/{result.video}" if result.video else "")
+
+    def _judge(self, episode: PlannedEpisode, result: EpisodeResult) -> Label:
+        """The label of an episode that ended, was stopped by the operator, or broken off by its policy's crash."""
+        known = result.outcome is Outcome.SUCCESS if self._knows() else None
+        about = ""
+        if result.policy_crash:
+            self._log.note("policy crash", episode, result.reason)
+            about = f"The policy crashed at step {result.steps} ({result.policy_crash})."
+            self._say(f"episode {episode.number}: {about}")
+            if self._knows():
+                return Label("crash", automatic=True)
+        elif result.outcome is Outcome.ABORTED:
+            self._log.note("stop", episode, f"at step {result.steps}")
+            about = f"Stopped at step {result.steps}; the arm holds."
+        self._tell(phase="judge", question=f"{about} Did it succeed?".lstrip())
+        return self._operator.judge(episode.number, known, about=about)
+
+    def _end_if_stopped(self, episode: PlannedEpisode, reason: str) -> None:
+        """The arm is at rest: acknowledge an episode's stop; EpisodeAbortedError if the session is stopped."""
+        if self._operator.stop.acknowledge() is not Stop.EPISODE:
+            self._log.note("abort", episode, reason)
+            raise EpisodeAbortedError(reason)
+
+    def _hold(self, episode: PlannedEpisode) -> None:
+        """An episode was stopped before its first step: nothing moves until the operator starts it again."""
+        self._log.note("stop", episode, "before its first step")
+        self._tell(phase="scene", question="Stopped: the arm holds. Start drives it to its start.")
+        request = f"Episode {episode.number + 1} was stopped before its first step; the arm holds. Start it again?"
+        try:
+            self._operator.wait_for_scene(episode.number, request)
+        except EpisodeAbortedError as stop:
+            self._log.note("abort", episode, str(stop))
+            raise
+
+    def _show_stop(self, pending: Stop | None) -> None:
+        what = "" if pending is None else "session" if pending is Stop.SESSION else "episode"
+        self._tell(stop=f"Stop of the {what} received." if what else "Stopped. The arm holds.")
 
     def _prepare(self, episode: PlannedEpisode, spec: PolicySpec) -> gym.Env[Any, Any]:
         wanted = (episode.task, spec.language)
@@ -185,41 +263,31 @@ class _Session:
             env_id, own = environment(task)
             instruction = spec.instruct(task.instruction)
             env = gym.make(env_id, backend=backend, instruction=instruction, **own, **self._options)
-            self._env = LiveViewWrapper(env, self._live, self._operator) if self._live else env
+            stoppable = StopWrapper(env, self._operator.check)
+            self._env = LiveViewWrapper(stoppable, self._live) if self._live else stoppable
             self._prepared = wanted
-        if isinstance(self._env, LiveViewWrapper):
-            self._env.episode = episode.number
         return self._env
 
     def _arrange(self, env: gym.Env[Any, Any], episode: PlannedEpisode, seed: int) -> None:
         """On a real robot: move to the start, show the wanted scene beside the live one, and wait for the operator."""
         planned = len(self._settings.plan())
         who, instruction = self._settings.title(episode), widowx(env).task_description
-        self._tell(episode=episode.number, episodes=planned, who=who, instruction=instruction, phase="scene")
+        self._tell(episode=episode.number, episodes=planned, who=who, instruction=instruction)
         if not is_real_robot(self._settings.backend):
+            self._operator.check()
             return
         live = env.reset(seed=seed, options={"episode_id": episode.episode_id})[0]["pixels"]["primary"]
-        wanted = self._wanted_image(episode, live)
+        key = (episode.task, episode.episode_id)
+        if key not in self._wanted:
+            self._wanted[key] = wanted_image(episode, self._settings.backend, live)
+        wanted = self._wanted[key]
         request = f"Episode {episode.number + 1} of {planned}, {who}: {instruction!r}. Arrange the scene."
         if self._live is not None:
             self._live.show(wanted, WANTED)
             self._live.show(np.concatenate([wanted, live], axis=1), "scene.jpg")
-            self._live.update(question="Arrange the scene as in the image, then start.")
+            self._live.update(phase="scene", question="Arrange the scene as in the image, then start.")
             request += f" Target layout and live image, side by side: {self._live.path / 'scene.jpg'}."
         self._operator.wait_for_scene(episode.number, request)
-
-    def _wanted_image(self, episode: PlannedEpisode, live: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB: SIMPLER's episode on the twin; for another task, the scene of its first attempt."""
-        key = (episode.task, episode.episode_id)
-        if key not in self._wanted:
-            task = find_task(episode.task, self._settings.backend)
-            if is_built_in(task):
-                twin = gym.make(task.env_id, image_size=live.shape[:2])
-                self._wanted[key] = twin.reset(options={"episode_id": episode.episode_id})[0]["pixels"]["primary"]
-                twin.close()
-            else:
-                self._wanted[key] = live
-        return self._wanted[key]
 
     def _knows(self) -> bool:
         return self._env is not None and widowx(self._env).status.scene is not None
@@ -227,30 +295,3 @@ class _Session:
     def _tell(self, **changes: Any) -> None:
         if self._live is not None:
             self._live.update(**changes)
-
-
-def run_attended(
-    run: Callable[[], EpisodeResult], env: Callable[[], gym.Env[Any, Any]], operator: Operator, number: int
-) -> EpisodeResult:
-    """An episode of a suite on a real robot: the operator arranges the scene, `run` runs, the operator labels.
-
-    env: the current environment, which a fault replaces. After `MAX_FAULTS` attempts with a fault the result is an
-    error. A stop by the operator ends the whole run (KeyboardInterrupt, as Ctrl-C).
-    """
-    faults = 0
-    while True:
-        operator.wait_for_scene(number, f"Episode {number}: {widowx(env()).task_description!r}. Arrange the scene.")
-        result = run()
-        if result.outcome is Outcome.ERROR:
-            faults += 1
-            if faults < MAX_FAULTS:
-                continue
-            return dataclasses.replace(result, reason=f"{result.reason} ({faults} attempts)")
-        if result.outcome is Outcome.ABORTED:
-            raise KeyboardInterrupt(result.reason)
-        known = result.outcome is Outcome.SUCCESS if widowx(env()).status.scene is not None else None
-        label: Label = operator.judge(number, known)
-        if label.word == "abort":
-            raise KeyboardInterrupt("The operator stopped the run.")
-        if label.word != "redo":
-            return apply_label(result, label, known=known is not None)

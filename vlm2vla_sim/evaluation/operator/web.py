@@ -7,8 +7,12 @@ the same browser can stop a robot or label an episode.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import http.server
 import json
+import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +21,7 @@ from typing import Any
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation.operator.live_view import BUTTONS, FOLDER, FRAME, STATE, WANTED
 from vlm2vla_sim.evaluation.operator.prompts import BUTTONS as MEANINGS
+from vlm2vla_sim.evaluation.operator.stop import Stop, StopFile
 
 HEADER = "X-Vlm2vla"
 """A header that a page of another origin cannot send without a CORS preflight request."""
@@ -37,7 +42,9 @@ PAGE = """<!doctype html>
  #question { font-weight: 600; min-height: 1.5em; margin: 14px 0 8px; }
  button { font: inherit; padding: 10px 18px; margin: 0 6px 6px 0; border: 0; border-radius: 6px; color: #fff; }
  button:disabled { opacity: .35; } #success { background: #1a7f37; } #failure { background: #9a3412; }
- #redo { background: #4b5563; } #start { background: #1d4ed8; } #stop { background: #b91c1c; float: right; }
+ #redo { background: #4b5563; } #start { background: #1d4ed8; }
+ #stop, #stop_episode { background: #b91c1c; float: right; }
+ #stopped { font-weight: 600; color: #b91c1c; min-height: 1.5em; }
  #old { display: none; background: #b91c1c; color: #fff; padding: 6px 20px; } #said { color: #555; min-height: 1.5em; }
 </style></head><body>
 <header><b id="instruction">no session yet</b><span id="episode"></span><span id="phase"></span></header>
@@ -48,7 +55,8 @@ PAGE = """<!doctype html>
  <section>
   <div id="question"></div>
   <button id="start">Start</button><button id="success">Success</button><button id="failure">Failure</button>
-  <button id="redo">Redo</button><button id="stop">Stop</button><div id="said"></div>
+  <button id="redo">Redo</button><button id="stop">Stop session</button>
+  <button id="stop_episode">Stop episode</button><div id="stopped" role="status"></div><div id="said"></div>
   <figure id="wish" hidden><img id="wanted" alt="the wanted scene" width="320">
    <figcaption>wanted scene</figcaption></figure>
   <dl><dt>subtask</dt><dd id="subtask"></dd><dt>plan</dt><dd id="plan"></dd><dt>action</dt><dd id="action"></dd>
@@ -58,7 +66,8 @@ PAGE = """<!doctype html>
 <script>
  "use strict";
  const by = id => document.getElementById(id);
- const usable = { scene: ["start", "stop"], judge: ["success", "failure", "redo", "stop"], running: ["stop"] };
+ const usable = { scene: ["start"], judge: ["success", "failure", "redo"] };
+ const stops = ["stop", "stop_episode"];  // at any time
  let state = {}, shown = 0;
  async function look() {
    try {
@@ -71,7 +80,9 @@ PAGE = """<!doctype html>
      by("info").textContent = Object.entries(state.info || {}).filter(([, v]) => v !== "" && v !== false)
        .map(([k, v]) => `${k}: ${typeof v === "number" && !Number.isInteger(v) ? v.toFixed(3) : v}`).join(", ");
      for (const button of document.querySelectorAll("button"))
-       button.disabled = !(usable[state.phase] || []).includes(button.id);
+       button.disabled = !(usable[state.phase] || []).includes(button.id) &&
+         !(stops.includes(button.id) && state.phase && state.phase !== "over");
+     by("stopped").textContent = state.stop || "";
      by("wish").hidden = state.phase !== "scene";
      const age = state.now - state.time;
      by("old").style.display = age > 3 && state.phase === "running" ? "block" : "none";
@@ -125,7 +136,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if button not in MEANINGS or type(episode) is not int:
             self._send(400, "text/plain", b"Not a button of this page.")
             return
-        self.server.press(button, episode)
+        try:
+            self.server.press(button, episode)
+        except OSError as error:
+            self._send(507, "text/plain", f"The press could not be written ({error.strerror}).".encode())
+            return
         self._send(200, "application/json", b"{}")
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -184,9 +199,26 @@ class WatchServer(http.server.ThreadingHTTPServer):
         return json.dumps(state | {"now": time.time()}).encode()
 
     def press(self, button: str, episode: int) -> None:
-        """Append a button press."""
-        line = json.dumps({"button": button, "episode": episode, "time": time.time()}) + "\n"
+        """Hand a button press to the session; OSError if it could not be written.
+
+        A stop sets a byte of a file that the session has made. All else, and a stop where there is no such file, is
+        appended as one line, or not at all.
+        """
+        meaning = MEANINGS[button]
+        line = (json.dumps({"button": button, "episode": episode, "time": time.time()}) + "\n").encode()
         with self._lock:
+            if isinstance(meaning, Stop):
+                with contextlib.suppress(FileNotFoundError):
+                    StopFile(self.live / StopFile.NAME).press(meaning)
+                    return
             self.live.mkdir(exist_ok=True)
-            with (self.live / BUTTONS).open("a", encoding="utf-8") as file:
-                file.write(line)
+            with (self.live / BUTTONS).open("ab", buffering=0) as file:
+                before = file.tell()
+                if file.write(line) < len(line):
+                    file.truncate(before)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A page that is closed while it is answered is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
