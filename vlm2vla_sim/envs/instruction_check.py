@@ -18,12 +18,13 @@ _VERB = rf"(?:{_PUT}|pick|take|grasp|grab|lift|get|touch)"
 _NOT = r"(?:(?:do|must|should|shall|may|can|will)\s*n(?:o|')?t|cannot|never|avoid|without)"
 _ON = r"(?:on|onto|in|into|inside|over)"
 _POLITE = re.compile(
-    r"^(?:(?:please|now|first|then|robot|(?:could|can|would|will) you|i want you to|you (?:should|must|need to)),?\s+)+"
+    r"^(?:(?:please|kindly|carefully|gently|slowly|just|try to|make sure to"
+    r"|now|first|then|robot|(?:could|can|would|will) you|i want you to|you (?:should|must|need to)),?\s+)+"
 )
 _CLAUSE = re.compile(
-    rf"[;.!]+\s+|,?\s+(?:and\s+then|then|and)\s+(?=(?:{_NOT}\s+)?{_VERB}\b)|,\s+(?=(?:{_NOT}\s+)?{_VERB}\b)"
+    rf"[;.!]+\s+|,?\s+(?:and\s+then|then|and|but)\s+(?=(?:{_NOT}\s+)?{_VERB}\b)|,\s+(?=(?:{_NOT}\s+)?{_VERB}\b)"
 )
-_NOT_DONE = re.compile(rf"\b{_NOT}\s+(?:\w+\s+)?{_VERB}(?:t?ing)?\b")
+_NOT_DONE = re.compile(rf"\b{_NOT}\s+(?:\w+\s+)?(?:{_VERB}|plac|mov|leav|dropp)(?:t?ing)?\b(?P<rest>.*)")
 _NOT_THERE = re.compile(rf"\b(?:not|anywhere but|nowhere)\s+{_ON}\s+(?P<goal>.+)")
 _NEARBY = re.compile(
     r"\b(?:next to|close to|near|behind|in front of|under|beneath|below"
@@ -31,9 +32,25 @@ _NEARBY = re.compile(
 )
 """All of them are read as "beside"."""
 _BESIDE = re.compile(rf"(?:{_PUT})\s+(?:(?!\b{_ON}\b).)+?\sbeside\s+(?P<goal>(?:(?!\b{_ON}\b).)+)")
-_OFF = re.compile(r".*?\s(?:off|away from|out of)\s+(?P<goal>.+)")
-_DESCRIPTION = re.compile(r"\s+(?:that|which|beside|from|off|on|in|with|of|and|at|by|to)\b|,")
+_OFF = re.compile(r".*?\s(?:off|away from|from|out of)\s+(?P<goal>(?!beside\b).+)")
+_DESCRIPTION = re.compile(
+    r"\s+(?:that|which|beside|from|off|out|on|onto|in|into|inside|over|above|with|without|of|and|at|by|to)\b|,"
+)
 """Where the name of an object ends and a description of it begins."""
+_FURTHER = re.compile(rf"[^,]+?\s{_ON}\s+(?P<goal>.+)")
+_BRING = re.compile(r"^(?:get|lift|grab|pick(?:\s+up)?|push|pull|slide|carry)\s+(?=.+?\s(?:onto|into|on top of|to)\s)")
+"""Verbs that ask to put something where a place follows. `parse_instruction` knows them without one."""
+_GRIPPER = re.compile(r"^move\s+(?:over|above|to|towards?)\s")
+"""A motion of the gripper itself: what follows is not the object."""
+_CAREFUL = re.compile(rf",?\s+without\s+(?!put|plac|stack|set|lay|leav)\w+ing\b.*?(?=\s{_ON}\b|$)")
+"""What must not happen meanwhile."""
+_LEFT_ALONE = re.compile(
+    r"^(?:ignore|never mind|forget(?: about)?|leave(?=.*\s(?:alone|untouched|where|as)\b)|stay (?:away|clear)"
+    r" (?:from|of)|(?:watch|look) out for|be careful with)\s"
+)
+"""A clause about what is not to be moved."""
+_COMPOUND = re.compile(r"\b(table|sink) (?=(?:cloth|mat|runner|napkin|rack|drainer|strainer)s?\b)")
+"""The cloth and the rack, not the places they are named after."""
 _PLACES = frozenset(task.scene.name for task in TASKS.values())
 """Where an object may be put besides a target: "table", "sink"."""
 
@@ -74,41 +91,73 @@ def _compare(text: str, task: Task) -> tuple[str, bool]:
         if text in _wordings(other) and (other.source, other.target) != (task.source, task.target):
             return f"is that of {other.name}", False
     known, named = _names(task), set()
-    for clause in filter(None, _CLAUSE.split(text)):
-        clause = _NEARBY.sub("beside", _POLITE.sub("", clause))
-        problem = _other_place(clause, task, known)
-        if not problem and _NOT_DONE.search(clause):
-            continue  # "do not touch the spoon"
-        parsed = parse_instruction(clause)
-        if not parsed.object_name:
-            mentions = [name for name in _mentions(clause, known) if not known[name] & _PLACES]
-            strange = [name for name in mentions if not known[name] & {task.source.name, task.target.name}]
-            problem = problem or (f"names the {strange[0]}" if strange else "")
-        for phrase, wanted, role in (
-            (parsed.object_name, task.source, "object"),
-            (parsed.goal, task.target, "place"),
-        ):
-            found = _mentions(_DESCRIPTION.split(phrase, maxsplit=1)[0], known)
-            if found and wanted.name not in known[found[-1]]:
-                problem = problem or f"names the {found[-1]} as the {role}"
-            elif found:
-                named.add(role)
+    denied = []
+    for clause in filter(None, _CLAUSE.split(_without_contrast(text, task, known))):
+        clause = _CAREFUL.sub("", _NEARBY.sub("beside", _POLITE.sub("", clause)))
+        if _NOT_DONE.search(clause) or _LEFT_ALONE.match(clause):
+            denied.append(clause)  # "do not touch the spoon"
+            continue
+        problem = _other_place(clause, task, known) or _other_object(clause, task, known, named)
         if problem:
             return problem, False
+    if any(_denies(clause, task, known, named) for clause in denied):
+        return "says what is not to be done", False
     return "", len(named) == 2
 
 
+def _other_object(clause: str, task: Task, known: dict[str, set[str]], named: set[str]) -> str:
+    """Which other object or place than the task's `clause` names; "" for none. Those of the task go into `named`."""
+    parsed = parse_instruction("" if _GRIPPER.match(clause) else _BRING.sub("put ", clause))
+    if not parsed.object_name:
+        mentions = [name for name in _mentions(clause, known) if not known[name] & _PLACES]
+        strange = [name for name in mentions if not known[name] & {task.source.name, task.target.name}]
+        if strange:
+            return f"names the {strange[0]}"
+    for phrase, wanted, role in (
+        (parsed.object_name, task.source, "object"),
+        (parsed.goal, task.target, "place"),
+    ):
+        found = _named(phrase, known)
+        if found and role == "place" and wanted.name not in known[found] and known[found] & _PLACES:
+            further = _FURTHER.match(phrase)  # "on the table on the plate"
+            found = (_named(further["goal"], known) if further else "") or found
+        if found and wanted.name not in known[found]:
+            return f"names the {found} as the {role}"
+        if found:
+            named.add(role)
+    return ""
+
+
 def _other_place(clause: str, task: Task, known: dict[str, set[str]]) -> str:
-    """How `clause` asks for the task not to be done, or for another place than the target; "" where it does not."""
-    target = task.target.name
-    if _NOT_DONE.search(clause) and any(known[name] & {task.source.name, target} for name in _mentions(clause, known)):
-        return "says what is not to be done"
+    """How `clause` asks for another place than the target; "" where it does not."""
     for pattern, any_place in ((_NOT_THERE, False), (_OFF, False), (_BESIDE, True)):
         found = pattern.fullmatch(clause) if pattern is not _NOT_THERE else pattern.search(clause)
-        mentions = _mentions(_DESCRIPTION.split(found["goal"], maxsplit=1)[0], known) if found else []
-        if mentions and (any_place or target in known[mentions[-1]]):
+        goal = _named(found["goal"], known) if found else ""
+        if goal and (any_place or task.target.name in known[goal]):
             return f"asks for another place than {_on(task)} the {_plain(task.target.name)}"
     return ""
+
+
+def _denies(clause: str, task: Task, known: dict[str, set[str]], named: set[str]) -> bool:
+    """Whether `clause`, which says what is not to be done, denies the task.
+
+    named: the roles that the other clauses name. Where they ask for the target, a warning ("do not drop the carrot")
+    denies nothing, unless it is the task itself that is not to be done.
+    """
+    own = {task.source.name, task.target.name}
+    if not any(known[name] & own for name in _mentions(clause, known)):
+        return False
+    found = _NOT_DONE.search(clause)
+    goal = _named(parse_instruction(f"put{found['rest']}").goal, known) if found else ""
+    return "place" not in named or bool(goal and task.target.name in known[goal])
+
+
+def _without_contrast(text: str, task: Task, known: dict[str, set[str]]) -> str:
+    """`text` without the other objects that it names only to say that they are not meant: "(not the spoon)"."""
+    own = {task.source.name, task.target.name}
+    others = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True) if not known[name] & own)
+    contrast = rf"\s*[,(]?\s*\b(?:not|instead of|rather than)\s+(?:the|an?)\s+(?:\w+\s+)?(?:{others})s?\b\s*[,)]?"
+    return re.sub(contrast, " ", text).strip()
 
 
 def _names(task: Task) -> dict[str, set[str]]:
@@ -134,6 +183,12 @@ def _mentions(text: str, known: dict[str, set[str]]) -> list[str]:
     return [match[1] for match in re.finditer(rf"\b({pattern})s?\b", text)]
 
 
+def _named(phrase: str, known: dict[str, set[str]]) -> str:
+    """The known name of what `phrase` is about, without its description; "" for none."""
+    found = _mentions(_DESCRIPTION.split(phrase, maxsplit=1)[0], known)
+    return found[-1] if found else ""
+
+
 def _wordings(task: Task) -> set[str]:
     translated = TRANSLATIONS.get(task.instruction, {}).values()
     return {_plain(task.instruction), *(_plain(one.text) for one in translated)}
@@ -141,7 +196,8 @@ def _wordings(task: Task) -> set[str]:
 
 def _plain(text: str) -> str:
     """Lower case, single blanks, no hyphens, underscores or final punctuation."""
-    return " ".join(re.sub(r"[-_]", " ", str(text)).replace("\u2019", "'").casefold().split()).strip(" .!?\u3002\u0964")
+    words = " ".join(re.sub(r"[-_]", " ", str(text)).replace("\u2019", "'").casefold().split())
+    return _COMPOUND.sub(r"\1", words).strip(" .!?\u3002\u0964")
 
 
 def _refusal(instruction: str, task: Task, problem: str) -> str:
