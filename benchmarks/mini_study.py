@@ -24,7 +24,8 @@ import tyro
 from gymnasium.utils.seeding import np_random
 
 from vlm2vla_sim.envs.tasks import get_task
-from vlm2vla_sim.evaluation.results import Rate, read_results
+from vlm2vla_sim.evaluation.rates import Rate
+from vlm2vla_sim.evaluation.results import read_results
 from vlm2vla_sim.evaluation.run_folder import RESULTS
 from vlm2vla_sim.evaluation.settings import Option, RunSettings
 from vlm2vla_sim.evaluation.suite import all_tasks, run_suite

@@ -26,7 +26,7 @@ from vlm2vla_sim.data.recording.record import record
 from vlm2vla_sim.data.relabel.rules import LabelingRules, relabel
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.evaluation.results import Rate
+from vlm2vla_sim.evaluation.rates import Rate
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.language.formats import ActionFormat, get_format
 from vlm2vla_sim.types import Decision, Outcome

@@ -25,7 +25,8 @@ import tyro
 
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import RunFolderError
-from vlm2vla_sim.evaluation.results import Rate, read_results
+from vlm2vla_sim.evaluation.rates import Rate
+from vlm2vla_sim.evaluation.results import read_results
 from vlm2vla_sim.types import Outcome
 
 LADDER = (0, 1, 2, 3, 4)

@@ -30,7 +30,8 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ORDER = {
     "": (("errors",), ("types",), ("core",), *FLOORS[1:]),
     "evaluation": (
-        ("settings", "metrics", "credit", "results"),
+        ("settings", "metrics", "credit", "rates"),
+        ("results",),
         ("setup",),
         ("run_folder", "episode"),
         ("operator",),

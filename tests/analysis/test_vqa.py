@@ -13,7 +13,7 @@ from vlm2vla_sim.analysis.intervals import grouped_rate, grouped_ratio
 from vlm2vla_sim.analysis.questions import QUESTIONS, VqaQuestion, open_questions, write_questions
 from vlm2vla_sim.analysis.vqa import ALL, answer_all, compare, image_groups, is_right, retentions, to_json
 from vlm2vla_sim.errors import RunFolderError, SettingError, UnknownNameError
-from vlm2vla_sim.evaluation.results import wilson_interval
+from vlm2vla_sim.evaluation.rates import wilson_interval
 from vlm2vla_sim.types import Stage
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlm2vla_sim.envs.base import UNKNOWN
+from vlm2vla_sim.envs.judge import UNKNOWN
 from vlm2vla_sim.evaluation.credit import credit
 from vlm2vla_sim.types import Outcome
 

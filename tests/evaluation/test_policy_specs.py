@@ -20,7 +20,8 @@ from vlm2vla_sim.evaluation.metrics import check_value
 from vlm2vla_sim.evaluation.operator.episode_log import SessionSettings
 from vlm2vla_sim.evaluation.operator.prompts import Operator, StreamAnswers
 from vlm2vla_sim.evaluation.operator.session import run_session
-from vlm2vla_sim.evaluation.results import Mean, Rate, format_table, summarize
+from vlm2vla_sim.evaluation.rates import Mean, Rate
+from vlm2vla_sim.evaluation.results import format_table, summarize
 from vlm2vla_sim.policies.baselines import HoldPolicy
 from vlm2vla_sim.policies.spec import read_policy_spec
 from vlm2vla_sim.testing import PointBackend

@@ -11,14 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm2vla_sim.errors import RunFolderError
-from vlm2vla_sim.evaluation.results import (
-    Rate,
-    format_table,
-    read_results,
-    sort_results,
-    summarize,
-    wilson_interval,
-)
+from vlm2vla_sim.evaluation.rates import Rate, wilson_interval
+from vlm2vla_sim.evaluation.results import format_table, read_results, sort_results, summarize
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 

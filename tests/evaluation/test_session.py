@@ -22,7 +22,8 @@ from vlm2vla_sim.errors import EpisodeAbortedError, RunFolderError, SettingError
 from vlm2vla_sim.evaluation.operator.episode_log import EpisodeLog, PolicySpec, SessionSettings
 from vlm2vla_sim.evaluation.operator.prompts import ButtonAnswers, Label, Operator, StreamAnswers
 from vlm2vla_sim.evaluation.operator.session import run_session
-from vlm2vla_sim.evaluation.results import Mean, format_table, read_results, summarize, wilson_interval
+from vlm2vla_sim.evaluation.rates import Mean, wilson_interval
+from vlm2vla_sim.evaluation.results import format_table, read_results, summarize
 from vlm2vla_sim.testing import PointBackend
 from vlm2vla_sim.types import Status
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm2vla_sim.evaluation.results import wilson_interval
+from vlm2vla_sim.evaluation.rates import CONFIDENCE, wilson_interval
 
-CONFIDENCE = 0.95
 DRAWS = 10_000
 AT_ONCE = 500
 """Resamples that are computed together, which bounds the memory for a million values."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vlm2vla_sim.errors import SettingError, unknown_name
-from vlm2vla_sim.evaluation.results import Rate, RunSummary, wilson_interval
+from vlm2vla_sim.evaluation.rates import Rate, wilson_interval
+from vlm2vla_sim.evaluation.results import RunSummary
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 JUDGED_BY = ("point", "lower")

@@ -12,7 +12,7 @@ from typing import Any
 from vlm2vla_sim.errors import NotComparableError, SettingError, unknown_name
 from vlm2vla_sim.evaluation.comparison import statistics
 from vlm2vla_sim.evaluation.comparison.sides import Side, differences
-from vlm2vla_sim.evaluation.results import CONFIDENCE, Rate
+from vlm2vla_sim.evaluation.rates import CONFIDENCE, Rate
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 RULES = ("success_at_end", "success_once", "success_released", "success_settled")

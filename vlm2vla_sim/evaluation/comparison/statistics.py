@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
-from vlm2vla_sim.evaluation.results import CONFIDENCE, wilson_interval
+from vlm2vla_sim.evaluation.rates import CONFIDENCE, wilson_interval
 
 POWER = 0.8
 """The power for which the smallest detectable difference is given."""

@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 
 from vlm2vla_sim.envs.tasks import TASKS, Task
-from vlm2vla_sim.evaluation.results import Rate, wilson_interval
+from vlm2vla_sim.evaluation.rates import Rate, wilson_interval
 from vlm2vla_sim.evaluation.setup import episode_seed, widowx
 from vlm2vla_sim.mini.scenes.annotation import GRIPPER
 from vlm2vla_sim.mini.scenes.arrangement import Arrangement
