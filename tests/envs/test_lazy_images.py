@@ -125,6 +125,38 @@ def test_it_is_a_dictionary_in_every_way_of_reading_it(env):
         fresh()["wrist"]
 
 
+def test_an_image_that_is_put_into_the_dictionary_or_taken_out_of_it_is_never_an_empty_one(env):
+    widowx(env).images_on_demand = True
+    env.reset(seed=1)
+    own = np.full((48, 64, 3), 7, np.uint8)
+
+    def fresh() -> LazyImages:
+        return env.step(FORWARD)[0]["pixels"]
+
+    taken = {
+        "pop": lambda images: images.pop("primary"),
+        "popitem": lambda images: images.popitem()[1],
+        "setdefault": lambda images: images.setdefault("primary", own),
+    }
+    for name, take in taken.items():
+        image = take(fresh())
+        assert image.shape == own.shape, name
+        assert image.std() > 1, name
+    earlier, written = fresh(), fresh()
+    written["primary"] = own
+    np.testing.assert_array_equal(written["primary"], own)
+    updated = fresh()
+    updated.update(primary=own)
+    updated |= {"wrist": own}
+    np.testing.assert_array_equal(updated["primary"], own)
+    assert list(updated) == ["primary", "wrist"]
+    del updated["wrist"]
+    assert list(updated) == ["primary"]
+    with pytest.raises(EpisodeError, match="earlier step"):
+        earlier["primary"] = own
+    assert "not drawn yet" in repr(fresh())
+
+
 def test_further_cameras_are_drawn_too():
     cameras = {"wrist": Camera((0.3, -0.6, 0.4), look_at=(0.3, 0.0, 0.0), size=(32, 48))}
     env = gym.make(CARROT, image_size=(48, 64), cameras=cameras)

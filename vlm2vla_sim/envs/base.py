@@ -16,8 +16,8 @@ from gymnasium.wrappers import TimeLimit
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.backends import backend_name, check_backend_options, is_real_robot, make_backend
 from vlm2vla_sim.envs.instruction_check import check_instruction
-from vlm2vla_sim.envs.judge import Judge, SuccessFlags, start_flags
-from vlm2vla_sim.envs.lazy_images import LazyImages
+from vlm2vla_sim.envs.judge import UNKNOWN, Judge, start_flags
+from vlm2vla_sim.envs.lazy_images import LazyImages, expire_images
 from vlm2vla_sim.envs.observations import Observation, check_form, check_image_size, in_form, observation_space
 from vlm2vla_sim.envs.reset_options import LAYOUTS, choose_layout
 from vlm2vla_sim.envs.tasks import TASKS, Task, get_task, own_task
@@ -27,9 +27,6 @@ from vlm2vla_sim.types import SceneState, Status
 
 CONTROL_HZ = 5
 """Control steps per second. simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:167-168"""
-
-UNKNOWN: dict[str, bool | None] = dict.fromkeys(field.name for field in dataclasses.fields(SuccessFlags))
-"""The flags of info where the scene is not known."""
 
 
 class WidowXEnv(gym.Env[Any, np.ndarray]):
@@ -186,7 +183,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         super().reset(seed=seed)
         layout, self._episode_id = choose_layout(self.spec_task, options, self.layouts, self.np_random)
         self._status = self._judge = None  # nothing of the last episode, should the backend fail
-        self._pass_moment()
+        expire_images(self._observation)
         self._backend.reset(layout, self.np_random)
         status = self._status = self._backend.status()
         self._judge = Judge(self.spec_task, status.scene) if status.scene else None
@@ -210,7 +207,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         target = self.status.robot.target.position
         delta, clipped = motion.limit(action, target=target, workspace=self.spec_task.setup.workspace)
         try:
-            self._pass_moment()
+            expire_images(self._observation)
             self._backend.move(delta)
             status = self._status = self._backend.status()
             self._observation = self._observe()
@@ -232,7 +229,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
     def close(self) -> None:
         """Release the backend, once a method that still runs in another thread has returned."""
         with self._turns.take("close()", wait=True):
-            self._pass_moment()
+            expire_images(self._observation)
             self._backend.close()
 
     # Parts.
@@ -243,12 +240,6 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         if not (self.images_on_demand and self._cameras and self.observation == "dict" and observe_state):
             return self._backend.observe()
         return {"pixels": LazyImages(self._cameras, self._draw), **observe_state()}
-
-    def _pass_moment(self) -> None:
-        """The state is about to change: images of the last observation that nobody has read are gone."""
-        pixels = self._observation.get("pixels")
-        if isinstance(pixels, LazyImages):
-            pixels.expire()
 
     def _draw(self) -> dict[str, np.ndarray]:
         with self._turns.take("Reading an image"):

@@ -50,6 +50,10 @@ class SuccessFlags:
     moved_wrong_object: bool
 
 
+UNKNOWN: dict[str, bool | None] = dict.fromkeys(field.name for field in dataclasses.fields(SuccessFlags))
+"""The flags where the scene is not known."""
+
+
 class Judge:
     """Computes the flags of one episode, from the settled scene and then the scene after every step."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ Images = dict[str, np.ndarray]
 class LazyImages(dict[str, np.ndarray]):
     """observation["pixels"] of an environment whose `images_on_demand` is set.
 
-    A dictionary of images whose cameras are known; the images of all are drawn when the first is read. They belong to
-    the observation's own moment: read for the first time after the next step, they are an EpisodeError.
+    A dictionary of images whose cameras are known; the images of all are drawn when the first is read, or when the
+    dictionary is changed. They show the state of that moment: EpisodeError for the first use after the next step.
     """
 
     def __init__(self, cameras: Iterable[str], draw: Callable[[], Images]) -> None:
@@ -27,7 +27,7 @@ class LazyImages(dict[str, np.ndarray]):
         self._drawn = False
 
     def expire(self) -> None:
-        """The moment has passed: images that nobody has read cannot be drawn any more."""
+        """The state is about to change: images that nobody has read cannot be drawn any more."""
         if not self._drawn:
             self._draw = None
 
@@ -77,8 +77,59 @@ class LazyImages(dict[str, np.ndarray]):
     def __or__(self, other: Any) -> Any:
         return self.drawn() | other
 
+    def __repr__(self) -> str:
+        return f"<LazyImages of {', '.join(self)}, {'drawn' if self._drawn else 'not drawn yet'}>"
+
+    # Changes, to the images as they are drawn.
+
+    def __setitem__(self, name: str, image: np.ndarray) -> None:
+        self.drawn()
+        super().__setitem__(name, image)
+
+    def __delitem__(self, name: str) -> None:
+        self.drawn()
+        super().__delitem__(name)
+
+    def __ior__(self, other: Any) -> Any:
+        self.update(other)
+        return self
+
+    def pop(self, *arguments: Any) -> Any:
+        """As a dictionary's."""
+        self.drawn()
+        return super().pop(*arguments)
+
+    def popitem(self) -> tuple[str, np.ndarray]:
+        """As a dictionary's."""
+        self.drawn()
+        return super().popitem()
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """As a dictionary's."""
+        self.drawn()
+        return super().setdefault(name, default)
+
+    def update(self, *others: Any, **images: np.ndarray) -> None:
+        """As a dictionary's."""
+        self.drawn()
+        super().update(*others, **images)
+
+    def clear(self) -> None:
+        """As a dictionary's."""
+        self.drawn()
+        super().clear()
+
+    # Copies, which are ordinary dictionaries.
+
     def __reduce__(self) -> tuple[type, tuple[Images]]:
         return dict, (self.drawn(),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Images:
         return {name: image.copy() for name, image in self.drawn().items()}
+
+
+def expire_images(observation: Mapping[str, Any]) -> None:
+    """`LazyImages.expire` for the images of `observation`, where they are lazy."""
+    pixels = observation.get("pixels")
+    if isinstance(pixels, LazyImages):
+        pixels.expire()
