@@ -243,6 +243,7 @@ def test_the_command_answers_with_its_exit_status(tmp_path, capsys):
     assert main(["compare", good, few]) == 2
     assert "Underpowered" in capsys.readouterr().out
     assert main(["compare", good, str(tmp_path / "none")]) == 3
+    assert main(["compare", good, "x" * 300]) == 3
     assert main(["compare", good]) == 3
     assert main(["compare", "--rule"]) == 3
     capsys.readouterr()

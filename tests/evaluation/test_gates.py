@@ -127,6 +127,7 @@ def test_evaluate_ends_with_0_where_it_is(tmp_path):
         (["--min-success", "2"], "expected 0.8, or TASK=0.8"),
         (["--junit", "nowhere/there/j.xml"], "cannot be written"),
         (["--markdown", "."], "cannot be written"),
+        (["--junit", f"{'x' * 300}.xml"], "a name of 304 bytes"),
     ],
 )
 def test_what_could_not_be_checked_or_written_is_refused_before_the_first_episode(tmp_path, capsys, words, said):

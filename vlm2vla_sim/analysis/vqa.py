@@ -8,18 +8,16 @@ paired bootstrap that resamples images with all their questions, for both models
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from vlm2vla_sim.analysis.intervals import Interval, grouped_rate, grouped_ratio
 from vlm2vla_sim.analysis.questions import VqaQuestion
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.base import Question, Sampling, TextModel, mark_cut_off
+from vlm2vla_sim.policies.models.hf_prompt import digest
 from vlm2vla_sim.types import Stage
 
 ALL = "all questions"
@@ -111,16 +109,12 @@ def image_groups(questions: Sequence[VqaQuestion]) -> list[int]:
             groups[index] = index = groups[groups[index]]
         return index
 
-    first: dict[bytes, int] = {}
+    first: dict[str, int] = {}
     for index, one in enumerate(questions):
         for image in one.images:
-            other = first.setdefault(_digest(image), index)
+            other = first.setdefault(digest(image), index)
             groups[root(index)] = root(other)
     return [root(index) for index in range(len(questions))]
-
-
-def _digest(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()
 
 
 def retentions(answered: Sequence[AnsweredQuestion], *, seed: int = 0) -> list[Retention]:

@@ -66,7 +66,10 @@ COMMANDS = {
         "vlm2vla_sim.cli.commands.serve_model:serve_model",
         "serve a vision-language model over an OpenAI-compatible API",
     ),
-    "serve": ("vlm2vla_sim.cli.commands.serve:serve", "serve a policy over the openpi or vla-eval protocol"),
+    "serve": (
+        "vlm2vla_sim.cli.commands.serve:serve",
+        "serve a policy over the openpi or vla-eval protocol, or POST /act",
+    ),
     "doctor": ("vlm2vla_sim.cli.commands.doctor:doctor", "check the installation and say what to install"),
 }
 """Command -> "module:function" and its line in `vlm2vla --help`."""
@@ -107,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader closed the pipe (`vlm2vla tasks | head`). Without this, Python reports it again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ERROR
+        return _error_status(words[0])
     except OSError as error:
         # Of a file that is read; one that is written is checked first (`core.file_names`).
         if debug or error.errno != errno.ENAMETOOLONG:
@@ -115,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"vlm2vla {words[0]}: There is no file or folder {error.filename!r}: the name is too long.", file=sys.stderr
         )
-        return ERROR
+        return _error_status(words[0])
 
 
 def help_text() -> str:
@@ -174,6 +177,7 @@ def _find(name: str) -> Any:
 
 
 def _error_status(name: str) -> int:
+    """The exit status of an error in a command, which may be one of importing its module."""
     module, function = COMMANDS[name][0].split(":")
     return getattr(getattr(sys.modules.get(module), function, None), "error_status", ERROR)
 

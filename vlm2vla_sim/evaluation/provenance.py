@@ -17,7 +17,7 @@ KEY = "provenance"
 """In `settings.json` of a run: the provenance of its results. In `plan.json` of a session: policy -> that."""
 NOT_COMPARED = frozenset({"greeting"})
 """What a server sends as it is connected to may hold times and numbers of connections."""
-WHOLE = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
+COMPLETED = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
 """Outcomes of episodes in which the policy was asked to the end; of others, a server may not even have answered."""
 
 
@@ -34,7 +34,7 @@ class ProvenanceRecord:
 
     def check(self, result: EpisodeResult) -> None:
         """Record the provenance of the first result of a policy; RunFolderError if that of a later one differs."""
-        if result.outcome not in WHOLE or not result.provenance:
+        if result.outcome not in COMPLETED or not result.provenance:
             return
         policy = result.policy if self._by_policy else ""
         if policy not in self._known:

@@ -87,7 +87,9 @@ def run_suite(
     """
     settings = check_settings(settings)
     if workers < 1:
-        raise SettingError(f"{workers} workers (episodes at the same time) were asked for; expected 1 or more.")
+        raise SettingError(
+            f"{workers} workers were asked for (--concurrency, episodes at the same time); expected 1 or more."
+        )
     if video and settings.image_size is None:
         raise SettingError(
             "Videos were requested, but image_size=None renders no images. Leave the videos out (video=False, "

@@ -150,8 +150,8 @@ class TextModel(Protocol):
         """The answers, in the order of `questions`. A batch gives the same answers as single questions.
 
         `Stage.finish` has to say whether an answer is whole: one that was cut off is not used. A text model may have
-        methods `provenance()` and `prepare(grammars)` (see the functions of those names), and an attribute
-        `places_images` (see `Question.places`).
+        methods `provenance()` and `prepare(grammars)` (see the functions of those names), and two attributes:
+        `places_images` (see `Question.places`), and `concurrent`, true if several threads may ask at the same time.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What every HTTP server of this package checks before a request is read: who asks, what is sent, how much, how long.
+"""What `http_server.HttpServer` checks before a request is read: who asks, what is sent, how much, how long.
 
 A page in a browser on the same machine can send requests to loopback, and a page whose DNS name is rebound to it can
 read the responses. So a request must name this machine in its Host header and come from no foreign page, and a body

@@ -13,6 +13,7 @@ import tyro
 from vlm2vla_sim.cli.flags import RunFlags
 from vlm2vla_sim.cli.report import EpisodeReporter, report_errors
 from vlm2vla_sim.cli.result import TOO_LOW, CommandResult
+from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation import gates
@@ -116,7 +117,10 @@ class _CiFiles:
         for settings in several:
             self._requirements([find_task(task, settings.backend).name for task in check_settings(settings).tasks])
         for path in (self.junit, self.markdown):
-            if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            if path is None:
+                continue
+            check_path(path, RunFolderError, flag="--junit FILE, --markdown FILE", room=0)
+            if path.is_dir() or not path.absolute().parent.is_dir():
                 raise RunFolderError(f"{path} cannot be written: its folder does not exist, or it is a folder.")
 
     def finish(self, runs: Mapping[str, SuiteRun]) -> int:

@@ -19,10 +19,10 @@ def verdict_after(labelled: LabelledTrajectory, number: int) -> str | None:
         return RETRY if later[0].subtask == phase.subtask else None
     if labelled.trajectory.success is not False:
         return ADVANCE
-    return RETRY if not later and _is_whole(phase.subtask, labelled.trajectory) else None
+    return RETRY if not later and _is_all_that_is_asked(phase.subtask, labelled.trajectory) else None
 
 
-def _is_whole(subtask: str, trajectory: Trajectory) -> bool:
+def _is_all_that_is_asked(subtask: str, trajectory: Trajectory) -> bool:
     """Whether `subtask` is all that the instruction asks for, and not a step on the way."""
     parsed = parse_instruction(trajectory.instruction, trajectory.instruction_en)
     last = parsed.put if parsed.goal else parsed.grasp if parsed.object_name else parsed.instruction

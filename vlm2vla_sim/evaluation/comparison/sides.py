@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from vlm2vla_sim.core.store import read_settings
 from vlm2vla_sim.errors import NotComparableError, RunFolderError
 from vlm2vla_sim.evaluation.results import read_results
 from vlm2vla_sim.evaluation.run_folder import RESULTS, SETTINGS
@@ -106,13 +106,7 @@ def _conditions(folder: Path, episodes: Sequence[EpisodeResult]) -> dict[str, st
     conditions: dict[str, str] = {}
     settings = folder / SETTINGS
     if settings.exists():
-        try:
-            saved: Any = json.loads(settings.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as broken:
-            raise RunFolderError(f"{settings} cannot be read: {broken}") from broken
-        if not isinstance(saved, dict):
-            raise RunFolderError(f"{settings} cannot be read: it holds no settings.")
-        for name, value in saved.items():
+        for name, value in read_settings(settings, RunFolderError).items():
             if name not in POLICY_SETTINGS | PLAN_SETTINGS:
                 conditions[name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     for field in ("backend", "profile", "layouts"):

@@ -66,8 +66,8 @@ _GRIPPERS = (
 )
 _STILL = re.compile(r"stay|stay\s+still|hold\s+still|do\s+not\s+move|don't\s+move", re.IGNORECASE | re.ASCII)
 _SEPARATOR = re.compile(r"(?P<row>;|\n|\.(?![0-9])|\bthen\b)|,|\band\b", re.IGNORECASE | re.ASCII)
-_PROMISES = frozenset({",", ";", "and", "then"})
-"""Separators after which a text goes on."""
+_CONTINUING = frozenset({",", ";", "and", "then"})
+"""Separators that a text cannot end with."""
 _BULLET = re.compile(r"^[ \t]*(?:[0-9]{1,2}[.)]|[-•])[ \t]", re.MULTILINE)
 _BLANKED = {ord(character): " " for character in '"“”`*'}
 
@@ -90,17 +90,17 @@ class ProseReader:
         """The rows, each of seven numbers as `grid.to_chunk` takes them."""
         at, end = self._bounds()
         plain = _BULLET.sub(lambda bullet: " " * len(bullet.group()), self._plain)
-        promise: re.Match[str] | None = None
+        unfinished: re.Match[str] | None = None
         for separator in _SEPARATOR.finditer(plain, at, end):
             if self._read_clause(plain, at, separator.start()):
-                promise = None
+                unfinished = None
             if separator["row"]:
                 self._end_row(None)
-            if separator.group().lower() in _PROMISES:
-                promise = separator
+            if separator.group().lower() in _CONTINUING:
+                unfinished = separator
             at = separator.end()
-        if not self._read_clause(plain, at, end) and promise:
-            raise self._cursor.error(f"the text ends after {promise.group()!r}; {EXPECTED}.", promise.start())
+        if not self._read_clause(plain, at, end) and unfinished:
+            raise self._cursor.error(f"the text ends after {unfinished.group()!r}; {EXPECTED}.", unfinished.start())
         if self._row_at is not None and self._rows and self._motion and self._gripper is None:
             why = f"the last row does not say what the gripper does; end it with '{OPEN}' or '{CLOSE}'."
             raise self._cursor.error(why, self._row_at)

@@ -96,7 +96,7 @@ class GrammarCompiler:
                 ) from error
             text = answer_text(self._tokenizer, tokens, self._frame)
             written = b"".join(self._table.tokens[token] for token in tokens).decode(errors="replace")
-            same = _core(text, self._frame) == _core(written, self._frame)
+            same = _comparable(text, self._frame) == _comparable(written, self._frame)
             if not same or (ended and grammar.regex and not re.fullmatch(grammar.regex, text)):
                 raise SettingError(
                     f"The tokenizer of {name} decodes an answer under the grammar {asked} to "
@@ -189,7 +189,7 @@ class GrammarState:
             raise DecodingError(f"llguidance failed: {_short(self._matcher.get_error(), 300)}")
 
 
-def _core(text: str, frame: AnswerFrame) -> str:
+def _comparable(text: str, frame: AnswerFrame) -> str:
     """`text` without the spaces of the frame, and without a character that was cut off."""
     return (text.lstrip(" ") if frame.spaces else text).rstrip("\N{REPLACEMENT CHARACTER}")
 

@@ -23,7 +23,7 @@ from vlm2vla_sim.errors import ExtensionError, SettingError
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy
-from vlm2vla_sim.policies.models.http_client import without_password
+from vlm2vla_sim.policies.models.proxies import without_password
 from vlm2vla_sim.policies.options import check_types
 from vlm2vla_sim.policies.remote.conventions import Convention, conventions_of, find_convention
 from vlm2vla_sim.policies.remote.convert import check_rows, delta_to, read_deltas, resize, write_proprio
