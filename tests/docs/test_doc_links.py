@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 from doc_pages import PAGES, ROOT, blocks, code_spans, links
+
+from vlm2vla_sim.types import EpisodeResult
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TESTS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
@@ -87,6 +90,14 @@ def test_the_long_description_has_no_link_that_leads_nowhere_on_a_package_index(
     assert re.findall(r"\]\((?!https://)[^)]*\)", text) == []
     assert "*Image `docs/images/demo.jpg` in the source archive: One frame from each" in text
     assert "Concepts (`docs/concepts.md`)" in text
+
+
+def test_the_results_page_names_every_key_of_a_line_and_no_other():
+    page = (ROOT / "docs" / "howto" / "read_the_results.md").read_text(encoding="utf-8")
+    table = page[page.index("| key of a line |") :]
+    rows = [line for line in table.splitlines()[2:] if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named == {field.name for field in dataclasses.fields(EpisodeResult)}
 
 
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
