@@ -17,7 +17,7 @@ import multiprocessing
 import signal
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -80,15 +80,32 @@ class _WorkerPool:
     def _assign(self) -> None:
         """Give every idle worker an episode, and start workers while there are episodes left."""
         for worker in [worker for worker in self._workers if worker.item is None]:
-            if not self._todo or (self._fresh and worker.task != self._todo[0].task):
+            task = self._choose_task(worker.task)
+            if task is None or (self._fresh and worker.task != task):
                 worker.stop()
                 self._workers.remove(worker)
             else:
-                worker.assign(self._todo.popleft(), self._timeout)
-        while self._todo and len(self._workers) < self._count:
+                worker.assign(self._take(task), self._timeout)
+        while len(self._workers) < self._count and (task := self._choose_task(None)) is not None:
             worker = _Worker(self._job, self._models)
             self._workers.append(worker)
-            worker.assign(self._todo.popleft(), self._timeout)
+            worker.assign(self._take(task), self._timeout)
+
+    def _choose_task(self, current: str | None) -> str | None:
+        """The task of a worker's next episode: its own if any is left of it, because another costs a new simulator.
+
+        A worker without a task gets the one with the most episodes for each worker that has it; None if none is left.
+        """
+        left = Counter(item.task for item in self._todo)
+        if current in left:
+            return current
+        busy = Counter(worker.task for worker in self._workers if worker.item is not None)
+        return max(left, key=lambda task: left[task] / (1 + busy[task]), default=None)
+
+    def _take(self, task: str) -> Item:
+        item = next(item for item in self._todo if item.task == task)
+        self._todo.remove(item)
+        return item
 
     def _wait(self) -> list[_Worker]:
         """Workers that sent something, died, or timed out."""

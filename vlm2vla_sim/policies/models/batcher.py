@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from vlm2vla_sim.policies.base import Question, TextModel
 from vlm2vla_sim.types import Stage
 
+PATIENCE = 0.02
+"""[s] to wait for the next caller's question before a batch begins: about what a policy takes from an answer to its
+next question, where no motion lies between them."""
+
 
 class Batcher:
     """Batches the questions that arrive while a batch is being answered."""
 
-    def __init__(self, model: TextModel) -> None:
-        self._model = model
+    def __init__(self, model: TextModel, *, callers: Callable[[], int] = lambda: 1) -> None:
+        """callers: how many callers may have a question at the same time; the batch is not held for more than these."""
+        self._model, self._callers = model, callers
         self._waiting: queue.SimpleQueue[tuple[Question, Future[Stage]]] = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True).start()
 
@@ -32,9 +37,7 @@ class Batcher:
 
     def _work(self) -> None:
         while True:
-            asked = [self._waiting.get()]
-            while not self._waiting.empty():
-                asked.append(self._waiting.get())
+            asked = self._gather()
             try:
                 stages = self._model.answer([question for question, _ in asked])
             except Exception as error:  # goes to those who wait; this thread goes on
@@ -47,6 +50,15 @@ class Batcher:
                 continue
             for (_, future), stage in zip(asked, stages, strict=True):
                 future.set_result(stage)
+
+    def _gather(self) -> list[tuple[Question, Future[Stage]]]:
+        """The next batch: all that wait, and those that come within `PATIENCE` of the last one."""
+        asked = [self._waiting.get()]
+        while True:
+            try:
+                asked.append(self._waiting.get(timeout=PATIENCE if len(asked) < self._callers() else 0))
+            except queue.Empty:
+                return asked
 
     def _answer_alone(self, question: Question, future: Future[Stage]) -> None:
         try:

@@ -28,14 +28,17 @@ class ModelService(Generic[K]):
     def __init__(self, load: Callable[[K], TextModel]) -> None:
         """load: makes the text model for a key; an error goes to the worker that asked."""
         self._load = load
-        self._loading = threading.Lock()
+        self._loading, self._counting = threading.Lock(), threading.Lock()
         self._loaded: dict[K, _Loaded] = {}
+        self._workers = 0
 
     def serve(self, connection: Any) -> None:
         """Answer one worker's questions in a thread, until its end of the pipe is closed."""
         threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: Any) -> None:
+        with self._counting:
+            self._workers += 1
         try:
             while True:
                 key, method, arguments = connection.recv()
@@ -44,13 +47,15 @@ class ModelService(Generic[K]):
             return  # the worker has ended
         finally:
             connection.close()
+            with self._counting:
+                self._workers -= 1
 
     def _call(self, key: K, method: str, arguments: tuple[Any, ...]) -> Any:
         """The answer, or the error to be raised in the worker."""
         try:
             with self._loading:
                 if key not in self._loaded:
-                    self._loaded[key] = _Loaded(self._load(key))
+                    self._loaded[key] = _Loaded(self._load(key), lambda: self._workers)
             return getattr(self._loaded[key], method)(*arguments)
         except Exception as error:  # raised in the worker
             return _Failure(portable(error))
@@ -59,10 +64,10 @@ class ModelService(Generic[K]):
 class _Loaded:
     """A loaded model, and the methods that a client may call."""
 
-    def __init__(self, model: TextModel) -> None:
+    def __init__(self, model: TextModel, callers: Callable[[], int]) -> None:
         self._model = model
         # A model on a server takes many requests at the same time, and batches them itself.
-        self._batcher = None if getattr(model, "concurrent", False) else Batcher(model)
+        self._batcher = None if getattr(model, "concurrent", False) else Batcher(model, callers=callers)
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
         return self._model.answer(questions) if self._batcher is None else self._batcher.answers(questions)
