@@ -4,8 +4,9 @@
     python benchmarks/throughput.py --policy scripted --concurrency 1 2 --video
 
 Each row is a run of `run_suite` in a process of its own, over the same published layouts; rows of one call are made one
-after another, so their ratios can be quoted on a quiet machine. Seconds include starting the processes and loading the model,
-as a user waits for them. Memory is the largest resident size of the main process and of the largest worker.
+after another, so their ratios can be quoted on a quiet machine. Seconds include starting the processes and loading the
+model, as a user waits for them.
+Memory is the largest resident size of the main process and of the largest worker.
 """
 
 from __future__ import annotations
