@@ -75,6 +75,10 @@ class SettingError(Vlm2VlaError, ValueError):
     """A setting is invalid, or contradicts another one."""
 
 
+class GrammarError(SettingError):
+    """A grammar cannot be followed: the decoder refuses it, or the model's tokenizer cannot write its texts."""
+
+
 class ServerError(Vlm2VlaError):
     """A server did not answer as its protocol demands, after all retries; never counted as a failure of the policy."""
 

@@ -200,6 +200,9 @@ def test_a_grammar_is_read_under_each_of_its_names(field, value, regex):
         ("structured_outputs", {"regex": ""}),
         ("structured_outputs", {"regex": ["a"]}),
         ("guided_regex", "a{2,1}"),
+        ("guided_regex", "[a-c--b]z"),
+        ("guided_regex", "[a&&b]"),
+        ("structured_outputs", {"regex": "[[:digit:]]"}),
         ("guided_regex", 7),
         ("guided_choice", []),
         ("guided_choice", ["a", 1]),
@@ -227,6 +230,11 @@ def test_a_slash_or_a_line_break_in_a_regular_expression_means_what_it_means(reg
     assert not matcher.is_error(), matcher.get_error()
     assert matcher.try_consume_tokens(list(text.encode())) == len(text)
     assert matcher.is_accepting()
+
+
+@pytest.mark.parametrize("regex", ["[a-c|]z", r"[-a&\[\]-]", r"\[a--b", "[^]-]"])
+def test_a_class_of_characters_without_sets_is_read(regex):
+    assert read(guided_regex=regex).grammar is not None
 
 
 # Messages.

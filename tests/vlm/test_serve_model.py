@@ -121,8 +121,12 @@ def test_older_fields_are_honoured_exactly(url, field, value, language):
 def test_what_the_decoder_refuses_is_the_client_s_fault(url, field, value):
     with pytest.raises(urllib.error.HTTPError) as refused:
         post(url, **{field: value})
+    error = json.loads(refused.value.read())["error"]
     refused.value.close()
     assert refused.value.code == 400
+    assert error["param"] == field
+    assert error["message"].startswith(f"{field}: ")
+    assert "\n" not in error["message"]
 
 
 def post(url: str, **fields) -> dict:

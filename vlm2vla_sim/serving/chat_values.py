@@ -18,10 +18,15 @@ GRAMMARS = {
 }
 """The fields that ask for a grammar; those with a kind are vLLM's names before 0.12 for `structured_outputs`."""
 
+_CLASS = re.compile(r"\\.|\[\^?(\]?(?:\\.|[^\]\\])*)\]", re.DOTALL)
+"""An escaped character, or a class of characters, whose content is the group."""
+_SETS = re.compile(r"--|&&|~~|(?<!\\)\[")
+"""Operators of sets in llguidance's dialect ("[a-c--b]"), and characters like others in Python's."""
+
 
 def read_grammar(request: dict[str, Any]) -> Grammar | None:
     """The grammar that a request asks for, under any of its names; RefusalError for one that cannot be followed."""
-    given = [key for key in GRAMMARS if request.get(key) is not None and request[key] != {"type": "text"}]
+    given = grammar_fields(request)
     if not given:
         return None
     if len(given) > 1:
@@ -49,8 +54,19 @@ def read_grammar(request: dict[str, Any]) -> Grammar | None:
     raise RefusalError(400, f"{kind!r} is not supported; expected one of: regex, grammar, choice.", field)
 
 
+def grammar_fields(request: dict[str, Any]) -> list[str]:
+    """The fields of a request that ask for a grammar."""
+    return [key for key in GRAMMARS if request.get(key) is not None and request[key] != {"type": "text"}]
+
+
 def _from_regex(regex: str, field: str) -> Grammar:
     """The grammar of `regex`, in the dialect that Python and llguidance share."""
+    for found in _CLASS.finditer(regex):
+        if found[1] and (sets := _SETS.search(found[1])):
+            said = (
+                f"The class {shown(found[0])} may mean a set of sets, which Python does not know; escape {sets[0]!r}."
+            )
+            raise RefusalError(400, said, field)
     try:
         re.compile(regex)
     except (re.error, OverflowError, RecursionError) as wrong:

@@ -16,10 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from vlm2vla_sim.core.versions import distribution_version
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.errors import GrammarError, SettingError
 from vlm2vla_sim.policies.base import Question, TextModel, is_whole, provenance
 from vlm2vla_sim.policies.models.batcher import Batcher
 from vlm2vla_sim.serving.chat_request import Names, read_body, read_question
+from vlm2vla_sim.serving.chat_values import grammar_fields
 from vlm2vla_sim.serving.refusal import RefusalError
 from vlm2vla_sim.types import Stage
 
@@ -105,7 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
             if self.path != "/v1/chat/completions":
                 raise RefusalError(404, f"Unknown path {self.path}; expected /v1/chat/completions.")
             question = read_question(request, self.server.served.names())
-            stage = self.server.batches.answer(question)
+            try:
+                stage = self.server.batches.answer(question)
+            except GrammarError as wrong:
+                raise RefusalError(400, str(wrong), grammar_fields(request)[0]) from wrong
             _check_grammar(stage, question)
         except RefusalError as refusal:
             self._send_error(refusal.status, str(refusal), refusal.field)

@@ -12,7 +12,7 @@ import random
 import re
 from typing import TYPE_CHECKING, Any
 
-from vlm2vla_sim.errors import DecodingError, SettingError, missing_extra
+from vlm2vla_sim.errors import DecodingError, GrammarError, missing_extra
 from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies.models.answer_frame import NO_FRAME, AnswerFrame, answer_text
 from vlm2vla_sim.policies.models.byte_vocabulary import ByteVocabulary
@@ -51,7 +51,7 @@ class GrammarCompiler:
     def start(self, grammar: Grammar) -> GrammarState:
         """A new answer under `grammar`.
 
-        SettingError for a grammar that llguidance refuses, and for a tokenizer that cannot write its texts: at the
+        GrammarError for a grammar that llguidance refuses, and for a tokenizer that cannot write its texts: at the
         first answer under a grammar, some are written at random and compared with it.
         """
         return self._state(self._fresh(grammar))
@@ -74,12 +74,12 @@ class GrammarCompiler:
             source = json.dumps({"grammars": [start, {"name": "answer", "lark_grammar": grammar.lark}]})
         matcher = LLMatcher(self._tokens, source, log_level=0)
         if matcher.is_error():
-            raise SettingError(f"llguidance refuses the grammar: {matcher.get_error()}")
+            raise GrammarError(f"llguidance refuses the grammar: {_short(matcher.get_error(), 300)}")
         self._probe(grammar, matcher)
         return matcher
 
     def _probe(self, grammar: Grammar, matcher: LLMatcher) -> None:
-        """SettingError unless answers that are drawn at random decode to the text that the grammar has allowed.
+        """GrammarError unless answers that are drawn at random decode to the text that the grammar has allowed.
 
         A whole one is also compared with the regular expression, which a grammar from a client of `serve-model` may
         lack; its texts may also have no end.
@@ -91,14 +91,14 @@ class GrammarCompiler:
             try:
                 tokens, ended = self._write(self._state(matcher), random.Random(seed))
             except DecodingError as error:
-                raise SettingError(
+                raise GrammarError(
                     f"The tokenizer of {name} cannot write the texts of the grammar {asked}: {error} {advice}"
                 ) from error
             text = answer_text(self._tokenizer, tokens, self._frame)
             written = b"".join(self._table.tokens[token] for token in tokens).decode(errors="replace")
             same = _comparable(text, self._frame) == _comparable(written, self._frame)
             if not same or (ended and grammar.regex and not re.fullmatch(grammar.regex, text)):
-                raise SettingError(
+                raise GrammarError(
                     f"The tokenizer of {name} decodes an answer under the grammar {asked} to "
                     f"{_short(text)!r}, which is not a text of the grammar. {advice}"
                 )
