@@ -169,7 +169,7 @@ def test_one_of_several_unknown_cameras_is_not_chosen():
         (b" put it down \n", {}, "put it down"),
         ("put it down", {"has_language": True}, "put it down"),
         (np.array(b"put it down", dtype=object), {}, "put it down"),
-        (b"caf\xe9", {}, "caf�"),
+        (b"pi\xf1ata", {}, "pi�ata"),
         (b"", {"has_language": False}, ""),
         (b"placeholder", {"has_language": np.bool_(False)}, ""),
         (None, {}, ""),

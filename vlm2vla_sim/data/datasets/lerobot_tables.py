@@ -92,7 +92,7 @@ def _values(column: Any) -> Any:
         return column.to_numpy(zero_copy_only=False)
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if is_list and not column.null_count and _is_number(kind.value_type):
-        lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+        lengths = pc.call_function("list_value_length", [column]).to_numpy(zero_copy_only=False)
         if (lengths == lengths[0]).all():
             return np.array(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), int(lengths[0]))
     return column.to_pylist()
