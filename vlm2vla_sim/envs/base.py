@@ -242,7 +242,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         return {"pixels": LazyImages(self._cameras, self._draw), **observe_state()}
 
     def _draw(self) -> dict[str, np.ndarray]:
-        with self._turns.take("Reading an image"):
+        with self._turns.take("Drawing an image"):
             return self._backend.observe()["pixels"]
 
     def _check_instruction(self) -> bool | None:

@@ -36,8 +36,8 @@ class LazyImages(dict[str, np.ndarray]):
         if not self._drawn:
             if self._draw is None:
                 raise EpisodeError(
-                    "An image of an earlier step is read, which nobody has looked at before the next step. Read it "
-                    "(observation['pixels']['primary']) before env.step, or leave env.images_on_demand at False."
+                    "An image of an earlier step was not drawn, because nobody had read it before the next step. Read "
+                    "it (observation['pixels']['primary']) before env.step, or set images_on_demand to False."
                 )
             for name, image in self._draw().items():
                 super().__setitem__(name, image)

@@ -29,7 +29,7 @@ from vlm2vla_sim.errors import (
 from vlm2vla_sim.evaluation.credit import credit
 from vlm2vla_sim.evaluation.episode_files import check_video_folder, describe_step, episode_stem, write_log
 from vlm2vla_sim.evaluation.metrics import Metric, check_value, make_metric, short_name
-from vlm2vla_sim.evaluation.policy_crash import PolicyCrash, of_the_policy
+from vlm2vla_sim.evaluation.policy_crash import PolicyCrash, as_policy_crash
 from vlm2vla_sim.evaluation.settings import LAYOUTS
 from vlm2vla_sim.evaluation.setup import episode_length, make_policy, widowx
 from vlm2vla_sim.language.formats import describe
@@ -169,13 +169,13 @@ class _Run:
             size = self._observation["pixels"]["primary"].shape[:2]
             self._video = writer.EpisodeVideo(video[0], video[1], frame_size=size, fps=CONTROL_HZ)
         self._record_frame()
-        with of_the_policy():
+        with as_policy_crash():
             self._policy.reset(self.info["instruction"], seed)
 
     def run(self) -> None:
         """Decide and move until the episode is over; once the policy is done, the arm holds still to the last step."""
         while not self._over:
-            with of_the_policy():
+            with as_policy_crash():
                 decision = decide(self._policy, self._observation)
             if decision is None:
                 self._ended = getattr(self._policy, "ended", "")
@@ -185,7 +185,7 @@ class _Run:
                 while not self._over:
                     self._step(self._executor.hold())
                 return
-            with of_the_policy():
+            with as_policy_crash():
                 self._note(decision)
                 rows = [] if decision.chunk is None else describe(decision.chunk)
                 steps = iter(self._executor.steps(decision.chunk))

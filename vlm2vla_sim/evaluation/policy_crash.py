@@ -30,7 +30,7 @@ class PolicyCrash(Exception):  # noqa: N818 - a cause that is unpacked, not an e
 
 
 @contextmanager
-def of_the_policy() -> Iterator[None]:
+def as_policy_crash() -> Iterator[None]:
     """Around code of the policy and what reads its decisions: everything but this package's own errors is its crash.
 
     `SystemExit` is one: a script that was made into a policy may end itself. Ctrl-C is not.
@@ -47,14 +47,14 @@ def of_the_policy() -> Iterator[None]:
 
 def make_or_crash(env: gym.Env[Any, Any], spec: PolicySpec) -> Policy:
     """As `make_policy`; PolicyCrash where the policy's own code raises, as a model that runs out of memory does."""
-    with of_the_policy():
+    with as_policy_crash():
         return make_policy(env, spec)
 
 
 def close_or_tell(policy: Policy) -> str:
     """Close `policy`; what its `close()` raised, or nothing."""
     try:
-        with of_the_policy():
+        with as_policy_crash():
             close_policy(policy)
     except PolicyCrash as crash:
         return str(crash)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -159,6 +160,15 @@ class TextModel(Protocol):
 def is_whole(stage: Stage, limit: int) -> bool:
     """Whether an answer was not cut off. Where the model does not say why it ended, one of `limit` tokens was."""
     return stage.finish == "stop" or (not stage.finish and (stage.tokens or 0) < limit)
+
+
+def follows_grammar(stage: Stage, question: Question) -> bool:
+    """Whether an answer is a text of the question's grammar, as far as its regular expression tells.
+
+    True also without one, and for an answer that was cut off.
+    """
+    regex = question.grammar.regex if question.grammar else ""
+    return not (regex and is_whole(stage, question.sampling.max_tokens)) or bool(re.fullmatch(regex, stage.text))
 
 
 def mark_cut_off(stage: Stage, limit: int, setting: str = "") -> Stage:

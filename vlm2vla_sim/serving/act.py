@@ -85,7 +85,10 @@ class _Clients:
             if client not in self._episodes:
                 most = self.dispatcher.limits.connections
                 if len(self._episodes) >= most:
-                    raise SettingError(f"{most} clients are being served, and each keeps its episode.")
+                    raise SettingError(
+                        f"{most} clients have an episode on this server, which is its limit (--connections). It "
+                        "forgets them when it is started again."
+                    )
                 self._episodes[client] = _Episode(self.dispatcher.open())
             return self._episodes[client]
 
@@ -117,6 +120,7 @@ def _answer(clients: _Clients, client: str, body: bytes) -> tuple[int, bytes]:
 
 
 def _act(clients: _Clients, client: str, query: dict[str, Any]) -> np.ndarray:
+    """The next control steps for `client`, (T, width) float32 in the client's convention."""
     dispatcher, convention = clients.dispatcher, clients.dispatcher.convention
     episode = clients.find(client)
     with episode.lock:
@@ -139,7 +143,7 @@ def _read(body: bytes, convention: Convention) -> tuple[dict[str, Any], bool]:
     doubly = isinstance(query, dict) and ENCODED in query
     if doubly:
         if set(query) != {ENCODED} or not isinstance(query[ENCODED], str):
-            raise WireError(f"A request with {ENCODED!r} holds nothing else, and there a text with JSON.")
+            raise WireError(f"A request with {ENCODED!r} holds nothing else; its value is a text with JSON.")
         query = from_json(query[ENCODED])
     if not isinstance(query, dict):
         raise WireError(f"The request is a {type(query).__name__}; expected an object.")

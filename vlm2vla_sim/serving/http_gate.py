@@ -162,7 +162,7 @@ class HttpGate:
             return 400, "A header that may be there once is there twice."
         host = next(iter(headers.get("host", ())), "")
         if not self._is_here(_name_of(f"//{host}")):
-            return 403, f"This server is not {host[:80]!r}."
+            return 403, f"The Host header is {host[:80]!r}, which is no name of this server (--allow-host adds one)."
         origin = next(iter(headers.get("origin", ())), None)
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             return 403, f"Pages of {origin[:80]!r} may not use this server."

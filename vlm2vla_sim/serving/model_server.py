@@ -8,7 +8,6 @@ request asks for is done, or refused with the name of the field (`chat_request`)
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 from vlm2vla_sim.core.versions import distribution_version
 from vlm2vla_sim.errors import GrammarError, SettingError
-from vlm2vla_sim.policies.base import Question, TextModel, is_whole, provenance
+from vlm2vla_sim.policies.base import TextModel, follows_grammar, provenance
 from vlm2vla_sim.policies.models.batcher import Batcher
 from vlm2vla_sim.serving.chat_request import Names, read_body, read_question
 from vlm2vla_sim.serving.chat_values import grammar_fields
@@ -110,7 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
                 stage = self.server.batches.answer(question)
             except GrammarError as wrong:
                 raise RefusalError(400, str(wrong), grammar_fields(request)[0]) from wrong
-            _check_grammar(stage, question)
+            if not follows_grammar(stage, question):
+                said = stage.text[:200]
+                raise RefusalError(500, f"The model's answer does not follow the grammar of the request: {said!r}")
         except RefusalError as refusal:
             self._send_error(refusal.status, str(refusal), refusal.field)
         except SettingError as wrong:
@@ -161,15 +162,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-
-def _check_grammar(stage: Stage, question: Question) -> None:
-    """RefusalError where the model has ignored the grammar, as far as a regular expression tells."""
-    grammar = question.grammar
-    if not (grammar and grammar.regex and is_whole(stage, question.sampling.max_tokens)):
-        return
-    if not re.fullmatch(grammar.regex, stage.text):
-        raise RefusalError(500, f"The model's answer does not follow the grammar of the request: {stage.text[:200]!r}")
 
 
 def _completion(stage: Stage, model: str) -> dict[str, Any]:

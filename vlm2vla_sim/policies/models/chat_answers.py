@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
-from vlm2vla_sim.policies.base import Question, is_whole
+from vlm2vla_sim.policies.base import Question, follows_grammar
 from vlm2vla_sim.policies.models.http_client import TransientError
 from vlm2vla_sim.types import Stage
 
@@ -38,8 +37,7 @@ def read_choice(answer: Any, question: Question, *, constrained: bool) -> Stage:
     if not isinstance(text, str):
         raise TransientError(f"the message of its answer is {_shown(text)}, not text.")
     stage = Stage("", text, _tokens(answer.get("usage")), finish=finish or "")
-    regex = question.grammar.regex if constrained and question.grammar else ""
-    if regex and is_whole(stage, question.sampling.max_tokens) and not re.fullmatch(regex, text):
+    if constrained and not follows_grammar(stage, question):
         raise TransientError(f"its answer does not follow the grammar that was sent: {_shown(text)}")
     return stage
 
