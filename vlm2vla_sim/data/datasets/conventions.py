@@ -61,7 +61,7 @@ def commanded(actions: np.ndarray, convention: str) -> tuple[int, np.ndarray]:
         return 0, actions
     first = int(len(actions) > 0 and not actions[0].any())
     actions = actions[first:]
-    if len(actions) == 0 or (len(actions) == 1 and not actions[0].any()):
+    if not actions.any():
         raise DataError("None of its actions was commanded: they are all zeros, or there is none.")
     if not actions[-1].any():
         actions = np.concatenate([actions[:-1], hold(actions[-2])[None]])
