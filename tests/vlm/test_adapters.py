@@ -373,7 +373,16 @@ def test_without_a_digest_names_and_configs_are_compared(tiny_folder, adapter_fo
 
     assert load(tiny_folder, adapter_folder).base_checked == "name"
     like = save_random_model(tmp_path / "like", seed=1)
-    assert load(like, adapter_folder).base_checked == "config"
+    with pytest.raises(
+        SettingError, match=r"like' has other weights \(digest \w{12}, not \w{12}\)\. .*base_model_name"
+    ):
+        load(like, adapter_folder)
+    assert load(shutil.copytree(tiny_folder, tmp_path / "copy"), adapter_folder).base_checked == "digest"
+    config_only = tmp_path / "config_only"
+    config_only.mkdir()
+    shutil.copy(tiny_folder / "config.json", config_only)
+    deleted = changed(adapter_folder, tmp_path / "deleted", base_model_name_or_path=str(config_only))
+    assert load(like, deleted).base_checked == "config"
     unknown = changed(adapter_folder, tmp_path / "a", base_model_name_or_path="somebody/gone")
     assert load(like, unknown).base_checked == "shapes"
     longer = save_random_model(tmp_path / "longer", dataclasses.replace(TINY, vocabulary=4096))

@@ -1,7 +1,8 @@
 """Compares the model that an adapter was trained on with the one that it is put on.
 
 An adapter fits every model of the same shapes, also one with other weights, and then answers nonsense. What the
-adapter's folder tells about its base decides: the weights' digest in training.json, else a name and the configs.
+adapter's folder tells about its base decides: the weights' digest in training.json; else a name, and where that model
+is on this machine as well, its config and weights.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ def describe_base(name: str, model: Any) -> dict[str, object]:
 def check_base(adapter: Path, name: str, model: Any) -> str:
     """How it was found that the adapter in the folder `adapter` belongs to the model `name`.
 
-    "digest", "fingerprint": the weights are those of the adapter's training record. "name": only the name is the same.
-    "config": another name, but the configs have the same sizes. "shapes": nothing is known of the base; only the
-    shapes of the adapter's weights fit. SettingError where the base is known to be another one.
+    "digest", "fingerprint": the weights are those of the adapter's training record, or of the model that its config
+    names. "name": only the name is the same. "config": another name, but the configs have the same sizes; the weights
+    of the named model are not here. "shapes": nothing is known of the base; only the shapes of the adapter's weights
+    fit. SettingError where the base is known to be another one.
 
     model: as loaded, without an adapter.
     """
@@ -99,7 +101,21 @@ def _by_name(trained_on: str, name: str, folder: Path | None, adapter: Path) -> 
             f"The adapter {str(adapter)!r} was trained on the model {trained_on!r}, which is not like {name!r}: "
             f"{'; '.join(different)}. Give the model it was trained on, or an adapter of this model."
         )
-    return "config"
+    return _by_files(adapter, trained_on, earlier, name, folder)
+
+
+def _by_files(adapter: Path, trained_on: str, earlier: Path, name: str, folder: Path) -> str:
+    """The same for two models that are both on this machine, and whose configs have the same sizes."""
+    was, now = weights_digest(earlier), weights_digest(folder)
+    if not (was and now):
+        return "config"
+    if was != now:
+        raise SettingError(
+            f"The adapter {str(adapter)!r} was trained on the model {trained_on!r}; {name!r} has other weights (digest "
+            f"{now[:12]}, not {was[:12]}). Give the model it was trained on. If that is {name!r} nevertheless, say so "
+            f"in base_model_name_or_path of the adapter's {ADAPTER_CONFIG}."
+        )
+    return "digest"
 
 
 def _same_folder(one: str, other: str) -> bool:
