@@ -16,7 +16,7 @@ next question, where no motion lies between them."""
 
 
 class Batcher:
-    """Batches the questions that arrive while a batch is being answered."""
+    """Batches the questions that arrive while a batch is being answered, or shortly before it begins."""
 
     def __init__(self, model: TextModel, *, callers: Callable[[], int] = lambda: 1) -> None:
         """callers: how many callers may have a question at the same time; the batch is not held for more than these."""
