@@ -1,1 +1,1 @@
-"""cli."""
+"""The command line: thin commands that parse, call and print."""

@@ -1,1 +1,1 @@
-"""core."""
+"""Mechanisms of which there is one: rotations, frames, stores, paths, pickles."""

@@ -17,7 +17,7 @@ class LazyImages(dict[str, np.ndarray]):
     """observation["pixels"] of an environment whose `images_on_demand` is set.
 
     A dictionary of images whose cameras are known; the images of all are drawn when the first is read, or when the
-    dictionary is changed. They show the state of that moment: EpisodeError for the first use after the next step.
+    dictionary is changed. They show the state after one step: first used after the next step, they are an EpisodeError.
     """
 
     def __init__(self, cameras: Iterable[str], draw: Callable[[], Images]) -> None:

@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Runs policies and measures them: episodes, suites, comparisons, and sessions with an operator."""

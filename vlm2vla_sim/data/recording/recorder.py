@@ -96,7 +96,7 @@ class DemonstrationRecorder(gym.Wrapper[Observation, np.ndarray, Observation, np
 
     def step(self, action: np.ndarray) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """See `WidowXEnv.step`; records the action as sent to the arm, with the observation before it."""
-        image = self._before["pixels"]["primary"]  # read before the step, which ends its moment
+        image = self._before["pixels"]["primary"]  # before the step, after which it cannot be drawn
         observation, reward, terminated, truncated, info = self.env.step(action)
         if "fault" not in info:
             assert self._video is not None

@@ -1,1 +1,1 @@
-"""evaluation/operator."""
+"""Sessions with a person at the robot, and their live view in the browser."""
