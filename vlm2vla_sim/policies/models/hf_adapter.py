@@ -113,14 +113,15 @@ def _read_config(folder: Path) -> Any:
         raise SettingError(wrong_folder(folder, f"a LoRA adapter ({ADAPTER_CONFIG})"))
     values = read_object(folder / ADAPTER_CONFIG)
     kind = str(values.get("peft_type"))
-    if kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
+    kinds: dict[Any, Any] = dict(PEFT_TYPE_TO_CONFIG_MAPPING)
+    if kind not in kinds:
         raise SettingError(f"The adapter {str(folder)!r} is of the type {kind!r}, which peft does not know. {ADVICE}")
-    if issubclass(PEFT_TYPE_TO_CONFIG_MAPPING[kind], PromptLearningConfig):
+    if issubclass(kinds[kind], PromptLearningConfig):
         raise SettingError(
             f"The adapter {str(folder)!r} is of the type {kind}, which adds tokens to the prompt; expected one that "
             f"changes layers, such as LORA. {ADVICE}"
         )
-    known = {field.name for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind])}
+    known = {field.name for field in dataclasses.fields(kinds[kind])}
     unknown = [name for name, value in values.items() if name not in known and value]
     if unknown:
         raise SettingError(
