@@ -109,7 +109,7 @@ mini: $(VENV)/.vlm ## train the embedded model again: scenes, base model, adapte
 	test -e $(MADE)/adapter || $(TRAIN) $(MADE)/labels-3 --adapter $(MADE)/adapter-2 --out $(MADE)/adapter
 
 test: $(VENV)/.dev ## tests of the base package
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/fuzz
 
 check: $(VENV)/.dev ## format, lint, types, spelling
 	$(BIN)/ruff format --check $(PACKAGE)
