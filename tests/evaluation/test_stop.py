@@ -241,7 +241,7 @@ def play(tmp_path: Path, plan: dict[str, list[str]], **changes: Any) -> tuple[An
 
 
 BUSY = 0.5
-"""[s] in which the step that is on its way has been made; the promise is 0.2 s, and this machine has other work to do."""
+"""[s] in which the step on its way has been made; the promise is 0.2 s, and the machine has other work to do."""
 PHASES = ["resetting", "scene", "thinking", "running", "judge"]
 USUAL = {"scene": ["start", "start", "start"], "judge": ["success"]}
 
