@@ -119,6 +119,15 @@ def test_an_adapter_of_another_model_is_refused(parent):
         assert not asked
 
 
+@pytest.mark.parametrize("adapter", ["base", "orphan"])
+def test_an_adapter_in_the_place_of_the_base_model_is_refused(adapter):
+    with answering(differing, MODELS) as (url, asked):
+        with pytest.raises(SettingError, match=r"'lora' .* is itself an adapter, of 'base'\. Give --model base"):
+            client(url, model="lora", adapter=adapter, constraint="off")
+        assert not asked
+        assert client(url, model="lora", constraint="off").provenance()["model"] == "lora"
+
+
 def test_the_provenance_says_what_the_server_reports():
     with answering(differing, MODELS, version="0.33.0") as (url, _):
         full = provenance(client(url, adapter="lora", constraint="off"))

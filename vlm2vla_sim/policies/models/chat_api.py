@@ -209,6 +209,11 @@ class ChatModel:
         for name in filter(None, (base, adapter)):
             if name not in offered:
                 raise unknown_name(f"model on the server {self._where}", name, offered)
+        if adapter and (own := text_or_none(offered[base].get("parent"))):
+            raise SettingError(
+                f"The model {base!r} on {self._where} is itself an adapter, of {own!r}. Give --model {own}, and the "
+                "adapter as --adapter."
+            )
         parent = text_or_none(offered[adapter].get("parent")) if adapter else None
         # A vLLM server may offer one model under several names; they share their `root`, and `parent` is the first.
         roots = [offered.get(name, {}).get("root") for name in (parent, base)]
