@@ -171,6 +171,29 @@ def test_behind_a_proxy_the_error_names_it_without_its_password(monkeypatch, sta
     assert "s3cret" not in str(error.value)
 
 
+def test_a_proxy_that_opens_the_way_and_hangs_up_is_named(monkeypatch):
+    """It may do so before, while or after the handshake is sent: each is met in a number of attempts."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+    from threading import Thread
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_CONNECT(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setenv("https_proxy", f"http://{address}")
+        for _ in range(40):
+            with pytest.raises(ServerError, match=f"through the proxy http://{address} "):
+                once(openpi("ws://model.example", retries=0))
+        server.shutdown()
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

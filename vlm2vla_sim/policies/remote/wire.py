@@ -200,6 +200,8 @@ class Socket:
             raise SettingError(f"The server at {self.server.url} cannot be reached{route}: {wrong}.") from wrong
         except InvalidHandshake as refusal:
             raise TransientError(f"it refused the connection{route} ({refusal}).") from refusal
+        except _closed() as gone:  # while the handshake is sent
+            raise TransientError(f"it broke off{route} ({gone}).") from gone
         except TimeoutError as slow:
             raise TransientError(f"it took longer than {self.server.timeout:g} s{route}.") from slow
         except (OSError, EOFError) as failed:
