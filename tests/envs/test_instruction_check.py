@@ -66,6 +66,8 @@ FITS = {
         "take the eggplant out of the sink and drop it inside the yellow basket",
         "lift the eggplant out of the sink into the basket",
         "put the eggplant in the sink in the basket",
+        "pick up the eggplant in the sink, and put it in the basket",
+        "take the eggplant lying in the sink and put it into the basket",
     ),
 }
 OTHER_WORDS = {
@@ -77,6 +79,7 @@ OTHER_WORDS = {
         "feed the plate",
         "pick up the carrot, move over the plate, release",
         "do not leave the carrot on the table; put it on the plate",
+        "leave the plate where it is and put the carrot on top of it",
         "pick up the carrot",
         "wipe the table",
         "coloca la verdura naranja en el plato",
@@ -160,6 +163,10 @@ def test_every_task_is_recognised_in_every_language_and_refused_in_every_other_s
         ("lift the carrot without touching the spoon and put it on the towel", "names the towel as the place"),
         ("put the carrot without touching the spoon on the towel", "names the towel as the place"),
         ("leave the carrot where it is", "says what is not to be done"),
+        ("do not touch the plate", "says what is not to be done"),
+        ("do not put it on the plate", "says what is not to be done"),
+        ("take the carrot to the table", "names the table as the place"),
+        ("take the carrot on the table and put it in the sink", "names the sink as the place"),
         ("avoid placing the carrot on the plate", "says what is not to be done"),
         ("put the carrot on the plate but do not put the carrot on the plate", "says what is not to be done"),
         ("move over the spoon and grasp it", "names the spoon"),

@@ -40,6 +40,8 @@ _DESCRIPTION = re.compile(
 _FURTHER = re.compile(rf"[^,]+?\s{_ON}\s+(?P<goal>.+)")
 _BRING = re.compile(r"^(?:get|lift|grab|pick(?:\s+up)?|push|pull|slide|carry)\s+(?=.+?\s(?:onto|into|on top of|to)\s)")
 """Verbs that ask to put something where a place follows. `parse_instruction` knows them without one."""
+_LIES = re.compile(r"(?:pick|take)\s(?:(?!\b(?:to|onto|into|over|on top)\b).)+")
+"""Says where the object lies: "pick up the eggplant in the sink"."""
 _GRIPPER = re.compile(r"^move\s+(?:over|above|to|towards?)\s")
 """A motion of the gripper itself: what follows is not the object."""
 _CAREFUL = re.compile(rf",?\s+without\s+(?!put|plac|stack|set|lay|leav)\w+ing\b.*?(?=\s{_ON}\b|$)")
@@ -91,8 +93,8 @@ def _compare(text: str, task: Task) -> tuple[str, bool]:
         if text in _wordings(other) and (other.source, other.target) != (task.source, task.target):
             return f"is that of {other.name}", False
     known, named = _names(task), set()
-    denied = []
-    for clause in filter(None, _CLAUSE.split(_without_contrast(text, task, known))):
+    denied, clauses = [], [one for one in _CLAUSE.split(_without_contrast(text, task, known)) if one]
+    for clause in clauses:
         clause = _CAREFUL.sub("", _NEARBY.sub("beside", _POLITE.sub("", clause)))
         if _NOT_DONE.search(clause) or _LEFT_ALONE.match(clause):
             denied.append(clause)  # "do not touch the spoon"
@@ -100,7 +102,8 @@ def _compare(text: str, task: Task) -> tuple[str, bool]:
         problem = _other_place(clause, task, known) or _other_object(clause, task, known, named)
         if problem:
             return problem, False
-    if any(_denies(clause, task, known, named) for clause in denied):
+    alone = len(denied) == len(clauses)
+    if any(_denies(clause, task, known, named, alone=alone) for clause in denied):
         return "says what is not to be done", False
     return "", len(named) == 2
 
@@ -119,6 +122,8 @@ def _other_object(clause: str, task: Task, known: dict[str, set[str]], named: se
     ):
         found = _named(phrase, known)
         if found and role == "place" and wanted.name not in known[found] and known[found] & _PLACES:
+            if _LIES.fullmatch(clause):
+                continue
             further = _FURTHER.match(phrase)  # "on the table on the plate"
             found = (_named(further["goal"], known) if further else "") or found
         if found and wanted.name not in known[found]:
@@ -138,18 +143,17 @@ def _other_place(clause: str, task: Task, known: dict[str, set[str]]) -> str:
     return ""
 
 
-def _denies(clause: str, task: Task, known: dict[str, set[str]], named: set[str]) -> bool:
+def _denies(clause: str, task: Task, known: dict[str, set[str]], named: set[str], *, alone: bool) -> bool:
     """Whether `clause`, which says what is not to be done, denies the task.
 
     named: the roles that the other clauses name. Where they ask for the target, a warning ("do not drop the carrot")
-    denies nothing, unless it is the task itself that is not to be done.
+    denies nothing, unless it is the task itself that is not to be done. alone: whether there is no other clause.
     """
-    own = {task.source.name, task.target.name}
-    if not any(known[name] & own for name in _mentions(clause, known)):
-        return False
+    own = {task.source.name, task.target.name} if alone else {task.source.name}
     found = _NOT_DONE.search(clause)
     goal = _named(parse_instruction(f"put{found['rest']}").goal, known) if found else ""
-    return "place" not in named or bool(goal and task.target.name in known[goal])
+    moved = any(known[name] & own for name in _mentions(clause, known))
+    return (moved and "place" not in named) or bool(goal and task.target.name in known[goal])
 
 
 def _without_contrast(text: str, task: Task, known: dict[str, set[str]]) -> str:
