@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,8 @@ from vlm2vla_sim.policies.remote.convert import read_proprio, write_proprio
 from vlm2vla_sim.policies.remote.openvla import OpenvlaWire
 from vlm2vla_sim.policies.remote.policy import RemotePolicy
 from vlm2vla_sim.policies.remote.wire import Server
-from vlm2vla_sim.serving.server import ServerProtocol
+from vlm2vla_sim.serving.act import _Clients
+from vlm2vla_sim.serving.server import Dispatcher, Limits, ServerProtocol
 from vlm2vla_sim.types import ActionChunk, Decision
 
 need_remote()
@@ -131,6 +133,9 @@ def test_the_state_survives_its_round_trip(turn):
         ({**ASK, "temperature": 0.5, "wrist_image": IMAGE}, "does not know temperature, wrist_image"),
         ({"encoded": "{}", "image": IMAGE}, "holds nothing else"),
         ({"encoded": 7}, "holds nothing else"),
+        ({**ASK, "seed": "7"}, "The seed is '7'; expected a whole number"),
+        ({**ASK, "seed": -1}, "The seed is '-1'"),
+        ({**ASK, "seed": True}, "The seed is 'True'"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_with_a_sentence(query, said):
@@ -203,6 +208,19 @@ def test_the_name_of_a_tunnel_is_accepted_where_it_was_given():
     with acting(hosts=("robot.example",)) as url:
         assert post(f"{url}/act", ASK, headers={"Host": "robot.example"}).status_code == 200
         assert post(f"{url}/act", ASK, headers={"Host": "other.example"}).status_code == 403
+
+
+def test_a_client_that_has_gone_makes_room_for_another():
+    dispatcher = Dispatcher(Counting, find_convention("openvla", "autoeval"), Limits(connections=1, idle=0.2, rows=1))
+    clients = _Clients(dispatcher)
+    first = clients.find("10.0.0.1")
+    assert clients.find("10.0.0.1") is first
+    with pytest.raises(SettingError, match="1 clients have an episode"):
+        clients.find("10.0.0.2")
+    time.sleep(0.3)
+    assert clients.find("10.0.0.2") is not first
+    with pytest.raises(SettingError, match="1 clients have an episode"):
+        clients.find("10.0.0.1")
 
 
 def test_a_protocol_is_for_websockets_or_for_http():

@@ -9,6 +9,7 @@ instruction. A client that sends no /reset and repeats its instruction goes on w
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,8 @@ class _Episode:
     def __init__(self, stream: ActionStream) -> None:
         self.stream = stream
         self.instruction: str | None = None
+        self.used = time.monotonic()
+        """[s, `time.monotonic`] when its last request came."""
         self.lock = threading.Lock()
 
 
@@ -80,16 +83,22 @@ class _Clients:
         self._lock = threading.Lock()
 
     def find(self, client: str) -> _Episode:
-        """The episode of `client`; SettingError if there are as many clients as the limits allow."""
+        """The episode of `client`; SettingError if there are as many clients as the limits allow.
+
+        A client without a request for `Limits.idle` seconds is forgotten.
+        """
+        limits, now = self.dispatcher.limits, time.monotonic()
         with self._lock:
+            for name in [name for name, episode in self._episodes.items() if now - episode.used > limits.idle]:
+                self._episodes.pop(name).stream.close()
             if client not in self._episodes:
-                most = self.dispatcher.limits.connections
-                if len(self._episodes) >= most:
+                if len(self._episodes) >= limits.connections:
                     raise SettingError(
-                        f"{most} clients have an episode on this server, which is its limit (--connections). It "
-                        "forgets them when it is started again."
+                        f"{limits.connections} clients have an episode on this server, which is its limit "
+                        f"(--connections). It forgets one after {limits.idle:g} s without a request (--idle)."
                     )
                 self._episodes[client] = _Episode(self.dispatcher.open())
+            self._episodes[client].used = now
             return self._episodes[client]
 
     def end_episode(self, client: str) -> None:

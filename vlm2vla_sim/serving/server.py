@@ -84,15 +84,20 @@ class Dispatcher:
             return ActionStream(self._make(), rows=self.limits.rows)
 
     def start(self, session: ActionStream, instruction: Any, seed: Any) -> None:
-        """Begin an episode. SettingError unless `instruction` is a text of 1 to 2000 characters."""
+        """Begin an episode.
+
+        SettingError unless `instruction` is a text of 1 to 2000 characters and `seed` a whole number from 0 up, or None
+        for 0.
+        """
         if not isinstance(instruction, str) or not 0 < len(instruction.strip()) <= LONGEST_INSTRUCTION:
             raise SettingError(
                 f"The instruction is {str(instruction)[:80]!r}; expected a text of 1 to {LONGEST_INSTRUCTION} "
                 f"characters under {self.convention.instruction_key!r}."
             )
-        number = seed if isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 else 0
+        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+            raise SettingError(f"The seed is {str(seed)[:80]!r}; expected a whole number from 0 up.")
         with self._computing:
-            session.reset(instruction, number)
+            session.reset(instruction, seed or 0)
 
     def answer(self, session: ActionStream, image: Any, state: Any) -> tuple[np.ndarray, ActionResponse]:
         """The next control steps, (T, width) float32 in the client's convention, and the response they come from.
