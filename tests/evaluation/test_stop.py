@@ -436,3 +436,20 @@ def test_a_policy_that_cannot_be_made_is_not_the_robots_fault(tmp_path):
     end = run_session(chosen, tmp_path / "s", operator("")[0], video=False, live=False)
     assert end.fault
     assert end.stopped.startswith("The policy cannot be made (SystemExit: the weights do not fit). Fix it")
+
+
+def test_a_button_pressed_as_soon_as_the_question_is_seen_counts(tmp_path):
+    path = tmp_path / "buttons.jsonl"
+    asked = Operator([ButtonAnswers(path)], say=lambda words: None)
+
+    def press(button: str):
+        def show() -> None:
+            with path.open("a") as file:
+                file.write(json.dumps({"button": button, "episode": 3}) + "\n")
+
+        return show
+
+    press("failure")()  # of an earlier question
+    assert asked.judge(3, None, show=press("redo")).word == "redo"
+    press("redo")()
+    asked.wait_for_scene(3, "Arrange the scene.", show=press("start"))

@@ -281,6 +281,25 @@ def test_the_operator_judges_trials_with_the_buttons_of_the_page(browser, tmp_pa
     _look_at(picture)
 
 
+@pytest.mark.parametrize("width", [500, 1280])
+def test_the_picture_keeps_its_shape_and_the_page_its_width(browser, served, width):
+    server, run = served
+    (run / "live").mkdir()
+    Image.new("RGB", (640, 480), (200, 120, 60)).save(run / "live" / FRAME, "JPEG")
+    state = {"phase": "running", "time": time.time(), "instruction": "put carrot on plate", "episode": 0}
+    (run / "live" / "state.json").write_text(json.dumps(state))
+    browser._call("POST", "/window/rect", {"width": width, "height": 900})
+    browser.open(server.url)
+    browser.wait("document.getElementById('frame').naturalWidth === 640")
+    frame = browser.run("const f = document.getElementById('frame'); return [f.offsetWidth, f.offsetHeight]")
+    assert frame[1] / frame[0] == pytest.approx(480 / 640, abs=0.02)
+    assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth") is True
+    for button in ("stop", "stop_episode"):
+        box = browser.run(f"return document.getElementById('{button}').getBoundingClientRect().toJSON()")
+        assert 0 <= box["left"] < box["right"] <= width
+        assert box["bottom"] <= 900, "a Stop is in sight without scrolling"
+
+
 def _look_at(picture: np.ndarray) -> None:
     """What a person sees: the scene's table and carrot in the picture, green, red and grey buttons."""
     if os.environ.get("VLM2VLA_SCREENSHOT"):

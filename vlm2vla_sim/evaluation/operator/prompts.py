@@ -73,13 +73,15 @@ class Operator:
         self._latch()
         self.stop.check()
 
-    def wait_for_scene(self, episode: int, request: str) -> None:
+    def wait_for_scene(self, episode: int, request: str, *, show: Callable[[], None] = lambda: None) -> None:
         """Wait until the operator has arranged the scene; EpisodeAbortedError when they stop the session.
 
-        The stop of an episode is acknowledged: nothing moves until the operator starts it.
+        The stop of an episode is acknowledged: nothing moves until the operator starts it. show: shows the question
+        elsewhere, after earlier answers are discarded: whoever sees it answers this one.
         """
         self._notes = []
         self._drain()
+        show()
         self._say(f"{request} [Enter start, a abort, note TEXT] ")
         while True:
             answer = self._next(episode)
@@ -94,17 +96,21 @@ class Operator:
                 self._say("Stopped: nothing moves until you start. ")
             self._say("Enter to start, a to abort: ")
 
-    def judge(self, episode: int, known: bool | None, *, about: str = "") -> Label:
+    def judge(
+        self, episode: int, known: bool | None, *, about: str = "", show: Callable[[], None] = lambda: None
+    ) -> Label:
         """How the episode went.
 
         Args:
             episode: its number.
             known: the outcome that the backend saw; None where it cannot know.
             about: why the episode ended early; the operator is asked then, whatever is known.
+            show: shows the question elsewhere; see `wait_for_scene`.
         """
         if known is not None and not self._always_ask and not about:
             return Label("success" if known else "failure", 100.0 * known, tuple(self._notes), automatic=True)
         self._drain()
+        show()
         self._say(f"{about} Episode {episode}: did it succeed? [{HELP}] ".lstrip())
         while True:
             answer = self._next(episode)

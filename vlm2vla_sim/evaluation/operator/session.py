@@ -230,8 +230,10 @@ class _Session:
         elif result.outcome is Outcome.ABORTED:
             self._log.note("stop", episode, f"at step {result.steps}")
             about = f"Stopped at step {result.steps}; the arm holds."
-        self._tell(phase="judge", question=f"{about} Did it succeed?".lstrip())
-        return self._operator.judge(episode.number, known, about=about)
+        question = f"{about} Did it succeed?".lstrip()
+        return self._operator.judge(
+            episode.number, known, about=about, show=lambda: self._tell(phase="judge", question=question)
+        )
 
     def _end_if_stopped(self, episode: PlannedEpisode, reason: str) -> None:
         """The arm is at rest: acknowledge an episode's stop; EpisodeAbortedError if the session is stopped."""
@@ -242,10 +244,12 @@ class _Session:
     def _hold(self, episode: PlannedEpisode) -> None:
         """An episode was stopped before its first step: nothing moves until the operator starts it again."""
         self._log.note("stop", episode, "before its first step")
-        self._tell(phase="scene", question="Stopped: the arm holds. Start drives it to its start.")
+        question = "Stopped: the arm holds. Start drives it to its start."
         request = f"Episode {episode.number + 1} was stopped before its first step; the arm holds. Start it again?"
         try:
-            self._operator.wait_for_scene(episode.number, request)
+            self._operator.wait_for_scene(
+                episode.number, request, show=lambda: self._tell(phase="scene", question=question)
+            )
         except EpisodeAbortedError as stop:
             self._log.note("abort", episode, str(stop))
             raise
@@ -285,9 +289,11 @@ class _Session:
         if self._live is not None:
             self._live.show(wanted, WANTED)
             self._live.show(np.concatenate([wanted, live], axis=1), "scene.jpg")
-            self._live.update(phase="scene", question="Arrange the scene as in the image, then start.")
             request += f" Target layout and live image, side by side: {self._live.path / 'scene.jpg'}."
-        self._operator.wait_for_scene(episode.number, request)
+        question = "Arrange the scene as in the image, then start."
+        self._operator.wait_for_scene(
+            episode.number, request, show=lambda: self._tell(phase="scene", question=question)
+        )
 
     def _knows(self) -> bool:
         return self._env is not None and widowx(self._env).status.scene is not None

@@ -35,7 +35,7 @@ PAGE = """<!doctype html>
  body { margin: 0; font: 16px/1.45 system-ui, sans-serif; background: #f4f4f2; color: #1c1c1c; }
  header { padding: 10px 20px; background: #22303c; color: #fff; display: flex; gap: 24px; align-items: baseline; }
  header b { font-size: 18px; } main { display: flex; flex-wrap: wrap; gap: 20px; padding: 20px; }
- img { display: block; max-width: 100%; border: 1px solid #bbb; background: #ddd; }
+ img { display: block; max-width: 100%; height: auto; border: 1px solid #bbb; background: #ddd; }
  figure { margin: 0; flex: 1 1 480px; max-width: 720px; } figcaption { color: #555; font-size: 14px; padding-top: 4px; }
  section { flex: 1 1 320px; min-width: 300px; } dt { color: #666; font-size: 13px; margin-top: 10px; }
  dd { margin: 0; min-height: 1.4em; overflow-wrap: anywhere; } #action { font-family: ui-monospace, monospace; }
@@ -43,7 +43,7 @@ PAGE = """<!doctype html>
  button { font: inherit; padding: 10px 18px; margin: 0 6px 6px 0; border: 0; border-radius: 6px; color: #fff; }
  button:disabled { opacity: .35; } #success { background: #1a7f37; } #failure { background: #9a3412; }
  #redo { background: #4b5563; } #start { background: #1d4ed8; }
- #stop, #stop_episode { background: #b91c1c; float: right; }
+ #stop, #stop_episode { background: #b91c1c; }
  #stopped { font-weight: 600; color: #b91c1c; min-height: 1.5em; }
  #old { display: none; background: #b91c1c; color: #fff; padding: 6px 20px; } #said { color: #555; min-height: 1.5em; }
 </style></head><body>
@@ -55,8 +55,9 @@ PAGE = """<!doctype html>
  <section>
   <div id="question"></div>
   <button id="start">Start</button><button id="success">Success</button><button id="failure">Failure</button>
-  <button id="redo">Redo</button><button id="stop">Stop session</button>
-  <button id="stop_episode">Stop episode</button><div id="stopped" role="status"></div><div id="said"></div>
+  <button id="redo">Redo</button>
+  <div><button id="stop_episode">Stop episode</button><button id="stop">Stop session</button></div>
+  <div id="stopped" role="status"></div><div id="said"></div>
   <figure id="wish" hidden><img id="wanted" alt="the wanted scene" width="320">
    <figcaption>wanted scene</figcaption></figure>
   <dl><dt>subtask</dt><dd id="subtask"></dd><dt>plan</dt><dd id="plan"></dd><dt>action</dt><dd id="action"></dd>
