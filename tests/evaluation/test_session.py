@@ -348,14 +348,18 @@ for line in sys.stdin:
 def test_a_session_killed_at_any_moment_loses_and_repeats_no_labelled_trial(tmp_path):
     """SIGKILL at 20 random moments, one session each; then the rest of the session, then the count."""
     rng = random.Random(4)
-    started = time.monotonic()
-    whole_session(tmp_path / "measure")
-    usual = time.monotonic() - started
     cut_short = 0
     command = [sys.executable, "-c", NURSERY.format(path=sys.path, module=__name__)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as nursery:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
+        nursery.stdin.write(f"{tmp_path / 'measure'}\n")
+        nursery.stdin.flush()
+        nursery.stdout.readline()
+        started = time.monotonic()
+        while nursery.stdout.readline() != "ended\n":
+            pass
+        usual = time.monotonic() - started  # of such a child, not of this process, which imports at its first session
         for kill in range(KILLS):
             out = tmp_path / f"run{kill}"
             nursery.stdin.write(f"{out}\n")
