@@ -73,7 +73,7 @@ def _open_context(height: int, width: int) -> Any:
         # Each platform's binding reads this variable when it is imported, and refuses the value of another.
         before = os.environ.pop("PYOPENGL_PLATFORM", None)
         try:
-            context = importlib.import_module(f"mujoco.{platform}").GLContext(width, height)
+            context = _kept(importlib.import_module(f"mujoco.{platform}").GLContext)(width, height)
             context.make_current()
             _rendered_in = os.getpid()
             return context
@@ -84,6 +84,14 @@ def _open_context(height: int, width: int) -> Any:
             if before is not None:
                 os.environ["PYOPENGL_PLATFORM"] = before
     raise RendererError(ADVICE.format(tried="; ".join(reasons)))
+
+
+def _kept(kind: type) -> type:
+    """The class of contexts without its `__del__`, for a context that is freed by its owner (`_Canvas.free`) alone.
+
+    The one of MuJoCo 3.3 frees at the end of a process, or of a forked one, when OpenGL is gone, and prints an error.
+    """
+    return type(kind.__name__, (kind,), {"__del__": lambda self: None})
 
 
 def check_not_forked() -> None:
