@@ -286,7 +286,10 @@ def test_a_process_ends_whether_or_not_its_environment_is_closed(ending):
 @pytest.mark.parametrize("ending", ["env.close()", "del env", "sys.exit(0)"])
 def test_a_forked_process_ends_too(ending):
     """The thread that draws does not exist in it: nothing there may wait for it."""
+    # Python 3.12 and newer warn of a fork beside threads, which is what is tested here.
     code = f"""{DROPPED}
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)
 pid = os.fork()
 if pid == 0:
     {ending}
