@@ -217,6 +217,20 @@ def test_a_file_that_is_cut_off_is_refused(tiny_folder, adapter_folder, tmp_path
         load(tiny_folder, folder)
 
 
+def test_weights_that_are_a_pickle_are_refused(tiny_folder, adapter_folder, tmp_path):
+    folder = changed(adapter_folder, tmp_path / "pickled")
+    torch.save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(SettingError, match=r"adapter_model\.bin is a pickle, which is a program; none is loaded"):
+        load(tiny_folder, folder)
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    with pytest.raises(SettingError, match="cannot be loaded from the folder"):
+        load_weights(HfSettings(str(model), dtype="float32"))
+
+
 def test_a_folder_without_weights_or_config_is_refused(tiny_folder, adapter_folder, tmp_path):
     folder = changed(adapter_folder, tmp_path / "a")
     (folder / WEIGHTS).unlink()

@@ -204,17 +204,19 @@ def _explained(model: Any, folder: Path) -> Iterator[None]:
 
 def _keys(folder: Path) -> list[str]:
     """The names of the weights in the file that peft loads; SettingError if there is none, or if it is broken."""
-    import torch
     from safetensors import SafetensorError, safe_open
 
     files = weight_files(folder)
     if len(files) != 1:
         raise SettingError(f"The folder {folder} has no adapter_model.safetensors. {ADVICE}")
+    if files[0].suffix != ".safetensors":
+        raise SettingError(
+            f"{files[0]} is a pickle, which is a program; none is loaded. Save the adapter as safetensors: peft's "
+            "save_pretrained writes adapter_model.safetensors."
+        )
     try:
-        if files[0].suffix == ".safetensors":
-            with safe_open(files[0], framework="pt") as file:
-                return list(file.keys())
-        return list(torch.load(files[0], map_location="cpu", weights_only=True))
+        with safe_open(files[0], framework="pt") as file:
+            return list(file.keys())
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
         raise SettingError(
             f"{files[0]} cannot be read: {first_line(error)} It may be damaged or cut off; copy or download it again."

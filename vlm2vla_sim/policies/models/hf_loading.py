@@ -81,8 +81,10 @@ def load_whole(loader: Any, name: str, **arguments: Any) -> Any:
     transformers gives random values to the weights that a checkpoint lacks and leaves out those it does not know, and
     only prints a table about it. Tied weights, which are stored once, do not count as missing.
     """
-    # A shape that differs is in the list below instead of ending the loading at the first one.
-    model, told = _load(loader, name, output_loading_info=True, ignore_mismatched_sizes=True, **arguments)
+    # A shape that differs is in the list below instead of ending the loading at the first one. The other format of
+    # weights is a pickle, which is a program; none is loaded.
+    how = {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
+    model, told = _load(loader, name, **how, **arguments)
     missing, unexpected = sorted(told["missing_keys"]), sorted(told["unexpected_keys"])
     other = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in told["mismatched_keys"])
     faults = [

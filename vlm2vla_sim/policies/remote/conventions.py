@@ -169,7 +169,7 @@ _OPENVLA = {
     "autoeval": Convention(
         about="AutoEval's stations: 256 x 256 images, the arm's absolute pose, Euler deltas",
         source="zhouzypaul/auto_eval@3ea3ff4 auto_eval/robot/policy_clients.py OpenWebClient (keys), run_eval.py:325 "
-        "(256 x 256); rail-berkeley/manipulator_gym interfaces/widowx.py _move_eef_relative (Euler deltas), "
+        "(256 x 256); rail-berkeley/manipulator_gym@c547d41 interfaces/widowx.py _move_eef_relative (Euler deltas), "
         "move_gripper (0 .. 0.39), manipulator_env.py _get_obs (the 8 numbers)",
         rotation="euler sxyz",
         image_key="image",

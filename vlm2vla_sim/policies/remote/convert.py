@@ -35,7 +35,7 @@ LARGEST = 1e6
 """The largest magnitude in an answer, in any unit."""
 
 INTERBOTIX_OPEN = 0.39
-"""The reading of an open gripper in manipulator_gym (rail-berkeley/manipulator_gym interfaces/widowx.py)."""
+"""The reading of an open gripper in manipulator_gym (rail-berkeley/manipulator_gym@c547d41 interfaces/widowx.py)."""
 
 # Actions --------------------------------------------------------------------------------------------------------------
 
