@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from robot_bench import QUICK, Bench, Fault, bench
 
-from vlm2vla_sim.envs.bridge import wire
 from vlm2vla_sim.envs.bridge.client import BridgeClient
-from vlm2vla_sim.envs.bridge.mock.fault_proxy import KINDS, random_faults
 from vlm2vla_sim.envs.motion import StepLimits
+from vlm2vla_sim.envs.robot_link import wire
+from vlm2vla_sim.envs.robot_link.mock.fault_proxy import KINDS, random_faults
 from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.errors import LinkLostError
 from vlm2vla_sim.evaluation.episode import run_episode

@@ -81,7 +81,12 @@ FOR_ALL = ("numpy", "gymnasium")
 MODELS = ("policies.models",)
 PICTURES = ("envs.bridge", "envs.mujoco", "envs.simpler", "evaluation.operator.live_view", "video")
 HEAVY = {
-    "mujoco": ("envs.mujoco", "envs.bridge.mock.servo_twin", "mini.scenes.resting_poses", "mini.scenes.scene_renderer"),
+    "mujoco": (
+        "envs.mujoco",
+        "envs.robot_link.mock.servo_twin",
+        "mini.scenes.resting_poses",
+        "mini.scenes.scene_renderer",
+    ),
     "OpenGL": ("envs.mujoco",),
     "mani_skill": ("envs.simpler",),
     "sapien": ("envs.simpler",),
@@ -96,9 +101,9 @@ HEAVY = {
     "httpx2": ("policies.models.http_client",),
     "websockets": ("policies.remote", "serving"),
     "msgpack": ("policies.remote",),
-    "zmq": ("envs.bridge",),
-    "lz4": ("envs.bridge",),
-    "cv2": ("envs.bridge",),
+    "zmq": ("envs.bridge", "envs.robot_link"),
+    "lz4": ("envs.robot_link",),
+    "cv2": ("envs.bridge", "envs.robot_link"),
     "pyarrow": ("data",),
     "tensorflow": ("data.datasets.rlds",),
     "tensorflow_datasets": ("data.datasets.rlds",),

@@ -23,7 +23,7 @@ need("robot", "zmq", "lz4", "cv2")
 
 from robot_bench import Bench, bench  # noqa: E402
 
-from vlm2vla_sim.envs.bridge.mock.fault_proxy import KINDS, Fault, random_faults, read_script  # noqa: E402
+from vlm2vla_sim.envs.robot_link.mock.fault_proxy import KINDS, Fault, random_faults, read_script  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "real_robot.md").read_text(encoding="utf-8")

@@ -14,8 +14,8 @@ import pytest
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import WidowXEnv
-from vlm2vla_sim.envs.bridge.ground_truth import scene_from_json, scene_to_json
 from vlm2vla_sim.envs.judge import REST_STEPS, UNKNOWN
+from vlm2vla_sim.envs.robot_link.ground_truth import scene_from_json, scene_to_json
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import EpisodeError, LinkLostError
 from vlm2vla_sim.evaluation.episode import run_episode

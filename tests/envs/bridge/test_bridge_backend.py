@@ -25,13 +25,13 @@ from robot_bench import CARROT, QUICK, Bench, Fault, bench, in_thread  # noqa: E
 import vlm2vla_sim  # noqa: E402
 from vlm2vla_sim.core import frames  # noqa: E402
 from vlm2vla_sim.envs import motion  # noqa: E402
-from vlm2vla_sim.envs.bridge import wire  # noqa: E402
 from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
 from vlm2vla_sim.envs.bridge.client import BridgeClient, LinkState  # noqa: E402
-from vlm2vla_sim.envs.bridge.freshness import FrameClock  # noqa: E402
-from vlm2vla_sim.envs.bridge.grip import PATIENCE, SOFT, Grip  # noqa: E402
 from vlm2vla_sim.envs.bridge.mock.server import MockServer  # noqa: E402
 from vlm2vla_sim.envs.bridge.protocol import ServerIdentity, Timeouts  # noqa: E402
+from vlm2vla_sim.envs.robot_link import wire  # noqa: E402
+from vlm2vla_sim.envs.robot_link.freshness import FrameClock  # noqa: E402
+from vlm2vla_sim.envs.robot_link.grip import PATIENCE, SOFT, Grip  # noqa: E402
 from vlm2vla_sim.envs.tasks import OWN_TASK_ID, get_task  # noqa: E402
 from vlm2vla_sim.errors import (  # noqa: E402
     ActionError,

@@ -14,8 +14,8 @@ from robot_bench import bench  # noqa: E402
 
 from vlm2vla_sim.cli.commands.robot import read_cameras  # noqa: E402
 from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
-from vlm2vla_sim.envs.bridge.cameras import DeviceCamera  # noqa: E402
 from vlm2vla_sim.envs.cameras import Camera  # noqa: E402
+from vlm2vla_sim.envs.robot_link.cameras import DeviceCamera  # noqa: E402
 from vlm2vla_sim.envs.tasks import TASKS  # noqa: E402
 from vlm2vla_sim.errors import LinkLostError, SettingError  # noqa: E402
 

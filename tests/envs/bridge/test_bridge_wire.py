@@ -23,7 +23,7 @@ from lane import need
 
 import vlm2vla_sim
 from vlm2vla_sim.core import pickle_reader
-from vlm2vla_sim.envs.bridge import wire, wire_writer
+from vlm2vla_sim.envs.robot_link import wire, wire_writer
 from vlm2vla_sim.errors import WireError
 
 need("robot", "lz4")

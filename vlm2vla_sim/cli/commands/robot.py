@@ -169,8 +169,8 @@ class FaultProxyCommand:
 
     def __call__(self) -> CommandResult:
         """Serve until Ctrl-C."""
-        from vlm2vla_sim.envs.bridge.ground_truth import TruthClient
-        from vlm2vla_sim.envs.bridge.mock.fault_proxy import FaultProxy, describe, random_faults, read_script
+        from vlm2vla_sim.envs.robot_link.ground_truth import TruthClient
+        from vlm2vla_sim.envs.robot_link.mock.fault_proxy import FaultProxy, describe, random_faults, read_script
 
         faults = (
             read_script(self.script)

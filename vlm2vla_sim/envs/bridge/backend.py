@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
-from vlm2vla_sim.envs.bridge.bounded_step import bound_step
 from vlm2vla_sim.envs.bridge.client import ROBOT_FAULT, BridgeClient, LinkState
-from vlm2vla_sim.envs.bridge.grip import PATIENCE, Grip
 from vlm2vla_sim.envs.bridge.observer import Observer
 from vlm2vla_sim.envs.bridge.protocol import PORT, Timeouts
 from vlm2vla_sim.envs.bridge.settings import (
@@ -25,7 +23,9 @@ from vlm2vla_sim.envs.bridge.settings import (
     start_or_default,
     workspace_or_default,
 )
-from vlm2vla_sim.envs.bridge.stall import StallWatch
+from vlm2vla_sim.envs.robot_link.bounded_step import bound_step
+from vlm2vla_sim.envs.robot_link.grip import PATIENCE, Grip
+from vlm2vla_sim.envs.robot_link.stall import StallWatch
 from vlm2vla_sim.envs.tasks import Layout, Task
 from vlm2vla_sim.errors import LinkLostError, SettingError, Vlm2VlaError
 from vlm2vla_sim.robots.base import Workspace

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.core import frames
-from vlm2vla_sim.envs.bridge import wire
 from vlm2vla_sim.envs.bridge.protocol import (
     IMAGE_SIZE,
     MAX_STEP,
@@ -27,6 +26,7 @@ from vlm2vla_sim.envs.bridge.protocol import (
     Timeouts,
     check_host,
 )
+from vlm2vla_sim.envs.robot_link import wire
 from vlm2vla_sim.errors import ActionError, LinkLostError, WireError, missing_extra
 from vlm2vla_sim.robots.base import Workspace
 from vlm2vla_sim.types import Pose

@@ -12,8 +12,8 @@ import numpy as np
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import Observation
 from vlm2vla_sim.envs.bridge.client import BridgeClient, RawObservation
-from vlm2vla_sim.envs.bridge.freshness import FrameClock
 from vlm2vla_sim.envs.bridge.settings import BridgeSettings
+from vlm2vla_sim.envs.robot_link.freshness import FrameClock
 from vlm2vla_sim.envs.tasks import Layout
 from vlm2vla_sim.errors import LinkLostError, SettingError
 from vlm2vla_sim.types import Pose, RobotState, SceneState, Status
@@ -145,7 +145,7 @@ def _open_cameras(cameras: Mapping[str, str], size: tuple[int, int] | None) -> d
             raise SettingError(
                 f"The camera {name!r} is {source!r}; the backend 'bridge' takes a device or file such as /dev/video2."
             )
-    from vlm2vla_sim.envs.bridge.cameras import DeviceCamera
+    from vlm2vla_sim.envs.robot_link.cameras import DeviceCamera
 
     return {name: DeviceCamera(source, size=size, name=name) for name, source in cameras.items()}
 
@@ -153,6 +153,6 @@ def _open_cameras(cameras: Mapping[str, str], size: tuple[int, int] | None) -> d
 def _open_truth(address: str) -> Any:
     if not address:
         return None
-    from vlm2vla_sim.envs.bridge.ground_truth import TruthClient
+    from vlm2vla_sim.envs.robot_link.ground_truth import TruthClient
 
     return TruthClient(address)

@@ -1,1 +1,1 @@
-"""A mock BridgeData robot server for tests, with the MuJoCo twin as its arm, and a proxy that injects faults."""
+"""A mock BridgeData robot server for tests, with the MuJoCo twin as its arm."""

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from vlm2vla_sim.core import frames
-from vlm2vla_sim.envs.bridge.mock.servo_twin import ServoTwin
 from vlm2vla_sim.envs.bridge.protocol import MAX_STEP, MAX_TURN, ServerStatus
+from vlm2vla_sim.envs.robot_link.mock.servo_twin import ServoTwin
 from vlm2vla_sim.errors import SettingError, missing_extra
 from vlm2vla_sim.types import Pose
 

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from vlm2vla_sim.envs.bridge import ground_truth, wire
 from vlm2vla_sim.envs.bridge.mock.robot import METHODS, SECONDS, Lockstep, MockRobot, WallClock
-from vlm2vla_sim.envs.bridge.mock.servo_twin import ServoTwin
 from vlm2vla_sim.envs.bridge.protocol import PORT
+from vlm2vla_sim.envs.robot_link import ground_truth, wire
+from vlm2vla_sim.envs.robot_link.mock.servo_twin import ServoTwin
 from vlm2vla_sim.envs.tasks import Task
 from vlm2vla_sim.errors import SettingError, WireError, missing_extra
 

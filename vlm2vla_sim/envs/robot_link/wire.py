@@ -1,10 +1,11 @@
-"""Encode and decode messages of the BridgeData robot server: an LZ4 frame around a pickle, without using pickle.
+"""Encode and decode messages of robot servers: an LZ4 frame around a pickle, without using pickle.
 
 The robot's own stack calls `pickle.loads` on what the network sends, in both directions: whatever reaches the port can
 run code on the robot's computer, and a compromised robot computer can run code on yours. This codec writes the same
 format and reads it with an interpreter for data only, which never looks up or calls anything that a frame names.
 
-Format: youliangtan/edgeml@b4b8495 internal/utils.py:56-57, `lz4.frame.compress(pickle.dumps(message))`.
+Format: youliangtan/edgeml@b4b8495 internal/utils.py:56-57 and youliangtan/agentlace@76984f9 internal/utils.py:55-57,
+`lz4.frame.compress(pickle.dumps(message))`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from vlm2vla_sim.core import pickle_reader
-from vlm2vla_sim.envs.bridge import wire_writer
+from vlm2vla_sim.envs.robot_link import wire_writer
 from vlm2vla_sim.errors import WireError, missing_extra
 
 MAX_MESSAGE = 64 * 2**20
@@ -46,7 +47,7 @@ def _decompress(frame: bytes) -> bytes:
         # Not `lz4.frame.decompress`, which trusts the size that the frame declares.
         message = decompressor.decompress(frame, max_length=MAX_MESSAGE + 1)
     except (RuntimeError, EOFError, ValueError) as error:
-        raise WireError(f"This is not an LZ4 frame ({error}). Is the peer a BridgeData robot server?") from error
+        raise WireError(f"This is not an LZ4 frame ({error}). Is the peer a robot server?") from error
     if len(message) > MAX_MESSAGE:
         raise WireError(f"The frame decompresses to more than {MAX_MESSAGE // 2**20} MiB and was refused.")
     if not decompressor.eof:
@@ -60,5 +61,5 @@ def _lz4() -> Any:
     try:
         import lz4.frame
     except ImportError as error:
-        raise missing_extra("The protocol of the BridgeData robot server", "lz4", "robot") from error
+        raise missing_extra("The protocol of the robot server", "lz4", "robot") from error
     return lz4.frame

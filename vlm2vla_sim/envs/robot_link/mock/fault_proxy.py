@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlm2vla_sim.envs.bridge import wire
+from vlm2vla_sim.envs.robot_link import wire
 from vlm2vla_sim.errors import SettingError, WireError, missing_extra, unknown_name
 
 KINDS = {
