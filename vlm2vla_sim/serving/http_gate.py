@@ -8,16 +8,17 @@ must be declared as JSON, which a page cannot do without a preflight request tha
 from __future__ import annotations
 
 import asyncio
+import html
 import ipaddress
 import json
-import secrets
 import socket
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.serving.http_key import ServerKey
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,6 +26,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI application."""
+PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    '<meta name="color-scheme" content="light dark"><title>Refused</title><h1>{}</h1>'
+)
+"""A refusal for a person, with one sentence."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class HttpLimits:
     """[s] for the body."""
     requests: int = 16
     """Requests that are answered at the same time; a further one gets status 503."""
+    streams: int = 8
+    """Responses without an end (server-sent events) at the same time; they do not count as `requests`."""
     waiting: int = 128 * 2**20
     """[bytes] of all requests that are being received or answered; what goes beyond it gets status 503."""
     idle: float = 1800.0
@@ -46,11 +54,12 @@ class HttpLimits:
 
     def __post_init__(self) -> None:
         times = (self.head_time, self.body_time, self.idle)
-        if not 1024 <= self.body <= self.waiting or self.requests < 1 or not all(time > 0 for time in times):
+        counts = (self.requests, self.streams)
+        if not 1024 <= self.body <= self.waiting or min(counts) < 1 or not all(time > 0 for time in times):
             raise SettingError(
-                f"The limits are {self.body} bytes a request, {self.requests} requests, {self.head_time} s and "
-                f"{self.body_time} s to send one, {self.idle} s idle; expected 1024 to {self.waiting:,} bytes, 1 "
-                "request or more, and more than 0 s."
+                f"The limits are {self.body} bytes a request, {self.requests} requests, {self.streams} streams, "
+                f"{self.head_time} s and {self.body_time} s to send one, {self.idle} s idle; expected 1024 to "
+                f"{self.waiting:,} bytes, 1 request and stream or more, and more than 0 s."
             )
 
 
@@ -75,6 +84,8 @@ class HttpGate:
         *,
         hosts: Iterable[str] = (),
         key: str = "",
+        cookie: str = "",
+        streams: Collection[str] = (),
         exposed: bool = False,
         on_request: Callable[[], None] = lambda: None,
     ) -> None:
@@ -85,16 +96,19 @@ class HttpGate:
             limits: of a request.
             hosts: further names in a Host header that mean this server.
             key: a secret that every request must bring, as `Authorization: Bearer KEY`; empty for none.
+            cookie: the name of the cookie in which a browser may bring the key, see `http_key`; empty for no browsers.
+            streams: paths of responses without an end, which `HttpLimits.streams` limits.
             exposed: whether requests come from the network: then any address of this machine may be named, not only
                 loopback.
             on_request: called for every request that is passed on.
         """
-        self._app, self._limits, self._key, self._exposed = app, limits, key, exposed
+        self._app, self._limits, self._exposed = app, limits, exposed
+        self._key, self._for_browsers, self._streams = ServerKey(key, cookie=cookie), bool(cookie), frozenset(streams)
         self._hosts = {"localhost", *(host.lower() for host in hosts)}
         if exposed:
             self._hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
         self._on_request = on_request
-        self._answering = 0
+        self._answering = self._streaming = 0
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,7 +116,12 @@ class HttpGate:
         if scope["type"] != "http":
             raise NotImplementedError(f"This server has no {scope['type']} connections.")
         if refusal := self._refusal(scope):
-            await _refuse(send, *refusal)
+            await _refuse(send, *refusal, as_page=self._for_browsers and _is_for_a_person(scope))
+            return
+        if self._key.is_in_address(scope["method"], scope["path"], scope.get("query_string", b"")):
+            headers, page = self._key.welcome()
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": page})
             return
         parts: list[bytes] = []
         try:
@@ -120,7 +139,11 @@ class HttpGate:
             self._held -= sum(map(len, parts))
 
     async def _pass_on(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        if self._answering >= self._limits.requests:
+        is_stream = scope["path"] in self._streams
+        if is_stream and self._streaming >= self._limits.streams:
+            await _refuse(send, 503, f"{self._limits.streams} streams are open; close one.")
+            return
+        if not is_stream and self._answering >= self._limits.requests:
             await _refuse(send, 503, f"{self._limits.requests} requests are being answered; try again later.")
             return
         messages = [{"type": "http.request", "body": body, "more_body": False}]
@@ -128,12 +151,14 @@ class HttpGate:
         async def whole() -> Message:
             return messages.pop() if messages else await receive()
 
-        self._answering += 1
+        self._answering += not is_stream
+        self._streaming += is_stream
         self._on_request()
         try:
             await self._app(scope, whole, send)
         finally:
-            self._answering -= 1
+            self._answering -= not is_stream
+            self._streaming -= is_stream
             self._on_request()
 
     async def _receive_body(self, receive: Receive, parts: list[bytes]) -> None:
@@ -166,10 +191,11 @@ class HttpGate:
         origin = next(iter(headers.get("origin", ())), None)
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             return 403, f"Pages of {origin[:80]!r} may not use this server."
-        if self._key:
-            given = next(iter(headers.get("authorization", ())), "")
-            if not secrets.compare_digest(given.encode(), f"Bearer {self._key}".encode()):
-                return 401, "This server requires its key: send the header Authorization: Bearer KEY."
+        asked = (scope["method"], scope["path"], scope.get("query_string", b""))
+        if not self._key.accepts(headers) and not self._key.is_in_address(*asked):
+            if self._for_browsers:
+                return 401, "This page needs its token: open the address that the server printed when it started."
+            return 401, "This server requires its key: send the header Authorization: Bearer KEY."
         length = next(iter(headers.get("content-length", ())), "0")
         if not length.isascii() or not length.isdigit():
             return 400, "The Content-Length is not a number."
@@ -199,10 +225,23 @@ def _name_of(url: str) -> str:
         return ""
 
 
-async def _refuse(send: Send, status: int, sentence: str) -> None:
-    body = json.dumps({"error": {"message": sentence, "code": status}, "detail": sentence}).encode()
+def _is_for_a_person(scope: Scope) -> bool:
+    """Whether a browser asks for a page to show."""
+    accepted = b", ".join(value for name, value in scope["headers"] if name.lower() == b"accept")
+    return scope["method"] == "GET" and b"text/html" in accepted
+
+
+async def _refuse(send: Send, status: int, sentence: str, *, as_page: bool = False) -> None:
+    if as_page:
+        kind, body = "text/html; charset=utf-8", PAGE.format(html.escape(sentence)).encode()
+    else:
+        kind, body = (
+            "application/json",
+            json.dumps({"error": {"message": sentence, "code": status}, "detail": sentence}).encode(),
+        )
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", kind.encode()),
+        (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),  # the rest of the body has not been read
     ]

@@ -11,7 +11,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from vlm2vla_sim.errors import SettingError, missing_extra
@@ -44,11 +44,14 @@ class HttpServer:
         port: int = 0,
         expose: bool = False,
         key: str = "",
+        pages: bool = False,
+        streams: Collection[str] = (),
         hosts: Iterable[str] = (),
     ) -> None:
         """Bind to `host`; port 0 takes a free one, see `url`. A host other than loopback needs `expose`.
 
-        app, key, hosts: as for `HttpGate`. SettingError if the address cannot be used.
+        app, key, streams, hosts: as for `HttpGate`. pages: whether a browser may bring the key in a cookie, which it
+        gets from the address `url` + "/?token=" + key. SettingError if the address cannot be used.
         """
         if not (expose or is_loopback(host)):
             raise SettingError(
@@ -63,7 +66,14 @@ class HttpServer:
         self.url = f"http://{f'[{address}]' if ':' in address else address}:{taken}"
         """The address for clients, without a path."""
         gate = HttpGate(
-            app, self.limits, hosts=[*hosts, host], key=key, exposed=not is_loopback(host), on_request=self._note
+            app,
+            self.limits,
+            hosts=[*hosts, host],
+            key=key,
+            cookie=f"vlm2vla_{taken}" if pages else "",  # browsers keep one cookie of a name for all ports of a host
+            streams=streams,
+            exposed=not is_loopback(host),
+            on_request=self._note,
         )
         config = uvicorn.Config(
             gate,
