@@ -30,10 +30,11 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ORDER = {
     "": (("errors",), ("types",), ("core",), *FLOORS[1:]),
     "evaluation": (
-        ("settings", "metrics", "credit", "rates"),
+        ("settings", "metrics", "credit", "rates", "shard"),
         ("results",),
         ("setup",),
         ("run_folder", "episode"),
+        ("merge",),
         ("operator",),
         ("runner",),
         ("worker_pool",),

@@ -25,6 +25,7 @@ COMMANDS = {
         "vlm2vla_sim.cli.commands.evaluate:evaluate",
         "run tasks x episodes and report success rates with 95 % CIs; resumable",
     ),
+    "merge": ("vlm2vla_sim.cli.commands.merge:merge", "merge the shards of a run into one run folder"),
     "compare": (
         "vlm2vla_sim.cli.commands.compare:compare",
         "compare runs episode by episode: which is worse, where, and how sure",

@@ -12,6 +12,7 @@ from vlm2vla_sim.cli.result import ALL_ERRORS, SOME_ERRORS
 from vlm2vla_sim.evaluation.results import read_results
 from vlm2vla_sim.evaluation.run_folder import RESULTS
 from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 NOT_SCORED = (Outcome.ERROR, Outcome.ABORTED)
@@ -24,9 +25,13 @@ class EpisodeReporter:
     CI job there is no bar, and every episode gets a line.
     """
 
-    def __init__(self, settings: RunSettings, folder: Path | None = None) -> None:
-        """folder: the run folder that is resumed, whose episodes count as done; None for a new run."""
-        self._total = len(settings.tasks) * settings.episodes
+    def __init__(self, settings: RunSettings, folder: Path | None = None, *, shard: Shard | None = None) -> None:
+        """folder: the run folder that is resumed, whose episodes count as done; None for a new run.
+
+        shard: the part of the run, where it is not the whole.
+        """
+        episodes = range(len(settings.tasks) * settings.episodes)
+        self._total = len(episodes if shard is None else shard.of(episodes))
         earlier = folder / RESULTS if folder is not None else None
         self._done = len(read_results(earlier)) if earlier is not None and earlier.is_file() else 0
 

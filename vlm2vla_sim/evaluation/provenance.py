@@ -41,7 +41,7 @@ class ProvenanceRecord:
             self._known[policy] = result.provenance
             self._store.record(KEY, self._known if self._by_policy else result.provenance)
             return
-        different = "; ".join(_differences(self._known[policy], result.provenance))
+        different = "; ".join(differences(self._known[policy], result.provenance))
         if different:
             raise RunFolderError(
                 f"The episodes in {self._store.path} were run with other weights or another server than the policy "
@@ -50,14 +50,14 @@ class ProvenanceRecord:
             )
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], name: str = "") -> Iterator[str]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], name: str = "") -> Iterator[str]:
     """What differs, key by key. Where a digest is known, it decides, and where the files are does not matter."""
     for key in [*before, *(key for key in now if key not in before)]:
         if key in NOT_COMPARED:
             continue
         was, value = before.get(key), now.get(key)
         if isinstance(was, Mapping) and isinstance(value, Mapping):
-            yield from _differences(was, value, f"{name}{key}.")
+            yield from differences(was, value, f"{name}{key}.")
         elif was != value and not _same_digest(before, now, key):
             yield f"{name}{key} was {_shown(was)} and is {_shown(value)}"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from vlm2vla_sim.core.file_names import file_name
@@ -16,10 +17,13 @@ from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.evaluation.provenance import ProvenanceRecord
 from vlm2vla_sim.evaluation.results import RunSummary, read_results
 from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.types import EpisodeResult
 
 SETTINGS, RESULTS, SUMMARY = "settings.json", "results.jsonl", "summary.json"
+SHARD = "shard"
+"""In `settings.json` of a shard: which one, as "I/N"."""
 
 
 def default_folder(settings: RunSettings | None) -> Path:
@@ -32,17 +36,29 @@ def default_folder(settings: RunSettings | None) -> Path:
 class RunFolder:
     """One run on disk. Only one process at a time may hold it open."""
 
-    def __init__(self, path: Path, settings: RunSettings, *, resume: bool) -> None:
-        """Create the folder, or with `resume` continue the run in it, which must have the same settings.
+    def __init__(
+        self,
+        path: Path,
+        settings: RunSettings,
+        *,
+        resume: bool,
+        shard: Shard | None = None,
+        recorded: Mapping[str, object] | None = None,
+    ) -> None:
+        """Create the folder, or with `resume` continue the run in it, which must have the same settings and shard.
+
+        recorded: what a new `settings.json` holds besides, in place of the time and the versions.
 
         RunFolderError if another process writes to the folder, or if it cannot be used or written.
         """
         self.path = path
         self.videos, self.logs = path / "videos", path / "logs"
-        recorded = {
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": collect_versions(prompts=prompts_hash()),
-        }
+        if recorded is None:
+            recorded = {
+                "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "versions": collect_versions(prompts=prompts_hash()),
+                **({SHARD: str(shard)} if shard is not None else {}),
+            }
         self._store = Store(
             path,
             settings,
@@ -53,6 +69,12 @@ class RunFolder:
             files=(RESULTS,),
             recorded=recorded,
         )
+        if (was := self._store.recorded(SHARD)) != (now := shard and str(shard)):
+            self.close()
+            raise RunFolderError(
+                f"The folder {path} holds {_shown(was)}, not {_shown(now)}. Resume it with the shard it was made with, "
+                "or choose another folder (--out DIR)."
+            )
         self._provenance = ProvenanceRecord(self._store, by_policy=False)
         self.earlier = self.read()
         """The episodes that earlier sessions of this run left."""
@@ -82,3 +104,7 @@ class RunFolder:
     def close(self) -> None:
         """Release the folder."""
         self._store.close()
+
+
+def _shown(shard: str | None) -> str:
+    return "a whole run" if shard is None else f"shard {shard}"

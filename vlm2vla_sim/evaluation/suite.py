@@ -27,6 +27,7 @@ from vlm2vla_sim.evaluation.run_folder import RunFolder, default_folder
 from vlm2vla_sim.evaluation.runner import EpisodeRunner, Item, Job, RecorderFactory
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import check_spec
+from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.evaluation.worker_pool import run_in_workers
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -64,6 +65,7 @@ def run_suite(
     workers: int = 1,
     isolate: bool | None = None,
     episode_timeout: float = EPISODE_TIMEOUT,
+    shard: Shard | None = None,
     recorder: RecorderFactory | None = None,
     on_result: Callable[[EpisodeResult], None] | None = None,
 ) -> SuiteRun:
@@ -78,6 +80,7 @@ def run_suite(
             answers the questions of all of them in batches.
         isolate: run episodes in worker processes even if there is only one; by default where the backend needs it.
         episode_timeout: seconds after which an episode in a worker process is stopped (and tried once more).
+        shard: run this part of the episodes only; `merge.merge_runs` makes one run of all parts.
         recorder: wraps the environment of every episode, to record it (see `data.recording`).
         on_result: called with every new result.
 
@@ -101,11 +104,13 @@ def run_suite(
     isolated = alone if isolate is None else isolate or alone
     if is_real_robot(settings.backend) and (workers > 1 or isolated):
         raise SettingError("There is one robot and one operator: run with one worker, not isolated.")
-    folder = RunFolder(default_folder(settings) if out is None else Path(out), settings, resume=resume)
+    items = [Item(task, k) for task in settings.tasks for k in range(settings.episodes)]
+    if shard is not None:
+        items = shard.of(items)
+    folder = RunFolder(default_folder(settings) if out is None else Path(out), settings, resume=resume, shard=shard)
     with closing(folder):
         job = Job(settings, folder.videos if video else None, folder.logs, recorder)
         done = {(result.task, result.episode_id) for result in folder.earlier}
-        items = [Item(task, k) for task in settings.tasks for k in range(settings.episodes)]
         todo = [i for i in items if (find_task(i.task, settings.backend).name, i.episode_id) not in done]
         if workers == 1 and not isolated:
             episodes = _run_here(job, todo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation import gates
 from vlm2vla_sim.evaluation.results import format_table
 from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.evaluation.suite import (
     EPISODE_TIMEOUT,
     SuiteRun,
@@ -41,6 +43,7 @@ def evaluate(
     concurrency: Annotated[int, tyro.conf.arg(aliases=["--workers"])] = 1,
     isolate: bool = False,
     episode_timeout: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = EPISODE_TIMEOUT,
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "",
     min_success: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RATE|TASK=RATE...")] = (),
     min_success_by: Literal["point", "lower"] = "point",
     junit: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
@@ -67,6 +70,8 @@ def evaluate(
             answers the questions of all of them in batches.
         isolate: Run episodes in a worker process even when there is only one, so that a native crash costs one episode.
         episode_timeout: Seconds after which an episode in a worker process is stopped and tried once more.
+        shard: Run part I of N (0 to N - 1) of the episodes, into a folder of its own; `vlm2vla merge` makes one run of
+            all parts.
         min_success: Required success rates at the last step, 0 to 1: of all tasks together (0.8), or of one task
             (carrot_on_plate=0.5).
         min_success_by: Compare a required rate with the measured one (point), or with the lower end of its interval
@@ -78,18 +83,21 @@ def evaluate(
     if resume and out is None:
         raise SettingError("--resume needs the folder of the run to continue: add --out DIR.")
     names = all_tasks() if tasks == ("all",) else tasks
+    part = Shard.parse(shard) if shard else None
     options: dict[str, Any] = {
         "video": not no_video,
         "resume": resume,
         "workers": concurrency,
         "isolate": isolate or None,
         "episode_timeout": episode_timeout,
+        "shard": part,
     }
+    reporter = functools.partial(EpisodeReporter, shard=part)
     files = _CiFiles(min_success, min_success_by, junit, markdown)
     if not policies:
         settings = run.settings(tasks=names, episodes=episodes)
         files.check([settings])
-        made = run_suite(settings, out=out, on_result=EpisodeReporter(settings, out if resume else None), **options)
+        made = run_suite(settings, out=out, on_result=reporter(settings, out if resume else None), **options)
         values = {"folder": str(made.folder), **made.summary.to_json()}
         text = f"{format_table(made.summary)}\n\n{_paths(made)}"
         return CommandResult(text, values, json, code=files.finish({settings.spec.label: made}))
@@ -97,7 +105,7 @@ def evaluate(
         raise SettingError("--policy and --policies were both given; name every policy with --policies.")
     several = [run.settings(tasks=names, episodes=episodes, spec=run.spec(policy)) for policy in policies]
     files.check(several)
-    runs = run_policies(several, out=out, reporter=EpisodeReporter, **options)
+    runs = run_policies(several, out=out, reporter=reporter, **options)
     text = "\n\n".join(f"{label}\n{format_table(made.summary)}\n{_paths(made)}" for label, made in runs.items())
     values = {label: {"folder": str(made.folder), **made.summary.to_json()} for label, made in runs.items()}
     return CommandResult(text, values, json, code=files.finish(runs))
