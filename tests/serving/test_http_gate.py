@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -22,12 +23,14 @@ from vlm2vla_sim.serving.http_server import HttpServer  # noqa: E402
 
 
 async def echo(scope, receive, send):
-    """Answers with the number of bytes of the body; /slow waits until it is told to go on."""
+    """Answers with the number of bytes of the body; /slow waits until it is told to go on, /forever longer."""
     message = await receive()
     if scope["path"] == "/slow":
         import anyio
 
         await anyio.to_thread.run_sync(GO_ON.wait)
+    if scope["path"] == "/forever":
+        await asyncio.Event().wait()
     body = json.dumps({"got": len(message["body"])}).encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -186,6 +189,42 @@ def test_requests_that_wait_share_a_limit_of_memory():
         assert ask(server, json_head(server, 90_000) + b"x" * 90_000) == 200
 
 
+def test_a_client_that_hangs_up_frees_its_place():
+    with serving(HttpLimits(requests=1)) as server:
+        with connect(server) as gone:
+            gone.sendall(head(server, path="/forever"))
+            deadline = time.monotonic() + 5
+            while ask(server, head(server)) != 503 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        while (answered := ask(server, head(server))) == 503 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert answered == 200
+
+
+def test_a_body_of_very_many_values_is_refused():
+    with serving() as server:
+        few, many = b"[" + b"[]," * 40_000 + b"0]", b"[" + b"[]," * 60_000 + b"0]"
+        assert ask(server, json_head(server, len(few)) + few) == 200
+        assert ask(server, json_head(server, len(many)) + many) == 413
+
+
+def test_one_connection_too_many_is_closed_at_once():
+    with serving(HttpLimits(connections=2)) as server:
+        with connect(server), connect(server), connect(server) as third, contextlib.suppress(ConnectionError):
+            assert third.recv(100) == b""
+        deadline = time.monotonic() + 5
+        while (answered := ask(server, head(server))) == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert answered == 200
+
+
+def test_headers_without_an_end_are_refused_at_a_limit():
+    with serving(HttpLimits(head_time=60)) as server, connect(server) as flood:
+        flood.sendall(b"GET / HTTP/1.1\r\nx: " + b"y" * 20_000)
+        assert receive(flood)[0] == 400
+        assert ask(server, head(server, x="y" * 8_000)) == 200
+
+
 def test_a_thousand_slow_clients_leave_it_answering():
     with serving(HttpLimits(head_time=60, body_time=60)) as server, contextlib.ExitStack() as links:
         for number in range(1000):
@@ -244,7 +283,9 @@ def test_a_websocket_request_is_refused():
         assert ask(server, request) in (200, 400, 403, 404, 426)
 
 
-@pytest.mark.parametrize("limits", [{"body": 10}, {"requests": 0}, {"idle": 0}, {"body_time": float("nan")}])
+@pytest.mark.parametrize(
+    "limits", [{"body": 10}, {"requests": 0}, {"values": 0}, {"idle": 0}, {"body_time": float("nan")}]
+)
 def test_limits_that_make_no_sense_are_refused(limits):
     with pytest.raises(SettingError, match="expected"):
         HttpLimits(**limits)

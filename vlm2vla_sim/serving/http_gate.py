@@ -8,16 +8,15 @@ must be declared as JSON, which a page cannot do without a preflight request tha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
-import ipaddress
 import json
-import socket
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.serving.http_access import Access
 from vlm2vla_sim.serving.http_key import ServerKey
 
 Scope = MutableMapping[str, Any]
@@ -39,6 +38,10 @@ class HttpLimits:
 
     body: int = 32 * 2**20
     """[bytes] of a request."""
+    values: int = 100_000
+    """Values in a request's JSON, counted by its commas and brackets: an empty list of 3 bytes takes 64 in memory."""
+    connections: int = 2000
+    """Clients that are connected; a further one is disconnected at once."""
     head_time: float = 10.0
     """[s] for the request line and the headers."""
     body_time: float = 30.0
@@ -54,12 +57,13 @@ class HttpLimits:
 
     def __post_init__(self) -> None:
         times = (self.head_time, self.body_time, self.idle)
-        counts = (self.requests, self.streams)
+        counts = (self.requests, self.streams, self.values, self.connections)
         if not 1024 <= self.body <= self.waiting or min(counts) < 1 or not all(time > 0 for time in times):
             raise SettingError(
-                f"The limits are {self.body} bytes a request, {self.requests} requests, {self.streams} streams, "
-                f"{self.head_time} s and {self.body_time} s to send one, {self.idle} s idle; expected 1024 to "
-                f"{self.waiting:,} bytes, 1 request and stream or more, and more than 0 s."
+                f"The limits are {self.body} bytes a request, {self.values} values in it, {self.requests} requests, "
+                f"{self.streams} streams, {self.connections} connections, {self.head_time} s and {self.body_time} s "
+                f"to send a request, {self.idle} s idle; expected 1024 to {self.waiting:,} bytes, counts from 1 up, "
+                "and more than 0 s."
             )
 
 
@@ -69,6 +73,21 @@ class _RefusedError(Exception):
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+@dataclass
+class _Body:
+    """The body of a request that is being received."""
+
+    parts: list[bytes] = field(default_factory=list)
+    size: int = 0
+    """[bytes] received."""
+
+    def take(self) -> bytes:
+        """The whole body, which is not kept here."""
+        whole = b"".join(self.parts)
+        self.parts.clear()
+        return whole
 
 
 class HttpGate:
@@ -102,11 +121,9 @@ class HttpGate:
                 loopback.
             on_request: called for every request that is passed on.
         """
-        self._app, self._limits, self._exposed = app, limits, exposed
+        self._app, self._limits = app, limits
+        self._access = Access(hosts=hosts, exposed=exposed)
         self._key, self._for_browsers, self._streams = ServerKey(key, cookie=cookie), bool(cookie), frozenset(streams)
-        self._hosts = {"localhost", *(host.lower() for host in hosts)}
-        if exposed:
-            self._hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
         self._on_request = on_request
         self._answering = self._streaming = 0
         self._held = 0
@@ -123,10 +140,10 @@ class HttpGate:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": page})
             return
-        parts: list[bytes] = []
+        body = _Body()
         try:
             async with asyncio.timeout(self._limits.body_time):
-                await self._receive_body(receive, parts)
+                await self._receive_body(receive, body)
         except TimeoutError:
             await _refuse(send, 408, f"The body did not arrive within {self._limits.body_time:g} s.")
         except _RefusedError as refused:
@@ -134,11 +151,14 @@ class HttpGate:
         except ConnectionError:
             return  # nobody is left to be told
         else:
-            await self._pass_on(scope, b"".join(parts), receive, send)
+            await self._pass_on(scope, body.take(), receive, send)
         finally:
-            self._held -= sum(map(len, parts))
+            self._held -= body.size
 
     async def _pass_on(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        if sum(map(body.count, b",[{")) > self._limits.values:
+            await _refuse(send, 413, f"The request is too long; at most {self._limits.values:,} values are accepted.")
+            return
         is_stream = scope["path"] in self._streams
         if is_stream and self._streaming >= self._limits.streams:
             await _refuse(send, 503, f"{self._limits.streams} streams are open; close one.")
@@ -147,35 +167,51 @@ class HttpGate:
             await _refuse(send, 503, f"{self._limits.requests} requests are being answered; try again later.")
             return
         messages = [{"type": "http.request", "body": body, "more_body": False}]
+        del body  # the application may free it
+        gone = asyncio.ensure_future(_end(receive))
 
         async def whole() -> Message:
-            return messages.pop() if messages else await receive()
+            return messages.pop() if messages else await asyncio.shield(gone)
+
+        sent = False
+
+        async def watched(message: Message) -> None:
+            nonlocal sent
+            sent = sent or (message["type"] == "http.response.body" and not message.get("more_body", False))
+            await send(message)
 
         self._answering += not is_stream
         self._streaming += is_stream
         self._on_request()
+        answer = asyncio.ensure_future(self._app(scope, whole, watched))
         try:
-            await self._app(scope, whole, send)
+            await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not sent:
+                answer.cancel()  # the client has hung up, which frees its place; nothing happens if the answer is there
+            with contextlib.suppress(asyncio.CancelledError):
+                await answer
         finally:
+            gone.cancel()
+            answer.cancel()
             self._answering -= not is_stream
             self._streaming -= is_stream
             self._on_request()
 
-    async def _receive_body(self, receive: Receive, parts: list[bytes]) -> None:
-        """Append the body to `parts`."""
-        more, size = True, 0
+    async def _receive_body(self, receive: Receive, body: _Body) -> None:
+        """Append to `body` what the client sends."""
+        more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ConnectionAbortedError
             part = message.get("body", b"")
-            size += len(part)
-            if size > self._limits.body:
+            if body.size + len(part) > self._limits.body:
                 raise _RefusedError(413, f"The request is too long; at most {self._limits.body:,} bytes are accepted.")
             if self._held + len(part) > self._limits.waiting:
                 raise _RefusedError(503, "Other requests fill the server's memory; try again later.")
             self._held += len(part)
-            parts.append(part)
+            body.size += len(part)
+            body.parts.append(part)
             more = message.get("more_body", False)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
@@ -183,14 +219,8 @@ class HttpGate:
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-        if any(len(headers.get(name, ())) > 1 for name in ("host", "origin", "content-length", "authorization")):
-            return 400, "A header that may be there once is there twice."
-        host = next(iter(headers.get("host", ())), "")
-        if not self._is_here(_name_of(f"//{host}")):
-            return 403, f"The Host header is {host[:80]!r}, which is no name of this server (--allow-host adds one)."
-        origin = next(iter(headers.get("origin", ())), None)
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return 403, f"Pages of {origin[:80]!r} may not use this server."
+        if refusal := self._access.refusal(headers):
+            return refusal
         asked = (scope["method"], scope["path"], scope.get("query_string", b""))
         if not self._key.accepts(headers) and not self._key.is_in_address(*asked):
             if self._for_browsers:
@@ -199,30 +229,21 @@ class HttpGate:
         length = next(iter(headers.get("content-length", ())), "0")
         if not length.isascii() or not length.isdigit():
             return 400, "The Content-Length is not a number."
-        if int(length) > self._limits.body:
-            return 413, f"The request has {int(length):,} bytes; at most {self._limits.body:,} are accepted."
+        if len(length) > 12 or int(length) > self._limits.body:
+            return 413, f"The request has {length[:20]} bytes; at most {self._limits.body:,} are accepted."
         kind = next(iter(headers.get("content-type", ())), "").partition(";")[0].strip().lower()
         has_body = int(length) > 0 or "transfer-encoding" in headers
         if scope["method"] not in ("GET", "HEAD") and has_body and kind != "application/json":
             return 415, f"The Content-Type is {kind[:80]!r}; expected application/json."
         return None
 
-    def _is_here(self, name: str) -> bool:
-        """Whether `name`, of a Host header, means this machine and not a name that was rebound to it."""
-        if name in self._hosts:
-            return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return self._exposed or address.is_loopback
 
-
-def _name_of(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").lower()
-    except ValueError:
-        return ""
+async def _end(receive: Receive) -> Message:
+    """Wait until the client has hung up or has its response."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return message
 
 
 def _is_for_a_person(scope: Scope) -> bool:
@@ -235,10 +256,9 @@ async def _refuse(send: Send, status: int, sentence: str, *, as_page: bool = Fal
     if as_page:
         kind, body = "text/html; charset=utf-8", PAGE.format(html.escape(sentence)).encode()
     else:
-        kind, body = (
-            "application/json",
-            json.dumps({"error": {"message": sentence, "code": status}, "detail": sentence}).encode(),
-        )
+        # In the forms of OpenAI's API and of FastAPI, which clients of our servers read.
+        error = {"message": sentence, "type": "invalid_request_error", "param": None, "code": status}
+        kind, body = "application/json", json.dumps({"error": error, "detail": sentence}).encode()
     headers = [
         (b"content-type", kind.encode()),
         (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),

@@ -28,6 +28,8 @@ GRACE = 10
 """[s] that a stopping server waits for a request that is being answered."""
 START = 10.0
 """[s] after which a server that does not run counts as broken."""
+LARGEST_HEAD = 16 * 1024
+"""[bytes] of a request line and its headers."""
 OPEN_FILES = 8192
 """File descriptors that a server asks for, where the system allows as many: each waiting client holds one."""
 
@@ -77,7 +79,7 @@ class HttpServer:
         )
         config = uvicorn.Config(
             gate,
-            http=_protocol(self.limits.head_time),
+            http=_protocol(self.limits),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -86,7 +88,7 @@ class HttpServer:
             server_header=False,
             timeout_keep_alive=max(1, math.ceil(self.limits.head_time)),
             timeout_graceful_shutdown=GRACE,
-            h11_max_incomplete_event_size=64 * 1024,
+            h11_max_incomplete_event_size=LARGEST_HEAD,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
@@ -136,13 +138,15 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _protocol(head_time: float) -> type[asyncio.Protocol]:
-    """The protocol of uvicorn, with a time limit from a connection, or a response, to the headers of a request."""
+def _protocol(limits: HttpLimits) -> type[asyncio.Protocol]:
+    """The protocol of uvicorn, with a limit of connections, and of the time to the headers of a request."""
 
-    class Timed(H11Protocol):
+    class Limited(H11Protocol):
         def connection_made(self, transport: Any) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.head_timer = self.loop.call_later(head_time, self.close_if_silent)
+            self.head_timer = self.loop.call_later(limits.head_time, self.close_if_silent)
+            if len(self.connections) > limits.connections:
+                transport.abort()
 
         def close_if_silent(self) -> None:
             if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
@@ -151,13 +155,13 @@ def _protocol(head_time: float) -> type[asyncio.Protocol]:
         def on_response_complete(self) -> None:
             super().on_response_complete()
             self.head_timer.cancel()
-            self.head_timer = self.loop.call_later(head_time, self.close_if_silent)
+            self.head_timer = self.loop.call_later(limits.head_time, self.close_if_silent)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self.head_timer.cancel()
             super().connection_lost(exc)
 
-    return Timed
+    return Limited
 
 
 def _raise_file_limit() -> None:
