@@ -8,6 +8,7 @@ from vlm2vla_sim.robots.base import Robot
 
 ROBOTS = {
     "widowx_250s": "vlm2vla_sim.robots.widowx_250s:WIDOWX_250S",
+    "widowx_ai": "vlm2vla_sim.robots.widowx_ai:WIDOWX_AI",
 }
 """Name -> "module:NAME". The module is imported when the robot is asked for."""
 

@@ -151,6 +151,18 @@ class BridgeServer:
     """Where the gripper goes, pointing down, when the arm is parked; base frame."""
 
 
+@dataclass(frozen=True)
+class TrossenController:
+    """How the vendor's driver trossen-arm addresses this robot."""
+
+    model: str
+    """Member of `trossen_arm.Model`."""
+    end_effector: str
+    """Member of `trossen_arm.StandardEndEffector`; it defines the tool frame that the controller reports."""
+    park: tuple[float, ...]
+    """Joint angles [rad] at which the arm rests without power."""
+
+
 @dataclass(frozen=True, eq=False)
 class Robot:
     """One arm with a two-finger gripper. Two records are equal only if they are the same object."""
@@ -187,6 +199,8 @@ class Robot:
     """ManiSkill's name of this robot; empty for a robot that the SIMPLER scenes do not have."""
     bridge: BridgeServer | None = None
     """None for a robot that no BridgeData server drives."""
+    trossen: TrossenController | None = None
+    """None for a robot that no Trossen controller drives."""
 
     def setup(self, scene: str) -> ArmSetup:
         """The setup in front of the scene of that name."""
