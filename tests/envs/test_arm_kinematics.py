@@ -84,9 +84,9 @@ def test_what_is_out_of_reach_is_not_found_and_limits_may_be_narrower():
     arm, setup = ArmKinematics(AI), AI.setup("table")
     home = np.array(setup.home)
     down = arm.forward(home)
-    assert arm.solve(Pose(down.position + [0.5, 0, 0], down.quaternion), home) is None
-    assert arm.solve(Pose(down.position + [0, 0, 0.15], down.quaternion), home) is None, "the wrist's limit"
-    aside = Pose(down.position + [0, 0.05, 0], down.quaternion)
+    assert arm.solve(Pose(down.position + np.array([0.5, 0, 0]), down.quaternion), home) is None
+    assert arm.solve(Pose(down.position + np.array([0, 0, 0.15]), down.quaternion), home) is None, "the wrist's limit"
+    aside = Pose(down.position + np.array([0, 0.05, 0]), down.quaternion)
     assert arm.solve(aside, home) is not None
     assert arm.solve(aside, home, low=arm.low, high=np.minimum(arm.high, [0.05, 9, 9, 9, 9, 9])) is None
 

@@ -1,7 +1,7 @@
 """Forward and inverse kinematics of a robot's arm from its description, with NumPy only.
 
-The twin has a solver of its own (`envs.mujoco.ik`), which ignores joint limits as SIMPLER's does. This one is for a real
-arm: what lies beyond a joint limit is not reached.
+The twin has a solver of its own (`envs.mujoco.ik`), which ignores joint limits as SIMPLER's does. This one is for a
+real arm: what lies beyond a joint limit is not reached.
 """
 
 from __future__ import annotations
