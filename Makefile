@@ -27,7 +27,8 @@ MINI := $(ONE_THREAD) $(BIN)/python -m vlm2vla_sim.mini
 PRETRAIN := $(ONE_THREAD) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m vlm2vla_sim.mini pretrain
 TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small --launch cpu --processes $(PROCESSES) --resume
 PACKAGE := vlm2vla_sim tests benchmarks docs examples
-REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py
+REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
+	tests/extending/test_one_file.py::test_a_text_model_is_served
 ROBOT_TESTS := tests/envs/bridge tests/cli/test_robot_docs_and_cli.py tests/evaluation/test_session.py tests/evaluation/test_watch.py
 
 .DEFAULT_GOAL := help
@@ -141,7 +142,7 @@ test-data: $(RLDS)/.made ## tests of recorded data, RLDS included (installs Tens
 
 # Compatibility: the lowest versions that pyproject.toml allows, and a newer Python.
 BOUNDS_TESTS := tests/core tests/language tests/data $(wildcard tests/envs/test_*.py) tests/envs/bridge/test_bridge_wire.py \
-	tests/policies tests/serving/test_http_gate.py tests/cli/test_doctor.py tests/test_imports.py tests/test_public_names.py
+	tests/policies tests/serving/test_http_gate.py tests/serving/test_model_server.py tests/cli/test_doctor.py tests/test_imports.py tests/test_public_names.py
 
 $(LOWEST)/.made: $(VENV)/.made pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)

@@ -114,6 +114,8 @@ def test_a_text_model_that_does_not_say_whether_its_answers_are_whole(page, run,
 
 def test_a_text_model_is_served(run, tmp_path):
     httpx2 = pytest.importorskip("httpx2", reason="needs httpx2: pip install 'vlm2vla_sim[remote]'")
+    for name in ("starlette", "uvicorn"):
+        pytest.importorskip(name, reason=f"needs {name}: pip install 'vlm2vla_sim[remote]'")
     (tmp_path / "my_model.py").write_text(MODEL.replace('assert options.sampling == "greedy"', "pass"))
     command = [sys.executable, "-m", "vlm2vla_sim", "serve-model", "--model", "my_model:ScriptedModel"]
     with subprocess.Popen(

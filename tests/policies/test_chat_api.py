@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,12 +14,8 @@ import pytest
 from vlm2vla_sim.errors import ServerError, SettingError, UnknownNameError
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.policies.language_action import LanguageActionPolicy
 from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
 from vlm2vla_sim.policies.models.chat_grammar import NONSENSE, PROBE
-from vlm2vla_sim.serving.model_server import ModelServer, ServedModel
-from vlm2vla_sim.testing import FakeTextModel, FakeVerifier
-from vlm2vla_sim.types import Stage
 
 PICTURE = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
 ASK = Question(
@@ -240,135 +235,3 @@ def test_several_questions_are_under_way_at_once_and_come_back_in_order():
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises((SettingError, UnknownNameError)):
         ServerSettings(**({"model": "base"} | wrong))
-
-
-# Our own server, around a model that reads from a script.
-
-
-class Echo(FakeTextModel):
-    """Says which model was asked what, so that a test can see what arrived."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.batches: list[list[Question]] = []
-
-    def answer(self, questions):
-        self.batches.append(list(questions))
-        return [self._say(q) for q in questions]
-
-    def _say(self, question):
-        for text in (*NONSENSE, "[[0, 0, -8, 1]]"):
-            if question.grammar and re.fullmatch(question.grammar.regex, text):
-                return Stage(question.stage, text, 3)
-        return Stage(question.stage, f"{'adapter' if question.adapter else 'base'}: {question.prompt}", 3)
-
-
-@contextlib.contextmanager
-def serving(model, **options):
-    with ModelServer(ServedModel(model, "base", "lora"), **options) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-
-
-def test_our_server_gives_pictures_sampling_grammar_and_adapter_on_unchanged():
-    echo = Echo()
-    grammar = get_format("vlm2vla").grammar()
-    with serving(echo) as server:
-        model = client(server, adapter="lora")
-        model.answer([Question("action", "Go.", (PICTURE, PICTURE[::-1]), grammar, Sampling(0.5, 0.9, 33), 11)])
-        asked = echo.batches[-1][0]
-        assert [np.array_equal(a, b) for a, b in zip(asked.images, (PICTURE, PICTURE[::-1]), strict=True)] == [True] * 2
-        assert (asked.prompt, asked.sampling, asked.seed, asked.adapter) == ("Go.", Sampling(0.5, 0.9, 33), 11, True)
-        assert asked.grammar.regex == grammar.regex
-        assert model.answer([Question("plan", "Go.", adapter=False)])[0].text == "base: Go."
-
-
-@pytest.mark.parametrize(
-    ("change", "status", "said"),
-    [
-        ({"model": "nobody"}, 404, "There is no model 'nobody' on this server; it has base and lora."),
-        ({"stream": True}, 400, "stream"),
-        ({"messages": []}, 400, "one user message"),
-        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, 400, "content is text"),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/y.png"}}]}]},
-            400,
-            "nothing is fetched",
-        ),
-        (
-            {"messages": [{"role": "user", "content": [
-                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-            ]}]},
-            400,
-            "cannot be read",
-        ),
-        ({"temperature": -1}, 400, "temperature"),
-        ({"structured_outputs": {"json": {}}}, 400, "expected one of: regex"),
-    ],
-)  # fmt: skip
-def test_our_server_refuses_what_it_does_not_offer_in_a_sentence(change, status, said):
-    import urllib.error
-    import urllib.request
-
-    request = {"model": "base", "messages": [{"role": "user", "content": "hello"}]} | change
-    with serving(Echo()) as server:
-        sent = urllib.request.Request(f"{server.url}/chat/completions", json.dumps(request).encode())
-        with pytest.raises(urllib.error.HTTPError) as refusal:
-            urllib.request.urlopen(sent, timeout=5)
-        body = json.loads(refusal.value.read())
-        refusal.value.close()
-    assert refusal.value.code == status
-    assert said in body["error"]["message"]
-
-
-def test_our_server_answers_together_what_came_in_meanwhile():
-    class Slow(Echo):
-        def answer(self, questions):
-            time.sleep(0.15)
-            return super().answer(questions)
-
-    slow = Slow()
-    with serving(slow) as server:
-        client(server, concurrency=8, constraint="off").answer([Question("plan", str(k)) for k in range(8)])
-    assert sum(map(len, slow.batches)) == 8
-    assert len(slow.batches) < 8
-
-
-def test_one_bad_question_does_not_spoil_those_asked_with_it():
-    class Picky(Echo):
-        def answer(self, questions):
-            time.sleep(0.1)
-            if any(q.prompt == "bad" for q in questions):
-                raise SettingError("bad question")
-            return super().answer(questions)
-
-    with serving(Picky()) as server:
-        model = client(server, retries=0)
-        with pytest.raises(SettingError, match="bad question"):
-            model.answer([Question("plan", word) for word in ("a", "bad", "b")])
-        assert [s.text for s in model.answer([Question("plan", word, adapter=False) for word in "ab"])] == [
-            "base: a",
-            "base: b",
-        ]
-
-
-def test_our_server_stops_by_itself_when_nobody_asks():
-    server = ModelServer(ServedModel(Echo(), "base"), idle=0.05)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    thread.join(timeout=5)
-    assert not thread.is_alive()
-    server.server_close()
-
-
-def test_the_loop_runs_over_a_server():
-    script = FakeTextModel({"chat": ["1. grasp the carrot", "move down", "[[0, 0, -8, 1]]"]})
-    with serving(script) as server:
-        policy = LanguageActionPolicy(client(server, constraint="off"), get_format("vlm2vla"), FakeVerifier())
-        policy.reset("put carrot on plate")
-        decision = policy.act({"pixels": {"primary": PICTURE}})
-    assert (decision.subtask, decision.plan, decision.action) == ("grasp the carrot", "move down", "[[0, 0, -8, 1]]")

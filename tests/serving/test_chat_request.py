@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
 import re
-import socket
-import threading
-import urllib.error
-import urllib.request
 
 import numpy as np
 import pytest
@@ -19,9 +14,7 @@ from PIL import Image
 from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.serving.chat_request import KNOWN, MAX_TOKENS, NEUTRAL, Names, read_body, read_question
-from vlm2vla_sim.serving.model_server import ModelServer, ServedModel
 from vlm2vla_sim.serving.refusal import RefusalError
-from vlm2vla_sim.types import Stage
 
 NAMES = Names("base", "lora", places_images=True)
 PICTURE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
@@ -237,6 +230,13 @@ def test_a_class_of_characters_without_sets_is_read(regex):
     assert read(guided_regex=regex).grammar is not None
 
 
+def test_texts_beyond_a_limit_are_refused():
+    assert refusal(content="x" * 200_001).status == 413
+    assert refusal(guided_regex="a|" * 30_000 + "a").status == 413
+    assert refusal(guided_choice=["yes"] * 50_001).status == 413
+    assert read(content="x" * 200_000).prompt
+
+
 # Messages.
 
 
@@ -336,7 +336,12 @@ def broken_images():
     yield "16 bits", url_of(np.full((2, 2), 40000, np.uint16)), 400, "8 bits a channel"
     frames = [Image.fromarray(PICTURE), Image.fromarray(255 - PICTURE)]
     yield "animated", url_of(frames[0], save_all=True, append_images=frames[1:]), 400, "animation"
-    yield "large", url_of(Image.new("1", (5000, 4000))), 413, "at most 16,777,216"
+    yield "large", url_of(Image.new("1", (5000, 4000))), 413, "at most 8,847,360"
+    scans = io.BytesIO()
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(scans, "JPEG", progressive=True)
+    one_scan = scans.getvalue()[scans.getvalue().rindex(b"\xff\xda") : -2]
+    many = scans.getvalue()[:-2] + one_scan * 200 + b"\xff\xd9"
+    yield "very many scans", "data:image/jpeg;base64," + base64.b64encode(many).decode(), 400, "more than 100 scans"
     yield "a bomb", url_of(Image.new("1", (30_000, 30_000))), 413, "too large"
 
 
@@ -351,116 +356,9 @@ def test_an_image_with_another_request_than_its_url_is_refused():
     assert refusal(content=[image_part(url_of(PICTURE), detail="low")]).field.endswith("image_url.detail")
     assert "'size'" in str(refusal(content=[image_part(url_of(PICTURE), size=3)]))
     assert "object with a url" in str(refusal(content=[image_part(7)]))
+    half = image_part(url_of(Image.new("1", (2600, 2000))))
+    too_many = refusal(content=[half, half])
+    assert (too_many.status, too_many.field) == (413, "messages[0].content[1].image_url")
+    assert "10,400,000 pixels" in str(too_many)
+    assert len(read(content=[half]).images) == 1
     assert "17 images" in str(refusal(content=[image_part(url_of(PICTURE))] * 17))
-
-
-# The server, on a socket.
-
-
-class Scripted:
-    """Answers with one stage, or what it is told to raise."""
-
-    def __init__(self, stage: Stage, **provenance) -> None:
-        self.stage, self._provenance = stage, provenance
-
-    def answer(self, questions):
-        return [self.stage for _ in questions]
-
-    def provenance(self):
-        return self._provenance
-
-
-@contextlib.contextmanager
-def serving(stage=None, adapter="lora", **provenance):
-    stage = stage or Stage("chat", "hi", 1)
-    with ModelServer(ServedModel(Scripted(stage, **provenance), "base", adapter)) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-def post(server, **fields) -> dict:
-    sent = urllib.request.Request(f"{server.url}/chat/completions", json.dumps(request(**fields)).encode())
-    with urllib.request.urlopen(sent, timeout=5) as answer:
-        return json.loads(answer.read())
-
-
-@pytest.mark.parametrize(("finish", "sent"), [("stop", "stop"), ("length", "length"), ("", None)])
-def test_the_server_sends_the_end_that_the_model_tells_and_no_other(finish, sent):
-    with serving(Stage("chat", "move", 3, finish=finish)) as server:
-        answer = post(server)
-    assert answer["choices"][0]["finish_reason"] == sent
-    assert answer["usage"] == {"prompt_tokens": None, "completion_tokens": 3, "total_tokens": None}
-
-
-def test_an_error_names_the_field_in_openai_s_form():
-    with serving() as server, pytest.raises(urllib.error.HTTPError) as refused:
-        post(server, stop="x")
-    error = json.loads(refused.value.read())["error"]
-    refused.value.close()
-    assert (error["param"], error["code"], refused.value.code) == ("stop", 400, 400)
-
-
-def test_a_model_that_ignores_the_grammar_is_an_error_and_no_answer():
-    with serving(Stage("chat", "move down", 3)) as server:
-        assert post(server, guided_regex="move .*")["choices"][0]["message"]["content"] == "move down"
-        with pytest.raises(urllib.error.HTTPError) as broken:
-            post(server, guided_regex="yes|no")
-        broken.value.close()
-    assert broken.value.code == 500
-
-
-def test_the_list_of_models_tells_digests_and_the_parent():
-    def models(server):
-        with urllib.request.urlopen(f"{server.url}/models", timeout=5) as answer:
-            assert answer.headers["Server"].startswith("vlm2vla_sim/")
-            return [(m["id"], m["parent"], m["digest"]) for m in json.loads(answer.read())["data"]]
-
-    with serving(model_digest="aa", adapter_digest="bb") as server:
-        assert models(server) == [("base", None, "aa"), ("lora", "base", "bb")]
-    with serving(adapter="") as server:
-        assert models(server) == [("base", None, None)]
-
-
-def raw(server, head: str, body: bytes = b"") -> bytes:
-    with socket.create_connection(server.server_address[:2], timeout=5) as line:
-        line.sendall(head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n" + body)
-        line.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: line.recv(65536), b""))
-
-
-@pytest.mark.parametrize(
-    ("lines", "status"),
-    [
-        ("", 411),
-        ("Content-Length: 2\nContent-Length: 30", 411),
-        ("Content-Length: -2", 411),
-        ("Content-Length: \xb2", 411),
-        ("Content-Length: 2\nTransfer-Encoding: chunked", 411),
-        ("Content-Length: 99999999999999999999", 413),
-        ("Content-Length: 40", 400),
-    ],
-)
-def test_a_body_whose_length_is_in_doubt_is_refused_and_never_read_as_the_next_request(lines, status):
-    with serving() as server:
-        said = raw(
-            server, f"POST /v1/chat/completions HTTP/1.1\nHost: x\n{lines}".rstrip("\n"), b"{}GET / HTTP/1.1\r\n\r\n"
-        )
-    assert said.startswith(f"HTTP/1.1 {status} ".encode())
-    assert said.count(b"HTTP/1.1 ") == 1
-
-
-def test_the_body_of_a_get_is_not_taken_for_the_next_request():
-    with serving() as server:
-        said = raw(
-            server, "GET /health HTTP/1.1\nHost: x\nContent-Length: 40", b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
-        )
-    assert said.count(b"HTTP/1.1 ") == 1
-
-
-def test_after_a_refusal_the_connection_serves_the_next_request():
-    body = json.dumps(request(stop="x")).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\nHost: x\nContent-Length: {len(body)}"
-    with serving() as server:
-        said = raw(server, head, body + b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert re.findall(rb"HTTP/1\.1 (\d+)", said) == [b"400", b"200"]

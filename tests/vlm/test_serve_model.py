@@ -129,8 +129,11 @@ def test_what_the_decoder_refuses_is_the_client_s_fault(url, field, value):
     assert "\n" not in error["message"]
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 def post(url: str, **fields) -> dict:
     request = {"model": "base", "messages": [{"role": "user", "content": "Say it."}], **fields}
-    sent = urllib.request.Request(f"{url}/chat/completions", json.dumps(request).encode())
+    sent = urllib.request.Request(f"{url}/chat/completions", json.dumps(request).encode(), JSON)
     with urllib.request.urlopen(sent, timeout=60) as answer:
         return json.loads(answer.read())

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.serving.chat_images import MAX_IMAGES, read_image
+from vlm2vla_sim.serving.chat_images import MAX_IMAGES, read_images
 from vlm2vla_sim.serving.chat_values import GRAMMARS, read_grammar, read_text, shown
 from vlm2vla_sim.serving.refusal import RefusalError
 
 MAX_TOKENS = 8192
 DEFAULT_TOKENS = 256
 """The token limit of a request without one."""
+MAX_PROMPT = 200_000
+"""Characters of a prompt."""
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "stream": (False,),
     "stream_options": (),
@@ -124,7 +126,7 @@ def _read_content(content: Any, field: str) -> tuple[tuple[np.ndarray, ...], str
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(parts, list) or not parts:
         raise RefusalError(400, "A message's content is text, or a list of texts and images.", field)
-    images: list[np.ndarray] = []
+    urls: list[tuple[Any, str]] = []
     places: list[int] = []
     prompt, after_text = "", False
     for index, part in enumerate(parts):
@@ -138,12 +140,14 @@ def _read_content(content: Any, field: str) -> tuple[tuple[np.ndarray, ...], str
         if kind == "text":
             prompt += ("\n" if after_text else "") + read_text(part.get("text"), f"{where}.text")
         else:
-            images.append(read_image(part.get("image_url"), f"{where}.image_url"))
+            urls.append((part.get("image_url"), f"{where}.image_url"))
             places.append(len(prompt))
         after_text = kind == "text"
-    if len(images) > MAX_IMAGES:
-        raise RefusalError(413, f"The message has {len(images)} images; at most {MAX_IMAGES} are accepted.", field)
-    return tuple(images), prompt, tuple(places) if any(places) else ()
+    if len(urls) > MAX_IMAGES:
+        raise RefusalError(413, f"The message has {len(urls)} images; at most {MAX_IMAGES} are accepted.", field)
+    if len(prompt) > MAX_PROMPT:
+        raise RefusalError(413, f"The text has {len(prompt):,} characters; at most {MAX_PROMPT:,} are accepted.", field)
+    return tuple(read_images(urls)), prompt, tuple(places) if any(places) else ()
 
 
 # Numbers --------------------------------------------------------------------------------------------------------------

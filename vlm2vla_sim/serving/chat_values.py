@@ -18,6 +18,9 @@ GRAMMARS = {
 }
 """The fields that ask for a grammar; those with a kind are vLLM's names before 0.12 for `structured_outputs`."""
 
+MAX_GRAMMAR = 50_000
+"""Characters of a grammar; compiled, each takes up to a kilobyte."""
+
 _CLASS = re.compile(r"\\.|\[\^?(\]?(?:\\.|[^\]\\])*)\]", re.DOTALL)
 """An escaped character, or a class of characters, whose content is the group."""
 _SETS = re.compile(r"--|&&|~~|(?<!\\)\[")
@@ -42,6 +45,8 @@ def read_grammar(request: dict[str, Any]) -> Grammar | None:
         raise RefusalError(400, "Expected an object with one of: regex, grammar, choice.", field)
     ((kind, text),) = wanted.items()
     where = f"{field}.{kind}" if field == "structured_outputs" else field
+    if isinstance(text, str | list) and len(text) > MAX_GRAMMAR:
+        raise RefusalError(413, f"It is {len(text):,} long; at most {MAX_GRAMMAR:,} are accepted.", where)
     if kind == "choice" and isinstance(text, list) and text:
         return _from_regex("|".join(escape(read_text(one, where)) for one in text), where)
     if kind == "regex" and isinstance(text, str) and text:

@@ -1,31 +1,38 @@
 """A small OpenAI-compatible chat server for any text model: the base model and its adapter under two names.
 
 It lets several environments, or machines without torch, share one model. For many users use vLLM, which has the same
-API. It binds to loopback by default, limits the size of requests, and stops when it has been idle for a while. What a
-request asks for is done, or refused with the name of the field (`chat_request`).
+API. What a request asks for is done, or refused with the name of the field (`chat_request`); who may ask, and how much,
+is checked before (`http_gate`). Requests that wait are answered in one batch.
 """
 
 from __future__ import annotations
 
-import json
-import threading
+import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from vlm2vla_sim.core.versions import distribution_version
 from vlm2vla_sim.errors import GrammarError, SettingError
-from vlm2vla_sim.policies.base import TextModel, follows_grammar, provenance
+from vlm2vla_sim.policies.base import Question, TextModel, follows_grammar, provenance
 from vlm2vla_sim.policies.models.batcher import Batcher
 from vlm2vla_sim.serving.chat_request import Names, read_body, read_question
 from vlm2vla_sim.serving.chat_values import grammar_fields
+from vlm2vla_sim.serving.http_gate import HttpLimits
+from vlm2vla_sim.serving.http_server import HttpServer
 from vlm2vla_sim.serving.refusal import RefusalError
 from vlm2vla_sim.types import Stage
 
-MAX_BODY = 32 * 2**20
-"""[bytes] of a request."""
 SERVER = f"vlm2vla_sim/{distribution_version('vlm2vla_sim') or 'unknown'}"
+PER_REQUEST = 2 * 2**20
+"""[bytes] for the bodies, and again for the images, of one waiting request: two images of 640 x 480."""
+
+
+def default_limits(*, requests: int = 32, idle: float = HttpLimits.idle) -> HttpLimits:
+    """The limits of a chat server; SettingError for values that make no sense."""
+    body = HttpLimits.body
+    return HttpLimits(body=body, requests=requests, waiting=max(body * 3 // 2, requests * PER_REQUEST), idle=idle)
 
 
 @dataclass(frozen=True)
@@ -52,116 +59,119 @@ class ServedModel:
         return models
 
 
-class ModelServer(ThreadingHTTPServer):
-    """Serves until `shutdown`, or until it has been idle for `idle` seconds."""
+class ModelServer(HttpServer):
+    """Serves one model until `stop`, or until it is idle. A context manager."""
 
-    daemon_threads = True
-
-    def __init__(self, served: ServedModel, *, host: str = "127.0.0.1", port: int = 0, idle: float = 1800.0) -> None:
-        """Bind to `host`; port 0 takes a free one, see `url`."""
-        try:
-            super().__init__((host, port), _Handler)
-        except OSError as taken:
-            raise SettingError(f"The server cannot listen on {host}:{port}: {taken.strerror}.") from taken
-        self.served = served
-        self.batches = Batcher(served.model)
-        self.last_request = time.monotonic()
-        self._idle = idle
-
-    @property
-    def url(self) -> str:
-        """The address for clients."""
-        host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}/v1"
-
-    def service_actions(self) -> None:
-        """Called by `serve_forever` about twice a second."""
-        if time.monotonic() - self.last_request > self._idle:
-            # From another thread, because `shutdown` waits for the loop that called us.
-            threading.Thread(target=self.shutdown, daemon=True).start()
+    def __init__(
+        self,
+        served: ServedModel,
+        limits: HttpLimits | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        expose: bool = False,
+        key: str = "",
+        hosts: Iterable[str] = (),
+    ) -> None:
+        """limits, host, port, expose, key, hosts: as for `HttpServer`. `url` ends in /v1."""
+        chosen = limits or default_limits()
+        app = _Service(served, chosen).app()
+        super().__init__(app, chosen, host=host, port=port, expose=expose, key=key, hosts=hosts)
+        self.url += "/v1"
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 60
-    server: ModelServer  # pyright: ignore[reportIncompatibleVariableOverride] - always ours
+class _Service:
+    """Answers the requests that the gate lets through."""
 
-    def do_GET(self) -> None:
-        """GET /v1/models and /health."""
-        if self.headers.get("Content-Length", "0") != "0" or self.headers.get("Transfer-Encoding"):
-            self.close_connection = True  # a body is not read, and must not be taken for the next request
-        if self.path in ("/health", "/v1/health"):
-            self._send(200, {"status": "ok"})
-        elif self.path == "/v1/models":
-            self._send(200, {"object": "list", "data": self.server.served.entries()})
-        else:
-            self._send_error(404, f"Unknown path {self.path}; expected /v1/models or /v1/chat/completions.")
+    def __init__(self, served: ServedModel, limits: HttpLimits) -> None:
+        self._served = served
+        self._batches = Batcher(served.model)
+        self._reading = asyncio.Lock()
+        self._held = 0
+        """[bytes] of the images of the requests that wait."""
+        self._most = limits.requests * PER_REQUEST
 
-    def do_POST(self) -> None:
+    def app(self) -> Any:
+        """The ASGI application."""
+        from starlette.applications import Starlette
+        from starlette.exceptions import HTTPException
+        from starlette.routing import Route
+
+        return Starlette(
+            routes=[
+                Route("/health", self._health, methods=["GET"]),
+                Route("/v1/health", self._health, methods=["GET"]),
+                Route("/v1/models", self._models, methods=["GET"]),
+                Route("/v1/chat/completions", self._complete, methods=["POST"]),
+            ],
+            exception_handlers={HTTPException: _no_such_path},
+        )
+
+    async def _health(self, request: Any) -> Any:
+        return _response(200, {"status": "ok"})
+
+    async def _models(self, request: Any) -> Any:
+        return _response(200, {"object": "list", "data": self._served.entries()})
+
+    async def _complete(self, request: Any) -> Any:
         """POST /v1/chat/completions."""
-        self.server.last_request = time.monotonic()
         try:
-            request = read_body(self._body())
-            if self.path != "/v1/chat/completions":
-                raise RefusalError(404, f"Unknown path {self.path}; expected /v1/chat/completions.")
-            question = read_question(request, self.server.served.names())
-            try:
-                stage = self.server.batches.answer(question)
-            except GrammarError as wrong:
-                raise RefusalError(400, str(wrong), grammar_fields(request)[0]) from wrong
-            if not follows_grammar(stage, question):
-                said = stage.text[:200]
-                raise RefusalError(500, f"The model's answer does not follow the grammar of the request: {said!r}")
+            asked, question = await self._read(request)
+            stage = await self._answer(asked, question)
         except RefusalError as refusal:
-            self._send_error(refusal.status, str(refusal), refusal.field)
+            return _error(refusal.status, str(refusal), refusal.field)
         except SettingError as wrong:
-            self._send_error(400, str(wrong))
+            return _error(400, str(wrong))
         except Exception as broken:  # the client is told, and the server goes on
-            self._send_error(500, f"{type(broken).__name__}: {broken}")
-        else:
-            self._send(200, _completion(stage, str(request["model"])))
-        self.server.last_request = time.monotonic()
+            return _error(500, f"{type(broken).__name__}: {broken}")
+        return _response(200, _completion(stage, str(asked["model"])))
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """No log line for each request: there are thousands."""
+    async def _read(self, request: Any) -> tuple[dict[str, Any], Question]:
+        """The request without its messages, and its question. One is read at a time: images take memory."""
+        from starlette.concurrency import run_in_threadpool
 
-    def _body(self) -> bytes:
-        """The request's body. After a refusal the connection is closed, because the body has not been read."""
-        lengths = self.headers.get_all("Content-Length", [])
-        length = lengths[0].strip() if lengths else ""
-        unread, self.close_connection = self.close_connection, True
-        if self.headers.get("Transfer-Encoding"):
-            raise RefusalError(411, "The body is sent in chunks; expected a Content-Length.", "Transfer-Encoding")
-        if len(set(lengths)) > 1 or not (length.isascii() and length.isdecimal()):
-            raise RefusalError(
-                411, f"Expected one number of bytes, not {', '.join(lengths) or 'none'}.", "Content-Length"
-            )
-        if len(length) > 12 or int(length) > MAX_BODY:
-            raise RefusalError(413, f"The request has {length[:12]} bytes; at most {MAX_BODY:,} are accepted.")
+        async with self._reading:
+            body = b"".join([part async for part in request.stream()])
+            return await run_in_threadpool(_read, body, self._served.names())
+
+    async def _answer(self, asked: dict[str, Any], question: Question) -> Stage:
+        size = sum(image.nbytes for image in question.images)
+        if self._held and self._held + size > self._most:
+            raise RefusalError(503, "The images of other requests fill the server's memory; try again later.")
+        self._held += size
         try:
-            body = self.rfile.read(int(length))
-        except TimeoutError as slow:
-            raise RefusalError(408, f"The body did not arrive within {self.timeout} s.") from slow
-        if len(body) < int(length):
-            raise RefusalError(400, f"The body ends after {len(body)} of {length} bytes.", "Content-Length")
-        self.close_connection = unread
-        return body
+            # A client that hangs up cancels this, and so its question, unless the model is at it.
+            stage = await asyncio.wrap_future(self._batches.ask(question))
+        except GrammarError as wrong:
+            raise RefusalError(400, str(wrong), grammar_fields(asked)[0]) from wrong
+        finally:
+            self._held -= size
+        if not follows_grammar(stage, question):
+            said = stage.text[:200]
+            raise RefusalError(500, f"The model's answer does not follow the grammar of the request: {said!r}")
+        return stage
 
-    def version_string(self) -> str:
-        """The header Server."""
-        return SERVER
 
-    def _send_error(self, status: int, message: str, field: str = "") -> None:
-        error = {"message": message, "type": "invalid_request_error", "param": field or None, "code": status}
-        self._send(status, {"error": error})
+def _read(body: bytes, names: Names) -> tuple[dict[str, Any], Question]:
+    asked = read_body(body)
+    question = read_question(asked, names)
+    return {key: value for key, value in asked.items() if key != "messages"}, question
 
-    def _send(self, status: int, answer: dict[str, Any]) -> None:
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+
+def _response(status: int, answer: dict[str, Any]) -> Any:
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(answer, status, headers={"Server": SERVER})
+
+
+def _error(status: int, message: str, field: str = "") -> Any:
+    error = {"message": message, "type": "invalid_request_error", "param": field or None, "code": status}
+    return _response(status, {"error": error})
+
+
+async def _no_such_path(request: Any, error: Any) -> Any:
+    path = f"{request.method} {request.url.path[:80]}"
+    return _error(error.status_code, f"Unknown path {path}; expected /v1/models or /v1/chat/completions.")
 
 
 def _completion(stage: Stage, model: str) -> dict[str, Any]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from vlm2vla_sim.cli.flags import PolicyFlags
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.cli.serving import serve_until_stopped
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.setup import find_format
 from vlm2vla_sim.language.translations import ENGLISH
@@ -87,29 +84,7 @@ def serve(
     dispatcher = Dispatcher(
         lambda: load_policy(spec.policy, context), find_convention(protocol.wire or wire, convention), limits
     )
-    stop_requested = _stop_signals()
-    with protocol.server(dispatcher, host=host, port=port, expose=expose) as offered:
-        values = {"serving": spec.label, "wire": wire, "convention": convention, "url": offered.url}
-        _say(CommandResult(f"Serving {spec.label} over {wire} ({convention}) at {offered.url}", values, json))
-        why = "by a signal" if offered.wait(stop_requested) else f"no request for {idle:g} s"
-        if not offered.stop():
-            _say(CommandResult(f"Stopped: {why}, in the middle of a decision.", {"stopped": why}, json))
-            os._exit(0)  # a running model cannot be interrupted, and its thread would keep the process alive
-    return CommandResult(f"Stopped: {why}.", {"stopped": why}, json)
-
-
-def _stop_signals() -> threading.Event:
-    """An event that is set at Ctrl-C and on SIGTERM."""
-    requested = threading.Event()
-
-    def request_stop(number: int, frame: Any) -> None:
-        requested.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, request_stop)
-    return requested
-
-
-def _say(answer: CommandResult) -> None:
-    sys.stdout.write(f"{answer.printed()}\n")
-    sys.stdout.flush()
+    offered = protocol.server(dispatcher, host=host, port=port, expose=expose)
+    values = {"serving": spec.label, "wire": wire, "convention": convention}
+    text = f"Serving {spec.label} over {wire} ({convention})"
+    return serve_until_stopped(offered, text, values, idle=idle, json=json)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.cli.serving import serve_until_stopped
 from vlm2vla_sim.core.finder import is_place
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.base import TextModel
 
 MAX_BATCH = 16
+REQUESTS = 32
 
 
 def serve_model(
@@ -18,6 +18,10 @@ def serve_model(
     adapter: str = "",
     host: str = "127.0.0.1",
     port: int = 8000,
+    expose: bool = False,
+    key: str = "",
+    allow_host: tuple[str, ...] = (),
+    requests: int = REQUESTS,
     idle: float = 1800.0,
     dtype: str = "auto",
     device_map: str = "",
@@ -27,14 +31,18 @@ def serve_model(
 ) -> CommandResult:
     """Serve a vision-language model as "base", and its adapter as "adapter", with OpenAI's chat API.
 
-    Prints the address when it is ready. Stops after --idle seconds without a request, or at Ctrl-C. For many users or a
-    large model, use vLLM, which has the same API.
+    Prints the address when it is ready. Stops after --idle seconds without a request, at Ctrl-C, or on SIGTERM. For
+    many users or a large model, use vLLM, which has the same API.
 
     Args:
         model: A folder, or a name on the hub such as google/gemma-3-4b-it. Your own TextModel as package.module:NAME.
         adapter: A PEFT adapter's folder or name.
-        host: Address to listen on; other than 127.0.0.1 accepts requests from the network, without a key.
+        host: Address to listen on; other than loopback needs --expose.
         port: Port to listen on; 0 takes a free one.
+        expose: Accept requests from the network; set a --key, too.
+        key: A secret that each request has to bring, as "Authorization: Bearer KEY".
+        allow_host: A further name by which clients reach this server, such as that of a tunnel.
+        requests: The most requests that wait for the model or are answered; a further one gets status 503.
         idle: Seconds without a request after which it stops.
         dtype: A torch dtype, or "auto" for the one the weights are stored in.
         device_map: As in transformers; empty for the GPU if there is one, else the CPU.
@@ -42,18 +50,13 @@ def serve_model(
         max_batch: The most questions in one batch.
         json: Print JSON, one line when it is ready and one when it stops.
     """
-    if not idle > 0:
-        raise SettingError(f"idle is {idle}; expected more than 0 seconds.")
-    from vlm2vla_sim.serving.model_server import ModelServer, ServedModel
+    from vlm2vla_sim.serving.model_server import ModelServer, ServedModel, default_limits
 
+    limits = default_limits(requests=requests, idle=idle)
     text_model = _load(model, adapter, dtype, device_map, quantization, max_batch)
     served = ServedModel(text_model, "base", "adapter" if adapter else "")
-    with ModelServer(served, host=host, port=port, idle=idle) as server:
-        ready = CommandResult(f"Serving {model} at {server.url}", {"serving": model, "url": server.url}, json)
-        sys.stdout.write(f"{ready.printed()}\n")
-        sys.stdout.flush()
-        server.serve_forever()
-    return CommandResult(f"Stopped: no request for {idle:g} s.", {"stopped": "idle"}, json)
+    server = ModelServer(served, limits, host=host, port=port, expose=expose, key=key, hosts=allow_host)
+    return serve_until_stopped(server, f"Serving {model}", {"serving": model}, idle=idle, json=json)
 
 
 def _load(model: str, adapter: str, dtype: str, device_map: str, quantization: str, max_batch: int) -> TextModel:

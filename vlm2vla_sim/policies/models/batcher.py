@@ -30,14 +30,20 @@ class Batcher:
 
     def answers(self, questions: Sequence[Question]) -> list[Stage]:
         """Wait for the answers, in the order of `questions`."""
-        futures: list[Future[Stage]] = [Future() for _ in questions]
-        for question, future in zip(questions, futures, strict=True):
-            self._waiting.put((question, future))
+        futures = [self.ask(question) for question in questions]
         return [future.result() for future in futures]
+
+    def ask(self, question: Question) -> Future[Stage]:
+        """The answer to come. A future that is cancelled before its batch begins costs the model nothing."""
+        future: Future[Stage] = Future()
+        self._waiting.put((question, future))
+        return future
 
     def _work(self) -> None:
         while True:
-            asked = self._gather()
+            asked = [(question, future) for question, future in self._gather() if future.set_running_or_notify_cancel()]
+            if not asked:
+                continue
             try:
                 stages = self._model.answer([question for question, _ in asked])
             except Exception as error:  # goes to those who wait; this thread goes on
