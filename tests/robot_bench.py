@@ -13,9 +13,9 @@ import gymnasium as gym
 
 import vlm2vla_sim  # noqa: F401 - registers the environments
 from vlm2vla_sim.envs.bridge.mock.server import MockServer
-from vlm2vla_sim.envs.bridge.protocol import Timeouts
 from vlm2vla_sim.envs.robot_link.ground_truth import TruthClient
 from vlm2vla_sim.envs.robot_link.mock.fault_proxy import Fault, FaultProxy
+from vlm2vla_sim.envs.robot_link.server_identity import Timeouts
 from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.errors import missing_extra
 

@@ -80,7 +80,7 @@ COMMANDS = "cli.commands"
 
 FOR_ALL = ("numpy", "gymnasium")
 MODELS = ("policies.models",)
-PICTURES = ("envs.bridge", "envs.mujoco", "envs.simpler", "evaluation.operator.live_view", "video")
+PICTURES = ("envs.robot_link", "envs.mujoco", "envs.simpler", "evaluation.operator.live_view", "video")
 HEAVY = {
     "mujoco": (
         "envs.mujoco",
@@ -102,9 +102,9 @@ HEAVY = {
     "httpx2": ("policies.models.http_client",),
     "websockets": ("policies.remote", "serving"),
     "msgpack": ("policies.remote",),
-    "zmq": ("envs.bridge", "envs.robot_link"),
+    "zmq": ("envs.robot_link",),
     "lz4": ("envs.robot_link",),
-    "cv2": ("envs.bridge", "envs.robot_link"),
+    "cv2": ("envs.robot_link",),
     "pyarrow": ("data",),
     "tensorflow": ("data.datasets.rlds",),
     "tensorflow_datasets": ("data.datasets.rlds",),

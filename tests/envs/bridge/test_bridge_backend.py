@@ -26,12 +26,14 @@ import vlm2vla_sim  # noqa: E402
 from vlm2vla_sim.core import frames  # noqa: E402
 from vlm2vla_sim.envs import motion  # noqa: E402
 from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
-from vlm2vla_sim.envs.bridge.client import BridgeClient, LinkState  # noqa: E402
+from vlm2vla_sim.envs.bridge.client import BridgeClient  # noqa: E402
 from vlm2vla_sim.envs.bridge.mock.server import MockServer  # noqa: E402
-from vlm2vla_sim.envs.bridge.protocol import ServerIdentity, Timeouts  # noqa: E402
+from vlm2vla_sim.envs.bridge.protocol import SERVER  # noqa: E402
 from vlm2vla_sim.envs.robot_link import wire  # noqa: E402
 from vlm2vla_sim.envs.robot_link.freshness import FrameClock  # noqa: E402
 from vlm2vla_sim.envs.robot_link.grip import PATIENCE, SOFT, Grip  # noqa: E402
+from vlm2vla_sim.envs.robot_link.link import LinkState  # noqa: E402
+from vlm2vla_sim.envs.robot_link.server_identity import ServerIdentity, Timeouts  # noqa: E402
 from vlm2vla_sim.envs.tasks import OWN_TASK_ID, get_task  # noqa: E402
 from vlm2vla_sim.errors import (  # noqa: E402
     ActionError,
@@ -613,9 +615,9 @@ def test_a_host_other_than_this_machine_needs_a_word_and_is_told_of_the_tunnel(h
 
 def test_a_server_that_is_no_bridge_server_or_lacks_a_method_is_refused():
     with pytest.raises(BackendFaultError, match="expected the description of a BridgeData robot server"):
-        ServerIdentity.from_reply({"success": False}, "h", 1)
+        ServerIdentity.from_reply({"success": False}, "h", 1, SERVER)
     with pytest.raises(BackendFaultError, match="step_action is missing"):
-        ServerIdentity.from_reply({"payload": '{"action_keys": ["init", "move", "reset"]}'}, "h", 1)
+        ServerIdentity.from_reply({"payload": '{"action_keys": ["init", "move", "reset"]}'}, "h", 1, SERVER)
 
 
 def test_an_older_server_on_another_port_is_accepted():
@@ -623,7 +625,7 @@ def test_an_older_server_on_another_port_is_accepted():
         "success": True,
         "payload": '{"port_number":7000,"action_keys":["init","move","gripper","reset","step_action"]}',
     }
-    assert ServerIdentity.from_reply(reply, "h", 5556).methods[-1] == "step_action"
+    assert ServerIdentity.from_reply(reply, "h", 5556, SERVER).methods[-1] == "step_action"
 
 
 def test_a_closed_client_says_nothing():

@@ -12,7 +12,7 @@ need("robot", "zmq", "lz4", "cv2")
 
 from robot_bench import bench  # noqa: E402
 
-from vlm2vla_sim.envs.bridge.protocol import Timeouts  # noqa: E402
+from vlm2vla_sim.envs.robot_link.server_identity import Timeouts  # noqa: E402
 from vlm2vla_sim.errors import EpisodeError  # noqa: E402
 
 PATIENT = {"timeouts": Timeouts(), "max_frame_age": 30.0, "frame_timeout": 30.0}

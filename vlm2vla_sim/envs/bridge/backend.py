@@ -1,51 +1,23 @@
-"""Backend "bridge": a real arm such as the WidowX 250 S of BridgeData, through the BridgeData robot server.
-
-Actions, observations and info are the same as on every other backend. Three things are different and are handled here:
-the positions of the objects are unknown, the arm may not have done what the server reports, and an image may be old.
-"""
+"""Backend "bridge": a real arm such as the WidowX 250 S of BridgeData, through the BridgeData robot server."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
-import numpy as np
-
-from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
-from vlm2vla_sim.envs.bridge.client import ROBOT_FAULT, BridgeClient, LinkState
-from vlm2vla_sim.envs.bridge.observer import Observer
-from vlm2vla_sim.envs.bridge.protocol import PORT, Timeouts
-from vlm2vla_sim.envs.bridge.settings import (
-    BridgeSettings,
-    Corner,
-    park_pose,
-    start_or_default,
-    workspace_or_default,
-)
-from vlm2vla_sim.envs.robot_link.bounded_step import bound_step
-from vlm2vla_sim.envs.robot_link.grip import PATIENCE, Grip
-from vlm2vla_sim.envs.robot_link.stall import StallWatch
-from vlm2vla_sim.envs.tasks import Layout, Task
-from vlm2vla_sim.errors import LinkLostError, SettingError, Vlm2VlaError
+from vlm2vla_sim.envs.base import CONTROL_HZ
+from vlm2vla_sim.envs.bridge.client import BridgeClient
+from vlm2vla_sim.envs.bridge.protocol import PORT
+from vlm2vla_sim.envs.bridge.settings import BridgeSettings
+from vlm2vla_sim.envs.robot_link.backend import RobotBackend
+from vlm2vla_sim.envs.robot_link.server_identity import Timeouts
+from vlm2vla_sim.envs.robot_link.settings import Corner, park_pose, start_or_default, workspace_or_default
+from vlm2vla_sim.envs.tasks import Task
 from vlm2vla_sim.robots.base import Workspace
-from vlm2vla_sim.types import Pose, Status
-
-AT_START = 0.05
-"""[m] from the start pose within which the arm has arrived."""
-OPENED = 0.5
-"""Gripper reading below which it did not open in a reset."""
-JUMP = 0.06
-"""[m] off the straight line to its target beyond which something else moved the arm: a hard reset, or a person."""
-REANCHOR_SECONDS = 0.5
 
 
-class BridgeBackend:
-    """A real arm, or the mock server; see `envs.base.Backend` and, for its guarantees, docs/real_robot.md."""
-
-    real_robot = True
-    knows_scene: bool | None = None
-    """Only with `truth`, the state channel of a mock server."""
+class BridgeBackend(RobotBackend):
+    """A real arm behind a BridgeData server, or the mock server; for its guarantees see docs/real_robot.md."""
 
     def __init__(
         self,
@@ -92,9 +64,9 @@ class BridgeBackend:
         Raises:
             SettingError: the robot has no BridgeData server, or a number is out of range.
         """
-        self._settings = BridgeSettings(
+        settings = BridgeSettings(
             robot=task.arm,
-            park_pose=park_pose(task.arm),
+            park_pose=park_pose(task.arm, task.arm.bridge_server.park),
             workspace=workspace_or_default(task, workspace),
             start=start_or_default(task, start),
             image_size=image_size,
@@ -103,186 +75,7 @@ class BridgeBackend:
             frame_timeout=frame_timeout,
             camera_topic=camera_topic,
         )
-        self._client = BridgeClient(
-            host, port, workspace=self._settings.workspace, allow_remote=allow_remote, timeouts=timeouts, clock=clock
+        client = BridgeClient(
+            host, port, workspace=settings.workspace, allow_remote=allow_remote, timeouts=timeouts, clock=clock
         )
-        self._observer = Observer(self._client, self._settings, cameras=cameras or {}, truth=truth, clock=clock)
-        self.knows_scene = self._observer.knows_scene
-        self._park, self._clock = park, clock
-        self._initialised = False
-        self._begin()
-
-    # Optional attributes that the environment reads.
-
-    @property
-    def profile(self) -> str:
-        """Which robot answered; part of every result."""
-        identity = self._client.identity
-        return identity.label if identity else "widowx250s, not connected"
-
-    @property
-    def camera_sizes(self) -> dict[str, tuple[int, int]]:
-        """(height, width) of every additional camera."""
-        return self._observer.camera_sizes
-
-    def report(self) -> dict[str, Any]:
-        """For `info`: age of the frame on arrival [s], stalls so far, whether a soft hold is on, state of the link."""
-        return {
-            "frame_age": self._observer.age,
-            "stalled": self._stalled,
-            "stalls": self._stalls,
-            "soft_hold": self._grip.holding,
-            "link": self._client.link.value,
-            "server": self._client.identity.text if self._client.identity else "",
-            "success_known": self._observer.scene is not None,
-        }
-
-    # The methods of a backend.
-
-    def reset(self, layout: Layout, rng: np.random.Generator) -> None:
-        """Send the arm to its start. The operator places the objects; the mock server places them itself."""
-        try:
-            self._restore_link()
-            self._observer.place(layout)
-            if not self._initialised:
-                self._client.init(self._settings.server_parameters())
-                self._initialised = True
-            self._client.reset()
-            self._begin()
-            self._observer.update()
-        except LinkLostError:
-            self._initialised = False
-            raise
-        self._target = self._observer.tcp
-        missed = float(np.linalg.norm(self._observer.tcp.position - self._settings.start[:3]))
-        if missed > AT_START:
-            self._initialised = False
-            raise LinkLostError(
-                f"After reset the gripper is {100 * missed:.0f} cm from its start. Is something in its way, or a "
-                "motor in error? Check the arm before the next reset.",
-                reason=ROBOT_FAULT,
-            )
-        if self._observer.gripper_reading < OPENED:
-            self._initialised = False
-            raise LinkLostError(
-                f"After reset the gripper reads {self._observer.gripper_reading:.2f} and should be open (1.0). Is "
-                "something between its fingers or in their way, or its motor in error? Check it before the next reset.",
-                reason=ROBOT_FAULT,
-            )
-
-    def move(self, delta: np.ndarray) -> None:
-        """One control step: send it, let the arm move for the rest of the period, observe."""
-        try:
-            self._wait_for_period()
-            self._stalled = False
-            self._step(np.asarray(delta, dtype=np.float64))
-            self._wait_for_period(lead=self._observer.seconds)
-            before = self._observer.tcp.position
-            self._observer.update()
-            self._check_for_jump(before)
-            softened = self._grip.watch(self._observer.gripper_reading)
-            self._check_gripper()
-            if softened:
-                self._step(np.array([0, 0, 0, 0, 0, 0, delta[6]], dtype=np.float64))
-            if self._stall.watch(self._target, self._observer.tcp):
-                self._reanchor(float(delta[6]))
-        except LinkLostError as lost:
-            self._initialised &= lost.reason != ROBOT_FAULT
-            raise
-
-    def observe(self) -> Observation:
-        """The last observation; its age is in `report`."""
-        return self._observer.observation()
-
-    def status(self) -> Status:
-        """The arm as last observed; no scene, unless the mock server's ground truth is used."""
-        return self._observer.status(self._target)
-
-    def close(self) -> None:
-        """Disconnect and leave the arm holding its position; with `park`, and a working link, park it first."""
-        try:
-            if self._park and self._initialised:
-                self._park = False
-                self._park_arm()
-        finally:
-            self._client.close()
-            self._observer.close()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> BridgeBackend:
-        raise SettingError("An environment on the backend 'bridge' cannot be copied: there is only one arm.")
-
-    # Internals.
-
-    def _begin(self) -> None:
-        robot = self._settings.robot
-        self._grip, self._stall = Grip(closed=robot.finger_to_bridge(robot.gripper.closed)), StallWatch()
-        self._stalled, self._stalls = False, 0
-        self._sent_at = -np.inf
-        self._observer.begin()
-
-    def _restore_link(self) -> None:
-        if self._client.link is LinkState.CLOSED:
-            self._client.connect()
-        elif self._client.link is LinkState.UNKNOWN:
-            self._initialised &= self._client.resync()
-
-    def _step(self, delta: np.ndarray, *, blocking: bool = False) -> None:
-        """Send `delta`, bounded to the workspace, with the gripper's soft hold."""
-        action, after = bound_step(
-            delta, target=self._target, measured=self._observer.tcp, workspace=self._settings.workspace
-        )
-        action[6] = self._grip.command(float(action[6]))
-        self._sent_at = self._clock()
-        self._client.step(action, before=self._target, after=after, blocking=blocking)
-        self._target = after
-
-    def _wait_for_period(self, *, lead: float = 0.0) -> None:
-        left = self._sent_at + self._settings.period - lead - self._clock()
-        if left > 0:
-            time.sleep(left)
-
-    def _check_for_jump(self, before: np.ndarray) -> None:
-        way = self._target.position - before
-        along = float(np.clip(np.dot(self._observer.tcp.position - before, way) / max(float(way @ way), 1e-9), 0, 1))
-        jump = float(np.linalg.norm(self._observer.tcp.position - (before + along * way)))
-        if jump > JUMP:
-            raise LinkLostError(
-                f"The gripper is {100 * jump:.0f} cm off the path to its target: its server was reset, or the arm was "
-                "moved by hand.",
-                reason=ROBOT_FAULT,
-            )
-
-    def _check_gripper(self) -> None:
-        if self._grip.stuck:
-            raise LinkLostError(
-                f"The gripper reads {self._observer.gripper_reading:.2f} (open) after it was told to close for "
-                f"{PATIENCE} steps: it does not follow. Reboot its motor, or check its cable.",
-                reason=ROBOT_FAULT,
-            )
-
-    def _reanchor(self, gripper: float) -> None:
-        """The arm does not follow: set the controller's target to the measured pose, so that no offset accumulates."""
-        self._stalled = True
-        self._stalls += 1
-        here = np.clip(self._observer.tcp.position, self._settings.workspace.low, self._settings.workspace.high)
-        self._client.move(Pose(here, self._observer.tcp.quaternion), REANCHOR_SECONDS)
-        self._observer.update()
-        self._target = self._observer.tcp
-        # A move leaves its duration in the servos; one blocking step restores their 0.2 s.
-        self._step(np.array([0, 0, 0, 0, 0, 0, gripper]), blocking=True)
-        self._stall = StallWatch()
-
-    def _park_arm(self) -> None:
-        try:
-            self._restore_link()
-            identity = self._client.identity
-            if identity is not None and "sleep" in identity.methods:
-                self._client.sleep()
-                return
-            park = self._settings.park_pose
-            above = np.array([*self._observer.tcp.position[:2], max(self._observer.tcp.position[2], park.position[2])])
-            for position in (above, park.position):
-                inside = np.clip(position, self._settings.workspace.low, self._settings.workspace.high)
-                self._client.move(Pose(inside, park.quaternion), 2.0)
-        except Vlm2VlaError as error:
-            raise LinkLostError(f"The arm could not be parked and holds where it is: {error}") from error
+        super().__init__(client, settings, cameras=cameras or {}, truth=truth, park=park, clock=clock)

@@ -1,29 +1,20 @@
-"""The protocol of the BridgeData robot server: methods, statuses, timeouts, identity. Shared by client and mock server.
-
-The robot's own client gives up after 0.8 s while the arm is still moving; the timeouts here are longer than any method.
+"""The protocol of the BridgeData robot server: methods, statuses, limits. Shared by client and mock server.
 
 rail-berkeley/bridge_data_robot@a902e5b widowx_env_service.py; youliangtan/edgeml@b4b8495 action.py.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import enum
-import hashlib
-import json
-from dataclasses import dataclass
-from typing import Any
 
-from vlm2vla_sim.errors import BackendFaultError, SettingError
+from vlm2vla_sim.envs.robot_link.server_identity import ServerKind
 
 PORT = 5556
-NEEDED = ("init", "move", "reset", "step_action")
-"""Methods that an episode needs."""
+SERVER = ServerKind("BridgeData robot server", ("init", "move", "reset", "step_action"), "bridge_data_robot")
 IMAGE_SIZE = 64
 """[px] of the square float image that the server makes besides the camera's; we do not use it, so a small one."""
 MAX_STEP, MAX_TURN = 0.05, 0.25
 """[m], [rad] per axis: the server clips a step to these. robot_base_env.py, action_space"""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServerStatus(enum.IntEnum):
@@ -33,75 +24,3 @@ class ServerStatus(enum.IntEnum):
     SUCCESS = 1
     EXECUTION_FAILURE = 2
     NOT_INITIALIZED = 3
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """[s] to wait for a reply. The server is serial: a long action delays every other reply."""
-
-    hash: float = 2.0
-    obs: float = 3.0
-    step: float = 5.0
-    move: float = 5.0
-    """Beyond the duration of the move."""
-    reset: float = 30.0
-    init: float = 60.0
-    resync: float = 60.0
-    """Until the link is given up."""
-
-    def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            if not 0 < value <= 600:
-                raise SettingError(f"The timeout {name} is {value} s; expected more than 0 and at most 600 s.")
-
-    def scaled(self, factor: float) -> Timeouts:
-        """All of them times `factor`, for tests on a mock server that is faster than a robot."""
-        return Timeouts(**{name: value * factor for name, value in dataclasses.asdict(self).items()})
-
-
-@dataclass(frozen=True)
-class ServerIdentity:
-    """Which server replied; part of every result."""
-
-    host: str
-    port: int
-    version: str
-    methods: tuple[str, ...]
-    text: str
-    """The server's description of itself, JSON."""
-
-    @property
-    def label(self) -> str:
-        """One line: address, version, and a hash of the server's description."""
-        digest = hashlib.sha256(self.text.encode()).hexdigest()[:8]
-        return f"widowx250s at {self.host}:{self.port}, server {self.version} {digest}"
-
-    @classmethod
-    def from_reply(cls, reply: Any, host: str, port: int) -> ServerIdentity:
-        """From the reply to {"type": "hash"}; BackendFaultError when it is not a BridgeData robot server's."""
-        try:
-            text = reply["payload"]
-            config = json.loads(text)
-            methods, version = tuple(map(str, config["action_keys"])), str(config.get("version", "unknown"))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BackendFaultError(
-                f"{host}:{port} answered {str(reply)[:100]!r}; expected the description of a BridgeData robot server."
-            ) from error
-        missing = [name for name in NEEDED if name not in methods]
-        if missing:
-            raise BackendFaultError(
-                f"The server at {host}:{port} offers {', '.join(methods)}; {', '.join(missing)} is missing. "
-                "Update bridge_data_robot on the robot's computer."
-            )
-        return cls(host, port, version, methods, text)
-
-
-def check_host(host: str, *, allow_remote: bool) -> str:
-    """The same host; SettingError unless it is this machine or remote hosts were allowed."""
-    if host in LOOPBACK or allow_remote:
-        return host
-    raise SettingError(
-        f"The robot's host is {host!r}. The protocol has neither password nor encryption, so only this machine is "
-        f"allowed: forward the port (ssh -L {PORT}:localhost:{PORT} {host}) and use 127.0.0.1, or allow it "
-        "(allow_remote=True, --allow-remote) on a network that you trust."
-    )

@@ -24,8 +24,9 @@ PATIENCE = 5
 class Grip:
     """Turns the wanted opening into the one to send, and keeps track of a held object."""
 
-    def __init__(self, *, closed: float = 0.20) -> None:
-        """closed: gripper reading with nothing between the fingers."""
+    def __init__(self, *, closed: float = 0.20, soft: bool = True) -> None:
+        """closed: gripper reading with nothing between the fingers. soft: whether the server takes a soft hold."""
+        self._soft = soft
         self._holding_reading = closed + HOLDING
         self._closing_steps = 0
         self._last: float | None = None
@@ -65,7 +66,7 @@ class Grip:
             return False
         self._unanswered = 0
         still = last is not None and abs(reading - last) < SETTLED
-        if self._closing_steps >= 2 and still and reading > self._holding_reading:
+        if self._soft and self._closing_steps >= 2 and still and reading > self._holding_reading:
             self._held = reading
             return True
         return False

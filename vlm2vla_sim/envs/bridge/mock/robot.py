@@ -8,106 +8,28 @@ rail-berkeley/bridge_data_robot@a902e5b widowx_env_service.py, robot_base_env.py
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.bridge.protocol import MAX_STEP, MAX_TURN, ServerStatus
+from vlm2vla_sim.envs.robot_link.mock.clocks import Clock, WallClock
+from vlm2vla_sim.envs.robot_link.mock.robot import ExecutedAction, jpeg
 from vlm2vla_sim.envs.robot_link.mock.servo_twin import ServoTwin
-from vlm2vla_sim.errors import SettingError, missing_extra
 from vlm2vla_sim.types import Pose
 
 METHODS = ("init", "move", "gripper", "reset", "step_action", "reboot_motor")
-SECONDS = {"init": 7.0, "neutral": 3.0, "open": 1.0, "back": 1.5, "start": 1.5, "settle": 0.2, "step": 0.1, "obs": 0.08}
+SECONDS = {"init": 7.0, "neutral": 3.0, "open": 1.0, "back": 1.5, "start": 1.5, "settle": 0.2, "obs": 0.08}
 """[s] that the real server takes: an init about 10 in total, a reset 4.2."""
 STEP_SECONDS = 0.2
 BLOCKING_RAMP, START_SECONDS, START_RAMP = 0.09, 0.25, 0.10
 """[s] servo profiles: 0.2/0.09 when a step blocks, 0.25/0.10 after a reset."""
 
 
-class Clock(Protocol):
-    """How the mock robot's time passes."""
-
-    def spend(self, seconds: float) -> None:
-        """Let `seconds` pass while the arm moves."""
-        ...
-
-    def step(self, seconds: float) -> None:
-        """A control step of `seconds` has been sent."""
-        ...
-
-    def catch_up(self) -> None:
-        """Called between requests."""
-        ...
-
-
-class Lockstep:
-    """Simulated time passes only in requests and takes no real time: the same run on any machine."""
-
-    def __init__(self, twin: ServoTwin) -> None:
-        self._twin = twin
-
-    def spend(self, seconds: float) -> None:
-        """Run the twin for `seconds`."""
-        self._twin.run(seconds)
-
-    def step(self, seconds: float) -> None:
-        """Run the twin for one step, whenever the next one comes."""
-        self._twin.run(seconds)
-
-    def catch_up(self) -> None:
-        """Nothing passes between requests."""
-
-
-class WallClock:
-    """Simulated time follows the wall clock, `speed` times as fast."""
-
-    def __init__(self, twin: ServoTwin, speed: float = 1.0) -> None:
-        if not 0 < speed <= 100:
-            raise SettingError(f"speed is {speed}; expected more than 0 and at most 100.")
-        self._twin, self._speed = twin, speed
-        self._last = time.monotonic()
-
-    def spend(self, seconds: float) -> None:
-        """Wait, and let the arm move."""
-        end = time.monotonic() + seconds / self._speed
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, 0.01))
-            self.catch_up()
-
-    def step(self, seconds: float) -> None:
-        """The real server replies before the arm has moved."""
-        self.spend(SECONDS["step"])
-
-    def catch_up(self) -> None:
-        """Bring the twin up to now, in whole ticks."""
-        due = (time.monotonic() - self._last) * self._speed
-        ticks = min(int(due / 0.01), 100)
-        if ticks:
-            self._last += ticks * 0.01 / self._speed
-            self._twin.run(ticks * 0.01)
-            # If the machine is too slow, the simulation falls behind instead of running without end.
-            self._last = max(self._last, time.monotonic() - 1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class ExecutedAction:
-    """An action as it was executed, for tests."""
-
-    key: str
-    numbers: np.ndarray
-    """The commanded step, pose or start; empty for other actions."""
-    target: np.ndarray
-    """(3,) [m] position of the controller's target afterwards."""
-    raw: bytes
-    """The frame of the request."""
-
-
-class MockRobot:
+class MockBridgeRobot:
     """The server without its socket."""
 
     def __init__(self, twin: ServoTwin, clock: Clock) -> None:
@@ -130,6 +52,24 @@ class MockRobot:
     def forget(self) -> None:
         """The server was restarted."""
         self._env_params = None
+
+    def reply(self, message: Any, frame: bytes, port: int) -> dict[str, Any]:
+        """The reply to one request, decoded and as it came."""
+        kind = message.get("type") if isinstance(message, dict) else None
+        if kind == "hash":
+            config = {
+                "port_number": port,
+                "action_keys": list(METHODS),
+                "observation_keys": ["image", "state", "full_image"],
+                "broadcast_port": port + 1,
+                "version": "0.0.1",
+            }
+            return {"success": True, "payload": json.dumps(config, separators=(",", ":"))}
+        if kind == "obs":
+            return self.observe()
+        if kind == "act":
+            return {"status": int(self.act(message["key"], message["payload"], frame))}
+        return {"success": False, "message": "Invalid payload"}
 
     def observe(self) -> dict[str, Any]:
         """The reply to "obs"."""
@@ -168,6 +108,15 @@ class MockRobot:
         self.hard_resets += 1
         if self._env_params is not None:
             self._build()
+
+    def crash(self) -> float:
+        """The real server catches any exception of its methods and does a hard reset, without a reply."""
+        self.hard_reset()
+        return 0.0
+
+    def disturb(self) -> None:
+        """The server drives the arm to neutral by itself."""
+        self.hard_reset()
 
     # Methods.
 
@@ -243,15 +192,6 @@ class MockRobot:
     def _gripper(self, payload: dict[str, Any]) -> np.ndarray:
         self._twin.set_gripper(1.0 if payload["open"] > 0.5 else 0.0)
         return np.zeros(0)
-
-
-def jpeg(image: np.ndarray) -> bytes:
-    """The server's JPEG of an RGB image, encoded as if it were BGR: red and blue are exchanged in the file."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise missing_extra("The mock server", "opencv-python-headless", "robot") from error
-    return cv2.imencode(".jpg", image)[1].tobytes()
 
 
 def float_image(image: np.ndarray, side: int) -> np.ndarray:

@@ -11,9 +11,9 @@ import numpy as np
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import Observation
-from vlm2vla_sim.envs.bridge.client import BridgeClient, RawObservation
-from vlm2vla_sim.envs.bridge.settings import BridgeSettings
 from vlm2vla_sim.envs.robot_link.freshness import FrameClock
+from vlm2vla_sim.envs.robot_link.link import RawObservation, RobotLink
+from vlm2vla_sim.envs.robot_link.settings import RobotSettings
 from vlm2vla_sim.envs.tasks import Layout
 from vlm2vla_sim.errors import LinkLostError, SettingError
 from vlm2vla_sim.types import Pose, RobotState, SceneState, Status
@@ -35,21 +35,21 @@ class Observer:
 
     def __init__(
         self,
-        client: BridgeClient,
-        settings: BridgeSettings,
+        client: RobotLink,
+        settings: RobotSettings,
         *,
         cameras: Mapping[str, str],
         truth: str,
         clock: Callable[[], float],
     ) -> None:
-        """Open the additional cameras; nothing is sent. Arguments: see `backend.BridgeBackend`.
+        """Open the additional cameras; nothing is sent. Arguments: see `bridge.backend.BridgeBackend`.
 
         Raises:
             SettingError: a camera that cannot be opened, or cameras without an image size.
         """
         self._client, self._settings, self._clock = client, settings, clock
         self._frame_clock = FrameClock()
-        self._cameras = _open_cameras(cameras, settings.image_size)
+        self._cameras = _open_cameras(cameras, settings)
         self._truth = _open_truth(truth)
         self._pixels: np.ndarray | None = None
         self.scene = None
@@ -135,7 +135,8 @@ def decode_image(raw: RawObservation, size: tuple[int, int]) -> np.ndarray:
         raise LinkLostError(f"The camera's image cannot be decoded: {error}", reason="camera_stale") from error
 
 
-def _open_cameras(cameras: Mapping[str, str], size: tuple[int, int] | None) -> dict[str, Any]:
+def _open_cameras(cameras: Mapping[str, str], settings: RobotSettings) -> dict[str, Any]:
+    size = settings.image_size
     if not cameras:
         return {}
     if size is None:
@@ -143,7 +144,8 @@ def _open_cameras(cameras: Mapping[str, str], size: tuple[int, int] | None) -> d
     for name, source in cameras.items():
         if not isinstance(source, str):
             raise SettingError(
-                f"The camera {name!r} is {source!r}; the backend 'bridge' takes a device or file such as /dev/video2."
+                f"The camera {name!r} is {source!r}; the backend {settings.backend!r} takes a device or file such as "
+                "/dev/video2."
             )
     from vlm2vla_sim.envs.robot_link.cameras import DeviceCamera
 
