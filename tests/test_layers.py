@@ -80,7 +80,14 @@ COMMANDS = "cli.commands"
 
 FOR_ALL = ("numpy", "gymnasium")
 MODELS = ("policies.models",)
-PICTURES = ("envs.robot_link", "envs.mujoco", "envs.simpler", "evaluation.operator.live_view", "video")
+PICTURES = (
+    "envs.robot_link",
+    "envs.mujoco",
+    "envs.simpler",
+    "evaluation.operator.live_view",
+    "evaluation.robot_doctor.page",
+    "video",
+)
 HEAVY = {
     "mujoco": (
         "envs.mujoco",

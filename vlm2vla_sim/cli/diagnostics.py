@@ -6,7 +6,6 @@ that may crash in native code run in a subprocess.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import importlib.util
 import json
@@ -16,11 +15,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from vlm2vla_sim.core.checks import Check
 from vlm2vla_sim.core.versions import distribution_version
 from vlm2vla_sim.envs.simpler import assets, devices
 from vlm2vla_sim.errors import RunFolderError
@@ -72,28 +71,9 @@ print(json.dumps(f"carrot on plate at {width}x{height}: ready in {ready:.1f} s, 
 """
 
 
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check."""
-
-    name: str
-    works: bool
-    needed: bool
-    """Whether the package is unusable without it."""
-    found: str
-    """What was found, or what failed."""
-    advice: str = ""
-    """How to fix it; empty if nothing is to be done."""
-
-
 def examine() -> list[Check]:
     """Run every check; rendering, the twin and the video take a few seconds each."""
     return [_check_python(), *_check_packages(), *_check_opengl(), _check_twin(), _check_video(), *_check_simpler()]
-
-
-def to_json(checks: list[Check]) -> list[dict[str, object]]:
-    """The checks as plain values for JSON."""
-    return [dataclasses.asdict(check) for check in checks]
 
 
 def _check_python() -> Check:

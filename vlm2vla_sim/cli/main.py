@@ -51,7 +51,7 @@ COMMANDS = {
     "assets": ("vlm2vla_sim.cli.commands.assets:assets", "check, download or link SIMPLER's meshes and photos"),
     "robot": (
         "vlm2vla_sim.cli.commands.robot:robot",
-        "real WidowX: evaluation sessions, mock robot, fault proxy, sleep pose",
+        "real WidowX: examination, evaluation sessions, mock robot, fault proxy, sleep pose",
     ),
     "watch": (
         "vlm2vla_sim.cli.commands.watch:watch",

@@ -12,7 +12,7 @@ need("robot", "cv2", "zmq", "lz4")
 import cv2  # noqa: E402
 from robot_bench import bench  # noqa: E402
 
-from vlm2vla_sim.cli.commands.robot import read_cameras  # noqa: E402
+from vlm2vla_sim.cli.robot_flags import read_cameras  # noqa: E402
 from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
 from vlm2vla_sim.envs.cameras import Camera  # noqa: E402
 from vlm2vla_sim.envs.robot_link.cameras import DeviceCamera  # noqa: E402

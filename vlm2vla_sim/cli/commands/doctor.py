@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vlm2vla_sim.cli.diagnostics import Check, examine, to_json
+from vlm2vla_sim.cli.diagnostics import examine
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.core.checks import all_work, format_checks, to_json
 from vlm2vla_sim.policies.models.memory_estimate import estimate_model, find_memory
 
 
@@ -22,14 +23,7 @@ def doctor(*, model: str = "", json: bool = False) -> CommandResult:
         needs = estimate_model(model, find_memory())
         return CommandResult(needs.text(), needs.to_json(), json)
     checks = examine()
-    usable = all(check.works for check in checks if check.needed)
+    usable = all_work(checks)
     verdict = "Everything required works." if usable else "Something required does not work; see the lines with FAILS."
-    width = max(len(check.name) for check in checks)
-    text = "\n".join([*(_line(check, width) for check in checks), "", verdict])
+    text = f"{format_checks(checks)}\n\n{verdict}"
     return CommandResult(text, {"usable": usable, "checks": to_json(checks)}, json, code=0 if usable else 1)
-
-
-def _line(check: Check, width: int) -> str:
-    state = "ok" if check.works else "FAILS" if check.needed else "absent"
-    line = f"{state:>6}  {check.name:<{width}}  {check.found}"
-    return line + (f"\n{'':>{width + 10}}{check.advice}" if check.advice else "")

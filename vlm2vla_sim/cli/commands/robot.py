@@ -1,4 +1,4 @@
-"""`vlm2vla robot …`: sessions with an operator, a mock robot, a proxy that injects faults, and sleep."""
+"""`vlm2vla robot …`: examination, sessions with an operator, a mock robot, a proxy that injects faults, and sleep."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from typing import Annotated, Any
 
 import tyro
 
-from vlm2vla_sim.cli.flags import PolicyFlags, read_options
+from vlm2vla_sim.cli.flags import PolicyFlags
 from vlm2vla_sim.cli.result import STOPPED, CommandResult
-from vlm2vla_sim.cli.signals import INTERRUPTED, end_like_ctrl_c
+from vlm2vla_sim.cli.robot_flags import BRIDGE, RobotFlags
+from vlm2vla_sim.cli.signals import INTERRUPTED, end_like_ctrl_c, exit_status
 from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.terminal import to_stderr
-from vlm2vla_sim.envs.backends import check_backend_options
 from vlm2vla_sim.envs.bridge.protocol import PORT
 from vlm2vla_sim.errors import RunFolderError, SettingError
 
-BRIDGE: dict[str, Any] = {"host": "127.0.0.1", "port": PORT, "allow_remote": False, "park": False, "truth": ""}
-"""Flags of a session that only the backend "bridge" takes, with their defaults."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class SessionCommand(PolicyFlags):
+class SessionCommand(RobotFlags, PolicyFlags):
     """Run episodes with an operator beside the robot, who arranges, starts and labels them; resumable."""
 
     out: Path
@@ -36,26 +33,14 @@ class SessionCommand(PolicyFlags):
     """Task names; on a real robot also instructions of your own in quotes."""
     episodes: int = 10
     """Number of episodes per task and policy."""
-    backend: str = "bridge"
-    """The robot: bridge, or your own as package.module:Class; or a simulator to rehearse with."""
-    backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """Options of this backend only."""
     seed: int = 0
     """Seed for the order of episodes, layouts and policies."""
     blind: bool = False
     """Show letters instead of the policies' names until the end."""
     resume: bool = False
     """Continue the session in --out."""
-    host: str = BRIDGE["host"]
-    """With bridge: host of the robot server; other machines need --allow-remote (better: an ssh tunnel)."""
-    port: int = BRIDGE["port"]
-    """With bridge: port of the robot server."""
-    allow_remote: bool = BRIDGE["allow_remote"]
-    """With bridge: let --host be another machine."""
     park: bool = BRIDGE["park"]
     """With bridge: send the arm to its sleep pose at the end."""
-    camera: tuple[str, ...] = ()
-    """With bridge: further cameras on this machine, NAME=DEVICE, such as wrist=/dev/video2."""
     truth: str = BRIDGE["truth"]
     """With bridge: the state channel of a mock server, for rehearsals with the scripted policy."""
     answers: Path | None = None
@@ -94,7 +79,7 @@ class SessionCommand(PolicyFlags):
                 operator,
                 resume=self.resume,
                 video=not self.no_video,
-                env_options=self._env_options(),
+                env_options=self.env_options(),
                 say=_tell,
             )
         lines = [f"{end.done} of {end.planned} episodes are recorded in {end.folder}."]
@@ -103,20 +88,72 @@ class SessionCommand(PolicyFlags):
         values = dataclasses.asdict(end) | {"folder": str(end.folder)}
         return CommandResult("\n".join([*lines, *end.table.splitlines()]), values, self.json, code=code)
 
-    def _env_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = dict(read_options(self.backend_options))
-        check_backend_options(self.backend, options)
-        own = {name: getattr(self, name) for name in BRIDGE}
-        if self.backend == "bridge":
-            twice = sorted(name for name in options if name in own and own[name] != BRIDGE[name])
-            if twice:
-                raise SettingError(f"{', '.join(twice)} was given twice: as a flag and in --backend-options.")
-            return {**own, "cameras": read_cameras(self.camera), **options}
-        given = [name for name in BRIDGE if own[name] != BRIDGE[name]] + (["camera"] if self.camera else [])
-        if given:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise SettingError(f"{flags} is for the backend bridge; with {self.backend!r} use --backend-options.")
-        return options
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorCommand(RobotFlags):
+    """Examine the robot before the first session: link, cameras, pose, a motion of 2 cm, the gripper.
+
+    Nothing moves without your yes. The exit status is 0 if everything was checked and is right, 1 if not, 130 after
+    Ctrl-C; the page is written in every case.
+    """
+
+    out: Path = Path("doctor.html")
+    """The page with the outcome; an earlier one is replaced. The cameras' pictures are saved beside it."""
+    task: str = "carrot_on_plate"
+    """A task in front of whose scene the robot stands: it decides the start pose and the workspace."""
+    no_motion: bool = False
+    """Ask nothing and move nothing; check only what is known of an arm that stands still."""
+    yes: bool = False
+    """Answer every question with yes: for a mock server, never for an arm."""
+    json: bool = False
+    """Print JSON."""
+
+    def __call__(self) -> CommandResult:
+        """Run it."""
+        from vlm2vla_sim.core.checks import format_checks, to_json
+        from vlm2vla_sim.envs.base import find_task
+        from vlm2vla_sim.evaluation.robot_doctor.examine import Examination, examine
+        from vlm2vla_sim.evaluation.robot_doctor.page import save_pictures, write_page
+
+        if self.yes and self.no_motion:
+            raise SettingError("--yes and --no-motion were both given. Leave one out.")
+        task, options = find_task(self.task, self.backend), self.env_options()
+        check_path(self.out, RunFolderError, flag="--out FILE", room=0, beside="-primary.jpg.new")
+        try:
+            write_page(Examination(self.backend), self.out)  # a page that cannot be written is found before a motion
+        except OSError as error:
+            raise RunFolderError(
+                f"The page {self.out} cannot be written: {error}. Choose another (--out FILE)."
+            ) from error
+        with end_like_ctrl_c():
+            found = examine(
+                task,
+                self.backend,
+                options,
+                ask=(lambda question: True) if self.yes else ask_yes_or_no,
+                say=_tell,
+                motion=not self.no_motion,
+            )
+            written = "Not written"
+            try:
+                pictures = save_pictures(found, self.out)
+                write_page(found, self.out)
+                written = ", ".join(map(str, [self.out, *pictures]))
+            except OSError as error:
+                _tell(f"The page {self.out} cannot be written: {error}.")
+        status = (
+            exit_status(found.interrupted) if found.interrupted else int(not found.passed or written == "Not written")
+        )
+        text = f"{format_checks(found.checks)}\n\n{found.verdict}\nPage: {written}"
+        values = {
+            "passed": found.passed,
+            "verdict": found.verdict,
+            "backend": found.backend,
+            "versions": dict(found.versions),
+            "checks": to_json(found.checks),
+            "page": str(self.out),
+        }
+        return CommandResult(text, values, self.json, code=status)
 
 
 @dataclass(frozen=True)
@@ -217,7 +254,8 @@ class SleepCommand:
 
 
 Command = (
-    Annotated[SessionCommand, tyro.conf.subcommand("session")]
+    Annotated[DoctorCommand, tyro.conf.subcommand("doctor")]
+    | Annotated[SessionCommand, tyro.conf.subcommand("session")]
     | Annotated[MockServerCommand, tyro.conf.subcommand("mock-server")]
     | Annotated[FaultProxyCommand, tyro.conf.subcommand("faults")]
     | Annotated[SleepCommand, tyro.conf.subcommand("sleep")]
@@ -225,19 +263,22 @@ Command = (
 
 
 def robot(command: Command) -> CommandResult:
-    """A real WidowX 250 S: sessions with an operator, a mock robot, a proxy that injects faults, sleep."""
+    """A real WidowX 250 S: examination, sessions with an operator, a mock robot, a proxy that injects faults, sleep."""
     return command()
 
 
-def read_cameras(pairs: tuple[str, ...]) -> dict[str, str]:
-    """NAME=DEVICE, ... as a dictionary; SettingError for anything else."""
-    cameras: dict[str, str] = {}
-    for pair in pairs:
-        name, sign, source = pair.partition("=")
-        if not (name.isidentifier() and sign and source) or name == "primary" or name in cameras:
-            raise SettingError(f"A camera was given as {pair!r}; expected NAME=DEVICE, such as wrist=/dev/video2.")
-        cameras[name] = source
-    return cameras
+def ask_yes_or_no(question: str) -> bool:
+    """The answer of the person at the terminal, yes or no; EOFError at the end of the input."""
+    while True:
+        to_stderr(f"{question} [y/n] ")
+        line = sys.stdin.readline()
+        if not line:
+            to_stderr("\n")
+            raise EOFError
+        if line.strip().lower() in ("y", "yes"):
+            return True
+        if line.strip().lower() in ("n", "no"):
+            return False
 
 
 def read_answers(path: Path) -> str:

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.envs.base import Observation
+from vlm2vla_sim.envs.probe import Probe
 from vlm2vla_sim.envs.robot_link.bounded_step import bound_step
 from vlm2vla_sim.envs.robot_link.grip import PATIENCE, Grip
 from vlm2vla_sim.envs.robot_link.link import LinkState, RobotLink
 from vlm2vla_sim.envs.robot_link.observer import Observer
+from vlm2vla_sim.envs.robot_link.probe import probe_robot
 from vlm2vla_sim.envs.robot_link.server_identity import ROBOT_FAULT
 from vlm2vla_sim.envs.robot_link.settings import RobotSettings
 from vlm2vla_sim.envs.robot_link.stall import StallWatch
@@ -145,6 +147,11 @@ class RobotBackend:
     def status(self) -> Status:
         """The arm as last observed; no scene, unless the mock server's ground truth is used."""
         return self._observer.status(self._target)
+
+    def probe(self) -> Probe:
+        """What the robot tells without moving; LinkLostError where nobody answers."""
+        self._restore_link()
+        return probe_robot(self._client, self._observer, self._settings, clock=self._clock)
 
     def close(self) -> None:
         """Disconnect and leave the arm holding its position; with `park`, and a working link, park it first."""

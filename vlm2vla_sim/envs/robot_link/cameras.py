@@ -69,6 +69,11 @@ class DeviceCamera:
             )
         return latest.copy()
 
+    def age(self) -> float:
+        """[s] since the newest frame came."""
+        with self._lock:
+            return self._clock() - self._arrived
+
     def close(self) -> None:
         """Release the camera. May be called twice."""
         self._stop.set()

@@ -11,6 +11,7 @@ import numpy as np
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import Observation
+from vlm2vla_sim.envs.probe import CameraLook, Look
 from vlm2vla_sim.envs.robot_link.freshness import FrameClock
 from vlm2vla_sim.envs.robot_link.link import RawObservation, RobotLink
 from vlm2vla_sim.envs.robot_link.settings import RobotSettings
@@ -97,6 +98,17 @@ class Observer:
         self._pixels = None if settings.image_size is None else decode_image(raw, settings.image_size)
         self.scene = self._truth.scene() if self._truth is not None else None
 
+    def look(self) -> Look:
+        """One observation for `probe`, whatever its age; what is known of an episode stays as it is."""
+        raw = self._client.observe()
+        age = self._frame_clock.age(raw.jpeg, asked=raw.asked, arrived=raw.arrived)
+        robot = self._settings.robot
+        state = robot.agent_pos(robot.pose_from_numbers(raw.state), robot.opening_from_bridge(float(raw.state[6])))
+        cameras = {"primary": look_at_jpeg(raw.jpeg, age)}
+        cameras |= {name: look_at_jpeg(jpeg, None) for name, jpeg in raw.more.items()}
+        cameras |= {name: look_at_device(camera) for name, camera in self._cameras.items()}
+        return Look(raw.arrived - raw.asked, state, cameras)
+
     def observation(self) -> Observation:
         """The last observation of the arm, with the newest frames of the additional cameras."""
         state = self._settings.robot.agent_pos(self.tcp, self._opening)
@@ -133,6 +145,27 @@ def decode_image(raw: RawObservation, size: tuple[int, int]) -> np.ndarray:
             return frames.image_from_bridge(np.asarray(image.convert("RGB")))
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise LinkLostError(f"The camera's image cannot be decoded: {error}", reason="camera_stale") from error
+
+
+def look_at_jpeg(jpeg: bytes, age: float | None) -> CameraLook:
+    """The image of an observation in its own size, with one channel where it has one."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+            if image.mode == "L":
+                return CameraLook(np.array(image), age)
+            return CameraLook(frames.image_from_bridge(np.asarray(image.convert("RGB"))), age)
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        return CameraLook(None, problem=f"The camera's image cannot be decoded: {error}")
+
+
+def look_at_device(camera: Any) -> CameraLook:
+    """The newest image of an additional camera, or why there is none."""
+    try:
+        return CameraLook(camera.read_latest(), camera.age())
+    except LinkLostError as lost:
+        return CameraLook(None, problem=str(lost))
 
 
 def _open_cameras(cameras: Mapping[str, str], settings: RobotSettings) -> dict[str, Any]:

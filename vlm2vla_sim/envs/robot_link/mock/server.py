@@ -127,6 +127,8 @@ class MockServer:
             self._twin.blocked = bool(request["on"])
         elif kind == "jam":
             self._twin.jammed = request["reading"]
+        elif kind == "dark":
+            self._twin.dark = bool(request["on"])
         elif kind == "crash":
             self._restart(0.0)
             self.robot.disturb()

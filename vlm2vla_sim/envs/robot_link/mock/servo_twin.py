@@ -37,6 +37,8 @@ class ServoTwin(MujocoBackend):
         """Whether the arm is blocked: goals are accepted and nothing moves."""
         self.jammed: float | None = None
         """Gripper reading at which the fingers are stuck, whatever is commanded; None if they move."""
+        self.dark = False
+        """Whether the camera sees nothing but its own noise."""
         self.place(task.layouts[0])
 
     def place(self, layout: Layout) -> None:
@@ -98,7 +100,7 @@ class ServoTwin(MujocoBackend):
         image = self.renderer().render(self._data, scene.PRIMARY_CAMERA)
         row, column = self._rng.integers(0, 64, 2)
         height, width = self._size
-        np.clip(image, 0, 253, out=image)
+        np.clip(image, 0, 0 if self.dark else 253, out=image)
         image += self._noise[row : row + height, column : column + width]
         # Two crops of the noise may be equal; random low bits in the corner make the bytes differ.
         image[:1, :8] ^= self._rng.integers(0, 4, (1, 8, 3), dtype=np.uint8)

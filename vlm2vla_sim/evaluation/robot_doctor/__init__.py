@@ -1,0 +1,1 @@
+"""`vlm2vla robot doctor`: examines a robot before its first episode."""
