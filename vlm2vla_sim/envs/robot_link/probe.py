@@ -12,9 +12,7 @@ from vlm2vla_sim.envs.robot_link.settings import RobotSettings
 from vlm2vla_sim.errors import LinkLostError
 
 
-def probe_robot(
-    client: RobotLink, observer: Observer, settings: RobotSettings, *, clock: Callable[[], float]
-) -> Probe:
+def probe_robot(client: RobotLink, observer: Observer, settings: RobotSettings, *, clock: Callable[[], float]) -> Probe:
     """See `envs.probe`. These wires do not tell the joints' angles. LinkLostError where nobody answers."""
     trips: list[float] = []
     identity = client.connect()
