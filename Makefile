@@ -29,7 +29,8 @@ TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small 
 PACKAGE := vlm2vla_sim tests benchmarks docs examples
 REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
 	tests/extending/test_one_file.py::test_a_text_model_is_served
-ROBOT_TESTS := tests/envs/bridge tests/cli/test_robot_docs_and_cli.py tests/cli/test_robot_doctor.py tests/evaluation/test_session.py tests/evaluation/test_watch.py
+ROBOT_TESTS := tests/envs/bridge tests/cli/test_robot_docs_and_cli.py tests/cli/test_robot_doctor.py tests/evaluation/test_session.py tests/evaluation/test_watch.py \
+	tests/evaluation/test_watch_page.py
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo mini test check format test-simpler test-robot test-remote test-vlm test-fuzz test-data test-lowest test-newer \
@@ -125,7 +126,7 @@ format: $(VENV)/.dev ## format the code and apply the fixes of the linter
 test-simpler: $(VENV)/.simpler ## tests of the SIMPLER scenes (installs ManiSkill 3; needs the assets, see `vlm2vla assets`)
 	$(BIN)/python -m pytest tests/simpler
 
-test-robot: $(VENV)/.robot ## tests of the real robot backend (installs pyzmq, lz4, OpenCV; the live view needs Chromium)
+test-robot: $(VENV)/.robot ## tests of the real robot backend (installs pyzmq, lz4, OpenCV, starlette; the page's tests need Chromium)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ROBOT_TESTS)
 
 test-remote: $(VENV)/.remote $(PEERS)/.made ## tests against openpi-client, vla-eval and json-numpy (in .venv/peers; PYTHON must be 3.11 or 3.12)

@@ -179,12 +179,14 @@ def stage() -> Iterator[Bench]:
 def test_the_watch_command_serves_until_ctrl_c(tmp_path):
     import urllib.request
 
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     with running("watch", str(tmp_path), "--port", "0") as server:
         assert server.stderr is not None
         url = re.search(r"http://\S+", server.stderr.readline())
         assert url
-        time.sleep(0.1)
-        with urllib.request.urlopen(url[0], timeout=10) as page:
+        with browser.open(url[0], timeout=10) as welcome:
+            assert b"url=/" in welcome.read()
+        with browser.open(url[0].partition("?")[0], timeout=10) as page:
             assert b"vlm2vla: watch" in page.read()
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 130

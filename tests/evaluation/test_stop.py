@@ -20,12 +20,13 @@ from test_session import BlindBackend, operator, read, settings
 
 from vlm2vla_sim.core import atomic
 from vlm2vla_sim.errors import EpisodeAbortedError
-from vlm2vla_sim.evaluation.operator.answers import TORN_SECONDS, ButtonAnswers, StreamAnswers
+from vlm2vla_sim.evaluation.operator.answers import StreamAnswers
+from vlm2vla_sim.evaluation.operator.buttons import TORN_SECONDS, ButtonAnswers
+from vlm2vla_sim.evaluation.operator.live_files import LiveFiles
 from vlm2vla_sim.evaluation.operator.live_view import LiveView
 from vlm2vla_sim.evaluation.operator.prompts import Operator
 from vlm2vla_sim.evaluation.operator.session import run_session
 from vlm2vla_sim.evaluation.operator.stop import Stop, StopFile, StopLatch
-from vlm2vla_sim.evaluation.operator.web import WatchServer
 from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import ActionChunk, Decision
 
@@ -193,24 +194,24 @@ class Person(threading.Thread):
     def run(self) -> None:
         live = self.run_folder / "live"
         _until(lambda: (live / StopFile.NAME).exists())
-        with WatchServer(self.run_folder) as server:
-            last: Any = None
-            while True:
-                state = json.loads(server.state())
-                self.seen.append(state | {"at": time.monotonic()})
-                if state["phase"] == "over":
-                    return
-                now = (state["phase"], state.get("question"), state.get("stop"))
-                if now != last and "received" not in str(now[2]):
-                    last = now
-                    time.sleep(0.05)  # a person is not quicker
-                    for button in self.plan.get(state["phase"], [])[:1]:
-                        self.plan[state["phase"]].pop(0)
-                        if button:
-                            server.press(button, state["episode"])
-                        if button.startswith("stop"):
-                            self.pressed = time.monotonic()
-                time.sleep(0.005)
+        files = LiveFiles(self.run_folder)
+        last: Any = None
+        while True:
+            state = files.state()
+            self.seen.append(state | {"at": time.monotonic()})
+            if state["phase"] == "over":
+                return
+            now = (state["phase"], state.get("question"), state.get("stop"))
+            if now != last and "received" not in str(now[2]):
+                last = now
+                time.sleep(0.05)  # a person is not quicker
+                for button in self.plan.get(state["phase"], [])[:1]:
+                    self.plan[state["phase"]].pop(0)
+                    if button:
+                        files.press(button, state["episode"])
+                    if button.startswith("stop"):
+                        self.pressed = time.monotonic()
+            time.sleep(0.005)
 
 
 def _until(holds: Callable[[], Any], seconds: float = 10) -> None:
@@ -303,8 +304,7 @@ def _start_late(run: Path) -> None:
     """Press Start a second after the arm was stopped."""
     _until(lambda: (run / "events.jsonl").exists() and read(run, "events.jsonl"))
     time.sleep(1.0)
-    with WatchServer(run) as server:
-        server.press("start", 0)
+    LiveFiles(run).press("start", 0)
 
 
 def test_a_stop_typed_while_the_arm_drives_is_not_lost_to_the_question_that_follows(tmp_path):
@@ -349,8 +349,7 @@ def test_a_full_disk_under_the_live_view_is_said_once_and_the_stop_still_works(t
 
     def press() -> None:
         _until(lambda: next(room) > 10)
-        with WatchServer(tmp_path / "s") as server:
-            server.press("stop", 0)
+        LiveFiles(tmp_path / "s").press("stop", 0)
 
     threading.Thread(target=press, daemon=True).start()
     end = run_session(chosen, tmp_path / "s", asked, video=False, say=said.append)

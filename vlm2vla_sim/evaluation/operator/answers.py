@@ -1,27 +1,13 @@
-"""Where the operator's answers and stops come from: a terminal, a file, or the buttons of the live view."""
+"""Where the operator's answers, notes and stops come from: a terminal or a file; `buttons` is for the page."""
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 import time
-from pathlib import Path
 from typing import Protocol, TextIO
 
-from vlm2vla_sim.evaluation.operator.stop import WORDS, Stop, StopFile
-
-BUTTONS: dict[str, str | Stop] = {
-    "success": "y",
-    "failure": "n",
-    "redo": "r",
-    "start": "",
-    "stop_episode": Stop.EPISODE,
-    "stop": Stop.SESSION,
-}
-"""Button of the live view -> the answer or the stop it stands for."""
-TORN_SECONDS = 0.3
-"""[s] after which a line of the buttons' file that has no end will get none."""
+from vlm2vla_sim.evaluation.operator.stop import WORDS, Stop
 
 
 class Answers(Protocol):
@@ -34,12 +20,16 @@ class Answers(Protocol):
         """The stops given since the last call, whether or not anything was asked. It does not wait."""
         ...
 
+    def notes(self, episode: int) -> list[str]:
+        """The notes on `episode` that were given since the last call without a question. It does not wait."""
+        ...
+
     def read(self, episode: int, timeout: float) -> str | None:
         """The next answer for `episode`, without line end; None if there is none yet; EOFError at the end of input."""
         ...
 
     def drain(self) -> None:
-        """Discard answers that came before the question. Stops are kept."""
+        """Discard answers that came before the question. Stops and notes are kept."""
         ...
 
 
@@ -67,6 +57,10 @@ class StreamAnswers:
             self._take(self._lines.get_nowait())
         found, self._stops = self._stops, []
         return found
+
+    def notes(self, episode: int) -> list[str]:
+        """None: what is typed belongs to a question."""
+        return []
 
     def read(self, episode: int, timeout: float) -> str | None:
         """See `Answers`."""
@@ -109,76 +103,3 @@ class StreamAnswers:
             return
         finally:
             self._lines.put(None)
-
-
-class ButtonAnswers:
-    """The buttons of the live view, through the files that its server writes to; see `web`."""
-
-    def __init__(self, path: Path) -> None:
-        """path: the file of button presses. Those that are in it already are of an earlier session."""
-        self._path = path
-        self._at = path.stat().st_size if path.exists() else 0
-        self._tail = (b"", 0.0)
-        self._stop_file = StopFile(path.with_name(StopFile.NAME))
-        self._presses: list[tuple[object, str]] = []
-        self._stops: list[Stop] = []
-        self.ends_no_line = True
-
-    def stops(self) -> list[Stop]:
-        """See `Answers`. A stop counts whatever episode the page showed when it was pressed."""
-        self._stops += self._stop_file.take()
-        for line in self._new_lines():
-            self._take(line)
-        found, self._stops = self._stops, []
-        return found
-
-    def read(self, episode: int, timeout: float) -> str | None:
-        """See `Answers`. A button pressed for another episode is ignored."""
-        end = time.monotonic() + timeout
-        while True:
-            self._stops = self.stops()
-            while self._presses:
-                number, answer = self._presses.pop(0)
-                if number == episode:
-                    return answer
-            if time.monotonic() >= end:
-                return None
-            time.sleep(min(0.05, max(0.0, end - time.monotonic())))
-
-    def drain(self) -> None:
-        """Discard presses from before the question."""
-        self._stops = self.stops()
-        self._presses.clear()
-
-    def _take(self, line: bytes) -> None:
-        if not line.strip():
-            return
-        try:
-            press = json.loads(line)
-            meaning, number = BUTTONS.get(press["button"]), press["episode"]
-        except (ValueError, KeyError, TypeError):
-            # A line that was torn by a full disk or a crash. It may have been a stop, so it is one.
-            self._stops.append(Stop.SESSION if b'"stop"' in line else Stop.EPISODE)
-            return
-        if isinstance(meaning, Stop):
-            self._stops.append(meaning)
-        elif meaning is not None:
-            self._presses.append((number, meaning))
-
-    def _new_lines(self) -> list[bytes]:
-        try:
-            if self._path.stat().st_size < self._at:  # it was replaced
-                self._at = 0
-            with self._path.open("rb") as file:
-                file.seek(self._at)
-                content = file.read()
-        except OSError:  # nobody has pressed a button, or the folder cannot be read
-            return []
-        whole = content[: content.rfind(b"\n") + 1]
-        rest = content[len(whole) :]
-        if rest and rest == self._tail[0] and time.monotonic() - self._tail[1] > TORN_SECONDS:
-            whole, rest = content, b""
-        if rest != self._tail[0]:
-            self._tail = (rest, time.monotonic())
-        self._at += len(whole)
-        return whole.splitlines()

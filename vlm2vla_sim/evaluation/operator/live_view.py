@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -40,8 +42,14 @@ FIELDS = (
     "question",
     "stop",
 )
-"""Keys of `state.json`, besides "info" and "time". "phase" is "starting", "resetting" (the arm drives to its start),
-"scene", "running", "thinking", "judge" or "over"; "stop" says that a stop was received, or has taken effect."""
+"""Keys of `state.json`, besides "info", those of `_TIMES`, "stops", and "pid" and "host" of the session's process.
+
+"phase" is "starting", "resetting" (the arm drives to its start), "scene", "running", "thinking", "judge" or "over";
+"stop" says that a stop was received, or has taken effect; "stops" counts how often it was set.
+"""
+_TIMES = ("time", "since", "begun", "thought")
+"""When the state was written, when its phase began, when the policy began the episode [s since 1970]; and for how long
+it has thought in this episode, without the thought that it is in [s]. Null where there is none."""
 
 
 class LiveView:
@@ -52,7 +60,8 @@ class LiveView:
         self._say = say
         self._lock = threading.Lock()
         self._broken = False
-        self._state: dict[str, Any] = dict.fromkeys(FIELDS, "")
+        self._state: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname(), "stops": 0}
+        self._state |= dict.fromkeys(FIELDS, "") | dict.fromkeys(_TIMES)
         self._try(StopFile(self.path / StopFile.NAME).create)
         self.update(phase="starting")
 
@@ -64,7 +73,13 @@ class LiveView:
     def update(self, **changes: Any) -> None:
         """Change the state; keys as in `FIELDS`, and "info". May be called from any thread."""
         with self._lock:
-            self._state |= changes | {"time": time.time()}
+            now, phase, since = time.time(), self._state["phase"], self._state["since"]
+            if changes.get("phase", phase) != phase:
+                if phase == "thinking":
+                    self._state["thought"] = (self._state["thought"] or 0.0) + now - since
+                self._state["since"] = now
+            self._state["stops"] += "stop" in changes
+            self._state |= changes | {"time": now}
             text = json.dumps(self._state, ensure_ascii=False)
             self._try(lambda: write_text(self.path / STATE, text, sync=False))
 
@@ -127,7 +142,9 @@ class ReportingPolicy:
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         """As the policy's."""
+        # In two steps: what an earlier episode thought is not added to this one's.
         self._live.update(phase="thinking", instruction=instruction, subtask="", plan="", action="")
+        self._live.update(begun=time.time(), thought=0.0)
         self._policy.reset(instruction, seed)
 
     def act(self, observation: dict[str, Any]) -> Decision | None:

@@ -2,8 +2,8 @@
 
 Every command asks through this module, so that an answer means the same everywhere. Answers to "Did it succeed?": y, n,
 0 to 100 (progress), r (redo: this episode does not count), a (abort: stop the session), "note ..." (kept with the
-episode; the question is asked again). The end of the input is an abort. At a terminal, and with the buttons of the live
-view, a and s (stop this episode) may be given at any time.
+episode; the question is asked again). The end of the input is an abort. At a terminal, and with the buttons of the
+page, a and s (stop this episode) may be given at any time; so may notes, with the page.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vlm2vla_sim.errors import EpisodeAbortedError
-from vlm2vla_sim.evaluation.operator.answers import BUTTONS, Answers, ButtonAnswers, StreamAnswers
+from vlm2vla_sim.evaluation.operator.answers import Answers, StreamAnswers
+from vlm2vla_sim.evaluation.operator.buttons import ButtonAnswers
 from vlm2vla_sim.evaluation.operator.stop import WORDS, Stop, StopLatch
 
-__all__ = ["BUTTONS", "HELP", "Answers", "ButtonAnswers", "Label", "Operator", "StreamAnswers"]
+__all__ = ["HELP", "Answers", "ButtonAnswers", "Label", "Operator", "StreamAnswers"]
 
 HELP = "y success, n failure, 0-100 progress, r redo, a abort, note TEXT"
 POLL_SECONDS = 0.02
@@ -47,7 +48,7 @@ class Operator:
         self._sources = list(sources)
         self._say = say
         self._always_ask = always_ask
-        self._notes: list[str] = []
+        self._notes: dict[int, list[str]] = {}
         self._lock = threading.Lock()
         self.stop = StopLatch()
 
@@ -79,7 +80,6 @@ class Operator:
         The stop of an episode is acknowledged: nothing moves until the operator starts it. show: shows the question
         elsewhere, after earlier answers are discarded: whoever sees it answers this one.
         """
-        self._notes = []
         self._drain()
         show()
         self._say(f"{request} [Enter start, a abort, note TEXT] ")
@@ -87,7 +87,7 @@ class Operator:
             answer = self._next(episode)
             if answer in ("", "y", "yes", "start"):
                 return
-            if self._is_note(answer):
+            if self._is_note(episode, answer):
                 continue
             if WORDS.get(answer) is Stop.SESSION:
                 self.stop.press(Stop.SESSION)
@@ -108,39 +108,44 @@ class Operator:
             show: shows the question elsewhere; see `wait_for_scene`.
         """
         if known is not None and not self._always_ask and not about:
-            return Label("success" if known else "failure", 100.0 * known, tuple(self._notes), automatic=True)
+            return Label("success" if known else "failure", 100.0 * known, self.take_notes(episode), automatic=True)
         self._drain()
         show()
         self._say(f"{about} Episode {episode}: did it succeed? [{HELP}] ".lstrip())
         while True:
             answer = self._next(episode)
-            if self._is_note(answer):
+            if self._is_note(episode, answer):
                 continue
             if WORDS.get(answer) is Stop.EPISODE:
                 self._say(f"The episode has ended. [{HELP}] ")
                 continue
             label = self._parse(answer)
             if label is not None:
-                return label
+                return replace(label, notes=self.take_notes(episode))
             self._say(f"{answer!r} is none of: {HELP}. ")
 
+    def take_notes(self, episode: int) -> tuple[str, ...]:
+        """The notes on `episode` since the last call, for its record or its event."""
+        with self._lock:
+            given = [note for source in self._sources for note in source.notes(episode)]
+        return (*self._notes.pop(episode, ()), *given)
+
     def _parse(self, answer: str) -> Label | None:
-        notes = tuple(self._notes)
         if answer in ("y", "yes"):
-            return Label("success", 100.0, notes)
+            return Label("success", 100.0)
         if answer in ("n", "no"):
-            return Label("failure", 0.0, notes)
+            return Label("failure", 0.0)
         if answer in ("r", "redo"):
-            return Label("redo", notes=notes)
+            return Label("redo")
         if WORDS.get(answer) is Stop.SESSION:
             self.stop.press(Stop.SESSION)
-            return Label("abort", notes=notes)
+            return Label("abort")
         if not re.fullmatch(r"\d{1,3}([.,]\d*)? ?%?", answer):
             return None
         score = float(answer.rstrip("% ").replace(",", "."))
         if score in (0, 100):  # how far a failure and a success got
-            return Label("success" if score else "failure", score, notes)
-        return Label("partial", score, notes) if score < 100 else None
+            return Label("success" if score else "failure", score)
+        return Label("partial", score) if score < 100 else None
 
     def _next(self, episode: int) -> str:
         """The next answer; "abort" and "stop" for the stops, which come first."""
@@ -161,10 +166,10 @@ class Operator:
                     return answer if answer.lower().startswith("note") else answer.lower()
             time.sleep(POLL_SECONDS)
 
-    def _is_note(self, answer: str) -> bool:
+    def _is_note(self, episode: int, answer: str) -> bool:
         if not answer.lower().startswith("note "):
             return False
-        self._notes.append(answer[5:].strip())
+        self._notes.setdefault(episode, []).append(answer[5:].strip())
         self._say("Noted. ")
         return True
 

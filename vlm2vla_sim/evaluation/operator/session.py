@@ -105,7 +105,8 @@ def run_session(
             ) from stop
         finally:
             if view is not None:
-                view.update(phase="over", question="", stop="Stopped." if stopped else "")
+                all_done = "All episodes are recorded." if len(log.records) == len(plan) else "Interrupted."
+                view.update(phase="over", question=stopped or all_done, stop="Stopped." if stopped else "")
         over = len(log.records) == len(plan)
         table = tally(log.records, settings) if over or not settings.blind else ""
         return SessionEnd(out, len(log.records), len(plan), stopped, table, fault)
@@ -226,7 +227,7 @@ class _Session:
             about = f"The policy crashed at step {result.steps} ({result.policy_crash})."
             self._say(f"episode {episode.number}: {about}")
             if self._knows():
-                return Label("crash", automatic=True)
+                return Label("crash", notes=self._operator.take_notes(episode.number), automatic=True)
         elif result.outcome is Outcome.ABORTED:
             self._log.note("stop", episode, f"at step {result.steps}")
             about = f"Stopped at step {result.steps}; the arm holds."
@@ -238,7 +239,7 @@ class _Session:
     def _end_if_stopped(self, episode: PlannedEpisode, reason: str) -> None:
         """The arm is at rest: acknowledge an episode's stop; EpisodeAbortedError if the session is stopped."""
         if self._operator.stop.acknowledge() is not Stop.EPISODE:
-            self._log.note("abort", episode, reason)
+            self._log.note("abort", episode, "; ".join([reason, *self._operator.take_notes(episode.number)]))
             raise EpisodeAbortedError(reason)
 
     def _hold(self, episode: PlannedEpisode) -> None:
@@ -251,7 +252,7 @@ class _Session:
                 episode.number, request, show=lambda: self._tell(phase="scene", question=question)
             )
         except EpisodeAbortedError as stop:
-            self._log.note("abort", episode, str(stop))
+            self._log.note("abort", episode, "; ".join([str(stop), *self._operator.take_notes(episode.number)]))
             raise
 
     def _show_stop(self, pending: Stop | None) -> None:
