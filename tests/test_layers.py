@@ -123,7 +123,7 @@ HEAVY = {
         "policies.remote",
         "serving.chat_images",
     ),
-    "filelock": ("core.store",),
+    "filelock": ("core.store", "envs.robot_link.endpoint_lock"),
     "imageio": ("video",),
     "av": ("video",),
     "matplotlib": ("analysis.density",),

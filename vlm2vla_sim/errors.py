@@ -67,6 +67,10 @@ class LinkLostError(BackendFaultError):
         """The value of `info["reason"]`: "link_lost", "camera_stale" or "robot_fault"."""
 
 
+class RobotInUseError(Vlm2VlaError):
+    """Another client drives the robot. Nothing was sent; every further episode would meet the same."""
+
+
 class DecodingError(BackendFaultError):
     """Constrained decoding failed in a model of this process; never counted as a failure of the policy."""
 

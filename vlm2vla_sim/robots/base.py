@@ -149,6 +149,8 @@ class BridgeServer:
     """Joint angles to which the server drives before every start."""
     park: Vector
     """Where the gripper goes, pointing down, when the arm is parked; base frame."""
+    neutral_position: Vector | None = None
+    """Of the gripper at `neutral`, base frame; None where it is not known: then every init is followed by a reset."""
 
 
 @dataclass(frozen=True)

@@ -147,5 +147,6 @@ WIDOWX_250S = Robot(
         neutral=(-0.1319, -0.7624, 0.4449, -0.0199, 1.7564, -0.1595),
         # Ours: close to the base and above the table, for a server that knows no "sleep".
         park=(0.20, 0.0, 0.12),
+        neutral_position=(0.120, -0.019, 0.247),
     ),
 )

@@ -95,7 +95,9 @@ class MockServerCommand:
     """Serve a mock robot on this machine: the robot server's protocol, with the MuJoCo twin as the arm."""
 
     port: int = PORT
-    """Port to listen on, at 127.0.0.1."""
+    """Port to listen on."""
+    host: str = "127.0.0.1"
+    """Where to listen, on this machine only: 127.0.0.1 or ::1."""
     task: str = "carrot_on_plate"
     """The task whose scene is simulated."""
     truth_port: int | None = None
@@ -112,10 +114,10 @@ class MockServerCommand:
         from vlm2vla_sim.envs.bridge.mock.server import MockServer
         from vlm2vla_sim.envs.tasks import get_task
 
-        settings = {name: getattr(self, name) for name in ("port", "truth_port", "clock", "speed", "seed")}
+        settings = {name: getattr(self, name) for name in ("host", "port", "truth_port", "clock", "speed", "seed")}
         server = MockServer(get_task(self.task), **settings)
         channel = f", state channel {server.truth_address}" if server.truth_address else ""
-        _tell(f"A mock WidowX listens on tcp://127.0.0.1:{server.port}{channel}. Ctrl-C ends it.")
+        _tell(f"A mock WidowX listens on {server.address}{channel}. Ctrl-C ends it.")
         return _serve(server)
 
 
@@ -127,6 +129,10 @@ class FaultProxyCommand:
     """Port of the robot server."""
     port: int = 5566
     """Port to listen on; point the client here."""
+    host: str = "127.0.0.1"
+    """Where to listen, on this machine only: 127.0.0.1 or ::1."""
+    target_host: str = "127.0.0.1"
+    """Where the robot server listens, on this machine: 127.0.0.1 or ::1."""
     script: Path | None = None
     """JSON list of faults: [{"at": 12, "kind": "drop_answer"}, ...]."""
     seed: int = 0
@@ -152,9 +158,11 @@ class FaultProxyCommand:
         hooks: dict[str, Any] = {}
         if channel is not None:
             hooks = {"on_restart": lambda: channel.ask(type="restart"), "on_crash": lambda: channel.ask(type="crash")}
-        proxy = FaultProxy(self.target, port=self.port, faults=faults, **hooks)
+        proxy = FaultProxy(
+            self.target, host=self.host, target_host=self.target_host, port=self.port, faults=faults, **hooks
+        )
         first = f"; the first: {describe(faults[0])}" if faults else ""
-        _tell(f"Faults on tcp://127.0.0.1:{proxy.port} -> {self.target}: {len(faults)} planned{first}. Ctrl-C ends it.")
+        _tell(f"Faults on {proxy.address} -> {self.target}: {len(faults)} planned{first}. Ctrl-C ends it.")
         return _serve(proxy)
 
 
@@ -168,18 +176,19 @@ class SleepCommand:
     """Port of the robot server."""
     allow_remote: bool = False
     """Let --host be another machine."""
+    force: bool = False
+    """Park the arm even if a session uses it, or if it moves."""
 
     def __call__(self) -> CommandResult:
         """Run it."""
-        import numpy as np
-
         from vlm2vla_sim.envs.bridge.backend import BridgeBackend
         from vlm2vla_sim.envs.tasks import get_task
 
-        task = get_task("carrot_on_plate")
-        robot = BridgeBackend(task, host=self.host, port=self.port, allow_remote=self.allow_remote, park=True)
+        robot = BridgeBackend(
+            get_task("carrot_on_plate"), host=self.host, port=self.port, allow_remote=self.allow_remote
+        )
         try:
-            robot.reset(task.layouts[0], np.random.default_rng(0))
+            robot.sleep(force=self.force)
         finally:
             robot.close()
         return CommandResult(

@@ -46,7 +46,7 @@ class BridgeBackend(RobotBackend):
             task: scene and robot; its instruction may be any (`tasks.own_task`).
             image_size: (height, width) of the images; None for none.
             quality: ignored.
-            host: of the robot server.
+            host: of the robot server: a name, an IPv4 or IPv6 address, with a port or without ("[::1]:5556").
             port: of the robot server.
             allow_remote: whether `host` may be another machine.
             workspace: the box (low, high) [m, base frame] that the gripper's target may not leave; default: the task's.

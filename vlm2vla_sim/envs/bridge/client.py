@@ -24,6 +24,7 @@ class BridgeClient(RobotLink):
     """A connection to one robot behind a BridgeData server."""
 
     server = SERVER
+    prepare_may_reset = True  # a server that was initialised with the same parameters answers an init with a reset
 
     def observe(self) -> RawObservation:
         """The arm's state and the camera's image; LinkLostError when the robot is not initialised."""

@@ -10,7 +10,7 @@ import enum
 from vlm2vla_sim.envs.robot_link.server_identity import ServerKind
 
 PORT = 5556
-SERVER = ServerKind("BridgeData robot server", ("init", "move", "reset", "step_action"), "bridge_data_robot")
+SERVER = ServerKind("BridgeData robot server", ("init", "move", "reset", "step_action"), "bridge_data_robot", PORT)
 IMAGE_SIZE = 64
 """[px] of the square float image that the server makes besides the camera's; we do not use it, so a small one."""
 MAX_STEP, MAX_TURN = 0.05, 0.25

@@ -18,20 +18,19 @@ from vlm2vla_sim.envs.robot_link.bounded_step import bound_step
 from vlm2vla_sim.envs.robot_link.grip import PATIENCE, Grip
 from vlm2vla_sim.envs.robot_link.link import LinkState, RobotLink
 from vlm2vla_sim.envs.robot_link.observer import Observer
+from vlm2vla_sim.envs.robot_link.park import drive_to_park, sleep_robot
 from vlm2vla_sim.envs.robot_link.probe import probe_robot
 from vlm2vla_sim.envs.robot_link.server_identity import ROBOT_FAULT
 from vlm2vla_sim.envs.robot_link.settings import RobotSettings
 from vlm2vla_sim.envs.robot_link.stall import StallWatch
+from vlm2vla_sim.envs.robot_link.start_pose import StartPose
+from vlm2vla_sim.envs.robot_link.unexplained_motion import MotionWatch
 from vlm2vla_sim.envs.tasks import Layout
 from vlm2vla_sim.errors import LinkLostError, SettingError, Vlm2VlaError
 from vlm2vla_sim.types import Pose, Status
 
-AT_START = 0.05
-"""[m] from the start pose within which the arm has arrived."""
-OPENED = 0.5
-"""Gripper reading below which it did not open in a reset."""
-JUMP = 0.06
-"""[m] off the straight line to its target beyond which something else moved the arm: a hard reset, or a person."""
+STILL_THERE = 0.01
+"""[m] from where a reset left the arm within which it needs no second one."""
 REANCHOR_SECONDS = 0.5
 
 
@@ -57,9 +56,11 @@ class RobotBackend:
         """Nothing is sent before the first `reset`. Arguments: see `bridge.backend.BridgeBackend`."""
         self._settings, self._client = settings, client
         self._observer = Observer(client, settings, cameras=cameras, truth=truth, clock=clock)
+        self._start = StartPose(self._observer, settings)
         self.knows_scene = self._observer.knows_scene
         self._park, self._clock = park, clock
         self._initialised = False
+        self._ready_for: Layout | None = None
         self._begin()
 
     # Optional attributes that the environment reads.
@@ -90,46 +91,32 @@ class RobotBackend:
     # The methods of a backend.
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
-        """Send the arm to its start. The operator places the objects; the mock server places them itself."""
+        """Send the arm to its start. The operator places the objects; the mock server places them itself.
+
+        An arm that still stands there after the last reset, since which nothing was sent, does not move again.
+        RobotInUseError while another client of this machine uses the robot.
+        """
         try:
+            self._client.lock.acquire()
             self._restore_link()
-            self._observer.place(layout)
-            if not self._initialised:
-                self._client.prepare(self._settings)
-                self._initialised = True
-            self._client.reset()
-            self._begin()
-            self._observer.update()
+            if not self._stands_ready(layout):
+                self._drive_to_start(layout)
         except LinkLostError:
-            self._initialised = False
+            self._initialised, self._ready_for = False, None
             raise
-        self._target = self._observer.tcp
-        missed = float(np.linalg.norm(self._observer.tcp.position - self._settings.start[:3]))
-        if missed > AT_START:
-            self._initialised = False
-            raise LinkLostError(
-                f"After reset the gripper is {100 * missed:.0f} cm from its start. Is something in its way, or a "
-                "motor in error? Check the arm before the next reset.",
-                reason=ROBOT_FAULT,
-            )
-        if self._observer.gripper_reading < OPENED:
-            self._initialised = False
-            raise LinkLostError(
-                f"After reset the gripper reads {self._observer.gripper_reading:.2f} and should be open (1.0). Is "
-                "something between its fingers or in their way, or its motor in error? Check it before the next reset.",
-                reason=ROBOT_FAULT,
-            )
 
     def move(self, delta: np.ndarray) -> None:
         """One control step: send it, let the arm move for the rest of the period, observe."""
         try:
+            self._ready_for = None
             self._wait_for_period()
+            paused, before = self._clock() - self._observer.seen_at, self._observer.tcp.position
+            self._motion.check_pause(before, self._target.position, self._look, seconds=paused, clock=self._clock)
             self._stalled = False
             self._step(np.asarray(delta, dtype=np.float64))
             self._wait_for_period(lead=self._observer.seconds)
             before = self._observer.tcp.position
-            self._observer.update()
-            self._check_for_jump(before)
+            self._motion.check_step(before, self._target.position, self._look())
             softened = self._grip.watch(self._observer.gripper_reading)
             self._check_gripper()
             if softened:
@@ -153,6 +140,10 @@ class RobotBackend:
         self._restore_link()
         return probe_robot(self._client, self._observer, self._settings, clock=self._clock)
 
+    def sleep(self, *, force: bool = False) -> None:
+        """Park the arm without a reset, from a second terminal, and disconnect; see `park.sleep_robot`."""
+        sleep_robot(self._client, self._settings, force=force)
+
     def close(self) -> None:
         """Disconnect and leave the arm holding its position; with `park`, and a working link, park it first."""
         try:
@@ -173,7 +164,7 @@ class RobotBackend:
     def _begin(self) -> None:
         robot = self._settings.robot
         self._grip = Grip(closed=robot.finger_to_bridge(robot.gripper.closed), soft=self.soft_grip)
-        self._stall = StallWatch()
+        self._stall, self._motion = StallWatch(), MotionWatch(period=self._settings.period)
         self._stalled, self._stalls = False, 0
         self._sent_at = -np.inf
         self._observer.begin()
@@ -199,16 +190,37 @@ class RobotBackend:
         if left > 0:
             time.sleep(left)
 
-    def _check_for_jump(self, before: np.ndarray) -> None:
-        way = self._target.position - before
-        along = float(np.clip(np.dot(self._observer.tcp.position - before, way) / max(float(way @ way), 1e-9), 0, 1))
-        jump = float(np.linalg.norm(self._observer.tcp.position - (before + along * way)))
-        if jump > JUMP:
-            raise LinkLostError(
-                f"The gripper is {100 * jump:.0f} cm off the path to its target: its server was reset, or the arm was "
-                "moved by hand.",
-                reason=ROBOT_FAULT,
-            )
+    def _drive_to_start(self, layout: Layout) -> None:
+        self._observer.place(layout)
+        if self._prepare():
+            self._client.reset()
+        self._begin()
+        self._observer.update()
+        self._start.check()
+        self._target, self._ready_for = self._observer.tcp, layout
+
+    def _prepare(self) -> bool:
+        """Make the server ready to move if that is to be done; whether the arm needs a reset."""
+        if self._initialised:
+            return True
+        self._client.prepare(self._settings)
+        self._initialised = True
+        if not self._client.prepare_may_reset or self._start.is_near_neutral:
+            return True
+        self._observer.update()
+        return not (self._start.is_reached and self._start.is_open)
+
+    def _stands_ready(self, layout: Layout) -> bool:
+        """Whether the last reset still holds: nothing was sent since, and the arm stands as it left it, open."""
+        if self._ready_for is None or (self.knows_scene and self._ready_for != layout):
+            return False
+        moved = float(np.linalg.norm(self._look() - self._target.position))
+        return moved < STILL_THERE and self._start.is_open
+
+    def _look(self) -> np.ndarray:
+        """(3,) [m] where the gripper is now, base frame."""
+        self._observer.update()
+        return self._observer.tcp.position
 
     def _check_gripper(self) -> None:
         if self._grip.stuck:
@@ -229,16 +241,11 @@ class RobotBackend:
         # A move leaves its duration in the servos; one blocking step restores their 0.2 s.
         self._step(np.array([0, 0, 0, 0, 0, 0, gripper]), blocking=True)
         self._stall = StallWatch()
+        self._motion.reanchor()
 
     def _park_arm(self) -> None:
         try:
             self._restore_link()
-            if self._client.sleep():
-                return
-            park = self._settings.park_pose
-            above = np.array([*self._observer.tcp.position[:2], max(self._observer.tcp.position[2], park.position[2])])
-            for position in (above, park.position):
-                inside = np.clip(position, self._settings.workspace.low, self._settings.workspace.high)
-                self._client.move(Pose(inside, park.quaternion), 2.0)
+            drive_to_park(self._client, self._settings, self._observer.tcp.position)
         except Vlm2VlaError as error:
             raise LinkLostError(f"The arm could not be parked and holds where it is: {error}") from error

@@ -53,7 +53,7 @@ class TruthClient:
     """Client of the mock server's ground truth."""
 
     def __init__(self, address: str) -> None:
-        """address: such as tcp://127.0.0.1:5600."""
+        """address: such as tcp://127.0.0.1:5600 or tcp://[::1]:5600."""
         try:
             import zmq
         except ImportError as error:
@@ -66,6 +66,7 @@ class TruthClient:
         if self._socket is None:
             self._socket = self._zmq.Context.instance().socket(self._zmq.REQ)
             self._socket.setsockopt(self._zmq.LINGER, 0)
+            self._socket.setsockopt(self._zmq.IPV6, 1)
             self._socket.connect(self._address)
         self._socket.send(json.dumps(request).encode())
         if not self._socket.poll(TIMEOUT_MS):

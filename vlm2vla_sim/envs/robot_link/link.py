@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.envs.robot_link import wire
+from vlm2vla_sim.envs.robot_link.endpoint import read_address, show_address, zmq_address
+from vlm2vla_sim.envs.robot_link.endpoint_lock import EndpointLock
 from vlm2vla_sim.envs.robot_link.server_identity import ROBOT_FAULT, ServerIdentity, ServerKind, Timeouts, check_host
 from vlm2vla_sim.errors import ActionError, LinkLostError, WireError, missing_extra
 from vlm2vla_sim.robots.base import Workspace
@@ -60,6 +62,8 @@ class RobotLink(abc.ABC):
 
     server: ServerKind
     """Set by every subclass."""
+    prepare_may_reset = False
+    """Whether `prepare` may have driven the arm to its start: it is looked at then, before it is driven there."""
 
     def __init__(
         self,
@@ -72,7 +76,11 @@ class RobotLink(abc.ABC):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is sent before `connect`. workspace: the box that no commanded gripper position may leave."""
-        self._host, self._port = check_host(host, port, allow_remote=allow_remote), port
+        host, self._port = read_address(host, port, default_port=self.server.port)
+        self._host = check_host(host, self._port, allow_remote=allow_remote)
+        self._where = show_address(host, self._port)
+        self.lock = EndpointLock(host, self._port)
+        """Held while this client may move the robot; taken by its backend, released by `close`."""
         self._low, self._high = np.array(workspace.low), np.array(workspace.high)
         self._timeouts = timeouts or Timeouts()
         self._clock = clock
@@ -133,7 +141,7 @@ class RobotLink(abc.ABC):
             time.sleep(settle)
         self._drop()
         raise LinkLostError(
-            f"The robot at {self._host}:{self._port} did not reply within {self._timeouts.resync:g} s. "
+            f"The robot at {self._where} did not reply within {self._timeouts.resync:g} s. "
             "Check the arm, restart its server if necessary, then continue with --resume."
         )
 
@@ -166,6 +174,7 @@ class RobotLink(abc.ABC):
         """Disconnect; nothing is sent, the arm holds its position. May be called twice."""
         self._drop()
         self.link = LinkState.CLOSED
+        self.lock.release()
 
     # Internals.
 
@@ -198,7 +207,7 @@ class RobotLink(abc.ABC):
         try:
             socket = self._open(zmq)
             if not socket.poll(max(1, math.ceil(timeout * 1000)), zmq.POLLOUT):
-                raise self._lose(f"Nothing replies at {self._host}:{self._port}; nothing was sent.")
+                raise self._lose(f"Nothing replies at {self._where}; nothing was sent.")
             socket.send(frame)
             sent = True
             left = max(0, math.ceil((end - self._clock()) * 1000))
@@ -220,12 +229,14 @@ class RobotLink(abc.ABC):
 
     def _open(self, zmq: Any) -> Any:
         if self._socket is None:
+            address = zmq_address(self._host, self._port)
             self._socket = zmq.Context.instance().socket(zmq.REQ)
             # No lingering, no queue for an absent server: a request is sent now or not at all.
             self._socket.setsockopt(zmq.LINGER, 0)
             self._socket.setsockopt(zmq.IMMEDIATE, 1)
             self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_FRAME)
-            self._socket.connect(f"tcp://{self._host}:{self._port}")
+            self._socket.setsockopt(zmq.IPV6, 1)
+            self._socket.connect(address)
         return self._socket
 
     def _drop(self) -> None:

@@ -31,6 +31,8 @@ class Observer:
     """[s] of the last image on arrival, at least."""
     seconds: float
     """[s] that the last observation took, at most half a period."""
+    seen_at: float
+    """[s] by the clock, when the last observation arrived; set by the first `update`."""
     scene: SceneState | None
     """From the mock server's ground truth, else None."""
 
@@ -93,6 +95,7 @@ class Observer:
                 )
             time.sleep(min(0.05, settings.max_frame_age / 10))
         # At most half a period, so that a slow camera leaves time for the motion.
+        self.seen_at = raw.arrived
         self.seconds = min(raw.arrived - raw.asked, settings.period / 2)
         self.tcp, self.gripper_reading = settings.robot.pose_from_numbers(raw.state), float(raw.state[6])
         self._pixels = None if settings.image_size is None else decode_image(raw, settings.image_size)

@@ -11,9 +11,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from vlm2vla_sim.envs.robot_link.endpoint import is_loopback, show_address
 from vlm2vla_sim.errors import BackendFaultError, SettingError
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ROBOT_FAULT = "robot_fault"
 """`LinkLostError.reason` when the link works and the robot behind it does not."""
 
@@ -28,6 +28,8 @@ class ServerKind:
     """Methods that an episode needs."""
     source: str
     """The project to update when one is missing."""
+    port: int | None = None
+    """On which it listens unless it is told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class ServerIdentity:
     def label(self) -> str:
         """One line: address, version, and a hash of the server's description."""
         digest = hashlib.sha256(self.text.encode()).hexdigest()[:8]
-        return f"widowx250s at {self.host}:{self.port}, server {self.version} {digest}"
+        return f"widowx250s at {show_address(self.host, self.port)}, server {self.version} {digest}"
 
     @classmethod
     def from_reply(cls, reply: Any, host: str, port: int, kind: ServerKind) -> ServerIdentity:
@@ -80,20 +82,20 @@ class ServerIdentity:
             methods, version = tuple(map(str, config["action_keys"])), str(config.get("version", "unknown"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BackendFaultError(
-                f"{host}:{port} answered {str(reply)[:100]!r}; expected the description of a {kind.name}."
+                f"{show_address(host, port)} answered {str(reply)[:100]!r}; expected the description of a {kind.name}."
             ) from error
         missing = [name for name in kind.needed if name not in methods]
         if missing:
             raise BackendFaultError(
-                f"The server at {host}:{port} offers {', '.join(methods)}; {', '.join(missing)} is missing. "
-                f"Is it a {kind.name}? If so, update {kind.source} on the robot's computer."
+                f"The server at {show_address(host, port)} offers {', '.join(methods)}; {', '.join(missing)} is "
+                f"missing. Is it a {kind.name}? If so, update {kind.source} on the robot's computer."
             )
         return cls(host, port, version, methods, text)
 
 
 def check_host(host: str, port: int, *, allow_remote: bool) -> str:
     """The same host; SettingError unless it is this machine or remote hosts were allowed."""
-    if host in LOOPBACK or allow_remote:
+    if is_loopback(host) or allow_remote:
         return host
     raise SettingError(
         f"The robot's host is {host!r}. The protocol has neither password nor encryption, so only this machine is "

@@ -19,7 +19,7 @@ import numpy as np
 from vlm2vla_sim.envs.backends import is_real_robot
 from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.envs.tasks import environment
-from vlm2vla_sim.errors import BackendFaultError, EpisodeAbortedError
+from vlm2vla_sim.errors import BackendFaultError, EpisodeAbortedError, RobotInUseError
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.operator.episode_log import (
     EpisodeLog,
@@ -94,8 +94,9 @@ def run_session(
                         say(f"recorded episode {episode.number}: {record.label.word} {record.label.score:g}")
         except EpisodeAbortedError as stop:
             stopped = str(stop)
-        except BackendFaultError as error:
-            fault, stopped = True, f"{error} Fix the robot, then rerun with --resume."
+        except (BackendFaultError, RobotInUseError) as error:
+            advice = "Then" if isinstance(error, RobotInUseError) else "Fix the robot, then"
+            fault, stopped = True, f"{error} {advice} rerun with --resume."
         except PolicyCrash as crash:
             fault, stopped = True, f"The policy cannot be made ({crash}). Fix it, then rerun with --resume."
         except KeyboardInterrupt as stop:

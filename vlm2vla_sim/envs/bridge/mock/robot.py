@@ -42,6 +42,8 @@ class MockBridgeRobot:
         self._target = twin.tcp()
         self.acts: list[ExecutedAction] = []
         self.hard_resets = 0
+        self.resets = 0
+        """How often the arm was driven to its start, by a "reset" or by an "init" with the same parameters."""
         self.obs_seconds = SECONDS["obs"]
 
     @property
@@ -142,6 +144,7 @@ class MockBridgeRobot:
 
     def _reset(self, _: Any) -> np.ndarray:
         assert self._env_params is not None
+        self.resets += 1
         self._twin.set_gripper(1.0)
         self._clock.spend(SECONDS["open"])
         self._twin.set_profile(SECONDS["back"], 0.5)

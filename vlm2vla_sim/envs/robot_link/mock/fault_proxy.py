@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm2vla_sim.envs.robot_link import wire
+from vlm2vla_sim.envs.robot_link.endpoint import listen_host, show_address
 from vlm2vla_sim.errors import SettingError, WireError, missing_extra, unknown_name
 
 KINDS = {
@@ -86,25 +87,33 @@ class FaultProxy:
         self,
         target_port: int,
         *,
+        host: str = "127.0.0.1",
+        target_host: str = "127.0.0.1",
         port: int = 0,
         faults: Iterable[Fault] = (),
         on_restart: Callable[[], Any] | None = None,
         on_crash: Callable[[], Any] | None = None,
     ) -> None:
-        """Port 0 takes a free one. on_restart, on_crash: called to restart the server, or to make it reset."""
+        """Listen at `host` for a server at `target_host`, each 127.0.0.1 or ::1. Port 0 takes a free one.
+
+        on_restart, on_crash: called to restart the server, or to make it reset.
+        """
         try:
             import zmq
         except ImportError as error:
             raise missing_extra("The fault proxy", "pyzmq", "robot") from error
-        self._zmq, self._target = zmq, target_port
+        self._zmq, self._target = zmq, show_address(listen_host(target_host), target_port)
+        host = listen_host(host)
         self._context = zmq.Context()
         self._front = self._context.socket(zmq.ROUTER)
         self._front.setsockopt(zmq.LINGER, 0)
+        self._front.setsockopt(zmq.IPV6, 1)
         if port:
-            self._front.bind(f"tcp://127.0.0.1:{port}")
+            self._front.bind(f"tcp://{show_address(host, port)}")
             self.port = port
         else:
-            self.port = self._front.bind_to_random_port("tcp://127.0.0.1")
+            self.port = self._front.bind_to_random_port(f"tcp://{show_address(host, 0).rpartition(':')[0]}")
+        self.address = f"tcp://{show_address(host, self.port)}"
         self._hooks: Mapping[str, Callable[[], Any] | None] = {"restart": on_restart, "crash": on_crash}
         self._backs: dict[bytes, Any] = {}
         self._waiting: dict[bytes, list[tuple[str, Fault | None]]] = {}
@@ -188,7 +197,8 @@ class FaultProxy:
             # One connection for each client, as the server would have; it handles them in turn.
             back = self._context.socket(self._zmq.DEALER)
             back.setsockopt(self._zmq.LINGER, 0)
-            back.connect(f"tcp://127.0.0.1:{self._target}")
+            back.setsockopt(self._zmq.IPV6, 1)
+            back.connect(f"tcp://{self._target}")
             self._backs[client] = back
             self._waiting[client] = []
         self._waiting[client].append((kind, fault))

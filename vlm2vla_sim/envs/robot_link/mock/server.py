@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vlm2vla_sim.envs.robot_link import ground_truth, wire
+from vlm2vla_sim.envs.robot_link.endpoint import listen_host, show_address
 from vlm2vla_sim.envs.robot_link.mock.clocks import Clock, Lockstep, WallClock
 from vlm2vla_sim.envs.robot_link.mock.servo_twin import ServoTwin
 from vlm2vla_sim.envs.tasks import Task
@@ -25,6 +26,7 @@ class MockServer:
         task: Task,
         make_robot: Callable[[ServoTwin, Clock], Any],
         *,
+        host: str = "127.0.0.1",
         port: int,
         truth_port: int | None = None,
         clock: str = "lockstep",
@@ -38,6 +40,7 @@ class MockServer:
         Args:
             task: scene and robot.
             make_robot: makes the robot, a `mock.robot.MockRobot`, of the twin and how its time passes.
+            host: where to listen, on this machine only: 127.0.0.1 or ::1.
             port: of the protocol; 0 takes a free one.
             truth_port: of the ground truth (`ground_truth`); None for none.
             clock: "lockstep" (time passes in requests only) or "wall".
@@ -48,6 +51,7 @@ class MockServer:
         """
         if clock not in ("lockstep", "wall"):
             raise SettingError(f"clock is {clock!r}; expected 'lockstep' or 'wall'.")
+        self._host = listen_host(host)
         self._twin = ServoTwin(task, image_size=image_size, seed=seed)
         self._twin.render()  # The first image takes a second, for which no client should wait.
         mock_clock = Lockstep(self._twin) if clock == "lockstep" else WallClock(self._twin, speed)
@@ -66,7 +70,12 @@ class MockServer:
     @property
     def truth_address(self) -> str:
         """Address of the ground truth; empty without one."""
-        return f"tcp://127.0.0.1:{self.truth_port}" if self.truth_port is not None else ""
+        return f"tcp://{show_address(self._host, self.truth_port)}" if self.truth_port is not None else ""
+
+    @property
+    def address(self) -> str:
+        """Address of the protocol."""
+        return f"tcp://{show_address(self._host, self.port)}"
 
     def serve(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Serve until `stop` returns True."""
@@ -129,6 +138,8 @@ class MockServer:
             self._twin.jammed = request["reading"]
         elif kind == "dark":
             self._twin.dark = bool(request["on"])
+        elif kind == "push":
+            self._twin.push[:] = request["force"]
         elif kind == "crash":
             self._restart(0.0)
             self.robot.disturb()
@@ -146,16 +157,17 @@ class MockServer:
     def _bind(self, port: int) -> tuple[Any, int]:
         socket = self._context.socket(self._zmq.REP)
         socket.setsockopt(self._zmq.LINGER, 0)
+        socket.setsockopt(self._zmq.IPV6, 1)
         if port == 0:
-            return socket, socket.bind_to_random_port("tcp://127.0.0.1")
+            return socket, socket.bind_to_random_port(f"tcp://{show_address(self._host, 0).rpartition(':')[0]}")
         for attempt in range(50):  # A port that was just released takes a moment.
             try:
-                socket.bind(f"tcp://127.0.0.1:{port}")
+                socket.bind(f"tcp://{show_address(self._host, port)}")
                 break
             except self._zmq.ZMQError as error:
                 if attempt == 49:
                     raise SettingError(
-                        f"The port {port} on 127.0.0.1 cannot be used: {error}. Choose another."
+                        f"The port {port} on {self._host} cannot be used: {error}. Choose another."
                     ) from error
                 time.sleep(0.02)
         return socket, port

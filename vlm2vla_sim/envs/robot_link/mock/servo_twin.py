@@ -39,6 +39,8 @@ class ServoTwin(MujocoBackend):
         """Gripper reading at which the fingers are stuck, whatever is commanded; None if they move."""
         self.dark = False
         """Whether the camera sees nothing but its own noise."""
+        self.push = np.zeros(3)
+        """(3,) [N] what a hand pushes the gripper with, base frame."""
         self.place(task.layouts[0])
 
     def place(self, layout: Layout) -> None:
@@ -73,6 +75,7 @@ class ServoTwin(MujocoBackend):
 
     def run(self, seconds: float) -> None:
         """Simulate `seconds`."""
+        self._data.xfrc_applied[self._model.site_bodyid[self._site], :3] = self.push
         for _ in range(max(round(seconds / TICK), 0)):
             if not self.blocked:
                 self._elapsed += TICK
