@@ -64,7 +64,7 @@ class LinkLostError(BackendFaultError):
     def __init__(self, message: str, *, reason: str = "link_lost") -> None:
         super().__init__(message)
         self.reason = reason
-        """The value of `info["reason"]`: "link_lost", "camera_stale" or "robot_fault"."""
+        """The value of `info["reason"]`: "link_lost", "link_slow", "camera_stale" or "robot_fault"."""
 
 
 class RobotInUseError(Vlm2VlaError):

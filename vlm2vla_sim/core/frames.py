@@ -113,12 +113,3 @@ def action_to_bridge(delta: np.ndarray) -> np.ndarray:
 def action_from_bridge(action: np.ndarray) -> np.ndarray:
     """The server's `step_action` -> our action (`types.ACTION_SIZE`)."""
     return np.concatenate([action[:3], euler_sxyz_to_rotvec(action[3:6]), [action[6]]])
-
-
-def image_from_bridge(decoded: np.ndarray) -> np.ndarray:
-    """The server's JPEG as decoded, (H, W, 3) uint8 -> RGB.
-
-    The server hands RGB to an encoder that expects BGR, so that red and blue are exchanged in the file.
-    robot_base_env.py:392
-    """
-    return np.ascontiguousarray(decoded[..., ::-1])

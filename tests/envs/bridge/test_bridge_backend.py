@@ -32,6 +32,7 @@ from vlm2vla_sim.envs.bridge.protocol import SERVER  # noqa: E402
 from vlm2vla_sim.envs.robot_link import wire  # noqa: E402
 from vlm2vla_sim.envs.robot_link.freshness import FrameClock  # noqa: E402
 from vlm2vla_sim.envs.robot_link.grip import PATIENCE, SOFT, Grip  # noqa: E402
+from vlm2vla_sim.envs.robot_link.images import decode_jpeg  # noqa: E402
 from vlm2vla_sim.envs.robot_link.link import LinkState  # noqa: E402
 from vlm2vla_sim.envs.robot_link.server_identity import ServerIdentity, Timeouts  # noqa: E402
 from vlm2vla_sim.envs.tasks import OWN_TASK_ID, get_task  # noqa: E402
@@ -408,7 +409,7 @@ def test_red_in_the_scene_is_red_in_the_observation():
 
     in_file = np.asarray(Image.open(io.BytesIO(data)))
     assert in_file[32, 32, 0] < 40 < 180 < in_file[32, 32, 2]
-    np.testing.assert_allclose(frames.image_from_bridge(in_file)[32, 32], [200, 90, 20], atol=4)
+    np.testing.assert_allclose(decode_jpeg(data)[32, 32], [200, 90, 20], atol=4)
 
 
 def test_absolute_poses_travel_as_matrices():

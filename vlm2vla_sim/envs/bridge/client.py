@@ -12,8 +12,9 @@ import numpy as np
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.bridge.protocol import IMAGE_SIZE, MAX_STEP, MAX_TURN, SERVER, ServerStatus
 from vlm2vla_sim.envs.bridge.settings import BridgeSettings
+from vlm2vla_sim.envs.robot_link.images import describe_value
 from vlm2vla_sim.envs.robot_link.link import SLACK, RawObservation, RobotLink, fault
-from vlm2vla_sim.errors import ActionError
+from vlm2vla_sim.errors import ActionError, LinkLostError
 from vlm2vla_sim.types import Pose
 
 MAX_MOVE_SECONDS = 10.0
@@ -32,8 +33,14 @@ class BridgeClient(RobotLink):
         reply = self._request({"type": "obs", "keys": OBSERVATION_KEYS}, timeout=self._timeouts.obs, acts=False)
         arrived = self._clock()
         state, jpeg = (reply.get(key) for key in ("state", "full_image")) if isinstance(reply, dict) else (None, None)
-        if not isinstance(state, np.ndarray) or state.shape != (7,) or not isinstance(jpeg, bytes):
+        if not isinstance(state, np.ndarray) or state.shape != (7,):
             raise fault("The robot reports no state: it is not initialised. Was its server restarted?")
+        if not isinstance(jpeg, bytes):
+            raise LinkLostError(
+                f"The robot's image is {describe_value(jpeg)}; expected a JPEG. Update bridge_data_robot on the "
+                "robot's computer.",
+                reason="camera_stale",
+            )
         if not np.isfinite(state).all():
             raise fault(f"The robot reports a state that is not finite: {state.tolist()}.")
         return RawObservation(state.astype(np.float64), jpeg, asked, arrived)

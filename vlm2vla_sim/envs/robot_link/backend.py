@@ -77,9 +77,10 @@ class RobotBackend:
         return self._observer.camera_sizes
 
     def report(self) -> dict[str, Any]:
-        """For `info`: age of the frame on arrival [s], stalls so far, whether a soft hold is on, state of the link."""
+        """For `info`: age of the image on arrival [s] and what was converted of it, stalls, soft hold, the link."""
         return {
             "frame_age": self._observer.age,
+            "image_converted": self._observer.converted,
             "stalled": self._stalled,
             "stalls": self._stalls,
             "soft_hold": self._grip.holding,

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
+
+from vlm2vla_sim.errors import LinkLostError
 
 MEMORY = 1000
 """Number of frames remembered: 200 s at 5 Hz."""
@@ -30,3 +33,28 @@ class FrameClock:
         while len(self._first_seen) > MEMORY:
             self._first_seen.popitem(last=False)
         return arrived - first
+
+
+def too_old(age: float, *, trip: float, limit: float, waited: float, round_trip: Callable[[], float]) -> LinkLostError:
+    """The error for images that are all too old: a slow link ("link_slow"), or a camera that stands still.
+
+    Args:
+        age: [s] of the last image.
+        trip: [s] that its observation took from the request to the reply.
+        limit: [s] that images may be old.
+        waited: [s] for a newer one.
+        round_trip: measures how long a request without an image takes [s]; called where the link is slow.
+    """
+    if trip <= limit:
+        return LinkLostError(
+            f"The camera's image is at least {age:.1f} s old, and no newer one came within {waited:g} s. Check the "
+            "camera's cable and its ROS node.",
+            reason="camera_stale",
+        )
+    short = round_trip()
+    what = "the network is slow" if short > trip / 2 else "the images are slow, or the robot's computer is busy"
+    return LinkLostError(
+        f"An observation takes {trip:.2f} s on its way, a request without an image {short:.2f} s: {what}. Images may "
+        f"be {limit:g} s old (max_frame_age). Use a faster connection; the camera is not at fault.",
+        reason="link_slow",
+    )

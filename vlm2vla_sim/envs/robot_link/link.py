@@ -98,6 +98,12 @@ class RobotLink(abc.ABC):
         self.link = LinkState.OK
         return self.identity
 
+    def round_trip(self) -> float:
+        """[s] that a request without an image takes."""
+        asked = self._clock()
+        self.connect()
+        return self._clock() - asked
+
     @abc.abstractmethod
     def observe(self) -> RawObservation:
         """The arm's state and the camera's image; LinkLostError when the robot cannot say."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import Observation
 from vlm2vla_sim.envs.probe import CameraLook, Look
-from vlm2vla_sim.envs.robot_link.freshness import FrameClock
-from vlm2vla_sim.envs.robot_link.link import RawObservation, RobotLink
+from vlm2vla_sim.envs.robot_link.freshness import FrameClock, too_old
+from vlm2vla_sim.envs.robot_link.images import ImageReader, decode_jpeg
+from vlm2vla_sim.envs.robot_link.link import RobotLink
 from vlm2vla_sim.envs.robot_link.settings import RobotSettings
 from vlm2vla_sim.envs.tasks import Layout
 from vlm2vla_sim.errors import LinkLostError, SettingError
@@ -52,6 +51,7 @@ class Observer:
         """
         self._client, self._settings, self._clock = client, settings, clock
         self._frame_clock = FrameClock()
+        self._reader = None if settings.image_size is None else ImageReader(settings.image_size)
         self._cameras = _open_cameras(cameras, settings)
         self._truth = _open_truth(truth)
         self._pixels: np.ndarray | None = None
@@ -68,6 +68,11 @@ class Observer:
         """(height, width) of every additional camera."""
         size = self._settings.image_size
         return {} if size is None else dict.fromkeys(self._cameras, size)
+
+    @property
+    def converted(self) -> str:
+        """What had to be converted of the last image; see `images.ImageReader`."""
+        return "" if self._reader is None else self._reader.converted
 
     def begin(self) -> None:
         """Start an episode: forget what the last one measured."""
@@ -88,17 +93,19 @@ class Observer:
             if self.age <= settings.max_frame_age:
                 break
             if self._clock() > end:
-                raise LinkLostError(
-                    f"The camera's image is at least {self.age:.1f} s old, and no newer one came within "
-                    f"{settings.frame_timeout:g} s. Check the camera's cable and its ROS node.",
-                    reason="camera_stale",
+                raise too_old(
+                    self.age,
+                    trip=raw.arrived - raw.asked,
+                    limit=settings.max_frame_age,
+                    waited=settings.frame_timeout,
+                    round_trip=self._client.round_trip,
                 )
             time.sleep(min(0.05, settings.max_frame_age / 10))
         # At most half a period, so that a slow camera leaves time for the motion.
         self.seen_at = raw.arrived
         self.seconds = min(raw.arrived - raw.asked, settings.period / 2)
         self.tcp, self.gripper_reading = settings.robot.pose_from_numbers(raw.state), float(raw.state[6])
-        self._pixels = None if settings.image_size is None else decode_image(raw, settings.image_size)
+        self._pixels = None if self._reader is None else self._reader.read(raw.jpeg)
         self.scene = self._truth.scene() if self._truth is not None else None
 
     def look(self) -> Look:
@@ -137,30 +144,12 @@ class Observer:
         return self._settings.robot.opening_from_bridge(self.gripper_reading)
 
 
-def decode_image(raw: RawObservation, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: the image of an observation, resized to `size` (height, width)."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(raw.jpeg), formats=("JPEG",)) as image:
-            if image.size != (size[1], size[0]):
-                image = image.resize((size[1], size[0]), Image.Resampling.BOX)
-            return frames.image_from_bridge(np.asarray(image.convert("RGB")))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise LinkLostError(f"The camera's image cannot be decoded: {error}", reason="camera_stale") from error
-
-
 def look_at_jpeg(jpeg: bytes, age: float | None) -> CameraLook:
     """The image of an observation in its own size, with one channel where it has one."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
-            if image.mode == "L":
-                return CameraLook(np.array(image), age)
-            return CameraLook(frames.image_from_bridge(np.asarray(image.convert("RGB"))), age)
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        return CameraLook(None, problem=f"The camera's image cannot be decoded: {error}")
+        return CameraLook(decode_jpeg(jpeg), age)
+    except LinkLostError as lost:
+        return CameraLook(None, problem=str(lost))
 
 
 def look_at_device(camera: Any) -> CameraLook:
