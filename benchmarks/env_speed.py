@@ -25,6 +25,8 @@ LOOPS = (
     "twin 224x224",
     "twin 640x480, quality high",
     "our simpler backend 640x480",
+    "our simpler backend 640x480, profile maniskill3",
+    "our simpler backend, no image read",
     "ManiSkill 3 640x480",
 )
 WARM_UP, STEPS, EPISODE = 20, 180, 60
@@ -53,13 +55,14 @@ def steps_per_cpu_second(reset: Callable[[int], Any], step: Callable[[np.ndarray
     return STEPS / (time.process_time() - start)
 
 
-def measure_ours(**options: Any) -> float:
+def measure_ours(*, images_on_demand: bool = False, **options: Any) -> float:
     """The loop on an environment of ours."""
     import gymnasium as gym
 
     import vlm2vla_sim  # noqa: F401 - registers the environments
 
     env = gym.make("vlm2vla/WidowXCarrotOnPlate-v0", **options)
+    env.unwrapped.images_on_demand = images_on_demand  # type: ignore[attr-defined]
     try:
         return steps_per_cpu_second(lambda k: env.reset(seed=k, options={"episode_id": k}), env.step)
     finally:
@@ -96,6 +99,10 @@ def measure(loop: str) -> float:
         "twin 224x224": lambda: measure_ours(image_size=(224, 224)),
         "twin 640x480, quality high": lambda: measure_ours(quality="high"),
         "our simpler backend 640x480": lambda: measure_ours(backend="simpler"),
+        "our simpler backend 640x480, profile maniskill3": lambda: measure_ours(
+            backend="simpler", profile="maniskill3"
+        ),
+        "our simpler backend, no image read": lambda: measure_ours(backend="simpler", images_on_demand=True),
         "ManiSkill 3 640x480": measure_maniskill,
     }
     return measures[loop]()
@@ -113,17 +120,17 @@ def main(*, loop: str = "", repeat: int = 3, as_json: bool = False) -> None:
         print(measure(loop))
         return
     figures: dict[str, float | None] = {}
-    print(f"{'carrot_on_plate':30} steps per CPU-second, median of {repeat} (lowest to highest)", flush=True)
+    print(f"{'carrot_on_plate':48} steps per CPU-second, median of {repeat} (lowest to highest)", flush=True)
     for name in LOOPS:
         if "twin" not in name and importlib.util.find_spec("mani_skill") is None:
             figures[name] = None
-            print(f"{name:30} not measured: mani_skill is not installed", flush=True)
+            print(f"{name:48} not measured: mani_skill is not installed", flush=True)
             continue
         command = [sys.executable, __file__, "--loop", name]
         runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(repeat)]
         rates = sorted(float(run.splitlines()[-1]) for run in runs)
         figures[name] = rates[len(rates) // 2]
-        print(f"{name:30} {figures[name]:6.1f} ({rates[0]:.1f} to {rates[-1]:.1f})", flush=True)
+        print(f"{name:48} {figures[name]:6.1f} ({rates[0]:.1f} to {rates[-1]:.1f})", flush=True)
     twin, maniskill = figures["twin 640x480"], figures["ManiSkill 3 640x480"]
     if twin and maniskill:
         print(f"\nThe twin makes {twin / maniskill:.1f} times ManiSkill 3's steps per CPU-second at 640x480.")

@@ -36,3 +36,28 @@ def test_made_used_and_closed_in_a_thread_each(true_scenes: None) -> None:
     one.close()
     for pool in pools:
         pool.shutdown()
+
+
+def test_an_image_is_composed_by_one_thread_and_a_model_keeps_its_own(
+    make_env: Callable[..., WidowXEnv], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    env = make_env("carrot_on_plate")
+    isin, threads = torch.isin, []
+
+    def counted(*args: Any, **options: Any) -> Any:
+        threads.append(torch.get_num_threads())
+        return isin(*args, **options)
+
+    monkeypatch.setattr(torch, "isin", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        env.reset(seed=0, options={"episode_id": 3})
+        env.step(MOVES[0])
+        assert threads
+        assert set(threads) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -215,10 +215,21 @@ def check_task(task: Task, profile: str) -> None:
 
 @contextlib.contextmanager
 def _upstream(doing: str) -> Iterator[None]:
-    """Call ManiSkill: hide warnings about its own code, and report failures of SAPIEN as BackendFaultError."""
+    """Call ManiSkill: hide warnings about its own code, and report failures of SAPIEN as BackendFaultError.
+
+    ManiSkill composes each image with torch. The tensors are so small that further threads only wait for each other:
+    on two cores a step with its image takes three times the CPU time. So torch gets one thread here, and a model of
+    this process keeps its own number of threads.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        torch.set_num_threads(1)
         try:
             yield
         except RuntimeError as error:
             raise BackendFaultError(f"SAPIEN failed during {doing}: {error}") from error
+        finally:
+            torch.set_num_threads(threads)
