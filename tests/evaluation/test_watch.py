@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
@@ -32,6 +33,7 @@ from vlm2vla_sim.evaluation.operator.live_view import LiveView  # noqa: E402
 from vlm2vla_sim.evaluation.operator.prompts import Operator  # noqa: E402
 from vlm2vla_sim.evaluation.operator.session import run_session  # noqa: E402
 from vlm2vla_sim.evaluation.operator.stop import Stop, StopFile  # noqa: E402
+from vlm2vla_sim.serving.watch import app  # noqa: E402
 from vlm2vla_sim.serving.watch.app import PAGE  # noqa: E402
 from vlm2vla_sim.serving.watch.server import LIMITS, WatchServer  # noqa: E402
 
@@ -221,6 +223,24 @@ def test_a_page_that_is_closed_while_it_is_answered_is_nothing_to_speak_of(serve
     assert ask(server, "GET", "/")[0] == 200
     assert first_event(server)["phase"] == "starting"
     assert capfd.readouterr().err == ""
+
+
+def test_pages_that_vanished_without_a_word_do_not_keep_another_from_its_state(served, monkeypatch):
+    server, run = served
+    monkeypatch.setattr(app, "LIFE", 0.3)
+    monkeypatch.setattr(app, "STUCK", 0.3)
+    LiveView(run).update(plan="x" * 4_000_000)
+    with contextlib.ExitStack() as links:
+        for _ in range(LIMITS.streams):
+            link = links.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+            link.sendall(
+                f"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {key_of(server)['Cookie']}\r\n\r\n".encode()
+            )
+            assert link.recv(12) == b"HTTP/1.1 200"
+        deadline = time.monotonic() + 20
+        while (code := ask(server, "GET", "/events")[0]) == 503 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert code == 200
 
 
 def test_a_server_ends_at_once_whatever_pages_are_open(tmp_path):

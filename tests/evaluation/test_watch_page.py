@@ -104,6 +104,13 @@ def test_the_token_does_not_stay_in_the_address_and_without_it_a_person_is_told_
         assert browser.run("return document.cookie") == "", "no script can read it"
         browser.open(bare)
         browser.wait("state.now")
+        with WatchServer(tmp_path) as other:  # the cookie is that of a port
+            browser.open(f"http://localhost:{other.port}/")
+            assert "open the address" in browser.run("return document.body.innerText")
+            browser.run(f"location.href = '{other.url}'")  # a link of another site
+            browser.wait("typeof state === 'object' && state.now && location.search === ''")
+            browser.open(bare)
+            browser.wait("state.now")
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])

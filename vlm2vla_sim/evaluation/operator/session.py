@@ -105,10 +105,10 @@ def run_session(
                 "Continue with the same command and --resume."
             ) from stop
         finally:
+            over = len(log.records) == len(plan)
             if view is not None:
-                all_done = "All episodes are recorded." if len(log.records) == len(plan) else "Interrupted."
-                view.update(phase="over", question=stopped or all_done, stop="Stopped." if stopped else "")
-        over = len(log.records) == len(plan)
+                how = stopped or ("All episodes are recorded." if over else "Interrupted.")
+                view.update(phase="over", question=how, stop="Stopped." if stopped else "")
         table = tally(log.records, settings) if over or not settings.blind else ""
         return SessionEnd(out, len(log.records), len(plan), stopped, table, fault)
 

@@ -6,6 +6,7 @@ It stands behind `http_gate`, which checks who asks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -18,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Send
 
 from vlm2vla_sim.evaluation.operator.buttons import meaning_of
 from vlm2vla_sim.evaluation.operator.live_files import PICTURES, LiveFiles
@@ -50,6 +52,8 @@ BEAT = 1.0
 """[s] after which an unchanged state is sent again: a page that hears nothing for longer says so."""
 LIFE = 60.0
 """[s] of a stream of events. The page opens the next; a stream whose page has vanished does not take room for ever."""
+STUCK = 5.0
+"""[s] after `LIFE` in which the last event must have been taken."""
 PRESS = {"button", "episode", "value"}
 """The fields of a press; "value" with some buttons only."""
 
@@ -58,7 +62,7 @@ def make_app(files: LiveFiles, closing: threading.Event) -> Starlette:
     """The ASGI application. Streams of events end when `closing` is set."""
 
     async def events(request: Request) -> Response:
-        return StreamingResponse(_states(files, closing), headers=HEADERS, media_type="text/event-stream")
+        return _Stream(_states(files, closing), headers=HEADERS, media_type="text/event-stream")
 
     async def picture(request: Request) -> Response:
         content = await run_in_threadpool(files.picture, request.url.path[1:])
@@ -78,6 +82,15 @@ def make_app(files: LiveFiles, closing: threading.Event) -> Starlette:
     routes = [Route(path, _static(name, kind)) for path, (name, kind) in PAGE.items()]
     routes += [Route(f"/{name}", picture) for name in PICTURES]
     return Starlette(routes=[*routes, Route(EVENTS, events), Route("/press", press, methods=["POST"])])
+
+
+class _Stream(StreamingResponse):
+    """A stream that ends even if its page takes nothing."""
+
+    async def stream_response(self, send: Send) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LIFE + STUCK):
+                await super().stream_response(send)
 
 
 def _static(name: str, kind: str) -> Any:
