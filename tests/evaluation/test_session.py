@@ -91,6 +91,16 @@ def test_every_answer_means_one_thing_and_the_end_of_input_is_an_abort(text, lab
     assert operator(text)[0].judge(3, None) == label
 
 
+def test_a_note_is_kept_with_its_own_episode_and_attempt_only():
+    asked, _ = operator("note hit the table\nr\nnote slipped\ny\nn\n")
+    assert asked.judge(0, None) == Label("redo", notes=("hit the table",))
+    assert asked.judge(0, None) == Label("success", 100.0, ("slipped",))
+    assert asked.judge(1, None) == Label("failure", 0.0)
+    asked, _ = operator("note lamp on\n\nnote lamp off\ny\n")
+    asked.wait_for_scene(2, "Arrange.")
+    assert asked.judge(2, None).notes == ("lamp on", "lamp off")
+
+
 def test_where_the_backend_knows_nobody_is_asked_unless_always():
     asked, said = operator("")
     assert asked.judge(1, known=True) == Label("success", 100.0, automatic=True)
