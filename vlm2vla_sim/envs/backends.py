@@ -22,6 +22,7 @@ BACKENDS = {
     "simpler": "vlm2vla_sim.envs.simpler.backend:SimplerBackend",
     "point": "vlm2vla_sim.testing:PointBackend",
     "bridge": "vlm2vla_sim.envs.bridge.backend:BridgeBackend",
+    "manipulator_gym": "vlm2vla_sim.envs.manipulator_gym.backend:ManipulatorGymBackend",
 }
 """Name -> "module:class". The module is imported when the backend is asked for, not before."""
 

@@ -165,6 +165,20 @@ class TrossenController:
     """Joint angles [rad] at which the arm rests without power."""
 
 
+@dataclass(frozen=True)
+class InterbotixGripper:
+    """How manipulator_gym and Interbotix's driver read the gripper of this robot."""
+
+    finger_low: float
+    """Finger joint position [m] at which manipulator_gym's reading on ROS 1 is 0."""
+    finger_high: float
+    """Finger joint position at which that reading is 1."""
+    horn: float
+    """[m] of the motor's horn, which drives a finger through a rod as a crank does."""
+    rod: float
+    """[m]"""
+
+
 @dataclass(frozen=True, eq=False)
 class Robot:
     """One arm with a two-finger gripper. Two records are equal only if they are the same object."""
@@ -201,6 +215,8 @@ class Robot:
     """ManiSkill's name of this robot; empty for a robot that the SIMPLER scenes do not have."""
     bridge: BridgeServer | None = None
     """None for a robot that no BridgeData server drives."""
+    interbotix: InterbotixGripper | None = None
+    """None for a robot that Interbotix's packages do not drive."""
     trossen: TrossenController | None = None
     """None for a robot that no Trossen controller drives."""
 
@@ -255,3 +271,13 @@ class Robot:
                 "Give its description `bridge=BridgeServer(...)`, or use another backend."
             )
         return self.bridge
+
+    @property
+    def interbotix_gripper(self) -> InterbotixGripper:
+        """`interbotix`; SettingError for a robot that Interbotix's packages do not drive."""
+        if self.interbotix is None:
+            raise SettingError(
+                f"The robot {self.name!r} has no numbers of an Interbotix gripper. "
+                "Give its description `interbotix=InterbotixGripper(...)`, or use another backend."
+            )
+        return self.interbotix

@@ -16,6 +16,7 @@ from vlm2vla_sim.robots.base import (
     BridgeServer,
     CollisionBox,
     Gripper,
+    InterbotixGripper,
     MeshFiles,
     Robot,
     Workspace,
@@ -148,5 +149,14 @@ WIDOWX_250S = Robot(
         # Ours: close to the base and above the table, for a server that knows no "sleep".
         park=(0.20, 0.0, 0.12),
         neutral_position=(0.120, -0.019, 0.247),
+    ),
+    interbotix=InterbotixGripper(
+        # rail-berkeley/manipulator_gym@c547d41 interfaces/viperx.py:55; closed it reads 0.07, open 0.39.
+        finger_low=0.01,
+        finger_high=0.08,
+        # Interbotix/interbotix_ros_manipulators@0bb2b0e wx250s.yaml. Checked against a reading that
+        # interfaces/widowx.py quotes: the motor at 1.36524 rad, the finger at 0.037535 m.
+        horn=0.014,
+        rod=0.024,
     ),
 )

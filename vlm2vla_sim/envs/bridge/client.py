@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.core import frames
-from vlm2vla_sim.envs.bridge.protocol import IMAGE_SIZE, MAX_STEP, MAX_TURN, SERVER, ServerStatus
+from vlm2vla_sim.envs.bridge.protocol import IMAGE_SIZE, SERVER, ServerStatus
 from vlm2vla_sim.envs.bridge.settings import BridgeSettings
 from vlm2vla_sim.envs.robot_link.images import describe_value
-from vlm2vla_sim.envs.robot_link.link import SLACK, RawObservation, RobotLink, fault
+from vlm2vla_sim.envs.robot_link.link import RawObservation, RobotLink, fault
 from vlm2vla_sim.errors import ActionError, LinkLostError
 from vlm2vla_sim.types import Pose
 
@@ -63,14 +63,7 @@ class BridgeClient(RobotLink):
 
     def step(self, action: np.ndarray, *, before: Pose, after: Pose, blocking: bool = False) -> None:
         """One control step; see `RobotLink.step`."""
-        action = np.asarray(action, dtype=np.float64)
-        self._check(action, (7,), "step")
-        longest = np.array([MAX_STEP] * 3 + [MAX_TURN] * 3)
-        if (np.abs(action[:6]) > longest + SLACK).any() or not 0.0 <= action[6] <= 1.0:
-            raise ActionError(
-                f"The step {action.tolist()} is beyond +-{MAX_STEP} m, +-{MAX_TURN} rad or gripper 0 .. 1."
-            )
-        self._check_inside(after.position, "target", start=before.position)
+        action = self.check_step(action, before=before, after=after)
         self._act("step_action", {"action": action, "blocking": blocking}, self._timeouts.step)
 
     def move(self, pose: Pose, seconds: float) -> None:

@@ -198,7 +198,7 @@ class RobotBackend:
         self._begin()
         self._observer.update()
         self._start.check()
-        self._target, self._ready_for = self._observer.tcp, layout
+        self._target, self._ready_for = self._client.controller_target(self._observer.tcp), layout
 
     def _prepare(self) -> bool:
         """Make the server ready to move if that is to be done; whether the arm needs a reset."""
@@ -238,7 +238,7 @@ class RobotBackend:
         here = np.clip(self._observer.tcp.position, self._settings.workspace.low, self._settings.workspace.high)
         self._client.move(Pose(here, self._observer.tcp.quaternion), REANCHOR_SECONDS)
         self._observer.update()
-        self._target = self._observer.tcp
+        self._target = self._client.controller_target(self._observer.tcp)
         # A move leaves its duration in the servos; one blocking step restores their 0.2 s.
         self._step(np.array([0, 0, 0, 0, 0, 0, gripper]), blocking=True)
         self._stall = StallWatch()

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from vlm2vla_sim.envs.motion import MAX_STEP, MAX_TURN
 from vlm2vla_sim.envs.robot_link import wire
 from vlm2vla_sim.envs.robot_link.endpoint import read_address, show_address, zmq_address
 from vlm2vla_sim.envs.robot_link.endpoint_lock import EndpointLock
@@ -151,6 +152,10 @@ class RobotLink(abc.ABC):
             "Check the arm, restart its server if necessary, then continue with --resume."
         )
 
+    def controller_target(self, measured: Pose) -> Pose:
+        """The controller's target after a `reset` or a `move`: on most servers where the arm is."""
+        return measured
+
     # Actions: what every server carries out, each in its own words.
 
     @abc.abstractmethod
@@ -181,6 +186,18 @@ class RobotLink(abc.ABC):
         self._drop()
         self.link = LinkState.CLOSED
         self.lock.release()
+
+    def check_step(self, action: np.ndarray, *, before: Pose, after: Pose) -> np.ndarray:
+        """`action` (7,) as float64; ActionError for one that is not to be sent."""
+        action = np.asarray(action, dtype=np.float64)
+        self._check(action, (7,), "step")
+        longest = np.array([MAX_STEP] * 3 + [MAX_TURN] * 3)
+        if (np.abs(action[:6]) > longest + SLACK).any() or not 0.0 <= action[6] <= 1.0:
+            raise ActionError(
+                f"The step {action.tolist()} is beyond +-{MAX_STEP} m, +-{MAX_TURN} rad or gripper 0 .. 1."
+            )
+        self._check_inside(after.position, "target", start=before.position)
+        return action
 
     # Internals.
 

@@ -34,6 +34,7 @@ class MockServer:
         image_size: tuple[int, int] = (480, 640),
         obs_seconds: float,
         seed: int = 0,
+        second_camera: bool = False,
     ) -> None:
         """Start the robot and bind the ports.
 
@@ -48,11 +49,12 @@ class MockServer:
             image_size: (height, width) of the camera.
             obs_seconds: [s] that an observation takes on the wall clock.
             seed: of camera noise and placements.
+            second_camera: whether the robot has one.
         """
         if clock not in ("lockstep", "wall"):
             raise SettingError(f"clock is {clock!r}; expected 'lockstep' or 'wall'.")
         self._host = listen_host(host)
-        self._twin = ServoTwin(task, image_size=image_size, seed=seed)
+        self._twin = ServoTwin(task, image_size=image_size, seed=seed, second_camera=second_camera)
         self._twin.render()  # The first image takes a second, for which no client should wait.
         mock_clock = Lockstep(self._twin) if clock == "lockstep" else WallClock(self._twin, speed)
         self.robot = make_robot(self._twin, mock_clock)

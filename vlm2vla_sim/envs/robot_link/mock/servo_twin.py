@@ -9,6 +9,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from vlm2vla_sim.core import frames
+from vlm2vla_sim.envs.cameras import Camera
 from vlm2vla_sim.envs.mujoco import scene
 from vlm2vla_sim.envs.mujoco.backend import MujocoBackend
 from vlm2vla_sim.envs.tasks import Layout, Task
@@ -20,13 +22,18 @@ PWM_FULL_ERROR = 1 / 300
 """[m] of finger error at which the gripper motor gets full power. custom_gripper_controller.py"""
 FULL_FORCE = 33.0
 """[N] at full power, chosen so that the 0.3 of it that a soft hold uses are the 10 N with which the twin grasps."""
+SECOND, SIDE = "second", Camera((0.3, -0.6, 0.4), look_at=(0.3, 0.0, 0.05))
+"""Name and place of a second camera."""
 
 
 class ServoTwin(MujocoBackend):
     """The twin of one scene; time passes only in `run`."""
 
-    def __init__(self, task: Task, *, image_size: tuple[int, int] = (480, 640), seed: int = 0) -> None:
-        super().__init__(task, image_size=image_size)
+    def __init__(
+        self, task: Task, *, image_size: tuple[int, int] = (480, 640), seed: int = 0, second_camera: bool = False
+    ) -> None:
+        super().__init__(task, image_size=image_size, cameras={SECOND: SIDE} if second_camera else None)
+        self.second_camera = SECOND if second_camera else ""
         self.robot = task.arm
         self._server = task.arm.bridge_server
         self._rng = np.random.default_rng(seed)
@@ -69,6 +76,15 @@ class ServoTwin(MujocoBackend):
         self.go_to_joints(angles)
         return True
 
+    def solve(self, pose: Pose, start: np.ndarray) -> np.ndarray | None:
+        """(n,) [rad] joint angles that bring the gripper to `pose`, searched from `start`; None if none were found."""
+        return self._solver.solve(pose, start)
+
+    def forward(self, angles: np.ndarray) -> Pose:
+        """Where the gripper is at joint angles (n,) [rad], base frame."""
+        position, rotation = self._solver.forward(angles)
+        return Pose(position.copy(), frames.matrix_to_quaternion(rotation))
+
     def set_gripper(self, reading: float) -> None:
         """Set the goal of the fingers, as a gripper reading of the server."""
         self._finger_goal = self._finger(float(np.clip(reading, 0.0, 1.0)))
@@ -93,14 +109,21 @@ class ServoTwin(MujocoBackend):
         """The gripper as measured."""
         return self._tcp()
 
+    def joints(self) -> np.ndarray:
+        """(n,) [rad] the arm's joints as measured."""
+        return np.array(self._data.qpos[self._arm_qpos])
+
+    def finger(self) -> float:
+        """[m] mean joint position of the fingers."""
+        return float(self._data.qpos[self._finger_qpos].mean())
+
     def state(self) -> np.ndarray:
         """(7,) float64, the server's "state"."""
-        finger = float(self._data.qpos[self._finger_qpos].mean())
-        return np.concatenate([self.robot.pose_to_numbers(self._tcp()), [self.robot.finger_to_bridge(finger)]])
+        return np.concatenate([self.robot.pose_to_numbers(self._tcp()), [self.robot.finger_to_bridge(self.finger())]])
 
-    def render(self) -> np.ndarray:
+    def render(self, camera: str = scene.PRIMARY_CAMERA) -> np.ndarray:
         """(H, W, 3) uint8 RGB, with a little noise."""
-        image = self.renderer().render(self._data, scene.PRIMARY_CAMERA)
+        image = self.renderer().render(self._data, camera)
         row, column = self._rng.integers(0, 64, 2)
         height, width = self._size
         np.clip(image, 0, 0 if self.dark else 253, out=image)
