@@ -13,6 +13,7 @@ import gymnasium as gym
 
 import vlm2vla_sim  # noqa: F401 - registers the environments
 from vlm2vla_sim.envs.bridge.mock.server import MockServer
+from vlm2vla_sim.envs.manipulator_gym.mock.server import MockServer as MockManipulatorServer
 from vlm2vla_sim.envs.robot_link.ground_truth import TruthClient
 from vlm2vla_sim.envs.robot_link.mock.fault_proxy import Fault, FaultProxy
 from vlm2vla_sim.envs.robot_link.server_identity import Timeouts
@@ -21,6 +22,8 @@ from vlm2vla_sim.errors import missing_extra
 
 QUICK = Timeouts(hash=0.4, obs=0.4, step=0.4, move=0.6, reset=3.0, init=5.0, resync=4.0)
 """For a mock server in lockstep, which answers everything but a reset within milliseconds."""
+SERVERS: dict[str, Any] = {"bridge": MockServer, "manipulator_gym": MockManipulatorServer}
+"""Backend -> its mock server."""
 CARROT = "vlm2vla/WidowXCarrotOnPlate-v0"
 
 
@@ -52,23 +55,24 @@ def in_thread(make: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
 class Bench:
     """What a test works with."""
 
-    server: MockServer
+    server: Any
     proxy: FaultProxy
     truth: TruthClient
+    backend: str = "bridge"
 
     def env(self, task_id: str = CARROT, *, direct: bool = False, **options: Any) -> gym.Env[Any, Any]:
         """An environment on the mock server, through the proxy unless `direct`."""
         port = self.server.port if direct else self.proxy.port
         settings = {"period": 0.0, "timeouts": QUICK, "truth": self.server.truth_address, "max_frame_age": 0.15}
         settings |= {"frame_timeout": 0.4, "image_size": (96, 128)} | options
-        return gym.make(task_id, backend="bridge", port=port, **settings)
+        return gym.make(task_id, backend=self.backend, port=port, **settings)
 
 
 @contextmanager
-def bench(task: str = "carrot_on_plate", **options: Any) -> Iterator[Bench]:
-    """A mock server and a proxy before it."""
+def bench(task: str = "carrot_on_plate", *, backend: str = "bridge", **options: Any) -> Iterator[Bench]:
+    """A mock server of that backend's kind and a proxy before it."""
     options = {"image_size": (96, 128), "port": 0, "truth_port": 0} | options
-    server, end_server = in_thread(lambda: MockServer(get_task(task), **options))
+    server, end_server = in_thread(lambda: SERVERS[backend](get_task(task), **options))
     truth = TruthClient(server.truth_address)
     hooks: dict[str, Any] = {
         # Through the channel, so that it happens in the server's own thread, between two questions.
@@ -77,7 +81,7 @@ def bench(task: str = "carrot_on_plate", **options: Any) -> Iterator[Bench]:
     }
     proxy, end_proxy = in_thread(lambda: FaultProxy(server.port, **hooks))
     try:
-        yield Bench(server, proxy, truth)
+        yield Bench(server, proxy, truth, backend)
     finally:
         end_proxy()
         truth.close()

@@ -55,9 +55,13 @@ DOWN = frames.matrix_to_quaternion(WIDOWX_250S.down)
 BOX = Workspace((0.12, -0.25, 0.0), (0.50, 0.30, 0.40))
 
 
+BOTH = pytest.mark.parametrize("stage", ["bridge", "manipulator_gym"], indirect=True)
+"""A promise of every robot behind a server, whatever its messages."""
+
+
 @pytest.fixture(scope="module")
-def stage():
-    with bench() as made:
+def stage(request):
+    with bench(backend=getattr(request, "param", "bridge")) as made:
         yield made
 
 
@@ -78,6 +82,7 @@ def step(dx: float = 0.0, dy: float = 0.0, dz: float = 0.0, gripper: float = 1.0
 # The same environment.
 
 
+@BOTH
 def test_the_same_ids_spaces_and_info_as_in_the_simulator_serve_a_real_arm(env):
     twin = gym.make(CARROT, image_size=(96, 128))
     assert env.action_space == twin.action_space
@@ -89,6 +94,7 @@ def test_the_same_ids_spaces_and_info_as_in_the_simulator_serve_a_real_arm(env):
     twin.close()
 
 
+@BOTH
 def test_the_picture_shows_the_carrot_orange_and_not_blue(stage):
     real = stage.env(image_size=(480, 640))
     twin = gym.make(CARROT)
@@ -103,6 +109,7 @@ def test_the_picture_shows_the_carrot_orange_and_not_blue(stage):
     twin.close()
 
 
+@BOTH
 def test_an_action_moves_the_measured_arm_along_the_axis_it_names(env):
     for axis, name in enumerate(("forward", "left", "up")):
         before = env.unwrapped.status.robot.tcp.position.copy()
@@ -117,6 +124,7 @@ def test_an_action_moves_the_measured_arm_along_the_axis_it_names(env):
         assert np.abs(np.delete(moved, axis)).max() < 0.012, name
 
 
+@BOTH
 def test_a_task_in_the_users_own_words_runs_on_a_real_arm_and_nobody_claims_to_know_its_success(stage):
     made = stage.env(OWN_TASK_ID, task="put the red cup on the towel", truth="")
     observation, info = made.reset(seed=0)
@@ -137,6 +145,7 @@ def test_a_simulator_refuses_a_task_in_the_users_own_words_and_a_misspelt_name_i
         gym.make(OWN_TASK_ID, task=" " + "very " * 100, backend="bridge")
 
 
+@BOTH
 def test_the_servers_identity_is_part_of_the_result(env):
     profile = env.unwrapped.profile
     assert "127.0.0.1" in profile
@@ -209,6 +218,7 @@ def test_settings_out_of_range_are_refused_before_anything_is_sent(options, sent
         BridgeBackend(get_task("carrot_on_plate"), **options)
 
 
+@BOTH
 def test_a_policy_that_pushes_outwards_while_turning_never_commands_a_target_outside_the_workspace(env, stage):
     rng = np.random.default_rng(5)
     done = len(stage.server.robot.acts)
@@ -225,7 +235,15 @@ def test_a_policy_that_pushes_outwards_while_turning_never_commands_a_target_out
 # Promise: an act is sent at most once, and a lost answer ends the trust in the link.
 
 
-@pytest.mark.parametrize("kind", ["drop_question", "drop_answer", "late_answer", "late_question", "truncate", "garble"])
+@pytest.mark.parametrize(
+    ("stage", "kind"),
+    [
+        ("bridge", kind)
+        for kind in ("drop_question", "drop_answer", "late_answer", "late_question", "truncate", "garble")
+    ]
+    + [("manipulator_gym", "drop_answer"), ("manipulator_gym", "late_question")],
+    indirect=["stage"],
+)
 def test_a_lost_answer_ends_the_episode_truncated_as_link_lost_and_nothing_more_is_sent(stage, env, kind):
     stage.proxy.arm([Fault(4, kind, seconds=0.6)])
     done = len(stage.server.robot.acts)
@@ -258,6 +276,7 @@ def test_a_server_that_was_started_anew_ends_the_episode_and_is_initialised_agai
     assert env.step(step(0.01))[3] is False
 
 
+@BOTH
 def test_an_arm_that_its_server_drove_to_neutral_ends_the_episode(stage, env):
     for _ in range(6):
         env.step(step(0.04, 0.0, -0.015))
@@ -321,6 +340,7 @@ def test_a_frame_is_as_old_as_the_first_coming_of_its_bytes():
     assert clock.age(b"a", asked=12.0, arrived=12.1) == pytest.approx(2.1)
 
 
+@BOTH
 def test_a_frozen_camera_ends_the_episode_instead_of_being_shown(stage, env):
     stage.proxy.arm([Fault(3, "freeze", count=10_000)])
     ages = []
@@ -338,14 +358,16 @@ def test_a_fresh_frame_says_how_old_it_is(env):
     assert 0 < env.step(step())[4]["frame_age"] < 0.15
 
 
+@BOTH
 def test_a_picture_that_cannot_be_decoded_is_a_fault_of_the_camera(stage, env, monkeypatch):
-    monkeypatch.setattr("vlm2vla_sim.envs.bridge.mock.robot.jpeg", lambda image: b"\xff\xd8" + os.urandom(50))
+    monkeypatch.setattr(f"vlm2vla_sim.envs.{stage.backend}.mock.robot.jpeg", lambda image: b"\xff\xd8" + os.urandom(50))
     assert env.step(step())[4]["reason"] == "camera_stale"
 
 
 # Promise: an arm that does not follow is noticed, and its controller's target is brought back to it.
 
 
+@BOTH
 def test_an_arm_that_is_held_is_seen_to_stall_and_nothing_winds_up(stage, env):
     stage.truth.ask(type="block", on=True)
     stalls = [env.step(step(0.02))[4]["stalled"] for _ in range(8)]
@@ -359,11 +381,13 @@ def test_an_arm_that_is_held_is_seen_to_stall_and_nothing_winds_up(stage, env):
     assert env.unwrapped.status.robot.tcp.position[0] < before - 0.02  # steps back work at once
 
 
+@BOTH
 def test_an_arm_that_moves_freely_is_never_called_stalled(env):
     for _ in range(10):
         assert env.step(step(0.01, 0.01, 0.005))[4]["stalled"] is False
 
 
+@BOTH
 def test_a_success_without_a_motion_is_not_believed(stage, env):
     # Out of reach the server finds no joint angles, does nothing, and answers SUCCESS.
     info = {}
@@ -496,7 +520,9 @@ def test_a_held_object_stays_held_when_the_policy_opens_for_a_moment():
     assert grip.holding
 
 
-@pytest.mark.parametrize("reading", [1.07, 1.0])
+@pytest.mark.parametrize(
+    ("stage", "reading"), [("bridge", 1.07), ("bridge", 1.0), ("manipulator_gym", 1.07)], indirect=["stage"]
+)
 def test_a_gripper_that_does_not_close_ends_the_episode_as_a_fault_of_the_robot(stage, env, reading):
     stage.truth.ask(type="jam", reading=reading)
     try:
@@ -516,6 +542,7 @@ def test_a_gripper_that_does_not_close_ends_the_episode_as_a_fault_of_the_robot(
     assert "fault" not in env.step(step(gripper=0.0))[4]
 
 
+@BOTH
 def test_a_gripper_that_does_not_open_in_a_reset_is_a_fault_of_the_robot(stage, env):
     env.step(step())  # an arm that was not moved since its last reset is not reset again
     stage.truth.ask(type="jam", reading=0.3)
@@ -553,6 +580,7 @@ def test_the_last_command_before_a_pause_is_the_soft_one(stage, env):
 # Promise: closing, Ctrl-C and exceptions leave the arm holding; `park` sends it to sleep first.
 
 
+@BOTH
 def test_closing_sends_nothing_and_the_arm_holds(stage, env):
     questions = stage.server.requests
     env.close()
@@ -692,9 +720,13 @@ def test_seeded_faults_break_no_promise():
     assert {"failure", "link_lost", "robot_fault"} <= endings
 
 
-@pytest.mark.parametrize("episode_id", [0, 5, 11, 18])
+@pytest.mark.parametrize(
+    ("stage", "episode_id"),
+    [("bridge", 0), ("bridge", 5), ("bridge", 11), ("bridge", 18), ("manipulator_gym", 0), ("manipulator_gym", 18)],
+    indirect=["stage"],
+)
 def test_the_scripted_policy_speaks_the_carrot_onto_the_plate_through_the_wire(stage, episode_id):
-    made = stage.env(direct=True)
+    made = stage.env(direct=True, timeouts=Timeouts(), max_frame_age=2.0, frame_timeout=5.0)
     result = vlm2vla_sim.run_episode(made, "scripted", episode_id=episode_id)
     made.close()
     assert result.outcome is Outcome.SUCCESS

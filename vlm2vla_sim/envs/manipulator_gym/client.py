@@ -59,7 +59,7 @@ class ManipulatorGymClient(RobotLink):
         if key not in images:
             raise fault(f"The robot sends no image {key!r}; it sends {', '.join(images) or 'none'}.")
         state = np.append(self._settings.robot.pose_to_numbers(pose_from_absolute(pose)), self._to_bridge(reading))
-        return RawObservation(state, images[key], asked, arrived, more=images)
+        return RawObservation(state, images.pop(key), asked, arrived, more=images)
 
     def controller_target(self, measured: Pose) -> Pose:
         """The server's target, which is what it was last told and not where the arm is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,10 +51,17 @@ class Observer:
         """
         self._client, self._settings, self._clock = client, settings, clock
         self._frame_clock = FrameClock()
-        self._reader = None if settings.image_size is None else ImageReader(settings.image_size)
-        self._cameras = _open_cameras(cameras, settings)
+        size = settings.image_size
+        self._sent = {name: source for name, source in cameras.items() if source in settings.image_keys}
+        if self._sent and size is None:
+            raise _no_images()
+        self._sent_clocks = {name: FrameClock() for name in self._sent}
+        self._reader = None if size is None else ImageReader(size)
+        self._sent_readers = {name: ImageReader(size) for name in self._sent} if size is not None else {}
+        self._cameras = _open_cameras({name: cameras[name] for name in cameras if name not in self._sent}, settings)
         self._truth = _open_truth(truth)
         self._pixels: np.ndarray | None = None
+        self._more: dict[str, np.ndarray] = {}
         self.scene = None
         self.begin()
 
@@ -67,12 +74,13 @@ class Observer:
     def camera_sizes(self) -> dict[str, tuple[int, int]]:
         """(height, width) of every additional camera."""
         size = self._settings.image_size
-        return {} if size is None else dict.fromkeys(self._cameras, size)
+        return {} if size is None else dict.fromkeys([*self._sent, *self._cameras], size)
 
     @property
     def converted(self) -> str:
         """What had to be converted of the last image; see `images.ImageReader`."""
-        return "" if self._reader is None else self._reader.converted
+        readers = [] if self._reader is None else [self._reader, *self._sent_readers.values()]
+        return " ".join(dict.fromkeys(reader.converted for reader in readers if reader.converted))
 
     def begin(self) -> None:
         """Start an episode: forget what the last one measured."""
@@ -89,7 +97,7 @@ class Observer:
         end = self._clock() + settings.frame_timeout
         while True:
             raw = self._client.observe()
-            self.age = self._frame_clock.age(raw.jpeg, asked=raw.asked, arrived=raw.arrived)
+            self.age = max(self._ages(raw))
             if self.age <= settings.max_frame_age:
                 break
             if self._clock() > end:
@@ -106,6 +114,7 @@ class Observer:
         self.seconds = min(raw.arrived - raw.asked, settings.period / 2)
         self.tcp, self.gripper_reading = settings.robot.pose_from_numbers(raw.state), float(raw.state[6])
         self._pixels = None if self._reader is None else self._reader.read(raw.jpeg)
+        self._more = {name: reader.read(raw.more[self._sent[name]]) for name, reader in self._sent_readers.items()}
         self.scene = self._truth.scene() if self._truth is not None else None
 
     def look(self) -> Look:
@@ -124,7 +133,7 @@ class Observer:
         state = self._settings.robot.agent_pos(self.tcp, self._opening)
         if self._pixels is None:
             return {"agent_pos": state}
-        pixels = {"primary": self._pixels}
+        pixels = {"primary": self._pixels, **self._more}
         pixels |= {name: camera.read_latest() for name, camera in self._cameras.items()}
         return {"pixels": pixels, "agent_pos": state}
 
@@ -138,6 +147,18 @@ class Observer:
             camera.close()
         if self._truth is not None:
             self._truth.close()
+
+    def _ages(self, raw: RawObservation) -> Iterator[float]:
+        """[s] of every image that the server sends and that is used."""
+        yield self._frame_clock.age(raw.jpeg, asked=raw.asked, arrived=raw.arrived)
+        for name, key in self._sent.items():
+            if key not in raw.more:
+                raise LinkLostError(
+                    f"The camera {name!r} is the server's {key!r}, which it does not send. Start the server with that "
+                    "camera, or leave it out.",
+                    reason="camera_stale",
+                )
+            yield self._sent_clocks[name].age(raw.more[key], asked=raw.asked, arrived=raw.arrived)
 
     @property
     def _opening(self) -> float:
@@ -165,7 +186,7 @@ def _open_cameras(cameras: Mapping[str, str], settings: RobotSettings) -> dict[s
     if not cameras:
         return {}
     if size is None:
-        raise SettingError("cameras were given, and image_size=None reads no images. Give an image_size.")
+        raise _no_images()
     for name, source in cameras.items():
         if not isinstance(source, str):
             raise SettingError(
@@ -175,6 +196,10 @@ def _open_cameras(cameras: Mapping[str, str], settings: RobotSettings) -> dict[s
     from vlm2vla_sim.envs.robot_link.cameras import DeviceCamera
 
     return {name: DeviceCamera(source, size=size, name=name) for name, source in cameras.items()}
+
+
+def _no_images() -> SettingError:
+    return SettingError("cameras were given, and image_size=None reads no images. Give an image_size.")
 
 
 def _open_truth(address: str) -> Any:

@@ -24,6 +24,8 @@ class RobotSettings:
 
     backend: ClassVar[str]
     """Its name, for messages; set by every subclass."""
+    image_keys: ClassVar[tuple[str, ...]] = ()
+    """The server's names of images that may be cameras of an environment, beside devices of this machine."""
     robot: Robot
     park_pose: Pose
     workspace: Workspace
