@@ -13,7 +13,9 @@ from vlm2vla_sim.envs.bridge.protocol import PORT
 from vlm2vla_sim.errors import SettingError
 
 BRIDGE: dict[str, Any] = {"host": "127.0.0.1", "port": PORT, "allow_remote": False, "park": False, "truth": ""}
-"""Flags that only the backend "bridge" takes, with their defaults."""
+"""Flags that only the backends of `SERVERS` take, with their defaults."""
+SERVERS = ("bridge", "manipulator_gym")
+"""Backends of robots behind a server."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,24 +23,24 @@ class RobotFlags:
     """The robot."""
 
     backend: str = "bridge"
-    """The robot: bridge, or your own as package.module:Class; or a simulator to rehearse with."""
+    """The robot: bridge, manipulator_gym, or your own as package.module:Class; or a simulator to rehearse with."""
     backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """Options of this backend only."""
     host: str = BRIDGE["host"]
-    """With bridge: host of the robot server; other machines need --allow-remote (better: an ssh tunnel)."""
+    """With bridge and manipulator_gym: host of the robot server; another machine needs --allow-remote."""
     port: int = BRIDGE["port"]
-    """With bridge: port of the robot server."""
+    """With bridge and manipulator_gym: port of the robot server."""
     allow_remote: bool = BRIDGE["allow_remote"]
-    """With bridge: let --host be another machine."""
+    """With bridge and manipulator_gym: let --host be another machine."""
     camera: tuple[str, ...] = ()
-    """With bridge: further cameras on this machine, NAME=DEVICE, such as wrist=/dev/video2."""
+    """With bridge and manipulator_gym: further cameras on this machine, NAME=DEVICE, such as wrist=/dev/video2."""
 
     def env_options(self) -> dict[str, Any]:
         """The options for `gym.make` and `make_backend`; SettingError for what contradicts itself or is for another."""
         options: dict[str, Any] = dict(read_options(self.backend_options))
         check_backend_options(self.backend, options)
         own = {name: getattr(self, name) for name in BRIDGE if hasattr(self, name)}
-        if self.backend == "bridge":
+        if self.backend in SERVERS:
             twice = sorted(name for name in options if name in own and own[name] != BRIDGE[name])
             if twice:
                 raise SettingError(f"{', '.join(twice)} was given twice: as a flag and in --backend-options.")
@@ -46,7 +48,9 @@ class RobotFlags:
         given = [name for name in own if own[name] != BRIDGE[name]] + (["camera"] if self.camera else [])
         if given:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise SettingError(f"{flags} is for the backend bridge; with {self.backend!r} use --backend-options.")
+            raise SettingError(
+                f"{flags} is for the backends {' and '.join(SERVERS)}; with {self.backend!r} use --backend-options."
+            )
         return options
 
 

@@ -11,15 +11,16 @@ from typing import Annotated, Any
 
 import tyro
 
-from vlm2vla_sim.cli.flags import PolicyFlags
+from vlm2vla_sim.cli.flags import PolicyFlags, read_options
 from vlm2vla_sim.cli.result import STOPPED, CommandResult
 from vlm2vla_sim.cli.robot_doctor import DoctorCommand
-from vlm2vla_sim.cli.robot_flags import BRIDGE, RobotFlags
+from vlm2vla_sim.cli.robot_flags import BRIDGE, SERVERS, RobotFlags
 from vlm2vla_sim.cli.signals import INTERRUPTED, end_like_ctrl_c
 from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.terminal import to_stderr
+from vlm2vla_sim.envs.backends import check_backend_options
 from vlm2vla_sim.envs.bridge.protocol import PORT
-from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.errors import RunFolderError, SettingError, unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,9 @@ class SessionCommand(RobotFlags, PolicyFlags):
     resume: bool = False
     """Continue the session in --out."""
     park: bool = BRIDGE["park"]
-    """With bridge: send the arm to its sleep pose at the end."""
+    """With bridge and manipulator_gym: send the arm to its sleep pose at the end."""
     truth: str = BRIDGE["truth"]
-    """With bridge: the state channel of a mock server, for rehearsals with the scripted policy."""
+    """With bridge and manipulator_gym: the state channel of a mock server, for rehearsals with the scripted policy."""
     answers: Path | None = None
     """Read the operator's answers from this file instead of the terminal."""
     always_ask: bool = False
@@ -108,14 +109,26 @@ class MockServerCommand:
     """Simulated seconds per second of the wall clock."""
     seed: int = 0
     """Seed for the camera's noise."""
+    backend: str = "bridge"
+    """The backend whose server is played: bridge or manipulator_gym."""
+    interface: str = ""
+    """With manipulator_gym: widowx (ROS 1, the default) or widowx_ros2."""
 
     def __call__(self) -> CommandResult:
         """Serve until Ctrl-C."""
-        from vlm2vla_sim.envs.bridge.mock.server import MockServer
+        from vlm2vla_sim.envs.bridge.mock.server import MockServer as MockBridgeServer
+        from vlm2vla_sim.envs.manipulator_gym.mock.server import MockServer as MockManipulatorServer
         from vlm2vla_sim.envs.tasks import get_task
 
         settings = {name: getattr(self, name) for name in ("host", "port", "truth_port", "clock", "speed", "seed")}
-        server = MockServer(get_task(self.task), **settings)
+        if self.backend not in SERVERS:
+            raise unknown_name("backend with a mock server", self.backend, SERVERS)
+        if self.backend == "bridge":
+            if self.interface:
+                raise SettingError("--interface is for the backend manipulator_gym.")
+            server = MockBridgeServer(get_task(self.task), **settings)
+        else:
+            server = MockManipulatorServer(get_task(self.task), interface=self.interface or "widowx", **settings)
         channel = f", state channel {server.truth_address}" if server.truth_address else ""
         _tell(f"A mock WidowX listens on {server.address}{channel}. Ctrl-C ends it.")
         return _serve(server)
@@ -178,15 +191,22 @@ class SleepCommand:
     """Let --host be another machine."""
     force: bool = False
     """Park the arm even if a session uses it, or if it moves."""
+    backend: str = "bridge"
+    """What drives the robot: bridge or manipulator_gym."""
+    backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
+    """Options of this backend only, such as interface=widowx_ros2."""
 
     def __call__(self) -> CommandResult:
         """Run it."""
-        from vlm2vla_sim.envs.bridge.backend import BridgeBackend
+        from vlm2vla_sim.envs.backends import load_backend
         from vlm2vla_sim.envs.tasks import get_task
 
-        robot = BridgeBackend(
-            get_task("carrot_on_plate"), host=self.host, port=self.port, allow_remote=self.allow_remote
-        )
+        if self.backend not in SERVERS:
+            raise unknown_name("backend with a robot server", self.backend, SERVERS)
+        options: dict[str, Any] = dict(read_options(self.backend_options))
+        check_backend_options(self.backend, options)
+        options |= {"host": self.host, "port": self.port, "allow_remote": self.allow_remote}
+        robot = load_backend(self.backend)(get_task("carrot_on_plate"), **options)
         try:
             robot.sleep(force=self.force)
         finally:

@@ -39,7 +39,8 @@ class ManipulatorGymClient(RobotLink):
         super().__init__(host, port, workspace=settings.workspace, **options)
         self._settings = settings
         self._commanded: np.ndarray | None = None
-        self._gripper = 1.0
+        self._gripper: float | None = None
+        """What the gripper was last told, or how it was found."""
 
     # Queries.
 
@@ -58,7 +59,10 @@ class ManipulatorGymClient(RobotLink):
         images = {name: seen[name] for name in self._settings.image_keys if isinstance(seen.get(name), bytes)}
         if key not in images:
             raise fault(f"The robot sends no image {key!r}; it sends {', '.join(images) or 'none'}.")
-        state = np.append(self._settings.robot.pose_to_numbers(pose_from_absolute(pose)), self._to_bridge(reading))
+        opening = self._to_bridge(reading)
+        if self._gripper is None:
+            self._gripper = 1.0 if self._settings.robot.opening_from_bridge(opening) > 0.5 else 0.0
+        state = np.append(self._settings.robot.pose_to_numbers(pose_from_absolute(pose)), opening)
         return RawObservation(state, images.pop(key), asked, arrived, more=images)
 
     def controller_target(self, measured: Pose) -> Pose:
@@ -89,7 +93,7 @@ class ManipulatorGymClient(RobotLink):
             change, parts = np.zeros(6), 1
         for number in range(parts):
             # The motion comes first: the gripper acts in the last part.
-            told = gripper if number == parts - 1 else self._gripper
+            told = gripper if number == parts - 1 or self._gripper is None else self._gripper
             self._step_by(change / parts, told)
         self._gripper = gripper
 
@@ -106,8 +110,10 @@ class ManipulatorGymClient(RobotLink):
         """Fold the arm from above the table, on interfaces that can."""
         if not self._settings.interface.folds:
             return False
+        if self._gripper is None:
+            self.observe()  # a held object stays held
         above = pose_to_absolute(self._settings.park_pose)
-        payload = {"reset_pose": True, "target_state": np.append(above, self._gripper), "go_sleep": True}
+        payload = {"reset_pose": True, "target_state": np.append(above, self._gripper or 0.0), "go_sleep": True}
         self._commanded = None
         self._act("reset", payload, self._timeouts.reset)
         return True

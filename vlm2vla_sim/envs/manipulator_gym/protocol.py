@@ -15,7 +15,7 @@ PORT = 5556
 ACTION_KEYS = ("reset", "step_action", "configure", "move_eef", "move_gripper", "custom_fn")
 PRIMARY, WRIST = "primary_img", "wrist_img"
 OBSERVATION_KEYS = ("eef_pose", "gripper_state", PRIMARY, WRIST)
-SERVER = ServerKind("manipulator_gym server", ("step_action", "move_eef", "move_gripper"), "manipulator_gym")
+SERVER = ServerKind("manipulator_gym server", ("step_action", "move_eef", "move_gripper"), "manipulator_gym", PORT)
 MOVE_SECONDS = 4.0
 """[s] that `move_eef` takes, near or far. interfaces/viperx.py:96-98, widowx_ros2.py:127-129"""
 MOTIONS = ("step_action", "move_eef")

@@ -183,7 +183,7 @@ class FaultProxy:
                 client, request, kind, None
             )
         elif fault.kind == "lie":
-            self._reply(client, wire.encode({"status": 1}))
+            self._reply(client, wire.encode({"status": True}))
         elif fault.kind in ("delay", "late_question"):
             self._after(fault.seconds, lambda: self._forward(client, request, kind, fault))
         else:
@@ -251,7 +251,8 @@ def _applies(fault: Fault, kind: str) -> bool:
 
 def _with_nan(reply: bytes) -> bytes:
     message = wire.decode(reply)
-    if "state" in message and getattr(message["state"], "shape", None) == (7,):
-        message["state"] = message["state"].copy()
-        message["state"][0] = float("nan")
+    for name, shape in (("state", (7,)), ("eef_pose", (6,))):
+        if getattr(message.get(name), "shape", None) == shape:
+            message[name] = message[name].copy()
+            message[name][0] = float("nan")
     return wire.encode(message)
