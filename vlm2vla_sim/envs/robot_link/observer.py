@@ -12,7 +12,7 @@ from vlm2vla_sim.envs.base import Observation
 from vlm2vla_sim.envs.probe import CameraLook, Look
 from vlm2vla_sim.envs.robot_link.freshness import FrameClock, too_old
 from vlm2vla_sim.envs.robot_link.images import ImageReader, decode_jpeg
-from vlm2vla_sim.envs.robot_link.link import RobotLink
+from vlm2vla_sim.envs.robot_link.link import RawObservation, RobotLink
 from vlm2vla_sim.envs.robot_link.settings import RobotSettings
 from vlm2vla_sim.envs.tasks import Layout
 from vlm2vla_sim.errors import LinkLostError, SettingError
