@@ -182,7 +182,8 @@ def test_notes_of_the_page_are_kept_with_the_episode_that_they_are_on_whenever_t
         [operator("y\nr\nn\n")[0]._sources[0], ButtonAnswers(run / "live" / "buttons.jsonl")], say=lambda words: None
     )
     PRESS[:] = [lambda n=n, e=e: LiveFiles(run).press("note", e, f"note {n}") for n, e in [(3, 1), (2, 1), (1, 0)]]
-    end = run_session(chosen, run, asked, video=False)
+    options = {"image_size": (32, 32), "max_episode_steps": 3}
+    end = run_session(chosen, run, asked, video=False, env_options=options)
     assert end.done == 2
     assert [record["label"]["notes"] for record in read(run)] == [["note 1"], ["note 3"]]
     [redo] = read(run, "events.jsonl")
