@@ -89,16 +89,16 @@ def bench(task: str = "carrot_on_plate", *, backend: str = "bridge", **options: 
 
 
 @contextmanager
-def mock_server(task: str, image_size: tuple[int, int]) -> Iterator[dict[str, Any]]:
-    """A mock robot server before the scene of `task`; gives the options with which `backend="bridge"` finds it.
+def mock_server(task: str, image_size: tuple[int, int], backend: str = "bridge") -> Iterator[dict[str, Any]]:
+    """A mock robot server before the scene of `task`; gives the options with which that backend finds it.
 
     MissingExtraError where the packages of the extra are absent.
     """
     for package in ("zmq", "lz4", "cv2"):
         if importlib.util.find_spec(package) is None:
-            raise missing_extra("The Bridge robot's wire", package, "robot")
+            raise missing_extra("The wire of a robot server", package, "robot")
     options = {"image_size": image_size, "port": 0, "truth_port": 0}
-    server, end = in_thread(lambda: MockServer(get_task(task), **options))
+    server, end = in_thread(lambda: SERVERS[backend](get_task(task), **options))
     try:
         yield {"port": server.port, "truth": server.truth_address, "period": 0.0}
     finally:
