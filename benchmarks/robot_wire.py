@@ -3,18 +3,20 @@
     python benchmarks/robot_wire.py [--steps 200] [--episodes 2] [--json]
 
 First part: a mock server that replies at once, with a camera of 480 x 640; the time of step plus observation as the
-client measures it, without the waiting for 5 Hz. Second part: the scripted policy at 5 Hz on the wall clock, against a
-mock server whose steps and observations take as long as the real server's (0.1 s, 0.08 s).
+client measures it, without the waiting for 5 Hz, and without what the twin's physics and drawing took of it. Second part:
+the scripted policy at 5 Hz on the wall clock, against a mock server whose steps and observations take as long as the real
+server's (0.1 s, 0.08 s). The server is a process of its own, as the robot's is.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -27,76 +29,71 @@ from vlm2vla_sim.envs.tasks import get_task
 TASK = "carrot_on_plate"
 
 
-def serve(**options: Any) -> tuple[MockServer, Callable[[], None]]:
-    """A mock server in a thread, and what ends it."""
-    made: list[MockServer] = []
-    ready, stop = threading.Event(), threading.Event()
-
-    def work() -> None:
-        made.append(MockServer(get_task(TASK), port=0, truth_port=0, **options))
-        ready.set()
-        made[0].serve(stop.is_set)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    ready.wait()
-
-    def end() -> None:
-        stop.set()
-        thread.join()
-
-    return made[0], end
-
-
-def measure_latency(steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """[ms] of step plus look, as a client sees them, with the twin's physics and rendering, and without."""
-    server, end = serve(clock="lockstep")
-    env = gym.make(get_task(TASK).env_id, backend="bridge", port=server.port, period=0.0, max_episode_steps=steps + 10)
-    env.reset(seed=0)
-    whole, inside = [], []
-    robot = server.robot
-    render, run = robot._twin.render, robot._twin.run
-    spent = 0.0
+def serve_here(connection: Any, stop: Any, spent: Any, options: dict[str, Any]) -> None:
+    """Serve a mock robot in this process; `spent` adds up the seconds of its physics and drawing."""
+    server = MockServer(get_task(TASK), port=0, truth_port=0, **options)
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
-            nonlocal spent
             started = time.perf_counter()
             try:
                 return function(*args)
             finally:
-                spent += time.perf_counter() - started
+                spent.value += time.perf_counter() - started
 
         return call
 
-    robot._twin.render, robot._twin.run = timed(render), timed(run)  # type: ignore[method-assign]
-    rng = np.random.default_rng(0)
-    for _ in range(steps):
-        action = np.concatenate([rng.uniform(-0.01, 0.01, 3), np.zeros(3), [1.0]]).astype(np.float32)
-        spent, started = 0.0, time.perf_counter()
-        env.step(action)
-        seconds = time.perf_counter() - started
-        whole.append(1000 * seconds)
-        inside.append(1000 * (seconds - spent))
-    env.close()
-    end()
+    twin = server.robot._twin
+    twin.render, twin.run = timed(twin.render), timed(twin.run)  # type: ignore[method-assign]
+    connection.send((server.port, server.truth_address))
+    server.serve(stop.is_set)
+
+
+@contextmanager
+def serve(**options: Any) -> Iterator[tuple[int, str, Any]]:
+    """A mock server in a process of its own: its port, the address of its ground truth, the seconds it has spent."""
+    processes = multiprocessing.get_context("spawn")
+    here, there = processes.Pipe()
+    stop, spent = processes.Event(), processes.Value("d", 0.0, lock=False)
+    process = processes.Process(target=serve_here, args=(there, stop, spent, options))
+    process.start()
+    try:
+        port, truth = here.recv()
+        yield port, truth, spent
+    finally:
+        stop.set()
+        process.join()
+
+
+def measure_latency(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """[ms] of step plus look, as a client sees them, with the twin's physics and rendering, and without."""
+    whole, inside = [], []
+    with serve(clock="lockstep") as (port, _, spent):
+        env = gym.make(get_task(TASK).env_id, backend="bridge", port=port, period=0.0, max_episode_steps=steps + 10)
+        env.reset(seed=0)
+        rng = np.random.default_rng(0)
+        for _ in range(steps):
+            action = np.concatenate([rng.uniform(-0.01, 0.01, 3), np.zeros(3), [1.0]]).astype(np.float32)
+            before, started = spent.value, time.perf_counter()
+            env.step(action)
+            seconds = time.perf_counter() - started
+            whole.append(1000 * seconds)
+            inside.append(1000 * (seconds - (spent.value - before)))
+        env.close()
     return np.array(whole), np.array(inside)
 
 
 def run_episodes(count: int) -> tuple[int, float]:
     """Successes at 5 Hz on the wall clock, and the mean control step [s]."""
-    server, end = serve(clock="wall")
-    address = server.truth_address
-    env = gym.make(get_task(TASK).env_id, backend="bridge", port=server.port, truth=address)
     good, seconds, steps = 0, 0.0, 0
-    for episode in range(count):
-        env.reset(options={"episode_id": episode})
-        result = vlm2vla_sim.run_episode(env, "scripted", episode_id=episode)
-        good += bool(result.success_at_end)
-        seconds, steps = seconds + result.seconds, steps + result.steps
-        print(f"  episode {episode}: {result.outcome.value} {result.reason}", file=sys.stderr)
-    env.close()
-    end()
+    with serve(clock="wall") as (port, truth, _):
+        env = gym.make(get_task(TASK).env_id, backend="bridge", port=port, truth=truth)
+        for episode in range(count):
+            result = vlm2vla_sim.run_episode(env, "scripted", episode_id=episode)
+            good += bool(result.success_at_end)
+            seconds, steps = seconds + result.seconds, steps + result.steps
+            print(f"  episode {episode}: {result.outcome.value} {result.reason}", file=sys.stderr)
+        env.close()
     # A reset takes about 4.2 s of an episode; the rest are steps.
     return good, (seconds - 4.2 * count) / max(steps, 1)
 

@@ -8,7 +8,6 @@ that is driven by a second client, or that its server reset, leaves it and does 
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 
@@ -93,14 +92,18 @@ def _fault(message: str) -> LinkLostError:
     return LinkLostError(message, reason="robot_fault")
 
 
-def distance_to_triangle(point: np.ndarray, *corners: np.ndarray) -> float:
-    """[m] from `point` to the triangle with these three corners, any of which may be equal."""
-    a, b, c = corners
-    edges = np.stack([b - a, c - a], axis=1)
-    shares = np.linalg.lstsq(edges, point - a, rcond=None)[0]
-    if np.linalg.matrix_rank(edges, tol=1e-9) == 2 and (shares >= 0).all() and shares.sum() <= 1:
-        return float(np.linalg.norm(point - a - edges @ shares))
-    return min(_distance_to_segment(point, start, end) for start, end in itertools.combinations(corners, 2))
+def distance_to_triangle(point: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
+    """[m] from `point` to the triangle with the corners `a`, `b` and `c`, any of which may be equal."""
+    one, other, way = b - a, c - a, point - a
+    size, mixed, other_size = float(one @ one), float(one @ other), float(other @ other)
+    area = size * other_size - mixed * mixed
+    if area > 1e-14:
+        along, across = float(way @ one), float(way @ other)
+        share = (other_size * along - mixed * across) / area
+        other_share = (size * across - mixed * along) / area
+        if share >= 0 and other_share >= 0 and share + other_share <= 1:
+            return float(np.linalg.norm(way - share * one - other_share * other))
+    return min(_distance_to_segment(point, start, end) for start, end in ((a, b), (b, c), (a, c)))
 
 
 def _distance_to_segment(point: np.ndarray, start: np.ndarray, end: np.ndarray) -> float:
