@@ -3,9 +3,9 @@
     python benchmarks/robot_wire.py [--steps 200] [--episodes 2] [--json]
 
 First part: a mock server that replies at once, with a camera of 480 x 640; the time of step plus observation as the
-client measures it, without the waiting for 5 Hz, and without what the twin's physics and drawing took of it. Second part:
-the scripted policy at 5 Hz on the wall clock, against a mock server whose steps and observations take as long as the real
-server's (0.1 s, 0.08 s). The server is a process of its own, as the robot's is.
+client measures it, without the waiting for 5 Hz; then the same without what the twin's physics and drawing took of it.
+Second part: the scripted policy at 5 Hz on the wall clock, against a mock server whose steps and observations take as
+long as the real server's (0.1 s, 0.08 s). The server is a process of its own, as the robot's is.
 """
 
 from __future__ import annotations
