@@ -312,7 +312,8 @@ def test_an_episode_begins_with_another_instruction_or_when_asked_for():
 
 
 @pytest.mark.parametrize(
-    "change", [{"message": 10}, {"connections": 0}, {"rows": -1}, {"idle": 0.0}, {"idle": float("nan")}]
+    "change",
+    [{"message": 10}, {"connections": 0}, {"rows": -1}, {"idle": 0.0}, {"idle": float("nan")}, {"handshake": 0}],
 )
 def test_limits_that_make_no_sense_are_one_sentence(change):
     with pytest.raises(SettingError, match="The limits are"):
@@ -325,6 +326,6 @@ def test_poses_are_not_served():
 
 
 def test_json_of_the_health_check_is_json():
-    from vlm2vla_sim.serving.server import HEALTH
+    from vlm2vla_sim.serving.handshakes import HEALTH
 
     assert json.loads(HEALTH["/health"]) == {"status": "ok"}

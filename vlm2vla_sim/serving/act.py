@@ -8,6 +8,7 @@ instruction. A client that sends no /reset and repeats its instruction goes on w
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import Any
@@ -38,6 +39,7 @@ def make_app(dispatcher: Dispatcher) -> Any:
     from starlette.routing import Route
 
     clients = _Clients(dispatcher)
+    reading = asyncio.Lock()
 
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "healthy", "convention": dispatcher.convention.about})
@@ -47,9 +49,20 @@ def make_app(dispatcher: Dispatcher) -> Any:
         return JSONResponse({"status": "reset successful"})
 
     async def act(request: Request) -> Response:
-        # In a thread: a decision takes seconds, and /health is answered meanwhile.
-        status, body = await run_in_threadpool(_answer, clients, _client(request), await request.body())
-        return Response(body, status, media_type="application/json")
+        # In threads: a decision takes seconds, and /health is answered meanwhile.
+        try:
+            async with reading:  # one request at a time: while it is read, it takes several times its size of memory
+                body = b"".join([part async for part in request.stream()])
+                query, doubly = await run_in_threadpool(_read, body, dispatcher.convention)
+                del body
+            actions = await run_in_threadpool(_act, clients, _client(request), query)
+        except Vlm2VlaError as wrong:
+            return Response(to_json({"detail": str(wrong)}), 400, media_type="application/json")
+        except Exception as bug:  # the client is told, and the server goes on
+            return Response(to_json({"detail": sentence(bug)}), 500, media_type="application/json")
+        # A single step is sent as (7,), as AutoEval and OpenVLA's clients expect it.
+        answer = to_json(actions[0] if dispatcher.limits.rows == 1 else actions)
+        return Response(to_json(answer.decode()) if doubly else answer, media_type="application/json")
 
     return Starlette(
         routes=[
@@ -112,20 +125,6 @@ class _Clients:
 
 def _client(request: Any) -> str:
     return "" if request.client is None else str(request.client.host)
-
-
-def _answer(clients: _Clients, client: str, body: bytes) -> tuple[int, bytes]:
-    """Status and body of the response to one POST /act."""
-    try:
-        query, doubly = _read(body, clients.dispatcher.convention)
-        actions = _act(clients, client, query)
-    except Vlm2VlaError as wrong:
-        return 400, to_json({"detail": str(wrong)})
-    except Exception as bug:  # the client is told, and the server goes on
-        return 500, to_json({"detail": sentence(bug)})
-    # A single step is sent as (7,), as AutoEval and OpenVLA's clients expect it.
-    answer = to_json(actions[0] if clients.dispatcher.limits.rows == 1 else actions)
-    return 200, to_json(answer.decode()) if doubly else answer
 
 
 def _act(clients: _Clients, client: str, query: dict[str, Any]) -> np.ndarray:

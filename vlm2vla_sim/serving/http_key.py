@@ -13,6 +13,8 @@ from urllib.parse import parse_qs
 
 TOKEN = "token"
 """The parameter of the address."""
+SCHEMES = ("Bearer", "Api-Key")
+"""Of the header Authorization; clients of openpi's protocol send the second."""
 WELCOME = b'<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/">'
 
 
@@ -27,7 +29,8 @@ class ServerKey:
         """Whether a request with these headers (name in lower case -> values) brings the key, or needs none."""
         if not self._key:
             return True
-        given = [value.removeprefix("Bearer ") for value in headers.get("authorization", ()) if value[:7] == "Bearer "]
+        words = [value.partition(" ") for value in headers.get("authorization", ())]
+        given = [key for scheme, _, key in words if scheme in SCHEMES]
         if self._cookie:
             pairs = [pair.strip().partition("=") for value in headers.get("cookie", ()) for pair in value.split(";")]
             given += [value for name, _, value in pairs if name == self._cookie]
@@ -57,4 +60,4 @@ class ServerKey:
         return [(name.encode(), value.encode()) for name, value in headers.items()], WELCOME
 
     def _is_key(self, given: str) -> bool:
-        return secrets.compare_digest(given.encode(), self._key)
+        return secrets.compare_digest(given.encode(errors="replace"), self._key)

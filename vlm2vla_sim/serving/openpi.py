@@ -42,6 +42,7 @@ def _answer_all(connection: Any, dispatcher: Dispatcher, session: ActionStream) 
         started = time.perf_counter()
         try:
             query = _read(message)
+            del message
             asked = query.get(dispatcher.convention.instruction_key)
             if instruction is None or asked != instruction or query.get(RESET) is True:
                 dispatcher.start(session, asked, query.get(SEED))

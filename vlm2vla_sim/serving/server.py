@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,6 +23,9 @@ from vlm2vla_sim.policies.models.proxies import is_loopback
 from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.policies.remote.convert import read_proprio, write_deltas
 from vlm2vla_sim.serving.action_stream import ActionResponse, ActionStream
+from vlm2vla_sim.serving.handshakes import Handshakes
+from vlm2vla_sim.serving.http_access import Access
+from vlm2vla_sim.serving.http_key import ServerKey
 
 if TYPE_CHECKING:
     from vlm2vla_sim.serving.http_server import HttpServer
@@ -36,16 +37,14 @@ SMALLEST, LARGEST = 16, 4096
 """Sides of an image [pixels]."""
 GRACE = 10.0
 """[s] that a stopping server waits for a decision in progress."""
-HEALTH = {"/healthz": "OK\n", "/health": '{"status": "ok"}\n'}
-"""Responses to a plain GET, as openpi's and vla-eval's servers send them."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """Limits of a server."""
 
-    message: int = 16 * 2**20
-    """[bytes] of one message; an image of 640 x 480 has 0.9 MiB."""
+    message: int = 8 * 2**20
+    """[bytes] of one message; an image of 640 x 480 has 0.9 MiB. A client may take twice as much memory."""
     connections: int = 16
     """Clients at the same time."""
     idle: float = 1800.0
@@ -53,13 +52,19 @@ class Limits:
     rows: int = 0
     """Control steps in a response; 0 for all steps of a decision."""
     hosts: tuple[str, ...] = ()
-    """Further names by which clients reach a server over HTTP, such as that of a tunnel; see `http_gate.HttpGate`."""
+    """Further names by which clients reach the server, such as that of a tunnel; see `http_access.Access`."""
+    key: str = ""
+    """A secret that every client must bring, as `Authorization: Bearer KEY` or `Api-Key KEY`; empty for none."""
+    handshake: float = 10.0
+    """[s] for the headers of a request."""
 
     def __post_init__(self) -> None:
-        if self.message < 1024 or self.connections < 1 or self.rows < 0 or not self.idle > 0 or math.isnan(self.idle):
+        times = (self.idle, self.handshake)
+        if self.message < 1024 or self.connections < 1 or self.rows < 0 or not all(time > 0 for time in times):
             raise SettingError(
-                f"The limits are {self.message} bytes a message, {self.connections} connections, {self.rows} rows and "
-                f"{self.idle} s idle; expected at least 1024 bytes, 1 connection and 0 rows, and more than 0 s."
+                f"The limits are {self.message} bytes a message, {self.connections} connections, {self.rows} rows, "
+                f"{self.idle} s idle and {self.handshake} s for a handshake; expected at least 1024 bytes, 1 "
+                "connection and 0 rows, and more than 0 s."
             )
 
 
@@ -156,8 +161,16 @@ class ServerProtocol:
         from vlm2vla_sim.serving.http_server import HttpServer
 
         limits = dispatcher.limits
-        http = HttpLimits(limits.message, requests=limits.connections, idle=limits.idle)
-        return HttpServer(self.app(dispatcher), http, host=host, port=port, expose=expose, hosts=limits.hosts)
+        http = HttpLimits(
+            limits.message,
+            head_time=limits.handshake,
+            requests=limits.connections,
+            waiting=max(HttpLimits.waiting, 2 * limits.message),
+            idle=limits.idle,
+        )
+        return HttpServer(
+            self.app(dispatcher), http, host=host, port=port, expose=expose, key=limits.key, hosts=limits.hosts
+        )
 
 
 class PolicyServer:
@@ -178,7 +191,11 @@ class PolicyServer:
             raise missing_extra("`vlm2vla serve`", "websockets", "remote") from error
         self.dispatcher = dispatcher
         self._handle = handle
-        self._slots = threading.BoundedSemaphore(dispatcher.limits.connections)
+        limits = dispatcher.limits
+        self._slots = threading.BoundedSemaphore(limits.connections)
+        self._handshakes = Handshakes(
+            Access(hosts=[*limits.hosts, host], exposed=not is_loopback(host)), ServerKey(limits.key)
+        )
         silent = logging.getLogger("vlm2vla_sim.serving.websockets")
         silent.setLevel(logging.CRITICAL + 1)  # a port scan must not fill the log
         try:
@@ -188,14 +205,17 @@ class PolicyServer:
                 port,
                 origins=[None],  # browsers send the origin of their page; no page is allowed
                 compression=None,
-                max_size=dispatcher.limits.message,
-                process_request=_health,
+                max_size=limits.message,
+                max_queue=0,  # no message is read while another one waits
+                process_request=self._handshakes.check,
+                open_timeout=limits.handshake,
                 ping_interval=None,  # a client that steps its simulator does not answer pings
                 close_timeout=1,
                 logger=silent,
             )
         except OSError as taken:
             raise SettingError(f"The server cannot listen on {host}:{port}: {taken.strerror or taken}.") from taken
+        self._server.handler = self._handshakes.around(self._server.handler)
         address, port = self._server.socket.getsockname()[:2]
         self.url = f"ws://{f'[{address}]' if ':' in address else address}:{port}"
         """The address for clients."""
@@ -225,6 +245,7 @@ class PolicyServer:
     def _receive(self, connection: Any) -> None:
         from websockets.exceptions import ConnectionClosed
 
+        self._handshakes.end(connection.socket)
         if not self._slots.acquire(blocking=False):
             connection.close(TRY_LATER, f"{self.dispatcher.limits.connections} clients are being served; try later.")
             return
@@ -264,8 +285,3 @@ def check_image(image: Any) -> np.ndarray:
 
 def _are_sides(sides: tuple[int, ...]) -> bool:
     return all(SMALLEST <= side <= LARGEST for side in sides)
-
-
-def _health(connection: Any, request: Any) -> Any:
-    text = HEALTH.get(request.path)
-    return None if text is None else connection.respond(HTTPStatus.OK, text)

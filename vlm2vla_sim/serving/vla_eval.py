@@ -41,6 +41,7 @@ class _Connection:
             raw = self._connection.recv(timeout=self._dispatcher.limits.idle)
             try:
                 kind, payload, number = _read(raw)
+                del raw
             except Exception as error:  # anything may have been sent
                 self._send("error", {"error": sentence(error)}, 0)
                 self._connection.close(UNREADABLE, "The previous message says why.")

@@ -32,6 +32,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     expose: bool = False,
+    key: str = "",
     allow_host: tuple[str, ...] = (),
     rows: Annotated[int, tyro.conf.arg(metavar="STEPS")] = -1,
     connections: int = Limits.connections,
@@ -57,8 +58,9 @@ def serve(
             package's own; your own as package.module:NAME.
         host: Address to listen on; other than loopback needs --expose.
         port: Port to listen on; 0 takes a free one.
-        expose: Accept requests from the network, without a key.
-        allow_host: With the wire act, a further name by which clients reach this server, such as that of a tunnel.
+        expose: Accept requests from the network, without a key unless --key is set.
+        key: A secret that each client has to bring, as "Authorization: Bearer KEY" or "Api-Key KEY".
+        allow_host: A further name by which clients reach this server, such as that of a tunnel.
         rows: Control steps in a response, 0 for all of a decision; by default 0 with openpi, 1 with vla-eval and act.
         connections: Largest number of clients at the same time.
         message_mib: Size limit of a message, in MiB.
@@ -75,9 +77,7 @@ def serve(
     if spec.language != ENGLISH:
         raise SettingError(f"{policy} sets the language {spec.language!r}, but instructions come from the client here.")
     check_policy(spec.policy, spec.options, noise_cm=spec.noise_cm)
-    limits = Limits(message_mib * 2**20, connections, idle, protocol.rows if rows == -1 else rows, allow_host)
-    if allow_host and protocol.app is None:
-        raise SettingError(f"--allow-host is for servers over HTTP; {wire} uses websockets, which need no name.")
+    limits = Limits(message_mib * 2**20, connections, idle, protocol.rows if rows == -1 else rows, allow_host, key)
     context = PolicyContext(task="", steps=0, action_format=find_format(spec), options=spec.options)
     # A model that cannot be loaded is reported now, not to the first client.
     close_policy(load_policy(spec.policy, context))

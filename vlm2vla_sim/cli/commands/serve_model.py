@@ -39,7 +39,7 @@ def serve_model(
         adapter: A PEFT adapter's folder or name.
         host: Address to listen on; other than loopback needs --expose.
         port: Port to listen on; 0 takes a free one.
-        expose: Accept requests from the network; set a --key, too.
+        expose: Accept requests from the network, without a key unless --key is set.
         key: A secret that each request has to bring, as "Authorization: Bearer KEY".
         allow_host: A further name by which clients reach this server, such as that of a tunnel.
         requests: The most requests that wait for the model or are answered; a further one gets status 503.

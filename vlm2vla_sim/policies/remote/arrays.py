@@ -23,8 +23,9 @@ PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 """The dtypes that are read and written: booleans, integers, floating-point numbers."""
 MOST_DIMENSIONS = 8
 MOST_PIXELS = 4096 * 4096
+"""Of all PNG and JPEG images of a message."""
 MOST_ITEMS = 100_000
-"""The most items in one list or map of a message."""
+"""Items in all lists and maps of a message: an empty list of one byte takes 64 in memory."""
 
 # Reading --------------------------------------------------------------------------------------------------------------
 
@@ -32,10 +33,12 @@ MOST_ITEMS = 100_000
 def unpack(message: bytes) -> Any:
     """Decodes a msgpack message with arrays as openpi or vla-eval packs them; WireError for anything else."""
     msgpack = _msgpack()
+    reader = _Reader()
     try:
         return msgpack.unpackb(
             message,
-            object_hook=_read_map,
+            object_hook=reader.read_map,
+            list_hook=reader.read_list,
             ext_hook=_refuse_extension,
             max_array_len=MOST_ITEMS,
             max_map_len=MOST_ITEMS,
@@ -51,23 +54,58 @@ def unpack(message: bytes) -> Any:
 def from_json(text: bytes | str) -> Any:
     """Decodes JSON with arrays as json-numpy writes them; WireError for anything else."""
     try:
-        return json.loads(text, object_hook=_read_map, parse_constant=float)
+        return json.loads(text, object_hook=_Reader().read_map, parse_constant=float)
     except (ValueError, RecursionError) as broken:
         raise WireError(f"An answer of {len(text):,} bytes is not JSON: {broken}.") from broken
 
 
-def _read_map(found: dict[Any, Any]) -> Any:
-    """A map, or the array or number that it encodes. openpi's marker keys are bytes, those of the others are text."""
-    for kind in (b"", ""):
-        if _key(kind, "__ndarray__") in found:
-            return _array(found, kind, found.get(_key(kind, "data")))
-        if _key(kind, "__npgeneric__") in found:
-            return _scalar(found.get(_key(kind, "data")))
-    if "__numpy__" in found:
-        return _array(found, "", _from_base64(found["__numpy__"]))
-    if "__image__" in found:
-        return _image(found)
-    return found
+class _Reader:
+    """Reads the maps and lists of one message, and adds up what they take."""
+
+    def __init__(self) -> None:
+        self._items = self._pixels = 0
+
+    def read_map(self, found: dict[Any, Any]) -> Any:
+        """A map, or the array or number that it encodes. openpi's marker keys are bytes, those of others are text."""
+        self._count(len(found) + 1)
+        for kind in (b"", ""):
+            if _key(kind, "__ndarray__") in found:
+                return _array(found, kind, found.get(_key(kind, "data")))
+            if _key(kind, "__npgeneric__") in found:
+                return _scalar(found.get(_key(kind, "data")))
+        if "__numpy__" in found:
+            return _array(found, "", _from_base64(found["__numpy__"]))
+        if "__image__" in found:
+            return self._image(found)
+        return found
+
+    def read_list(self, found: list[Any]) -> list[Any]:
+        """A list as it is."""
+        self._count(len(found) + 1)
+        return found
+
+    def _count(self, items: int) -> None:
+        self._items += items
+        if self._items > MOST_ITEMS:
+            raise WireError(f"A message has more than {MOST_ITEMS:,} items in its lists and maps.")
+
+    def _image(self, found: dict[str, Any]) -> np.ndarray:
+        """An image as vla-eval encodes it: raw, PNG or JPEG."""
+        if found.get("format") == "raw":
+            return _array(found, "", found.get("data"))
+        from PIL import Image, UnidentifiedImageError
+
+        data = found.get("data")
+        if found.get("format") not in ("png", "jpeg") or not isinstance(data, bytes):
+            raise WireError(f"An image's format is {str(found.get('format'))[:40]!r}; expected raw, png or jpeg.")
+        try:
+            image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+            self._pixels += image.width * image.height
+            if self._pixels > MOST_PIXELS:
+                raise WireError(f"A message has images of {self._pixels:,} pixels; at most {MOST_PIXELS:,} are read.")
+            return np.asarray(image)
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as broken:
+            raise WireError(f"An image cannot be decoded: {broken}.") from broken
 
 
 def _array(found: dict[Any, Any], kind: bytes | str, data: Any) -> np.ndarray:
@@ -91,24 +129,6 @@ def _scalar(value: Any) -> Any:
     if not isinstance(value, (bool, int, float)):
         raise WireError(f"A scalar has type {type(value).__name__}; expected a plain number.")
     return value
-
-
-def _image(found: dict[str, Any]) -> np.ndarray:
-    """An image as vla-eval encodes it: raw, PNG or JPEG."""
-    if found.get("format") == "raw":
-        return _array(found, "", found.get("data"))
-    from PIL import Image, UnidentifiedImageError
-
-    data = found.get("data")
-    if found.get("format") not in ("png", "jpeg") or not isinstance(data, bytes):
-        raise WireError(f"An image's format is {str(found.get('format'))[:40]!r}; expected raw, png or jpeg.")
-    try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-        if image.width * image.height > MOST_PIXELS:
-            raise WireError(f"An image has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are read.")
-        return np.asarray(image)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as broken:
-        raise WireError(f"An image cannot be decoded: {broken}.") from broken
 
 
 def _refuse_extension(code: int, data: bytes) -> Any:
