@@ -237,6 +237,35 @@ def test_no_web_page_may_ask():
     assert refusal.value.response.status_code == 403
 
 
+def test_a_key_is_required_where_one_is_set_under_either_of_its_schemes():
+    with serving(hold, "openpi", key="s3cret") as server:
+        for given in (None, {"Authorization": "Api-Key wrong"}):
+            with pytest.raises(InvalidStatus) as refusal:
+                client(server, additional_headers=given).__enter__()
+            assert refusal.value.response.status_code == 401
+        for scheme in ("Api-Key", "Bearer"):
+            with client(server, additional_headers={"Authorization": f"{scheme} s3cret"}) as ask:
+                assert ask.recv(timeout=5)
+
+
+def test_a_further_name_is_this_server_and_no_other():
+    with serving(hold, "openpi", hosts=("policy.example.org",)) as server:
+        port = int(server.url.rpartition(":")[2])
+        for name, status in (("policy.example.org", 200), ("evil.example", 403)):
+            asked = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            asked.request("GET", "/health", headers={"Host": name})
+            assert asked.getresponse().status == status
+            asked.close()
+
+
+def test_a_handshake_that_does_not_come_ends_the_connection():
+    with serving(hold, "openpi", handshake=0.3) as server, socket.socket() as silent:
+        silent.settimeout(5)
+        silent.connect(("127.0.0.1", int(server.url.rpartition(":")[2])))
+        silent.sendall(b"GET / HTTP/1.1\r\n")
+        assert silent.recv(100) == b""
+
+
 @pytest.mark.parametrize(("path", "body"), [("/healthz", "OK\n"), ("/health", '{"status": "ok"}\n')])
 def test_it_says_that_it_is_there(path, body):
     with serving(hold, "openpi") as server:

@@ -1,4 +1,4 @@
-"""The handshakes of a websocket server: who may connect, and how many clients may be at it at the same time."""
+"""The connections of a websocket server: who may connect, how many clients may be at it, and what a message takes."""
 
 from __future__ import annotations
 
@@ -62,3 +62,24 @@ class Handshakes:
             return connection.respond(HTTPStatus(refusal[0]), f"{refusal[1]}\n")
         text = HEALTH.get(request.path)
         return None if text is None else connection.respond(HTTPStatus.OK, text)
+
+
+def in_turn(turn: threading.Lock) -> Any:
+    """The class of a websocket's connections, of which one at a time parses what it has received.
+
+    A frame takes three times its size of memory while it is parsed.
+    """
+    from websockets.sync.server import ServerConnection
+
+    class InTurn(ServerConnection):
+        def __init__(self, sock: Any, protocol: Any, server: Any, **options: Any) -> None:
+            parse = protocol.receive_data
+
+            def receive_data(data: bytes) -> None:
+                with turn:
+                    parse(data)
+
+            protocol.receive_data = receive_data
+            super().__init__(sock, protocol, server, **options)
+
+    return InTurn

@@ -23,7 +23,7 @@ from vlm2vla_sim.policies.models.proxies import is_loopback
 from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.policies.remote.convert import read_proprio, write_deltas
 from vlm2vla_sim.serving.action_stream import ActionResponse, ActionStream
-from vlm2vla_sim.serving.handshakes import Handshakes
+from vlm2vla_sim.serving.handshakes import Handshakes, in_turn
 from vlm2vla_sim.serving.http_access import Access
 from vlm2vla_sim.serving.http_key import ServerKey
 
@@ -43,7 +43,7 @@ GRACE = 10.0
 class Limits:
     """Limits of a server."""
 
-    message: int = 8 * 2**20
+    message: int = 4 * 2**20
     """[bytes] of one message; an image of 640 x 480 has 0.9 MiB. A client may take twice as much memory."""
     connections: int = 16
     """Clients at the same time."""
@@ -82,6 +82,8 @@ class Dispatcher:
         self._make = make
         # There is one accelerator, and policies are not thread-safe.
         self._computing = threading.Lock()
+        self.reading = threading.Lock()
+        """Held while a message is unpacked, which takes several times its size of memory."""
 
     def open(self) -> ActionStream:
         """An action stream with a policy of its own, for a new client."""
@@ -212,6 +214,7 @@ class PolicyServer:
                 ping_interval=None,  # a client that steps its simulator does not answer pings
                 close_timeout=1,
                 logger=silent,
+                create_connection=in_turn(dispatcher.reading),
             )
         except OSError as taken:
             raise SettingError(f"The server cannot listen on {host}:{port}: {taken.strerror or taken}.") from taken

@@ -37,21 +37,26 @@ class _Connection:
 
     def run(self) -> None:
         """Answer messages until the client disconnects."""
-        while True:
-            raw = self._connection.recv(timeout=self._dispatcher.limits.idle)
-            try:
+        while self._answer(self._connection.recv(timeout=self._dispatcher.limits.idle)):
+            pass
+
+    def _answer(self, raw: bytes | str) -> bool:
+        """Answer one message; whether the client may send another. Nothing of a message is kept while one waits."""
+        try:
+            with self._dispatcher.reading:
                 kind, payload, number = _read(raw)
                 del raw
-            except Exception as error:  # anything may have been sent
-                self._send("error", {"error": sentence(error)}, 0)
-                self._connection.close(UNREADABLE, "The previous message says why.")
-                return
-            try:
-                answer = self._receive(kind, payload)
-            except Exception as error:  # the client is told, and may go on
-                answer = ("error", {"error": sentence(error)})
-            if answer is not None:
-                self._send(*answer, number)
+        except Exception as error:  # anything may have been sent
+            self._send("error", {"error": sentence(error)}, 0)
+            self._connection.close(UNREADABLE, "The previous message says why.")
+            return False
+        try:
+            answer = self._receive(kind, payload)
+        except Exception as error:  # the client is told, and may go on
+            answer = ("error", {"error": sentence(error)})
+        if answer is not None:
+            self._send(*answer, number)
+        return True
 
     def _receive(self, kind: str, payload: dict[Any, Any]) -> tuple[str, dict[str, Any]] | None:
         """Type and payload of the response; None for a message that gets none."""
