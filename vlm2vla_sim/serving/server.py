@@ -215,6 +215,7 @@ class PolicyServer:
                 close_timeout=1,
                 logger=silent,
                 create_connection=in_turn(dispatcher.reading),
+                backlog=1024,  # a client that finds it full asks again after seconds
             )
         except OSError as taken:
             raise SettingError(f"The server cannot listen on {host}:{port}: {taken.strerror or taken}.") from taken
