@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from vlm2vla_sim.serving.refusal import RefusalError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 4096 * 2160
-"""Of all images of a request. A pixel takes up to 16 bytes of memory while it is decoded, so that this is 135 MiB."""
+MAX_PIXELS = 3840 * 2160
+"""Of all images of a request. A pixel takes up to 16 bytes of memory while it is decoded, so that this is 127 MiB."""
 MAX_IMAGES = 16
 MAX_SCANS = 100
 """Of a JPEG: a progressive one has about ten, and each passes over all pixels, however little it holds."""

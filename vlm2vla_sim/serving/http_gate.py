@@ -51,7 +51,7 @@ class HttpLimits:
     streams: int = 8
     """Responses without an end (server-sent events) at the same time; they do not count as `requests`."""
     waiting: int = 128 * 2**20
-    """[bytes] of all requests that are being received or answered; what goes beyond it gets status 503."""
+    """[bytes] of all requests that are received and not yet taken by the application; beyond it, they get status 503."""
     idle: float = 1800.0
     """[s] without a request after which the server stops."""
 
@@ -87,6 +87,7 @@ class _Body:
         """The whole body, which is not kept here."""
         whole = b"".join(self.parts)
         self.parts.clear()
+        self.size = 0
         return whole
 
 
@@ -151,12 +152,12 @@ class HttpGate:
         except ConnectionError:
             return  # nobody is left to be told
         else:
-            await self._pass_on(scope, body.take(), receive, send)
+            await self._pass_on(scope, body, receive, send)
         finally:
             self._held -= body.size
 
-    async def _pass_on(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        if sum(map(body.count, b",[{")) > self._limits.values:
+    async def _pass_on(self, scope: Scope, body: _Body, receive: Receive, send: Send) -> None:
+        if sum(part.count(sign) for part in body.parts for sign in b",[{") > self._limits.values:
             await _refuse(send, 413, f"The request is too long; at most {self._limits.values:,} values are accepted.")
             return
         is_stream = scope["path"] in self._streams
@@ -166,12 +167,16 @@ class HttpGate:
         if not is_stream and self._answering >= self._limits.requests:
             await _refuse(send, 503, f"{self._limits.requests} requests are being answered; try again later.")
             return
-        messages = [{"type": "http.request", "body": body, "more_body": False}]
-        del body  # the application may free it
+        taken = False
         gone = asyncio.ensure_future(_end(receive))
 
         async def whole() -> Message:
-            return messages.pop() if messages else await asyncio.shield(gone)
+            nonlocal taken
+            if taken:
+                return await asyncio.shield(gone)
+            taken = True
+            self._held -= body.size  # what the application does with it is the application's
+            return {"type": "http.request", "body": body.take(), "more_body": False}
 
         sent = False
 

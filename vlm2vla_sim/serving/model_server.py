@@ -25,14 +25,15 @@ from vlm2vla_sim.serving.refusal import RefusalError
 from vlm2vla_sim.types import Stage
 
 SERVER = f"vlm2vla_sim/{distribution_version('vlm2vla_sim') or 'unknown'}"
-PER_REQUEST = 2 * 2**20
-"""[bytes] for the bodies, and again for the images, of one waiting request: two images of 640 x 480."""
+BODY = 16 * 2**20
+"""[bytes] of a request."""
+PER_REQUEST = 3 * 2**19
+"""[bytes] for the body, and again for the images, of one of many waiting requests: two images of 512 x 512."""
 
 
-def default_limits(*, requests: int = 32, idle: float = HttpLimits.idle) -> HttpLimits:
+def default_limits(*, requests: int = 24, idle: float = HttpLimits.idle) -> HttpLimits:
     """The limits of a chat server; SettingError for values that make no sense."""
-    body = HttpLimits.body
-    return HttpLimits(body=body, requests=requests, waiting=max(body * 3 // 2, requests * PER_REQUEST), idle=idle)
+    return HttpLimits(body=BODY, requests=requests, waiting=max(2 * BODY, requests * PER_REQUEST), idle=idle)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class _Service:
         from starlette.concurrency import run_in_threadpool
 
         async with self._reading:
-            body = b"".join([part async for part in request.stream()])
+            body = [part async for part in request.stream()]
             return await run_in_threadpool(_read, body, self._served.names())
 
     async def _answer(self, asked: dict[str, Any], question: Question) -> Stage:
@@ -152,8 +153,11 @@ class _Service:
         return stage
 
 
-def _read(body: bytes, names: Names) -> tuple[dict[str, Any], Question]:
+def _read(parts: list[bytes], names: Names) -> tuple[dict[str, Any], Question]:
+    body = b"".join(parts)
+    parts.clear()  # the images take memory enough
     asked = read_body(body)
+    del body
     question = read_question(asked, names)
     return {key: value for key, value in asked.items() if key != "messages"}, question
 

@@ -9,7 +9,7 @@ from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.base import TextModel
 
 MAX_BATCH = 16
-REQUESTS = 32
+REQUESTS = 24
 
 
 def serve_model(
