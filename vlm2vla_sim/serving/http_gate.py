@@ -51,7 +51,7 @@ class HttpLimits:
     streams: int = 8
     """Responses without an end (server-sent events) at the same time; they do not count as `requests`."""
     waiting: int = 128 * 2**20
-    """[bytes] of all requests that are received and not yet taken by the application; beyond it, they get status 503."""
+    """[bytes] of all requests that the application has not taken yet; what goes beyond it gets status 503."""
     idle: float = 1800.0
     """[s] without a request after which the server stops."""
 
