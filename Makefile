@@ -29,7 +29,7 @@ TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small 
 PACKAGE := vlm2vla_sim tests benchmarks docs examples
 REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
 	tests/extending/test_one_file.py::test_a_text_model_is_served
-ROBOT_TESTS := tests/envs/bridge tests/cli/test_robot_docs_and_cli.py tests/cli/test_robot_doctor.py tests/evaluation/test_session.py tests/evaluation/test_watch.py \
+ROBOT_TESTS := tests/envs/bridge tests/envs/widowx_ai tests/cli/test_robot_docs_and_cli.py tests/cli/test_robot_doctor.py tests/evaluation/test_session.py tests/evaluation/test_watch.py \
 	tests/evaluation/test_watch_page.py
 
 .DEFAULT_GOAL := help
@@ -61,7 +61,7 @@ $(VENV)/.torch: $(VENV)/.base
 	touch $@
 
 $(VENV)/.robot: $(VENV)/.dev
-	$(PIP) --editable '.[robot]'
+	$(PIP) --editable '.[robot,widowx-ai]' trossen-arm-sim
 	touch $@
 
 $(VENV)/.remote: $(VENV)/.dev
@@ -126,8 +126,9 @@ format: $(VENV)/.dev ## format the code and apply the fixes of the linter
 test-simpler: $(VENV)/.simpler ## tests of the SIMPLER scenes (installs ManiSkill 3; needs the assets, see `vlm2vla assets`)
 	$(BIN)/python -m pytest tests/simpler
 
-test-robot: $(VENV)/.robot ## tests of the real robot backend (installs pyzmq, lz4, OpenCV, starlette; the page's tests need Chromium)
+test-robot: $(VENV)/.robot ## tests of the real robot backends (installs pyzmq, lz4, OpenCV, trossen-arm, starlette; the page's tests need Chromium)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ROBOT_TESTS)
+	$(BIN)/python -m pytest tests/envs/test_backend_contract.py -k widowx_ai
 
 test-remote: $(VENV)/.remote $(PEERS)/.made ## tests against openpi-client, vla-eval and json-numpy (in .venv/peers; PYTHON must be 3.11 or 3.12)
 	VLM2VLA_PEERS=$(PEERS)/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile $(REMOTE_TESTS)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import gymnasium as gym
 
 import vlm2vla_sim  # noqa: F401 - registers the environments
+from vlm2vla_sim.envs.backends import with_robot_of
 from vlm2vla_sim.envs.bridge.mock.server import MockServer
 from vlm2vla_sim.envs.manipulator_gym.mock.server import MockServer as MockManipulatorServer
 from vlm2vla_sim.envs.robot_link.ground_truth import TruthClient
@@ -105,6 +109,38 @@ def mock_server(task: str, image_size: tuple[int, int], backend: str = "bridge")
         end()
 
 
+@contextmanager
+def mock_controller(task: str, image_size: tuple[int, int], *, host: str, speed: float = 4.0) -> Iterator[Any]:
+    """A mock Trossen controller before the scene of `task`, at a loopback address of its own: its ports are fixed.
+
+    MissingExtraError where a package is absent. `.options` are those with which `backend="widowx_ai"` finds it.
+    """
+    for package in ("trossen_arm", "trossen_arm_sim", "zmq"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_extra("The WidowX AI", package, "widowx-ai")
+    from vlm2vla_sim.envs.widowx_ai.mock import MockController
+
+    found = with_robot_of("widowx_ai", get_task(task))
+    controller: Any = MockController(found, host=host, image_size=image_size, speed=speed, truth_port=0)
+    beside = ExitStack()
+    # All addresses of the loopback network are one place to the lock of this machine's robots.
+    locks = Path(beside.enter_context(tempfile.TemporaryDirectory()))
+    beside.enter_context(patch("vlm2vla_sim.envs.robot_link.endpoint_lock.lock_folder", lambda: locks))
+    controller.start()
+    controller.options = {
+        "host": host,
+        "truth": controller.truth_address,
+        "cameras": {"primary": controller.truth_address},
+        "period": 0.2 / speed,
+        "timeout": 3.0,
+    }
+    try:
+        yield controller
+    finally:
+        controller.stop()
+        beside.close()
+
+
 class TruthOnce(TruthClient):
     """A channel for one question: sockets belong to one thread."""
 
@@ -115,4 +151,4 @@ class TruthOnce(TruthClient):
             self.close()
 
 
-__all__ = ["CARROT", "QUICK", "Bench", "Fault", "bench", "in_thread", "mock_server"]
+__all__ = ["CARROT", "QUICK", "Bench", "Fault", "bench", "in_thread", "mock_controller", "mock_server"]

@@ -92,6 +92,7 @@ HEAVY = {
     "mujoco": (
         "envs.mujoco",
         "envs.robot_link.mock.servo_twin",
+        "envs.widowx_ai.arm_twin",
         "mini.scenes.resting_poses",
         "mini.scenes.scene_renderer",
     ),
@@ -112,6 +113,8 @@ HEAVY = {
     "starlette": ("serving",),
     "uvicorn": ("serving",),
     "segno": ("cli.commands.watch",),
+    "trossen_arm": ("envs.widowx_ai.driver",),
+    "trossen_arm_sim": ("envs.widowx_ai.arm_twin", "envs.widowx_ai.mock"),
     "zmq": ("envs.robot_link",),
     "lz4": ("envs.robot_link",),
     "cv2": ("envs.robot_link",),

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 from lane import cannot_run
-from robot_bench import SERVERS, mock_server
+from robot_bench import SERVERS, mock_controller, mock_server
 
 from vlm2vla_sim.envs.backends import BACKENDS, is_real_robot
 from vlm2vla_sim.envs.base import WidowXEnv
@@ -35,14 +35,19 @@ def make_env(request: pytest.FixtureRequest) -> Iterator[MakeEnv]:
     def make(task: str) -> WidowXEnv:
         if task not in made:
             try:
-                # A mock server stands in for the real arm, behind the same protocol.
-                options = beside.enter_context(mock_server(task, SMALL, name)) if name in SERVERS else {}
+                # A mock stands in for the real arm, behind the same protocol.
+                options = {}
+                if name in SERVERS:
+                    options = beside.enter_context(mock_server(task, SMALL, name))
+                elif name == "widowx_ai":
+                    host = f"127.0.7.{1 + list(TASKS).index(task)}"
+                    options = beside.enter_context(mock_controller(task, SMALL, host=host)).options
                 made[task] = WidowXEnv(task, backend=name, image_size=SMALL, **options)
                 made[task].reset(options={"episode_id": 0})
             except (AssetsError, MissingExtraError, RendererError) as absent:
                 if name in ("mujoco", "point"):
                     raise  # part of every installation
-                cannot_run("robot" if name in SERVERS else name, str(absent))
+                cannot_run("robot" if is_real_robot(name) else name, str(absent))
         return made[task]
 
     yield make

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import tyro
 
 from vlm2vla_sim.cli.flags import read_options
-from vlm2vla_sim.envs.backends import check_backend_options
+from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, load_backend, own_options
 from vlm2vla_sim.envs.bridge.protocol import PORT
+from vlm2vla_sim.envs.robot_link.cameras import read_cameras
 from vlm2vla_sim.errors import SettingError
 
 BRIDGE: dict[str, Any] = {"host": "127.0.0.1", "port": PORT, "allow_remote": False, "park": False, "truth": ""}
-"""Flags that only the backends of `SERVERS` take, with their defaults."""
+"""Flags that only the backends of robots take, with the defaults of those of `SERVERS`."""
 SERVERS = ("bridge", "manipulator_gym")
 """Backends of robots behind a server."""
 
@@ -23,43 +24,40 @@ class RobotFlags:
     """The robot."""
 
     backend: str = "bridge"
-    """The robot: bridge, manipulator_gym, or your own as package.module:Class; or a simulator to rehearse with."""
+    """The robot: bridge, manipulator_gym, widowx_ai, or your own as package.module:Class; or a simulator to rehearse
+    with."""
     backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """Options of this backend only."""
     host: str = BRIDGE["host"]
-    """With bridge and manipulator_gym: host of the robot server; another machine needs --allow-remote."""
+    """With bridge and manipulator_gym: host of the robot server; another machine needs --allow-remote. With widowx_ai:
+    the controller's address, by default 192.168.1.2."""
     port: int = BRIDGE["port"]
     """With bridge and manipulator_gym: port of the robot server."""
     allow_remote: bool = BRIDGE["allow_remote"]
     """With bridge and manipulator_gym: let --host be another machine."""
     camera: tuple[str, ...] = ()
-    """With bridge and manipulator_gym: further cameras on this machine, NAME=DEVICE, such as wrist=/dev/video2."""
+    """Cameras on this machine, NAME=DEVICE, such as wrist=/dev/video2. With bridge and manipulator_gym further ones;
+    with widowx_ai all of them, "primary" among them."""
 
     def env_options(self) -> dict[str, Any]:
         """The options for `gym.make` and `make_backend`; SettingError for what contradicts itself or is for another."""
         options: dict[str, Any] = dict(read_options(self.backend_options))
         check_backend_options(self.backend, options)
-        own = {name: getattr(self, name) for name in BRIDGE if hasattr(self, name)}
-        if self.backend in SERVERS:
-            twice = sorted(name for name in options if name in own and own[name] != BRIDGE[name])
-            if twice:
-                raise SettingError(f"{', '.join(twice)} was given twice: as a flag and in --backend-options.")
-            return {**own, "cameras": read_cameras(self.camera), **options}
-        given = [name for name in own if own[name] != BRIDGE[name]] + (["camera"] if self.camera else [])
-        if given:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        given = {name: getattr(self, name) for name in BRIDGE if getattr(self, name, BRIDGE[name]) != BRIDGE[name]}
+        twice = sorted(given.keys() & options.keys())
+        if twice:
+            raise SettingError(f"{', '.join(twice)} was given twice: as a flag and in --backend-options.")
+        takes = own_options(self.backend) if is_real_robot(self.backend) else ()
+        names = [*given, *(["cameras"] if self.camera else [])]
+        refused = [name for name in names if takes is not None and name not in takes]
+        if refused:
+            flags = ", ".join(f"--{name.removesuffix('s').replace('_', '-')}" for name in refused)
             raise SettingError(
                 f"{flags} is for the backends {' and '.join(SERVERS)}; with {self.backend!r} use --backend-options."
+                if not takes
+                else f"The backend {self.backend!r} takes no {flags}."
             )
-        return options
-
-
-def read_cameras(pairs: tuple[str, ...]) -> dict[str, str]:
-    """NAME=DEVICE, ... as a dictionary; SettingError for anything else."""
-    cameras: dict[str, str] = {}
-    for pair in pairs:
-        name, sign, source = pair.partition("=")
-        if not (name.isidentifier() and sign and source) or name == "primary" or name in cameras:
-            raise SettingError(f"A camera was given as {pair!r}; expected NAME=DEVICE, such as wrist=/dev/video2.")
-        cameras[name] = source
-    return cameras
+        if self.camera:
+            own_camera = getattr(load_backend(self.backend), "own_camera", True)
+            given["cameras"] = read_cameras(self.camera, primary=not own_camera)
+        return {**given, **options}

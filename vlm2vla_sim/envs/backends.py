@@ -6,6 +6,7 @@ on the class, so that a backend of a user's is treated like one of ours.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol
@@ -23,6 +24,7 @@ BACKENDS = {
     "point": "vlm2vla_sim.testing:PointBackend",
     "bridge": "vlm2vla_sim.envs.bridge.backend:BridgeBackend",
     "manipulator_gym": "vlm2vla_sim.envs.manipulator_gym.backend:ManipulatorGymBackend",
+    "widowx_ai": "vlm2vla_sim.envs.widowx_ai.backend:WidowXAIBackend",
 }
 """Name -> "module:class". The module is imported when the backend is asked for, not before."""
 
@@ -44,6 +46,8 @@ class Backend(Protocol):
     """Runs in a process of its own, one environment each: native code that allows no second one, or may crash."""
     knows_scene: ClassVar[bool | None] = True
     """Whether `status().scene` is known: True, False, or None where it depends on the options."""
+    robot: ClassVar[str] = ""
+    """Name of the one robot that it drives, in `robots.ROBOTS`; empty: the task's."""
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
         """Place the objects as `layout` says, let them settle, and send the arm home."""
@@ -114,6 +118,13 @@ def needs_own_process(backend: str | type) -> bool:
 def knows_scene(backend: str | type) -> bool | None:
     """See `Backend.knows_scene`."""
     return getattr(load_backend(backend), "knows_scene", True)
+
+
+def with_robot_of(backend: str | type, task: Task) -> Task:
+    """`task` with the robot that the backend drives; a robot that was chosen for the task stays."""
+    robot = getattr(load_backend(backend), "robot", "")
+    usual = next(entry.default for entry in dataclasses.fields(Task) if entry.name == "robot")
+    return dataclasses.replace(task, robot=robot) if robot and task.robot == usual else task
 
 
 def own_options(backend: str | type) -> tuple[str, ...] | None:

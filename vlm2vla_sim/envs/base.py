@@ -14,7 +14,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
 from vlm2vla_sim.envs import motion
-from vlm2vla_sim.envs.backends import backend_name, check_backend_options, is_real_robot, make_backend
+from vlm2vla_sim.envs.backends import backend_name, check_backend_options, is_real_robot, make_backend, with_robot_of
 from vlm2vla_sim.envs.instruction_check import check_instruction
 from vlm2vla_sim.envs.judge import UNKNOWN, Judge, start_flags
 from vlm2vla_sim.envs.lazy_images import LazyImages, expire_images
@@ -291,7 +291,7 @@ def find_task(task: str | Task, backend: str | type) -> Task:
     On a real robot, text that is no name and has a blank is an instruction (`tasks.own_task`). Text without a blank is
     taken for a name, most likely a misspelt one.
     """
-    if isinstance(task, Task):
-        return task
-    known = task in TASKS or any(task == known.env_id for known in TASKS.values())
-    return own_task(task) if not known and " " in task.strip() and is_real_robot(backend) else get_task(task)
+    if not isinstance(task, Task):
+        known = task in TASKS or any(task == known.env_id for known in TASKS.values())
+        task = own_task(task) if not known and " " in task.strip() and is_real_robot(backend) else get_task(task)
+    return with_robot_of(backend, task)

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from vlm2vla_sim.cli.flags import PolicyFlags, read_options
+from vlm2vla_sim.cli.flags import PolicyFlags
+from vlm2vla_sim.cli.mock_controller import MockControllerCommand
 from vlm2vla_sim.cli.result import STOPPED, CommandResult
 from vlm2vla_sim.cli.robot_doctor import DoctorCommand
 from vlm2vla_sim.cli.robot_flags import BRIDGE, SERVERS, RobotFlags
 from vlm2vla_sim.cli.signals import INTERRUPTED, end_like_ctrl_c
 from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.terminal import to_stderr
-from vlm2vla_sim.envs.backends import check_backend_options
 from vlm2vla_sim.envs.bridge.protocol import PORT
 from vlm2vla_sim.errors import RunFolderError, SettingError, unknown_name
 
@@ -42,9 +42,9 @@ class SessionCommand(RobotFlags, PolicyFlags):
     resume: bool = False
     """Continue the session in --out."""
     park: bool = BRIDGE["park"]
-    """With bridge and manipulator_gym: send the arm to its sleep pose at the end."""
+    """Of a real arm: send it to its sleep pose at the end."""
     truth: str = BRIDGE["truth"]
-    """With bridge and manipulator_gym: the state channel of a mock server, for rehearsals with the scripted policy."""
+    """Of a mock robot: its state channel, for rehearsals with the scripted policy."""
     answers: Path | None = None
     """Read the operator's answers from this file instead of the terminal."""
     always_ask: bool = False
@@ -179,34 +179,22 @@ class FaultProxyCommand:
         return _serve(proxy)
 
 
-@dataclass(frozen=True)
-class SleepCommand:
+@dataclass(frozen=True, kw_only=True)
+class SleepCommand(RobotFlags):
     """Send the arm to its sleep pose (or, where the server knows none, close to its base) and disconnect."""
 
-    host: str = "127.0.0.1"
-    """Host of the robot server."""
-    port: int = PORT
-    """Port of the robot server."""
-    allow_remote: bool = False
-    """Let --host be another machine."""
     force: bool = False
     """Park the arm even if a session uses it, or if it moves."""
-    backend: str = "bridge"
-    """What drives the robot: bridge or manipulator_gym."""
-    backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """Options of this backend only, such as interface=widowx_ros2."""
 
     def __call__(self) -> CommandResult:
         """Run it."""
-        from vlm2vla_sim.envs.backends import load_backend
-        from vlm2vla_sim.envs.tasks import get_task
+        from vlm2vla_sim.envs.backends import is_real_robot, make_backend
+        from vlm2vla_sim.envs.base import find_task
 
-        if self.backend not in SERVERS:
-            raise unknown_name("backend with a robot server", self.backend, SERVERS)
-        options: dict[str, Any] = dict(read_options(self.backend_options))
-        check_backend_options(self.backend, options)
-        options |= {"host": self.host, "port": self.port, "allow_remote": self.allow_remote}
-        robot = load_backend(self.backend)(get_task("carrot_on_plate"), **options)
+        if not is_real_robot(self.backend):
+            raise SettingError(f"The backend {self.backend!r} is no real robot: there is nothing to park.")
+        task = find_task("carrot_on_plate", self.backend)
+        robot = make_backend(self.backend, task, image_size=None, quality="fast", **self.env_options())
         try:
             robot.sleep(force=self.force)
         finally:
@@ -220,13 +208,14 @@ Command = (
     Annotated[DoctorCommand, tyro.conf.subcommand("doctor")]
     | Annotated[SessionCommand, tyro.conf.subcommand("session")]
     | Annotated[MockServerCommand, tyro.conf.subcommand("mock-server")]
+    | Annotated[MockControllerCommand, tyro.conf.subcommand("mock-controller")]
     | Annotated[FaultProxyCommand, tyro.conf.subcommand("faults")]
     | Annotated[SleepCommand, tyro.conf.subcommand("sleep")]
 )
 
 
 def robot(command: Command) -> CommandResult:
-    """A real WidowX 250 S: examination, sessions with an operator, a mock robot, a proxy that injects faults, sleep."""
+    """A real WidowX: examination, sessions with an operator, mock robots, a proxy that injects faults, sleep."""
     return command()
 
 

@@ -35,7 +35,7 @@ class BridgeBackend(RobotBackend):
         frame_timeout: float = 3.0,
         park: bool = False,
         camera_topic: str = "/blue/image_raw",
-        cameras: Mapping[str, str] | None = None,
+        cameras: Mapping[str, str] | str | None = None,
         timeouts: Timeouts | None = None,
         truth: str = "",
         clock: Callable[[], float] = time.monotonic,

@@ -48,7 +48,7 @@ class RobotBackend:
         client: RobotLink,
         settings: RobotSettings,
         *,
-        cameras: Mapping[str, str],
+        cameras: Mapping[str, str] | str,
         truth: str,
         park: bool,
         clock: Callable[[], float],
@@ -163,8 +163,7 @@ class RobotBackend:
     # Internals.
 
     def _begin(self) -> None:
-        robot = self._settings.robot
-        self._grip = Grip(closed=robot.finger_to_bridge(robot.gripper.closed), soft=self.soft_grip)
+        self._grip = Grip(closed=self._settings.closed_reading, soft=self.soft_grip)
         self._stall, self._motion = StallWatch(), MotionWatch(period=self._settings.period)
         self._stalled, self._stalls = False, 0
         self._sent_at = -np.inf

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,32 @@ from vlm2vla_sim.errors import LinkLostError, SettingError, missing_extra
 MAX_AGE_MS = 500.0
 FIRST_FRAME_SECONDS = 5.0
 """[s] allowed for a camera to start."""
+
+
+def read_cameras(pairs: Iterable[str], *, primary: bool = False) -> dict[str, str]:
+    """NAME=DEVICE, ... as a dictionary; SettingError for anything else.
+
+    primary: whether "primary" may be one of them, for a robot whose server has no camera of that name.
+    """
+    cameras: dict[str, str] = {}
+    for pair in pairs:
+        name, sign, source = pair.partition("=")
+        if not (name.isidentifier() and sign and source) or (name == "primary" and not primary) or name in cameras:
+            raise SettingError(f"A camera was given as {pair!r}; expected NAME=DEVICE, such as wrist=/dev/video2.")
+        cameras[name] = source
+    return cameras
+
+
+def open_camera(source: str, *, size: tuple[int, int], name: str) -> Any:
+    """The camera `source`: a device or file, or the address of a mock's ground truth, whose camera is rendered.
+
+    size: (height, width) of the frames. SettingError when it cannot be opened.
+    """
+    if source.startswith("tcp://"):
+        from vlm2vla_sim.envs.robot_link.ground_truth import RenderedCamera
+
+        return RenderedCamera(source, size=size)
+    return DeviceCamera(source, size=size, name=name)
 
 
 class DeviceCamera:

@@ -5,14 +5,17 @@ The scripted policy needs object poses. A real robot has no such channel, and it
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from vlm2vla_sim.envs.tasks import Layout
-from vlm2vla_sim.errors import BackendFaultError, missing_extra
+from vlm2vla_sim.errors import BackendFaultError, SettingError, missing_extra
 from vlm2vla_sim.types import Body, Pose, SceneState
 
 TIMEOUT_MS = 20_000
@@ -87,3 +90,63 @@ class TruthClient:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+class RenderedCamera:
+    """The camera of a mock, drawn when it is asked for: in place of a device of this machine."""
+
+    def __init__(self, address: str, *, size: tuple[int, int]) -> None:
+        """address: of the ground truth. size: (height, width) of the images, which must be the mock's."""
+        self._channel, self._size = TruthClient(address), size
+
+    def read_latest(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB; SettingError when the mock draws another size."""
+        reply = self._channel.ask(type="image")
+        if tuple(reply["shape"]) != (*self._size, 3):
+            raise SettingError(f"The mock draws images of {reply['shape']}; expected {[*self._size, 3]}.")
+        return np.frombuffer(base64.b64decode(reply["rgb"]), np.uint8).reshape(reply["shape"]).copy()
+
+    def age(self) -> float:
+        """[s] An image shows the present."""
+        return 0.0
+
+    def close(self) -> None:
+        """Disconnect. May be called twice."""
+        self._channel.close()
+
+
+class TruthServer:
+    """Serves a channel of ground truth on loopback, in a thread of its own."""
+
+    def __init__(self, reply: Callable[[dict[str, Any]], dict[str, Any]], *, port: int) -> None:
+        """reply: the answer to one request, called in the thread. port: on 127.0.0.1; 0 takes a free one."""
+        try:
+            import zmq
+        except ImportError as error:
+            raise missing_extra("The mock's ground truth", "pyzmq", "robot") from error
+        self._reply, self._zmq = reply, zmq
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.REP)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        try:
+            self._socket.bind(f"tcp://127.0.0.1:{port or '*'}")
+        except zmq.ZMQError as error:
+            self._socket.close()
+            self._context.term()
+            raise SettingError(f"The port {port} on 127.0.0.1 cannot be used: {error}. Choose another.") from error
+        self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True, name="ground-truth")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Free the port. May be called twice."""
+        self._stop.set()
+        self._thread.join(5.0)
+
+    def _serve(self) -> None:
+        while not self._stop.is_set():
+            if self._socket.poll(50, self._zmq.POLLIN):
+                self._socket.send(json.dumps(self._reply(json.loads(self._socket.recv()))).encode())
+        self._socket.close()
+        self._context.term()

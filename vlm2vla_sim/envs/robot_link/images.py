@@ -40,7 +40,7 @@ class ImageReader:
         if image.shape[:2] != self._size:
             from PIL import Image
 
-            image = np.array(Image.fromarray(image).resize(self._size[::-1], Image.Resampling.BOX))
+            image = np.array(Image.fromarray(image).resize((self._size[1], self._size[0]), Image.Resampling.BOX))
         return image
 
     def _describe(self, image: np.ndarray) -> str:

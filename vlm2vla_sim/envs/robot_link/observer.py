@@ -10,6 +10,7 @@ import numpy as np
 
 from vlm2vla_sim.envs.base import Observation
 from vlm2vla_sim.envs.probe import CameraLook, Look
+from vlm2vla_sim.envs.robot_link.cameras import open_camera, read_cameras
 from vlm2vla_sim.envs.robot_link.freshness import FrameClock, too_old
 from vlm2vla_sim.envs.robot_link.images import ImageReader, decode_jpeg
 from vlm2vla_sim.envs.robot_link.link import RawObservation, RobotLink
@@ -40,7 +41,7 @@ class Observer:
         client: RobotLink,
         settings: RobotSettings,
         *,
-        cameras: Mapping[str, str],
+        cameras: Mapping[str, str] | str,
         truth: str,
         clock: Callable[[], float],
     ) -> None:
@@ -52,11 +53,13 @@ class Observer:
         self._client, self._settings, self._clock = client, settings, clock
         self._frame_clock = FrameClock()
         size = settings.image_size
+        if isinstance(cameras, str):
+            cameras = read_cameras(cameras.split(","), primary=not settings.own_camera)
         self._sent = {name: source for name, source in cameras.items() if source in settings.image_keys}
         if self._sent and size is None:
             raise _no_images()
         self._sent_clocks = {name: FrameClock() for name in self._sent}
-        self._reader = None if size is None else ImageReader(size)
+        self._reader = ImageReader(size) if settings.own_camera and size is not None else None
         self._sent_readers = {name: ImageReader(size) for name in self._sent} if size is not None else {}
         self._cameras = _open_cameras({name: cameras[name] for name in cameras if name not in self._sent}, settings)
         self._truth = _open_truth(truth)
@@ -74,7 +77,8 @@ class Observer:
     def camera_sizes(self) -> dict[str, tuple[int, int]]:
         """(height, width) of every additional camera."""
         size = self._settings.image_size
-        return {} if size is None else dict.fromkeys([*self._sent, *self._cameras], size)
+        names = [name for name in (*self._sent, *self._cameras) if name != "primary"]
+        return {} if size is None else dict.fromkeys(names, size)
 
     @property
     def converted(self) -> str:
@@ -120,10 +124,9 @@ class Observer:
     def look(self) -> Look:
         """One observation for `probe`, whatever its age; what is known of an episode stays as it is."""
         raw = self._client.observe()
-        age = self._frame_clock.age(raw.jpeg, asked=raw.asked, arrived=raw.arrived)
-        robot = self._settings.robot
-        state = robot.agent_pos(robot.pose_from_numbers(raw.state), robot.opening_from_bridge(float(raw.state[6])))
-        cameras = {"primary": look_at_jpeg(raw.jpeg, age)}
+        settings, robot = self._settings, self._settings.robot
+        state = robot.agent_pos(robot.pose_from_numbers(raw.state), settings.opening(float(raw.state[6])))
+        cameras = {"primary": look_at_jpeg(raw.jpeg, self._age(raw))} if settings.own_camera else {}
         cameras |= {name: look_at_jpeg(jpeg, None) for name, jpeg in raw.more.items()}
         cameras |= {name: look_at_device(camera) for name, camera in self._cameras.items()}
         return Look(raw.arrived - raw.asked, state, cameras)
@@ -131,9 +134,9 @@ class Observer:
     def observation(self) -> Observation:
         """The last observation of the arm, with the newest frames of the additional cameras."""
         state = self._settings.robot.agent_pos(self.tcp, self._opening)
-        if self._pixels is None:
+        if self._settings.image_size is None:
             return {"agent_pos": state}
-        pixels = {"primary": self._pixels, **self._more}
+        pixels = dict(self._more) if self._pixels is None else {"primary": self._pixels, **self._more}
         pixels |= {name: camera.read_latest() for name, camera in self._cameras.items()}
         return {"pixels": pixels, "agent_pos": state}
 
@@ -149,8 +152,8 @@ class Observer:
             self._truth.close()
 
     def _ages(self, raw: RawObservation) -> Iterator[float]:
-        """[s] of every image that the server sends and that is used."""
-        yield self._frame_clock.age(raw.jpeg, asked=raw.asked, arrived=raw.arrived)
+        """[s] of every image that is used of those that the server sends, and of "primary"."""
+        yield self._age(raw)
         for name, key in self._sent.items():
             if key not in raw.more:
                 raise LinkLostError(
@@ -160,9 +163,15 @@ class Observer:
                 )
             yield self._sent_clocks[name].age(raw.more[key], asked=raw.asked, arrived=raw.arrived)
 
+    def _age(self, raw: RawObservation) -> float:
+        """[s] of the image on arrival, at least; a camera of this machine hands out none that is too old."""
+        if self._settings.own_camera:
+            return self._frame_clock.age(raw.jpeg, asked=raw.asked, arrived=raw.arrived)
+        return self._cameras["primary"].age() if "primary" in self._cameras else 0.0
+
     @property
     def _opening(self) -> float:
-        return self._settings.robot.opening_from_bridge(self.gripper_reading)
+        return self._settings.opening(self.gripper_reading)
 
 
 def look_at_jpeg(jpeg: bytes, age: float | None) -> CameraLook:
@@ -183,6 +192,12 @@ def look_at_device(camera: Any) -> CameraLook:
 
 def _open_cameras(cameras: Mapping[str, str], settings: RobotSettings) -> dict[str, Any]:
     size = settings.image_size
+    if size is not None and not settings.own_camera and "primary" not in cameras:
+        raise SettingError(
+            f"The backend {settings.backend!r} has no camera of its own. Name one of this machine, "
+            "cameras={'primary': '/dev/video0'} (--camera primary=/dev/video0), or set image_size=None for policies "
+            "that use no images."
+        )
     if not cameras:
         return {}
     if size is None:
@@ -193,9 +208,12 @@ def _open_cameras(cameras: Mapping[str, str], settings: RobotSettings) -> dict[s
                 f"The camera {name!r} is {source!r}; the backend {settings.backend!r} takes a device or file such as "
                 "/dev/video2."
             )
-    from vlm2vla_sim.envs.robot_link.cameras import DeviceCamera
-
-    return {name: DeviceCamera(source, size=size, name=name) for name, source in cameras.items()}
+    if "primary" in cameras and settings.own_camera:
+        raise SettingError(
+            f"The camera 'primary' of the backend {settings.backend!r} is the robot server's. Give this one another "
+            "name."
+        )
+    return {name: open_camera(source, size=size, name=name) for name, source in cameras.items()}
 
 
 def _no_images() -> SettingError:

@@ -35,6 +35,8 @@ class RobotSettings:
     period: float
     max_frame_age: float
     frame_timeout: float
+    own_camera: ClassVar[bool] = True
+    """Whether the robot's server delivers the image of the camera "primary"; else it is one of this machine."""
 
     def __post_init__(self) -> None:
         if self.start.shape != (6,) or not np.isfinite(self.start).all():
@@ -47,6 +49,17 @@ class RobotSettings:
                 f"period is {self.period} s (expected 0 to {MAX_PERIOD:g}), max_frame_age {self.max_frame_age} s "
                 f"(expected more than 0 and at most frame_timeout, {self.frame_timeout} s)."
             )
+
+    # The gripper's reading on the link: here that of the BridgeData server, of a WidowX 0.20 closed .. 1.08 open.
+
+    @property
+    def closed_reading(self) -> float:
+        """The reading with nothing between the fingers."""
+        return self.robot.finger_to_bridge(self.robot.gripper.closed)
+
+    def opening(self, reading: float) -> float:
+        """Reading -> opening, 0 closed .. 1 open."""
+        return self.robot.opening_from_bridge(reading)
 
 
 def park_pose(robot: Robot, position: tuple[float, float, float]) -> Pose:
