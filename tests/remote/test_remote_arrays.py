@@ -152,6 +152,22 @@ def test_vla_evals_compressed_pictures_are_read(kind):
     assert abs(int(found[5, 5, 0]) - 7) <= 2
 
 
+def test_the_pictures_of_a_message_share_a_limit():
+    file = io.BytesIO()
+    Image.new("1", (3000, 3000)).save(file, format="PNG")
+    one = {"__image__": True, "format": "png", "data": file.getvalue(), "shape": [3000, 3000]}
+    assert unpack(msgpack.packb([one]))[0].shape == (3000, 3000)
+    with pytest.raises(WireError, match="18,000,000 pixels"):
+        unpack(msgpack.packb([one, one]))
+
+
+def test_the_lists_and_maps_of_a_message_share_a_limit():
+    assert len(unpack(msgpack.packb([[]] * 40_000))) == 40_000
+    for many in ([[[]] * 40_000] * 3, [[{}] * 40_000] * 3, [list(range(60_000))] * 2):
+        with pytest.raises(WireError, match="more than 100,000 items"):
+            unpack(msgpack.packb(many))
+
+
 def test_a_picture_that_would_unfold_to_gigabytes_or_is_none_is_refused():
     file = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(file, format="PNG")
