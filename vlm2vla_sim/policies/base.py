@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -151,10 +151,45 @@ class TextModel(Protocol):
         """The answers, in the order of `questions`. A batch gives the same answers as single questions.
 
         `Stage.finish` has to say whether an answer is whole: one that was cut off is not used. A text model may have
-        methods `provenance()` and `prepare(grammars)` (see the functions of those names), and two attributes:
-        `places_images` (see `Question.places`), and `concurrent`, true if several threads may ask at the same time.
+        methods `provenance()` and `prepare(grammars)` (see the functions of those names), and three attributes:
+        `places_images` (see `Question.places`), `concurrent`, true if several threads may ask at the same time, and
+        `continuous`, true if it is a `ContinuousModel`.
         """
         ...
+
+
+class PendingAnswer(Protocol):
+    """A question that a `ContinuousModel` has taken in."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer has ended."""
+        ...
+
+    def stage(self) -> Stage:
+        """The answer, once it has ended; the error that it ended with is raised."""
+        ...
+
+
+class ContinuousModel(TextModel, Protocol):
+    """A text model that takes in a question at any time, beside those that it is answering; one thread calls it."""
+
+    def begin(self, question: Question) -> PendingAnswer:
+        """Take in a question."""
+        ...
+
+    def advance(self) -> None:
+        """Advance all answers by a step. An error concerns any of them; those in progress are given up then."""
+        ...
+
+    def give_up(self) -> None:
+        """Drop all answers in progress."""
+        ...
+
+
+def as_continuous(model: TextModel) -> ContinuousModel | None:
+    """`model`, if its attribute `continuous` says that it takes in questions at any time."""
+    return cast("ContinuousModel", model) if getattr(model, "continuous", False) else None
 
 
 def is_whole(stage: Stage, limit: int) -> bool:

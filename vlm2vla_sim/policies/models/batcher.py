@@ -6,9 +6,12 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import TypeAlias
 
-from vlm2vla_sim.policies.base import Question, TextModel
+from vlm2vla_sim.policies.base import ContinuousModel, PendingAnswer, Question, TextModel, as_continuous
 from vlm2vla_sim.types import Stage
+
+_Asked: TypeAlias = tuple[Question, Future[Stage]]
 
 PATIENCE = 0.02
 """[s] to wait for the next caller's question before a batch begins: about what a policy takes from an answer to its
@@ -16,13 +19,20 @@ next question, where no motion lies between them."""
 
 
 class Batcher:
-    """Batches the questions that arrive while a batch is being answered, or shortly before it begins."""
+    """Answers the questions of many callers together.
+
+    A model with continuous batching (`policies.base.ContinuousModel`) takes in each question when it comes, beside
+    those in progress. Another is asked in batches: the questions that arrive while a batch is being answered, or
+    shortly before it begins.
+    """
 
     def __init__(self, model: TextModel, *, callers: Callable[[], int] = lambda: 1) -> None:
         """callers: how many callers may have a question at the same time; the batch is not held for more than these."""
         self._model, self._callers = model, callers
-        self._waiting: queue.SimpleQueue[tuple[Question, Future[Stage]]] = queue.SimpleQueue()
-        threading.Thread(target=self._work, daemon=True).start()
+        self._waiting: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
+        together = as_continuous(model)
+        work = self._work if together is None else lambda: self._work_continuously(together)
+        threading.Thread(target=work, daemon=True).start()
 
     def answer(self, question: Question) -> Stage:
         """Wait for the answer to one question."""
@@ -57,7 +67,38 @@ class Batcher:
             for (_, future), stage in zip(asked, stages, strict=True):
                 future.set_result(stage)
 
-    def _gather(self) -> list[tuple[Question, Future[Stage]]]:
+    def _work_continuously(self, model: ContinuousModel) -> None:
+        asked: list[tuple[PendingAnswer, _Asked]] = []
+        while True:
+            asked += self._begin(model, wait=not asked)
+            try:
+                model.advance()
+            except Exception:  # of one of them, or of all: each is asked again alone
+                model.give_up()
+                for _, (question, future) in asked:
+                    self._answer_alone(question, future)
+                asked = []
+                continue
+            ended = [pair for pair in asked if pair[0].done]
+            if ended:
+                asked = [pair for pair in asked if not pair[0].done]
+            for answer, (_, future) in ended:
+                _settle(future, answer.stage)
+
+    def _begin(self, model: ContinuousModel, *, wait: bool) -> list[tuple[PendingAnswer, _Asked]]:
+        """Have the model take in all questions that wait. wait: for the first one to come."""
+        begun: list[tuple[PendingAnswer, _Asked]] = []
+        while True:
+            try:
+                question, future = self._waiting.get(block=wait and not begun)
+            except queue.Empty:
+                return begun
+            try:
+                begun.append((model.begin(question), (question, future)))
+            except Exception as error:  # goes to the one who waits
+                future.set_exception(error)
+
+    def _gather(self) -> list[_Asked]:
         """The next batch: all that wait, and those that come within `PATIENCE` of the last one."""
         asked = [self._waiting.get()]
         while True:
@@ -67,7 +108,11 @@ class Batcher:
                 return asked
 
     def _answer_alone(self, question: Question, future: Future[Stage]) -> None:
-        try:
-            future.set_result(self._model.answer([question])[0])
-        except Exception as error:  # goes to the one who waits
-            future.set_exception(error)
+        _settle(future, lambda: self._model.answer([question])[0])
+
+
+def _settle(future: Future[Stage], answer: Callable[[], Stage]) -> None:
+    try:
+        future.set_result(answer())
+    except Exception as error:  # goes to the one who waits
+        future.set_exception(error)

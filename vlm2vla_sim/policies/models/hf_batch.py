@@ -1,17 +1,20 @@
-"""Answers that are decoded together, and the reuse of an earlier prompt's attention cache for their beginning."""
+"""Answers in progress, and the rows of the attention cache that hold their prompts and those of earlier answers."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from transformers import DynamicCache
 
-from vlm2vla_sim.policies.base import Sampling
+from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.models.hf_grammar import GrammarState
 from vlm2vla_sim.policies.models.hf_prompt import Prompt
+from vlm2vla_sim.policies.models.key_values import KeyValues
+from vlm2vla_sim.types import Stage
 
 
 class Written(NamedTuple):
@@ -26,19 +29,24 @@ class Row:
     """One answer in progress."""
 
     prompt: Prompt
+    images: Mapping[str, np.ndarray]
+    """The prompt's images by their digests."""
     sampling: Sampling
     state: GrammarState | None
     chance: torch.Generator
+    adapter: bool
     pending: list[int] = field(default_factory=list)
     """Tokens that have not been through the model yet."""
     answer: list[int] = field(default_factory=list)
     finish: str = ""
     """`Stage.finish`; empty while the answer is in progress."""
+    error: Exception | None = None
+    """Why the answer could not be completed."""
 
     @property
     def done(self) -> bool:
         """Whether the answer has ended."""
-        return bool(self.finish)
+        return bool(self.finish) or self.error is not None
 
     def check_end(self) -> None:
         """End the answer if its grammar is complete, or if no token is left: a complete answer is not cut off."""
@@ -48,80 +56,150 @@ class Row:
             self.finish = "length"
 
 
-@dataclass(frozen=True, eq=False)
-class CachedPrompt:
-    """A prompt that has been through the model: where its tokens are in an attention cache."""
+class PendingAnswer:
+    """A question that was taken in, and its answer once it has ended."""
 
-    keys: tuple[Hashable, ...]
-    cache: DynamicCache
-    row: int
-    columns: torch.Tensor
-    """(P,) int64"""
+    def __init__(self, question: Question, row: Row, text: Callable[[list[int]], str]) -> None:
+        """text: tokens -> text."""
+        self.row = row
+        self._question, self._text = question, text
+        self._started = time.perf_counter()
+        self._seconds: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether `stage` can be called."""
+        if self._seconds is None and self.row.done:
+            self._seconds = round(time.perf_counter() - self._started, 4)
+        return self.row.done
+
+    def stage(self) -> Stage:
+        """The answer; the error that it ended with is raised."""
+        if self.row.error is not None:
+            raise self.row.error
+        tokens = self.row.answer
+        seconds = self._seconds or 0.0
+        return Stage(self._question.stage, self._text(tokens), len(tokens), seconds, finish=self.row.finish)
 
 
 @dataclass(eq=False)
-class Batch:
-    """Answers that are decoded together. Every row has the same columns; those without a token are masked."""
+class _Slot:
+    """What a row of the attention cache holds."""
 
-    rows: list[Row]
-    cache: DynamicCache
-    live: torch.Tensor
-    """(B, C) int64, 1 where the row has a token."""
-    types: torch.Tensor
-    """(B, C) int64, 1 where that token is part of an image."""
-
-    def prompt_of(self, index: int) -> CachedPrompt:
-        """Where the prompt of one row is in the attention cache."""
-        keys = self.rows[index].prompt.keys
-        return CachedPrompt(keys, self.cache, index, self.live[index].nonzero().squeeze(1)[: len(keys)])
-
-    def alone(self, index: int) -> Batch:
-        """One row by itself, without masked columns."""
-        columns = self.live[index].nonzero().squeeze(1)
-        cache = _gather([(self.cache, index, columns)])
-        live, types = self.live[index : index + 1, columns], self.types[index : index + 1, columns]
-        return Batch([self.rows[index]], cache, live, types)
+    keys: tuple[Hashable, ...] = ()
+    """Of the prompt (`Prompt.keys`), also of an answer that has ended: a later prompt may begin alike."""
+    adapter: bool = True
+    length: int = 0
+    """Tokens in the row."""
+    used: int = 0
+    """When it was last taken; the one that was not used for longest is overwritten first."""
 
 
-def start_batch(rows: list[Row], known: Iterable[CachedPrompt], *, window: int) -> tuple[Batch, int]:
-    """A batch whose cache already holds the longest beginning that every row shares with a known prompt.
+class Slots:
+    """The rows of an attention cache. Those of answers in progress come first, so that they are one block of it."""
 
-    Returns the batch and the length of that beginning, in tokens. window: columns that a sliding attention layer sees.
+    def __init__(self, cache: KeyValues) -> None:
+        self.cache = cache
+        self.rows: list[Row] = []
+        """The answers in progress; the first one is in the cache's first row, and so on."""
+        self._slots: list[_Slot] = []
+        self._taken = 0
+
+    def length(self, index: int) -> int:
+        """Tokens of answer `index` that are in the cache."""
+        return self._slots[index].length
+
+    def forget(self) -> None:
+        """Drop the answers in progress and all that is known."""
+        self.rows, self._slots = [], []
+
+    def start(self, row: Row, *, reuse: bool) -> int:
+        """Take `row` in; returns how many tokens of its prompt are in the cache already.
+
+        That is the longest beginning that it shares with a prompt in the cache, if `reuse`.
+        """
+        number = len(self.rows)
+        source, shared = self._best(row) if reuse else (-1, 0)
+        if source >= number and 2 * shared >= len(self._slots[source].keys):
+            place = source
+        else:
+            place = self._spare()
+            if shared:
+                self.cache.ensure(len(self._slots), shared)
+                self.cache.copy(source, place, shared)
+        self._taken += 1
+        self._slots[place] = _Slot(row.prompt.keys, row.adapter, shared, self._taken)
+        self._exchange(place, number)
+        self.rows.append(row)
+        return shared
+
+    def wrote(self, index: int, tokens: int) -> None:
+        """`tokens` more tokens of answer `index` are in the cache."""
+        self._slots[index].length += tokens
+
+    def end(self, index: int, *, keep: bool) -> None:
+        """Answer `index` has ended. keep: whether its prompt may be reused."""
+        if not keep:
+            self.cache.clean(index)
+            self._slots[index] = _Slot()
+        last = len(self.rows) - 1
+        self._exchange(index, last)
+        self.rows[index] = self.rows[last]
+        self.rows.pop()
+
+    def _best(self, row: Row) -> tuple[int, int]:
+        """The place that shares the longest beginning with the prompt of `row`, and its length; -1 and 0 if none."""
+        place, longest = -1, 0
+        keys = row.prompt.keys
+        for index, slot in enumerate(self._slots):
+            if slot.adapter is row.adapter:
+                shared = min(_shared(slot.keys, keys), slot.length, len(keys) - 1)
+                while shared and _is_inside_image(keys[shared]):
+                    shared -= 1
+                # Of equal ones the one that is free: nothing need be copied.
+                if shared > longest or (shared == longest and shared and index >= len(self.rows)):
+                    place, longest = index, shared
+        return place, longest
+
+    def _spare(self) -> int:
+        """A place to overwrite. Twice as many prompts are kept as there are answers in progress."""
+        number = len(self.rows)
+        if len(self._slots) < 2 * (number + 1):
+            self._slots.append(_Slot())
+            if len(self._slots) > self.cache.rows:
+                self.cache.ensure(max(len(self._slots), 2 * self.cache.rows), self.cache.columns)
+            return len(self._slots) - 1
+        return min(range(number, len(self._slots)), key=lambda index: self._slots[index].used)
+
+    def _exchange(self, one: int, other: int) -> None:
+        if one == other:
+            return
+        slots = self._slots
+        self.cache.swap(one, other, max(slots[one].length, slots[other].length))
+        slots[one], slots[other] = slots[other], slots[one]
+
+
+def blocks_of(keys: Sequence[Hashable], length: int) -> list[int] | None:
+    """For each token the number of the image that it is a part of, -1 for text; None if there is no image.
+
+    keys: of the prompt's tokens (`Prompt.keys`). length: of the tokens, those of the answer included.
     """
-    known = list(known)
-    sources = [max(known, key=lambda k, row=row: _shared(k.keys, row.prompt.keys), default=None) for row in rows]
-    shared = 0
-    if all(sources):
-        shared = min(
-            min(_shared(source.keys, row.prompt.keys), len(row.prompt.ids) - 1)
-            for source, row in zip(sources, rows, strict=True)
-            if source is not None
-        )
-    while shared and any(_is_inside_image(row.prompt.keys[shared]) for row in rows):
-        shared -= 1
-    if len(rows) > 1 and max(len(row.prompt.ids) for row in rows) >= window:
-        shared = 0  # The masked columns behind the shared beginning would shorten a sliding window.
-    if not shared:
-        empty = torch.zeros((len(rows), 0), dtype=torch.long)
-        return Batch(rows, DynamicCache(), empty, empty.clone()), 0
-    parts = [(source, source.columns[:shared]) for source in sources if source is not None]
-    cache = _gather([(part.cache, part.row, columns) for part, columns in parts])
-    types = torch.tensor([[int(not isinstance(key, int)) for key in row.prompt.keys[:shared]] for row in rows])
-    return Batch(rows, cache, torch.ones_like(types), types), shared
+    if not any(map(_is_image_start, keys)):
+        return None
+    blocks, number = [], -1
+    for key in keys:
+        number += _is_image_start(key)
+        blocks.append(number if isinstance(key, tuple) else -1)
+    return blocks + [-1] * (length - len(blocks))
 
 
-def _gather(parts: Sequence[tuple[DynamicCache, int, torch.Tensor]]) -> DynamicCache:
-    """A cache with one row for each part: the part's row of its cache, with the part's columns only."""
-    gathered = DynamicCache()
-    for number in range(len(parts[0][0].layers)):
-        keys, values = [], []
-        for cache, row, columns in parts:
-            layer: Any = cache.layers[number]
-            where = columns.to(layer.keys.device)
-            keys.append(layer.keys[row : row + 1].index_select(2, where))
-            values.append(layer.values[row : row + 1].index_select(2, where))
-        gathered.update(torch.cat(keys), torch.cat(values), number)
-    return gathered
+def images_of(keys: Sequence[Hashable]) -> list[str]:
+    """The digests of the images in a part of a prompt."""
+    return [key[0] for key in keys if isinstance(key, tuple) and key[1] == 0]
+
+
+def _is_image_start(key: Hashable) -> bool:
+    return isinstance(key, tuple) and key[1] == 0
 
 
 def _shared(left: tuple[Hashable, ...], right: tuple[Hashable, ...]) -> int:

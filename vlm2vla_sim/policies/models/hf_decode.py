@@ -1,29 +1,31 @@
-"""Decodes answers token by token, with caches for images and prompt beginnings, and without computing forced tokens.
+"""Decodes answers token by token, many at once, with caches for images and prompt beginnings.
 
 Three `generate` calls a cycle encode the same image three times and compute every comma that the grammar forces. Here
 an image is encoded once, the attention cache of a prompt's beginning is reused for every later prompt with the same
-beginning, and forced tokens go through the model together with the token before them. The answers are the same as those
-of `generate`; the tests compare them token by token.
+beginning, and forced tokens go through the model together with the token before them. An answer joins those in progress
+at any step and leaves when it ends, so that none waits for a longer one. The answers are the same as those of
+`generate`; the tests compare them token by token.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vlm2vla_sim.policies.base import Sampling
-from vlm2vla_sim.policies.models.hf_batch import Batch, CachedPrompt, Row, start_batch
-from vlm2vla_sim.policies.models.hf_prompt import Prompt
+from vlm2vla_sim.errors import DecodingError
+from vlm2vla_sim.policies.models.gemma_attention import Piece, Step
+from vlm2vla_sim.policies.models.gemma_text import GemmaText
+from vlm2vla_sim.policies.models.hf_batch import Row, Slots, blocks_of, images_of
+from vlm2vla_sim.policies.models.next_token import NextToken
 
 KEPT_IMAGES = 64
 """Encoded images that are kept: two for each environment, for more environments than fit in a batch."""
-KEPT_PREFIXES = 2
-"""Attention caches that are kept: those of the last two stages."""
 
 
 @dataclass
@@ -52,133 +54,125 @@ class Optimizations:
 
 
 class Decoder:
-    """Decodes answers, for models whose `forward` takes Gemma 3's arguments."""
+    """Decodes answers with a `GemmaText`."""
 
     def __init__(
         self,
-        forward: Callable[..., Any],
-        encode: Callable[[torch.Tensor], torch.Tensor],
+        text: GemmaText,
+        encode: Callable[[np.ndarray], torch.Tensor],
+        adapter: Callable[[bool], AbstractContextManager[None]],
         *,
+        vision_adapter: bool,
         image_token: int,
-        pad: int,
         ends: Sequence[int],
-        window: int,
-        device: torch.device,
+        max_rows: int,
     ) -> None:
         """Set up the decoder; caches are empty.
 
-        forward: the model itself. encode: pixels of one image -> its (1, tokens, hidden) features. window: columns over
-        which a sliding attention layer looks back.
+        encode: one image, (H, W, 3) uint8 -> its (1, tokens, hidden) features. adapter: a context in which the model's
+        modules have the adapter enabled or disabled. vision_adapter: whether the adapter also changes the vision tower.
+        max_rows: answers in progress at the same time; others wait.
         """
-        self._forward_model, self._encode = forward, encode
-        self._image_token, self._pad, self._ends = image_token, pad, frozenset(ends)
-        self._window, self._device = window, device
+        self._text, self._encode, self._adapter, self._vision_adapter = text, encode, adapter, vision_adapter
+        self._ends, self._max_rows = frozenset(ends), max_rows
         self._features: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
-        self._kept: dict[bool, deque[list[CachedPrompt]]] = {on: deque(maxlen=KEPT_PREFIXES) for on in (False, True)}
+        self._slots = Slots(text.new_cache())
+        self._waiting: deque[Row] = deque()
+        self._next = NextToken(image_token)
         self.counts = Counts()
         self.optimizations = Optimizations()
 
     def clear(self) -> None:
-        """Empty the caches."""
+        """Empty the caches, and give up the answers in progress."""
         self._features.clear()
-        for kept in self._kept.values():
-            kept.clear()
+        self._waiting.clear()
+        self._slots.forget()
+
+    def begin(self, row: Row) -> None:
+        """Take in a question; `step` computes its answer."""
+        row.pending = list(row.prompt.ids)
+        self._waiting.append(row)
 
     @torch.inference_mode()
-    def generate(
-        self, rows: list[Row], pixels: Callable[[str], torch.Tensor], *, adapter: bool, vision_adapter: bool
-    ) -> None:
-        """Decode the answer of every row, into `Row.answer` and `Row.finish`.
-
-        pixels: an image's pixels by its digest. adapter: whether the adapter is enabled; attention caches are kept
-        apart for both. vision_adapter: whether the adapter also changes the vision tower.
-        """
-        self._image = lambda name: self._encoded((name, adapter and vision_adapter), lambda: pixels(name))
-        known = [prompt for prompts in reversed(self._kept[adapter]) for prompt in prompts]
-        batch, shared = start_batch(rows, known if self.optimizations.prefix else (), window=self._window)
-        for row in rows:
-            row.pending = list(row.prompt.ids[shared:])
-            self._take_forced(row)
-        self.counts.reused += shared * len(rows)
-        self.counts.read += sum(len(row.prompt.ids) - shared for row in rows)
-        self._read(batch, self._step(batch))
-        if self.optimizations.prefix:
-            self._kept[adapter].append([batch.prompt_of(index) for index in range(len(rows))])
-        self._run(batch)
+    def step(self) -> None:
+        """Advance all answers by a token and those that the grammar forces; each is in its `Row` when it has ended."""
+        self._admit()
+        rows = list(self._slots.rows)
+        if not rows:
+            return
+        on = rows[0].adapter
+        with contextlib.nullcontext() if self._text.mixes else self._adapter(on):
+            self._read(rows, self._compute(rows))
+        # From the last one on: one that ends is replaced by the last one.
+        for index in reversed(range(len(rows))):
+            if rows[index].done:
+                self._slots.end(index, keep=rows[index].error is None)
         if not self.optimizations.images:
             self._features.clear()
 
     # The decoding loop.
 
-    def _run(self, batch: Batch) -> None:
-        while not all(row.done for row in batch.rows):
-            width = max(len(row.pending) for row in batch.rows)
-            if len(batch.rows) > 1 and batch.live.shape[1] + width > self._window:
-                # Masked columns between a row's tokens would push tokens out of a sliding attention window.
-                for index, row in enumerate(batch.rows):
-                    if not row.done:
-                        self._run(batch.alone(index))
+    def _admit(self) -> None:
+        """Begin with waiting questions, as many as fit; where a step has one adapter, only such as share it."""
+        while self._waiting and len(self._slots.rows) < self._max_rows:
+            row = self._waiting[0]
+            if not self._text.mixes and any(other.adapter is not row.adapter for other in self._slots.rows):
                 return
-            self._read(batch, self._step(batch))
+            self._waiting.popleft()
+            shared = self._slots.start(row, reuse=self.optimizations.prefix)
+            del row.pending[:shared]
+            self.counts.reused += shared
+            self.counts.read += len(row.pending)
+            try:
+                self._take_forced(row)
+            except DecodingError as error:
+                row.error = error
 
-    def _step(self, batch: Batch) -> torch.Tensor:
-        """Compute the pending tokens, padded on the left; returns the scores (B, V) float32 of the next token."""
-        width = max(len(row.pending) for row in batch.rows)
-        ids = torch.full((len(batch.rows), width), self._pad)
-        live = torch.zeros_like(ids)
-        for index, row in enumerate(batch.rows):
-            if row.pending:
-                ids[index, width - len(row.pending) :] = torch.tensor(row.pending)
-                live[index, width - len(row.pending) :] = 1
-        # The token stands for part of an image; an answer cannot contain it.
-        types = (ids == self._image_token).long()
-        batch.live = torch.cat([batch.live, live], 1)
-        batch.types = torch.cat([batch.types, types], 1)
-        images = {}
-        if types.any():
-            names = [name for row in batch.rows for name in _images_in(row.prompt, row.pending, self._image_token)]
-            features = torch.cat([self._image(name) for name in names])
-            images["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=features)}
-            # The attention mask covers all columns, so the types of all are needed.
-            images["token_type_ids"] = batch.types.to(self._device)
-        positions = (batch.live.cumsum(1) - 1).clamp(min=0)[:, -width:]
+    def _compute(self, rows: list[Row]) -> torch.Tensor:
+        """Compute the pending tokens; returns the scores (B, V) float32 of the next token of each row."""
+        pieces = []
+        for index, row in enumerate(rows):
+            start = self._slots.length(index)
+            blocks = blocks_of(row.prompt.keys[start:], len(row.pending))
+            pieces.append(Piece(index, start, row.pending, blocks, row.adapter))
+        self._slots.cache.ensure(len(rows), max(piece.start + len(piece.ids) for piece in pieces))
+        step = Step(pieces, columns=self._slots.cache.columns)
+        images = [
+            self._encoded(name, rows[piece.row])
+            for piece in step.pieces
+            if piece.blocks is not None
+            for name in images_of(rows[piece.row].prompt.keys[piece.start :])
+        ]
         self.counts.steps += 1
-        scores = self._forward_model(
-            input_ids=ids.to(self._device),
-            attention_mask=batch.live.to(self._device),
-            position_ids=positions.to(self._device),
-            past_key_values=batch.cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **images,
-        ).logits[:, -1]
-        for row in batch.rows:
-            row.pending = []
-        return scores.float()
+        scores = self._text.scores(step, self._slots.cache, images)
+        for piece in pieces:
+            self._slots.wrote(piece.row, len(piece.ids))
+        order = [piece.row for piece in step.pieces]
+        return scores if order == sorted(order) else scores[torch.tensor(order).argsort().to(scores.device)]
 
-    def _read(self, batch: Batch, scores: torch.Tensor) -> None:
+    def _read(self, rows: list[Row], scores: torch.Tensor) -> None:
         """Choose the next token of every row that is not done."""
-        for row, score in zip(batch.rows, scores, strict=True):
-            if row.done:
-                continue
-            token = self._choose(row, score)
-            if row.state is not None:
-                row.state.consume(token)
-            if token in self._ends:
-                row.finish = "stop"
-                continue
-            row.answer.append(token)
-            row.pending = [token]
-            self._take_forced(row)
-            row.check_end()
+        places = [index for index, row in enumerate(rows) if not row.done]
+        rows = [rows[index] for index in places]
+        tokens = self._next.choose(rows, scores[torch.tensor(places, dtype=torch.long)].to(scores.device))
+        for row, token in zip(rows, tokens, strict=True):
+            try:
+                self._take(row, token)
+            except DecodingError as error:
+                row.error = error
 
-    def _choose(self, row: Row, scores: torch.Tensor) -> int:
+    def _take(self, row: Row, token: int) -> None:
+        if row.done:
+            return
         if row.state is not None:
-            allowed = row.state.allowed()
-            return int(allowed[_draw(scores[allowed.to(scores.device)], row.sampling, row.chance)])
-        scores = scores.clone()
-        scores[self._image_token] = float("-inf")
-        return _draw(scores, row.sampling, row.chance)
+            row.state.consume(token)
+        if token in self._ends:
+            row.finish = "stop"
+            return
+        row.answer.append(token)
+        row.pending = [token]
+        self._take_forced(row)
+        row.check_end()
 
     def _take_forced(self, row: Row) -> None:
         """Append the tokens that the grammar forces; the row is done if they end the answer."""
@@ -195,32 +189,14 @@ class Decoder:
 
     # Caches.
 
-    def _encoded(self, name: Hashable, pixels: Callable[[], torch.Tensor]) -> torch.Tensor:
-        if name not in self._features:
-            self._features[name] = self._encode(pixels())
+    def _encoded(self, name: str, row: Row) -> torch.Tensor:
+        on = row.adapter and self._vision_adapter
+        key = (name, on)
+        if key not in self._features:
+            with self._adapter(on) if self._vision_adapter else contextlib.nullcontext():
+                self._features[key] = self._encode(row.images[name])
             self.counts.images += 1
             if len(self._features) > KEPT_IMAGES:
                 self._features.popitem(last=False)
-        self._features.move_to_end(name)
-        return self._features[name]
-
-
-def _images_in(prompt: Prompt, pending: list[int], image_token: int) -> tuple[str, ...]:
-    """The digests of the images in the pending part of a prompt, which are its last ones."""
-    if not prompt.images or image_token not in pending:
-        return ()
-    per_image = prompt.ids.count(image_token) // len(prompt.images)
-    return prompt.images[len(prompt.images) - pending.count(image_token) // per_image :]
-
-
-def _draw(scores: torch.Tensor, sampling: Sampling, chance: torch.Generator) -> int:
-    """The index of the sampled entry of `scores`, (K,) float32."""
-    if sampling.temperature == 0:
-        return int(scores.argmax())
-    chances = (scores.cpu() / sampling.temperature).softmax(0)
-    if sampling.top_p < 1:
-        sorted_chances, order = chances.sort(descending=True, stable=True)
-        # The likeliest token is always kept: no probability precedes it.
-        kept = sorted_chances.cumsum(0) - sorted_chances < sampling.top_p
-        return int(order[torch.multinomial(sorted_chances * kept, 1, generator=chance)])
-    return int(torch.multinomial(chances, 1, generator=chance))
+        self._features.move_to_end(key)
+        return self._features[key]

@@ -12,6 +12,8 @@ import random
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vlm2vla_sim.errors import DecodingError, GrammarError, missing_extra
 from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies.models.answer_frame import NO_FRAME, AnswerFrame, answer_text
@@ -141,8 +143,6 @@ class GrammarState:
     def __init__(self, matcher: LLMatcher, vocabulary: int, ends: tuple[int, ...]) -> None:
         self._matcher = matcher
         self._ends = list(ends)
-        self._bits = torch.zeros((vocabulary + 31) // 32, dtype=torch.int32)
-        self._shifts = torch.arange(32, dtype=torch.int32)
         self._vocabulary = vocabulary
         self.ended = False
         """Whether an end token was consumed; in a batch, only padding follows it."""
@@ -163,17 +163,23 @@ class GrammarState:
 
     def allowed(self) -> torch.Tensor:
         """Indices, (K,) int64 ascending, of the tokens that may come next."""
-        if self.is_done:
-            return torch.tensor(sorted(self._ends))
-        if forced := self.forced():
-            return torch.tensor(forced[:1])
-        self._matcher.unsafe_compute_mask_ptr(self._bits.data_ptr(), self._bits.numel() * 4)
+        words = np.zeros((self._vocabulary + 31) // 32, np.int32)
+        self.allow(words)
+        bits = np.unpackbits(words.view(np.uint8), count=self._vocabulary, bitorder="little")
+        return torch.from_numpy(bits.nonzero()[0])
+
+    def allow(self, words: np.ndarray) -> None:
+        """Write the tokens that may come next as bits, the lowest first, into `words`, (V / 32,) int32."""
+        only = self._ends if self.is_done else self.forced()[:1]
+        if only:
+            words[:] = 0
+            for token in only:
+                words.view(np.uint32)[token // 32] |= np.uint32(1 << token % 32)
+            return
+        self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
         self._check()
-        spread = (self._bits[:, None] >> self._shifts) & 1
-        found = spread.reshape(-1)[: self._vocabulary].nonzero().squeeze(1)
-        if not len(found):
+        if not words.any():
             raise DecodingError("The vocabulary has no token that the grammar allows next.")
-        return found
 
     def consume(self, token: int) -> None:
         """Advance by a token that is allowed."""

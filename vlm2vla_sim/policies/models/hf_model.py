@@ -21,20 +21,21 @@ from vlm2vla_sim.errors import SettingError, missing_extra
 from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.models.adapter_fit import NAME
-from vlm2vla_sim.policies.models.hf_prompt import PromptMaker, digest
+from vlm2vla_sim.policies.models.hf_prompt import PromptMaker
 from vlm2vla_sim.types import Stage
 
 try:
     import torch
-    import transformers
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
 from vlm2vla_sim.policies.models.answer_frame import answer_ends, answer_frame, answer_text, count_logits
+from vlm2vla_sim.policies.models.gemma_text import GemmaText, supports
 from vlm2vla_sim.policies.models.hf_adapter import LoadedAdapter, describe_weights, load_adapter
-from vlm2vla_sim.policies.models.hf_batch import Row, Written
+from vlm2vla_sim.policies.models.hf_batch import PendingAnswer, Row, Written
 from vlm2vla_sim.policies.models.hf_decode import Decoder
-from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler, GrammarProcessor, GrammarState
+from vlm2vla_sim.policies.models.hf_generate import generate
+from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler
 from vlm2vla_sim.policies.models.hf_loading import (
     HfSettings,
     compile_feed_forward,
@@ -42,9 +43,6 @@ from vlm2vla_sim.policies.models.hf_loading import (
     load_processor,
     load_weights,
 )
-
-FAST_FAMILIES = frozenset({"gemma3"})
-"""`model_type` of the models that `hf_decode` decodes; the tests compare it with `generate` token by token."""
 
 
 class HfModel:
@@ -77,14 +75,55 @@ class HfModel:
         self._vision_adapter = any(
             NAME in name.split(".") and "language_model" not in name for name, _ in self.model.named_parameters()
         )
-        self.decoder = self.new_decoder() if settings.fast and config.model_type in FAST_FAMILIES else None
+        self._language: GemmaText | None = None
+        if settings.fast and supports(self.model):
+            self._language = GemmaText(self.model, own_feed_forward=not settings.compile)
+        self.decoder = self.new_decoder() if self._language else None
         if settings.compile:
             compile_feed_forward(self.model)
         if self.has_adapter:
             self._check_adapter()
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
-        """See `TextModel.answer`. `Stage.seconds` is the time of the whole batch."""
+        """See `TextModel.answer`. `Stage.seconds` is the time until this answer was complete."""
+        if self.decoder is None:
+            return self._answer_in_groups(questions)
+        asked = []
+        try:
+            asked += [self.begin(question) for question in questions]
+            while not all(answer.done for answer in asked):
+                self.advance()
+        except BaseException:
+            self.give_up()
+            raise
+        return [answer.stage() for answer in asked]
+
+    def begin(self, question: Question) -> PendingAnswer:
+        """Take in a question, to be answered by calls of `advance`, beside others. For models with a `decoder` only."""
+        assert self.decoder is not None
+        with self._lock:
+            answer = PendingAnswer(question, self._row(question), self._text)
+            self.decoder.begin(answer.row)
+        return answer
+
+    def advance(self) -> None:
+        """Advance all answers that were begun."""
+        assert self.decoder is not None
+        with self._lock:
+            self.decoder.step()
+
+    def give_up(self) -> None:
+        """Drop all answers that were begun."""
+        assert self.decoder is not None
+        with self._lock:
+            self.decoder.clear()
+
+    @property
+    def continuous(self) -> bool:
+        """Whether it is a `ContinuousModel`; other models are decoded by `generate`."""
+        return self.decoder is not None
+
+    def _answer_in_groups(self, questions: Sequence[Question]) -> list[Stage]:
         answers: dict[int, Stage] = {}
         with self._lock:
             for adapter in (True, False):
@@ -104,7 +143,7 @@ class HfModel:
     def _answer_together(self, questions: list[Question], *, adapter: bool) -> list[Stage]:
         started = time.perf_counter()
         with self._adapter(on=adapter), torch.inference_mode():
-            written = self._decode(questions, adapter=adapter) if self.decoder else self._generate(questions)
+            written = self._generate(questions)
         seconds = round(time.perf_counter() - started, 4)
         return [
             Stage(question.stage, self._text(answer.tokens), len(answer.tokens), seconds, finish=answer.finish)
@@ -113,9 +152,13 @@ class HfModel:
 
     def tokens(self, question: Question) -> list[int]:
         """The tokens of the answer to `question`, without the end token."""
+        if self.decoder is not None:
+            answer = self.begin(question)
+            while not answer.done:
+                self.advance()
+            answer.stage()
+            return answer.row.answer
         with self._lock, self._adapter(on=question.adapter and self.has_adapter), torch.inference_mode():
-            if self.decoder:
-                return self._decode([question], adapter=question.adapter and self.has_adapter)[0].tokens
             return self._generate([question])[0].tokens
 
     def first_scores(self, question: Question) -> np.ndarray:
@@ -139,31 +182,30 @@ class HfModel:
         return self.processor.tokenizer
 
     def new_decoder(self) -> Decoder:
-        """A decoder with empty caches; for Gemma 3 only."""
+        """A decoder with empty caches; only for models that `gemma_text.supports`."""
+        assert self._language is not None
         return Decoder(
-            self.model,
-            self._encode_image,
+            self._language,
+            lambda image: self._encode_image(self.prompts.pixels(image)),
+            lambda on: self._adapter(on=on),
+            vision_adapter=self._vision_adapter,
             image_token=self.image_token,
-            pad=self.processor.tokenizer.pad_token_id,
             ends=self._ends,
-            window=self.model.config.get_text_config().sliding_window,
-            device=self.model.get_input_embeddings().weight.device,
+            max_rows=self.settings.max_batch,
         )
 
     # Decoding.
 
-    def _decode(self, questions: list[Question], *, adapter: bool) -> list[Written]:
-        assert self.decoder is not None
-        images = {digest(image): image for question in questions for image in question.images}
-        rows = []
-        for question in questions:
-            prompt, chance = self.prompts.encode(question), torch.Generator().manual_seed(question.seed)
-            sampling = self._within_context(question.sampling, len(prompt.ids))
-            rows.append(Row(prompt, sampling, self._start(question), chance))
-        self.decoder.generate(
-            rows, lambda name: self._pixels(images[name]), adapter=adapter, vision_adapter=self._vision_adapter
+    def _row(self, question: Question) -> Row:
+        prompt, chance = self.prompts.encode(question), torch.Generator().manual_seed(question.seed)
+        return Row(
+            prompt,
+            dict(zip(prompt.images, question.images, strict=True)),
+            self._within_context(question.sampling, len(prompt.ids)),
+            self._start(question),
+            chance,
+            adapter=question.adapter and self.has_adapter,
         )
-        return [Written(row.answer, row.finish) for row in rows]
 
     def _generate(self, questions: list[Question]) -> list[Written]:
         """Decode with `generate`: in one batch if all are greedy with the same limit, else one by one."""
@@ -172,25 +214,16 @@ class HfModel:
         within = [self._within_context(q.sampling, read) for q, read in zip(questions, lengths, strict=True)]
         if len(questions) > 1 and (len(set(within)) > 1 or within[0].temperature):
             return [self._generate([question])[0] for question in questions]
-        sampling, length = within[0], inputs["input_ids"].shape[1]
-        states = [self._start(question) for question in questions]
-        how: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        if sampling.temperature:
-            how = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        with torch.random.fork_rng():
-            torch.manual_seed(questions[0].seed)
-            written = self.model.generate(
-                **inputs,
-                **how,
-                max_new_tokens=sampling.max_tokens,
-                eos_token_id=list(self._ends),
-                pad_token_id=self.processor.tokenizer.pad_token_id,
-                # An answer holds no image token; one would be taken for part of an image in the next step.
-                suppress_tokens=[self.image_token],
-                logits_processor=transformers.LogitsProcessorList([GrammarProcessor(states, prompt_length=length)]),
-            )
-        rows = zip(questions, written[:, length:].tolist(), strict=True)
-        return [self._until_end(row, self._start(question)) for question, row in rows]
+        return generate(
+            self.model,
+            inputs,
+            lambda: [self._start(question) for question in questions],
+            sampling=within[0],
+            seed=questions[0].seed,
+            ends=self._ends,
+            pad=self.processor.tokenizer.pad_token_id,
+            image_token=self.image_token,
+        )
 
     # Parts.
 
@@ -210,9 +243,6 @@ class HfModel:
         weight = next(base.model.vision_tower.parameters())
         dtype = weight.dtype if weight.is_floating_point() else base.dtype
         return base.get_image_features(pixels.to(weight.device, dtype), return_dict=True).pooler_output
-
-    def _pixels(self, image: np.ndarray) -> torch.Tensor:
-        return self.prompts.pixels(image)
 
     def _start(self, question: Question) -> Any:
         return None if question.grammar is None else self._grammars.start(question.grammar)
@@ -237,15 +267,6 @@ class HfModel:
                 "fewer images, or a model with a longer context."
             )
         return dataclasses.replace(sampling, max_tokens=context - prompt)
-
-    def _until_end(self, tokens: list[int], state: GrammarState | None) -> Written:
-        """The answer in `tokens`, of which everything from an end token on is dropped. state: before the answer."""
-        for index, token in enumerate(tokens):
-            if token in self._ends:
-                return Written(tokens[:index], "stop")
-            if state is not None:
-                state.consume(token)
-        return Written(tokens, "stop" if state is not None and state.is_done else "length")
 
     def _check_adapter(self) -> None:
         """The adapter probe: SettingError if the scores of a text are the same with and without the adapter."""

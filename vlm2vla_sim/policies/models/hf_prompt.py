@@ -98,7 +98,7 @@ class PromptMaker:
 def digest(image: np.ndarray) -> str:
     """A hash of the image's shape and pixels."""
     image = np.ascontiguousarray(check_image(image))
-    return hashlib.blake2b(image.tobytes(), digest_size=16, salt=repr(image.shape).encode()[:16]).hexdigest()
+    return hashlib.blake2b(image.data, digest_size=16, salt=repr(image.shape).encode()[:16]).hexdigest()
 
 
 def check_image(image: np.ndarray) -> np.ndarray:

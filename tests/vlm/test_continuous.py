@@ -1,0 +1,155 @@
+"""Answers that are decoded together, whenever each joins and leaves, are those of each question alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+
+import numpy as np
+import pytest
+from vlm_lane import make_adapter, need_vlm
+
+need_vlm()
+
+import torch  # noqa: E402
+
+from vlm2vla_sim.errors import DecodingError  # noqa: E402
+from vlm2vla_sim.language.formats import get_format  # noqa: E402
+from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
+from vlm2vla_sim.policies.models.batcher import Batcher  # noqa: E402
+from vlm2vla_sim.policies.models.gemma_text import supports  # noqa: E402
+from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
+from vlm2vla_sim.policies.models.random_model import TINY, save_random_model  # noqa: E402
+from vlm2vla_sim.policies.verifier import ANSWER_GRAMMAR  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def models(tiny_folder, adapter_folder) -> tuple[HfModel, HfModel]:
+    """The model that decodes continuously, with three rows, and transformers' `generate`."""
+    settings = HfSettings(str(tiny_folder), str(adapter_folder), dtype="float32", max_batch=3)
+    return HfModel(settings), HfModel(dataclasses.replace(settings, fast=False))
+
+
+def questions(pictures: list[np.ndarray], count: int = 18) -> list[Question]:
+    """Unlike questions: of three stages, with and without grammar, image and adapter, greedy and sampled."""
+    rng = random.Random(0)
+    made = []
+    for number in range(count):
+        images = tuple(rng.sample(pictures, number % 3))
+        stage = ("plan", "action", "verify")[number % 3]
+        grammar = {"plan": None, "action": get_format("vlm2vla").grammar(), "verify": ANSWER_GRAMMAR}[stage]
+        heat = 0.8 if number % 4 == 3 else 0.0
+        how = Sampling(heat, 0.95 if heat else 1.0, rng.choice((3, 12, 40)))
+        text = f"What now{' and then' * rng.randrange(6)}?"
+        made.append(Question(stage, text, images, grammar, how, seed=number, adapter=number % 5 != 4))
+    return made
+
+
+def answer_joining_at_random(model: HfModel, asked: list[Question], seed: int) -> list[str]:
+    """The answers where each question joins at a random step."""
+    rng, waiting = random.Random(seed), list(enumerate(asked))
+    rng.shuffle(waiting)
+    begun = {}
+    while waiting or not all(answer.done for answer in begun.values()):
+        while waiting and rng.random() < 0.4:
+            place, question = waiting.pop()
+            begun[place] = model.begin(question)
+        model.advance()
+    return [begun[place].stage().text for place in range(len(asked))]
+
+
+def test_answers_that_join_and_leave_at_random_are_those_of_each_question_alone(models, pictures):
+    fast, plain = models
+    asked = questions(pictures)
+    alone = []
+    for question in asked:
+        fast.decoder.clear()
+        alone.append(fast.answer([question])[0].text)
+    greedy = [k for k, question in enumerate(asked) if not question.sampling.temperature]
+    assert [alone[k] for k in greedy] == [plain.answer([asked[k]])[0].text for k in greedy]
+    for seed in range(6):
+        assert answer_joining_at_random(fast, asked, seed) == alone
+    assert fast.decoder.counts.reused > 0
+    assert len(set(alone)) > 9
+
+
+@pytest.mark.parametrize("config", [{"use_dora": True}, {"use_rslora": True, "rank_pattern": {"q_proj": 2}}])
+def test_any_adapter_is_computed_as_transformers_and_peft_compute_it(tiny_folder, tmp_path, pictures, config):
+    settings = HfSettings(
+        str(tiny_folder), str(make_adapter(tiny_folder, tmp_path, scale=0.5, **config)), dtype="float32"
+    )
+    fast, plain = HfModel(settings), HfModel(dataclasses.replace(settings, fast=False))
+    assert fast.decoder is not None
+    asked = [q for q in questions(pictures, 10) if not q.sampling.temperature]
+    assert [stage.text for stage in fast.answer(asked)] == [plain.answer([q])[0].text for q in asked]
+
+
+def test_grouped_heads_windows_and_both_rotary_embeddings_are_those_of_transformers(tmp_path, pictures):
+    folder = save_random_model(tmp_path / "m", dataclasses.replace(TINY, sliding_window=24, layers=7, heads=4))
+    fast, plain = (HfModel(HfSettings(str(folder), dtype="float32", fast=fast)) for fast in (True, False))
+    config = fast.model.config.text_config
+    assert set(config.layer_types) == {"full_attention", "sliding_attention"}
+    assert config.num_key_value_heads < config.num_attention_heads
+    asked = [q for q in questions(pictures, 10) if not q.sampling.temperature]
+    assert answer_joining_at_random(fast, asked, 1) == [plain.answer([q])[0].text for q in asked]
+    inputs = plain.inputs([Question("plan", "What now? " * 9, tuple(pictures[:2]))])
+    with torch.inference_mode():
+        scores = plain.model(**inputs).logits[0, -1]
+    found = fast.first_scores(Question("plan", "What now? " * 9, tuple(pictures[:2])))
+    assert np.allclose(found, scores.double().log_softmax(0).numpy(), atol=1e-4)
+
+
+def test_the_weights_are_held_once_and_transformers_still_computes_with_them(models):
+    fast, plain = models
+    for (name, ours), (_, theirs) in zip(fast.model.named_parameters(), plain.model.named_parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+    attention = fast.model.get_base_model().model.language_model.layers[0].self_attn
+    parts = [part.base_layer.weight for part in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    assert len({part.untyped_storage().data_ptr() for part in parts}) == 1
+
+
+def test_a_model_that_computes_otherwise_is_left_to_generate(tiny_folder):
+    model = HfModel(HfSettings(str(tiny_folder), dtype="float32")).model
+    assert supports(model)
+    model.model.language_model.config.attn_logit_softcapping = 30.0
+    assert not supports(model)
+
+
+def test_callers_share_the_steps_and_a_question_that_fails_fails_alone(models, pictures, monkeypatch):
+    fast, _ = models
+    asked = questions(pictures, 9)
+    alone = [fast.answer([question])[0].text for question in asked]
+    steps = fast.decoder.counts.steps
+    for question in asked:
+        fast.answer([question])
+    steps, before = fast.decoder.counts.steps - steps, fast.decoder.counts.steps
+    broken = dataclasses.replace(asked[1], seed=99)
+    start = fast._start
+
+    def start_broken(question: Question):
+        state = start(question)
+        if question.seed == 99:
+
+            def fail(token: int) -> None:
+                raise DecodingError("The grammar failed.")
+
+            state.consume = fail
+        return state
+
+    monkeypatch.setattr(fast, "_start", start_broken)
+    batcher, said = Batcher(fast), {}
+
+    def ask(place: int, question: Question) -> None:
+        try:
+            said[place] = batcher.answer(question).text
+        except DecodingError as error:
+            said[place] = str(error)
+
+    threads = [threading.Thread(target=ask, args=pair) for pair in enumerate([*asked, broken])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [said[place] for place in range(10)] == [*alone, "The grammar failed."]
+    assert fast.decoder.counts.steps - before < steps
