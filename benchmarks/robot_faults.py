@@ -1,6 +1,6 @@
 """What becomes of an episode when the link to a real robot fails: a table of fault kinds and outcomes.
 
-    python benchmarks/robot_faults.py --scenarios 208 --seed 0 [--json]
+    python benchmarks/robot_faults.py --scenarios 208 --seed 0 [--backend manipulator_gym] [--json]
 
 Each scenario is an episode of twelve distinct steps on a mock robot server, through a proxy that injects one seeded
 fault into one request (or several, for kind "many"). Afterwards the mock server's record of executed actions is
@@ -27,13 +27,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Outcomes of episodes on a failing link, by kind of fault.")
     parser.add_argument("--scenarios", type=int, default=208)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--backend", default="bridge", help="bridge or manipulator_gym")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     args = parser.parse_args()
     scenarios: list[Scenario] = make_scenarios(args.scenarios, random.Random(args.seed))
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     broken: list[str] = []
     longest = 0.0
-    for scenario, played in zip(scenarios, play_all(scenarios), strict=True):
+    for scenario, played in zip(scenarios, play_all(scenarios, args.backend), strict=True):
         outcomes[scenario.kind][played.ending] += 1
         broken += played.broken
         longest = max(longest, played.longest_wait)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from robot_bench import QUICK, Bench, Fault, bench
 
-from vlm2vla_sim.envs.bridge.client import BridgeClient
 from vlm2vla_sim.envs.motion import StepLimits
 from vlm2vla_sim.envs.robot_link import wire
+from vlm2vla_sim.envs.robot_link.link import RobotLink
 from vlm2vla_sim.envs.robot_link.mock.fault_proxy import KINDS, random_faults
 from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.errors import LinkLostError
@@ -23,6 +23,7 @@ from vlm2vla_sim.types import ActionChunk, Decision, Outcome
 STEPS = 12
 QUESTIONS = 2 * STEPS + 2
 """About so many are asked in an episode: a look, and then a step and a look each."""
+MOTIONS = ("step_action", "move", "move_eef")
 WORKSPACE = get_task("carrot_on_plate").setup.workspace
 LIMIT = QUICK.resync + QUICK.reset + QUICK.init + 2.0
 """[s] no call may take longer."""
@@ -93,9 +94,9 @@ class TwelveSteps:
         return Decision("", "", "step", ActionChunk(delta, "step"))
 
 
-def play_all(scenarios: list[Scenario]) -> Iterator[Played]:
+def play_all(scenarios: list[Scenario], backend: str = "bridge") -> Iterator[Played]:
     """Play them one after the other on one mock server, which must recover from every one."""
-    with bench() as stage:
+    with bench(backend=backend) as stage:
         env = stage.env(max_episode_steps=STEPS)
         try:
             for scenario in scenarios:
@@ -110,11 +111,11 @@ def play(scenario: Scenario, env: object, stage: Bench) -> Played:
     backend = inner._backend
     played = Played(ending="")
     sent: list[bytes] = []
-    ask = BridgeClient._request
+    ask = RobotLink._request
 
-    def spy(client: BridgeClient, message: dict, **options: object) -> object:
+    def spy(client: RobotLink, message: dict, **options: object) -> object:
         started = time.monotonic()
-        if message["type"] == "act" and message["key"] in ("step_action", "move"):
+        if message["type"] == "act" and message["key"] in MOTIONS:
             sent.append(wire.encode(message))
         try:
             return ask(client, message, **options)  # type: ignore[arg-type]
@@ -133,7 +134,7 @@ def play(scenario: Scenario, env: object, stage: Bench) -> Played:
         look()
         ages.append(observer.age)
 
-    BridgeClient._request = spy  # type: ignore[method-assign, assignment]
+    RobotLink._request = spy  # type: ignore[method-assign, assignment]
     observer.update = aged_look
     started = time.monotonic()
     try:
@@ -141,7 +142,7 @@ def play(scenario: Scenario, env: object, stage: Bench) -> Played:
         whole = StepLimits(step=0.05, gripper_steps=1)
         result = run_episode(env, policy, episode_id=0, seed=scenario.seed, limits=whole)  # type: ignore[arg-type]
     finally:
-        BridgeClient._request = ask  # type: ignore[method-assign]
+        RobotLink._request = ask  # type: ignore[method-assign]
         observer.update = look
         stage.proxy.arm(())
         stage.truth.ask(type="block", on=False)
@@ -185,7 +186,7 @@ def _check(
     fault_seen: bool,
 ) -> None:
     where = f"{scenario.kind} seed {scenario.seed} {scenario.faults}"
-    done = [act for act in acts if act.key in ("step_action", "move")]
+    done = [act for act in acts if act.key in MOTIONS]
     # The policy's own steps all differ; only the client's standing still (a soft hold, after a stall) may look alike.
     moving = [frame for frame in sent if _moves(frame)]
     if len(set(moving)) != len(moving):
@@ -209,5 +210,7 @@ def _check(
 
 
 def _moves(frame: bytes) -> bool:
-    payload = wire.decode(frame)["payload"]
-    return "action" in payload and bool(np.abs(payload["action"][:6]).max() > 0)
+    message = wire.decode(frame)
+    payload = message["payload"]
+    action = payload.get("action") if isinstance(payload, dict) else payload
+    return message["key"] == "step_action" and bool(np.abs(np.asarray(action)[:6]).max() > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -23,6 +24,7 @@ import lz4.frame  # noqa: E402
 import zmq  # noqa: E402
 from robot_bench import QUICK, Bench, bench  # noqa: E402
 
+from vlm2vla_sim.cli.main import main  # noqa: E402
 from vlm2vla_sim.core import frames  # noqa: E402
 from vlm2vla_sim.envs.manipulator_gym.backend import ManipulatorGymBackend  # noqa: E402
 from vlm2vla_sim.envs.manipulator_gym.client import MAX_PARTS  # noqa: E402
@@ -288,6 +290,32 @@ def test_a_server_that_ended_is_a_lost_link_until_it_is_started_again(ros1):
     env.reset(options={"episode_id": 0})
     assert "fault" not in env.step(step(0.01))[4]
     env.close()
+
+
+# The commands.
+
+
+def test_a_session_is_run_and_the_arm_is_put_to_sleep_by_command(ros1, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n\ny\n"))
+    port = ["--backend", "manipulator_gym", "--port", str(ros1.server.port)]
+    words = ["robot", "session", "--out", str(tmp_path / "s"), "--policies", "scripted", "--episodes", "1"]
+    options = ["--backend-options", "period=0.0", "max_frame_age=2.0", "--no-video"]
+    port_of_truth = ["--truth", ros1.server.truth_address]
+    assert main([*words, *port, *options, *port_of_truth]) == 0
+    assert "1 of 1 episodes are recorded" in capsys.readouterr().out
+    monkeypatch.setattr("vlm2vla_sim.envs.robot_link.park.WATCH_SECONDS", 0.01)
+    assert main(["robot", "sleep", *port]) == 0
+    assert "is parked" in capsys.readouterr().out
+    folded = ros1.server.robot.acts[-1]
+    assert folded.key == "reset"
+    assert ros1.server._twin.tcp().position[0] < 0.2
+
+
+def test_the_flags_of_another_wire_are_refused(capsys):
+    assert main(["robot", "mock-server", "--interface", "widowx_ros2"]) == 1
+    assert "--interface is for the backend manipulator_gym" in capsys.readouterr().err
+    assert main(["robot", "mock-server", "--backend", "mujoco"]) == 1
+    assert "bridge" in capsys.readouterr().err
 
 
 # No pickle is executed.

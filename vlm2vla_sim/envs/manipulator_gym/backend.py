@@ -20,6 +20,7 @@ class ManipulatorGymBackend(RobotBackend):
     """A real arm behind a manipulator_gym server, or the mock server; for its guarantees see docs/real_robot.md."""
 
     soft_grip = False  # the server opens or closes, with a force of its own
+    stall_behind = 0.015  # a step that the server did not carry out stays missing: its target is not ours any more
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from vlm2vla_sim.envs.robot_link.park import drive_to_park, sleep_robot
 from vlm2vla_sim.envs.robot_link.probe import probe_robot
 from vlm2vla_sim.envs.robot_link.server_identity import ROBOT_FAULT
 from vlm2vla_sim.envs.robot_link.settings import RobotSettings
-from vlm2vla_sim.envs.robot_link.stall import StallWatch
+from vlm2vla_sim.envs.robot_link.stall import BEHIND, StallWatch
 from vlm2vla_sim.envs.robot_link.start_pose import StartPose
 from vlm2vla_sim.envs.robot_link.unexplained_motion import MotionWatch
 from vlm2vla_sim.envs.tasks import Layout
@@ -42,6 +42,8 @@ class RobotBackend:
     """Only with `truth`, the state channel of a mock server."""
     soft_grip = True
     """Whether a held object can be held with part of the motor's power."""
+    stall_behind = BEHIND
+    """[m] off its target at which an arm that is still is called stalled."""
 
     def __init__(
         self,
@@ -164,7 +166,7 @@ class RobotBackend:
 
     def _begin(self) -> None:
         self._grip = Grip(closed=self._settings.closed_reading, soft=self.soft_grip)
-        self._stall, self._motion = StallWatch(), MotionWatch(period=self._settings.period)
+        self._stall, self._motion = StallWatch(behind=self.stall_behind), MotionWatch(period=self._settings.period)
         self._stalled, self._stalls = False, 0
         self._sent_at = -np.inf
         self._observer.begin()
@@ -240,7 +242,7 @@ class RobotBackend:
         self._target = self._client.controller_target(self._observer.tcp)
         # A move leaves its duration in the servos; one blocking step restores their 0.2 s.
         self._step(np.array([0, 0, 0, 0, 0, 0, gripper]), blocking=True)
-        self._stall = StallWatch()
+        self._stall = StallWatch(behind=self.stall_behind)
         self._motion.reanchor()
 
     def _park_arm(self) -> None:

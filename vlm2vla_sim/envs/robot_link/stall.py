@@ -24,7 +24,9 @@ PATIENCE = 3
 class StallWatch:
     """Watches one arm; call `watch` after every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, behind: float = BEHIND) -> None:
+        """behind: [m] as `BEHIND`."""
+        self._behind = behind
         self._last: Pose | None = None
         self._count = 0
 
@@ -33,9 +35,8 @@ class StallWatch:
         last, self._last = self._last, measured
         if last is None:
             return False
-        behind = (
-            float(np.linalg.norm(target.position - measured.position)) > BEHIND or _angle(target, measured) > TWISTED
-        )
+        far = float(np.linalg.norm(target.position - measured.position)) > self._behind
+        behind = far or _angle(target, measured) > TWISTED
         still = float(np.linalg.norm(measured.position - last.position)) < MOVING and _angle(measured, last) < TURNING
         self._count = self._count + 1 if behind and still else 0
         return self._count >= PATIENCE
