@@ -33,7 +33,7 @@ ROBOT_TESTS := tests/envs/bridge tests/envs/widowx_ai tests/envs/manipulator_gym
 	tests/evaluation/test_watch_page.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo mini test check format test-simpler test-robot test-remote test-vlm test-fuzz test-data test-lowest test-newer \
+.PHONY: help env demo mini test check format test-simpler test-robot test-remote test-vlm test-ray test-fuzz test-data test-lowest test-newer \
 	dist test-dist docs test-docs clean
 
 help: ## list the targets and variables
@@ -91,6 +91,10 @@ $(VENV)/.simpler: $(VENV)/.torch $(VENV)/.dev
 	$(PIP) --editable '.[simpler]'
 	touch $@
 
+$(VENV)/.ray: $(VENV)/.dev
+	$(PIP) --editable '.[ray]'
+	touch $@
+
 $(VENV)/.docs: $(VENV)/.dev docs/requirements.txt
 	$(PIP) --requirement docs/requirements.txt
 	touch $@
@@ -135,6 +139,9 @@ test-remote: $(VENV)/.remote $(PEERS)/.made ## tests against openpi-client, vla-
 
 test-vlm: $(VENV)/.vlm ## tests of language models as policies and of training (installs torch, transformers, trl)
 	$(BIN)/python -m pytest tests/vlm tests/policies tests/analysis
+
+test-ray: $(VENV)/.ray ## tests of runs on a Ray cluster of two nodes on this machine (installs Ray)
+	$(BIN)/python -m pytest tests/cluster
 
 test-fuzz: $(VENV)/.vlm ## random adapters, chat answers and data set schemas (hypothesis); every case is right or refused
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/fuzz

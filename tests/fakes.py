@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,26 @@ class SharedModel:
         thing = "spoon" if "spoon" in question.prompt else "carrot"
         words = {"subtasks": f"1. grasp the {thing}", "plan": f"move to the {thing}", "verify": "RETRY"}
         return words.get(question.stage, "[[1, 0, 0, 1]]")
+
+
+class SeededModel(SharedModel):
+    """Its answers follow from question and seed alone, as those of a real model do, whichever process it is in."""
+
+    def provenance(self) -> dict[str, Any]:
+        return {"weights_digest": "seeded"}
+
+    def answer(self, questions: Sequence[Question]) -> list[Stage]:
+        time.sleep(0.02)
+        return [Stage(q.stage, self._answer(q), finish="stop") for q in questions]
+
+    def _answer(self, question: Question) -> str:
+        number = zlib.crc32(repr((question.prompt, question.seed)).encode()) % 3
+        return f"[[{number}, 0, 0, 1]]" if question.stage == "action" else super()._answer(question)
+
+
+class PacedBackend(PointBackend):
+    """Takes as long for an episode as a simulator might: long enough to be killed in it."""
+
+    def move(self, delta: np.ndarray) -> None:
+        time.sleep(0.01)
+        super().move(delta)

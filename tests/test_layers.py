@@ -37,7 +37,7 @@ ORDER = {
         ("merge",),
         ("operator",),
         ("runner",),
-        ("worker_pool",),
+        ("executors",),
         ("suite",),
     ),
     "data": (("episode",), ("datasets",), ("relabel", "examples", "inspect_page"), ("recording",)),
@@ -130,6 +130,7 @@ HEAVY = {
     "imageio": ("video",),
     "av": ("video",),
     "matplotlib": ("analysis.density",),
+    "ray": ("evaluation.executors",),
     "tqdm": ("evaluation.suite", "cli", "envs.simpler", "training"),
     "tyro": ("cli", "mini.__main__"),
 }

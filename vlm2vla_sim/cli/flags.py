@@ -7,11 +7,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.evaluation.executors.base import Executor
+from vlm2vla_sim.evaluation.executors.local import LocalExecutor
+from vlm2vla_sim.evaluation.executors.ray_executor import RayExecutor
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import check_settings
 from vlm2vla_sim.policies.spec import SHORTHAND, Option, PolicySpec, is_spec_file, read_policy_spec
@@ -49,6 +52,31 @@ class PolicyFlags:
         named = {name: text for name in SHORTHAND if (text := getattr(self, name))}
         options = {**read_options(self.policy_options, of="policy", example="verifier=truth"), **named}
         return PolicySpec(policy, self.format, self.noise, options, self.language)
+
+
+@dataclass(frozen=True)
+class ExecutorFlags:
+    """Where episodes are run."""
+
+    executor: Literal["local", "ray"] = "local"
+    """"local" for processes of this machine, "ray" for actors of a Ray cluster."""
+    address: str = ""
+    """With ray: the cluster, "auto" or HOST:PORT; by default one is started on this machine."""
+    replicas: int = 1
+    """With ray: how many processes hold the model."""
+    gpus_per_replica: float | None = None
+    """With ray: GPUs of each of them, a fraction to share one; by default 1 if the cluster has any."""
+
+    def make(self) -> Executor:
+        """The executor of these flags; SettingError for a flag of another one."""
+        if self.executor == "ray":
+            return RayExecutor(self.address or None, replicas=self.replicas, gpus_per_replica=self.gpus_per_replica)
+        for flag in dataclasses.fields(self):
+            if getattr(self, flag.name) != flag.default:
+                raise SettingError(
+                    f"--{flag.name.replace('_', '-')} was given without --executor ray; local processes do not use it."
+                )
+        return LocalExecutor()
 
 
 _POLICY_FLAGS = dataclasses.fields(PolicyFlags)

@@ -22,6 +22,8 @@ from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.types import EpisodeResult
 
 SETTINGS, RESULTS, SUMMARY = "settings.json", "results.jsonl", "summary.json"
+VIDEOS, LOGS = "videos", "logs"
+"""Folders for what episodes write: videos, and tracebacks of errors."""
 SHARD = "shard"
 """In `settings.json` of a shard: which one, as "I/N"."""
 
@@ -52,7 +54,6 @@ class RunFolder:
         RunFolderError if another process writes to the folder, or if it cannot be used or written.
         """
         self.path = path
-        self.videos, self.logs = path / "videos", path / "logs"
         if recorded is None:
             recorded = {
                 "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -6,6 +6,7 @@ a model costs more than an episode.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import gymnasium as gym
 
 from vlm2vla_sim.core.terminal import to_stderr
-from vlm2vla_sim.envs.backends import is_real_robot
+from vlm2vla_sim.envs.backends import is_real_robot, needs_own_process
 from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import BackendFaultError
 from vlm2vla_sim.evaluation.episode import run_episode
@@ -22,6 +23,7 @@ from vlm2vla_sim.evaluation.episode_files import episode_stem
 from vlm2vla_sim.evaluation.operator.attended import run_attended
 from vlm2vla_sim.evaluation.operator.prompts import Operator, StreamAnswers
 from vlm2vla_sim.evaluation.operator.stop import StopWrapper
+from vlm2vla_sim.evaluation.run_folder import LOGS, VIDEOS
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import episode_seed, make_env, make_policy, widowx
 from vlm2vla_sim.policies import TextModelFactory
@@ -50,8 +52,8 @@ class Recorder(Protocol):
 class RecorderFactory(Protocol):
     """Makes the recorder of an episode. It is sent to worker processes, so it can be pickled."""
 
-    def __call__(self, env: gym.Env[Any, Any], task: str, episode_id: int) -> Recorder:
-        """The recorder of this episode of `task`, around `env`."""
+    def __call__(self, env: gym.Env[Any, Any], task: str, episode_id: int, folder: Path) -> Recorder:
+        """The recorder of this episode of `task`, around `env`. folder: the run folder, which its files are below."""
         ...
 
 
@@ -65,18 +67,39 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Job:
-    """All that a process needs to know to run any episode of a run; it is sent to workers."""
+class EpisodeJob:
+    """The episodes of a run: an `executors.base.Job`."""
 
     settings: RunSettings
-    videos: Path | None
-    """Folder for the videos; None for none."""
-    logs: Path
-    """Folder for tracebacks."""
+    folder: Path
+    """The run folder; videos, logs and what a recorder writes are below it."""
+    video: bool = True
+    """Whether every episode leaves a video."""
     recorder: RecorderFactory | None = None
     """Wraps the environment of every episode, to record it; None for none."""
 
-    def error_result(self, item: Item, reason: str) -> EpisodeResult:
+    @property
+    def fresh_for_group(self) -> bool:
+        """A simulator that cannot be started twice in a process serves one task."""
+        return needs_own_process(self.settings.backend)
+
+    def open(self, models: TextModelFactory | None) -> EpisodeRunner:
+        """See `executors.base.Job.open`."""
+        return EpisodeRunner(self, models=models)
+
+    def within(self, folder: Path) -> EpisodeJob:
+        """See `executors.base.Job.within`."""
+        return dataclasses.replace(self, folder=folder)
+
+    def group(self, item: Item) -> str:
+        """Its task: environment and policy are made for one."""
+        return item.task
+
+    def annotated(self, result: EpisodeResult, note: str) -> EpisodeResult:
+        """See `executors.base.Job.annotated`."""
+        return dataclasses.replace(result, reason=f"{result.reason} {note}".strip())
+
+    def broken(self, item: Item, reason: str) -> EpisodeResult:
         """The result of an episode whose process ended before it could report one."""
         settings = self.settings
         task = find_task(item.task, settings.backend)
@@ -92,14 +115,14 @@ class Job:
             instruction=settings.instruct(task.instruction),
             outcome=Outcome.ERROR,
             noise_cm=settings.noise_cm,
-            reason=reason,
+            reason=f"The episode {reason}",
         )
 
 
 class EpisodeRunner:
     """Runs items of a job, each to its result."""
 
-    def __init__(self, job: Job, *, models: TextModelFactory | None = None) -> None:
+    def __init__(self, job: EpisodeJob, *, models: TextModelFactory | None = None) -> None:
         """models: makes the text models of policies; by default they are loaded in this process."""
         self._job, self._models = job, models
         self._task: str | None = None
@@ -122,7 +145,7 @@ class EpisodeRunner:
         env, policy = self._prepare(item.task)
         recorder: Recorder | None = None
         if self._job.recorder is not None:
-            recorder = self._job.recorder(env, widowx(env).task, item.episode_id)
+            recorder = self._job.recorder(env, widowx(env).task, item.episode_id, self._job.folder)
         try:
             result = self._run(env if recorder is None else recorder.env, policy, item)
         except BaseException:
@@ -145,8 +168,8 @@ class EpisodeRunner:
             seed=episode_seed(settings.seed, task, item.episode_id),
             layouts=settings.layouts,
             spec=settings.spec,
-            videos=self._job.videos,
-            log=self._job.logs / f"{episode_stem(task, item.episode_id)}.txt",
+            videos=self._job.folder / VIDEOS if self._job.video else None,
+            log=self._job.folder / LOGS / f"{episode_stem(task, item.episode_id)}.txt",
             metrics=settings.metrics,
         )
 

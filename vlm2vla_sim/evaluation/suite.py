@@ -21,14 +21,15 @@ from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.envs.instruction_check import check_instruction
 from vlm2vla_sim.envs.tasks import TASKS, task_places
 from vlm2vla_sim.errors import EpisodeError, SettingError
+from vlm2vla_sim.evaluation.executors.base import Executor, Limits
+from vlm2vla_sim.evaluation.executors.local import LocalExecutor
 from vlm2vla_sim.evaluation.metrics import make_metric, short_name
 from vlm2vla_sim.evaluation.results import RunSummary, sort_results, summarize
 from vlm2vla_sim.evaluation.run_folder import RunFolder, default_folder
-from vlm2vla_sim.evaluation.runner import EpisodeRunner, Item, Job, RecorderFactory
+from vlm2vla_sim.evaluation.runner import EpisodeJob, Item, RecorderFactory
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import check_spec
 from vlm2vla_sim.evaluation.shard import Shard
-from vlm2vla_sim.evaluation.worker_pool import run_in_workers
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 EPISODE_TIMEOUT = 3600.0
@@ -65,6 +66,7 @@ def run_suite(
     workers: int = 1,
     isolate: bool | None = None,
     episode_timeout: float = EPISODE_TIMEOUT,
+    executor: Executor | None = None,
     shard: Shard | None = None,
     recorder: RecorderFactory | None = None,
     on_result: Callable[[EpisodeResult], None] | None = None,
@@ -76,10 +78,11 @@ def run_suite(
         out: the folder, new or empty; by default runs/<date>_<time>-<policy>-<backend>.
         video: whether every episode leaves a video.
         resume: continue the run in `out`; episodes that are done are not repeated.
-        workers: processes that run episodes at the same time. A language model is loaded in this process, once, and
-            answers the questions of all of them in batches.
+        workers: processes that run episodes at the same time. A language model is loaded once, in this process or in
+            the executor's replicas, and answers the questions of all of them in batches.
         isolate: run episodes in worker processes even if there is only one; by default where the backend needs it.
         episode_timeout: seconds after which an episode in a worker process is stopped (and tried once more).
+        executor: where the episodes are run; by default `LocalExecutor()`. A run may be resumed with another.
         shard: run this part of the episodes only; `merge.merge_runs` makes one run of all parts.
         recorder: wraps the environment of every episode, to record it (see `data.recording`).
         on_result: called with every new result.
@@ -101,23 +104,20 @@ def run_suite(
     if not episode_timeout > 0:
         raise SettingError(f"The time limit of an episode is {episode_timeout} s; expected more than 0.")
     alone = needs_own_process(settings.backend)
-    isolated = alone if isolate is None else isolate or alone
-    if is_real_robot(settings.backend) and (workers > 1 or isolated):
+    executor = executor or LocalExecutor()
+    limits = Limits(workers, episode_timeout, alone if isolate is None else isolate or alone)
+    if is_real_robot(settings.backend) and (workers > 1 or limits.isolated or executor.isolates):
         raise SettingError("There is one robot and one operator: run with one worker, not isolated.")
     items = [Item(task, k) for task in settings.tasks for k in range(settings.episodes)]
     if shard is not None:
         items = shard.of(items)
     folder = RunFolder(default_folder(settings) if out is None else Path(out), settings, resume=resume, shard=shard)
     with closing(folder):
-        job = Job(settings, folder.videos if video else None, folder.logs, recorder)
+        job = EpisodeJob(settings, folder.path, video, recorder)
         done = {(result.task, result.episode_id) for result in folder.earlier}
         todo = [i for i in items if (find_task(i.task, settings.backend).name, i.episode_id) not in done]
-        if workers == 1 and not isolated:
-            episodes = _run_here(job, todo)
-        else:
-            episodes = run_in_workers(job, todo, count=workers, timeout=episode_timeout, fresh_for_task=alone)
         try:
-            return _collect(episodes, folder, total=len(items), on_result=on_result)
+            return _collect(executor.run(job, todo, limits), folder, total=len(items), on_result=on_result)
         except Exception:
             folder.discard_unused()
             raise
@@ -193,14 +193,8 @@ def all_tasks() -> tuple[str, ...]:
     return tuple(TASKS)
 
 
-def _run_here(job: Job, items: Sequence[Item]) -> Generator[EpisodeResult]:
-    with closing(EpisodeRunner(job)) as runner:
-        for item in items:
-            yield runner.run(item)
-
-
 def _collect(
-    episodes: Generator[EpisodeResult],
+    episodes: Generator[EpisodeResult, Any, None],
     folder: RunFolder,
     *,
     total: int,

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -36,9 +34,7 @@ def render(folder: Folder, *, first: int = 0, shards: int = 58, processes: int =
 
     numbers = range(first, first + shards)
     check_disk_space(folder, numbers)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for part in [pool.submit(render_shards, folder, numbers[k::processes]) for k in range(processes)]:
-            part.result()
+    render_shards(folder, numbers, processes=processes)
 
 
 def pretrain(

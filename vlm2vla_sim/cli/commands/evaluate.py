@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from vlm2vla_sim.cli.flags import RunFlags
+from vlm2vla_sim.cli.flags import ExecutorFlags, RunFlags
 from vlm2vla_sim.cli.report import EpisodeReporter, report_errors
 from vlm2vla_sim.cli.result import TOO_LOW, CommandResult
 from vlm2vla_sim.core.file_names import check_path
@@ -33,6 +34,7 @@ from vlm2vla_sim.evaluation.suite import (
 
 def evaluate(
     run: RunFlags,
+    where: ExecutorFlags,
     *,
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="all|NAME...")] = ("all",),
     episodes: int = 24,
@@ -59,6 +61,7 @@ def evaluate(
 
     Args:
         run: Policy, backend and settings of the run.
+        where: Where episodes are run; a run may be resumed with another executor.
         tasks: "all", or one or more names (see `vlm2vla tasks`).
         episodes: Number of episodes per task; SIMPLER's grid has 24.
         policies: Several policies in place of --policy, on the same episodes: .toml or .yaml files, or names. Each gets
@@ -97,7 +100,9 @@ def evaluate(
     if not policies:
         settings = run.settings(tasks=names, episodes=episodes)
         files.check([settings])
-        made = run_suite(settings, out=out, on_result=reporter(settings, out if resume else None), **options)
+        on_result = reporter(settings, out if resume else None)
+        with closing(where.make()) as executor:
+            made = run_suite(settings, out=out, executor=executor, on_result=on_result, **options)
         values = {"folder": str(made.folder), **made.summary.to_json()}
         text = f"{format_table(made.summary)}\n\n{_paths(made)}"
         return CommandResult(text, values, json, code=files.finish({settings.spec.label: made}))
@@ -105,7 +110,8 @@ def evaluate(
         raise SettingError("--policy and --policies were both given; name every policy with --policies.")
     several = [run.settings(tasks=names, episodes=episodes, spec=run.spec(policy)) for policy in policies]
     files.check(several)
-    runs = run_policies(several, out=out, reporter=reporter, **options)
+    with closing(where.make()) as executor:
+        runs = run_policies(several, out=out, reporter=reporter, executor=executor, **options)
     text = "\n\n".join(f"{label}\n{format_table(made.summary)}\n{_paths(made)}" for label, made in runs.items())
     values = {label: {"folder": str(made.folder), **made.summary.to_json()} for label, made in runs.items()}
     return CommandResult(text, values, json, code=files.finish(runs))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from vlm2vla_sim.cli.flags import RunFlags
+from vlm2vla_sim.cli.flags import ExecutorFlags, RunFlags
 from vlm2vla_sim.cli.report import EpisodeReporter, report_errors
 from vlm2vla_sim.cli.result import CommandResult
 from vlm2vla_sim.data.recording.record import RUN
@@ -18,6 +19,7 @@ from vlm2vla_sim.evaluation.suite import all_tasks
 
 def record(
     run: RunFlags,
+    where: ExecutorFlags,
     *,
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="all|NAME...")] = ("all",),
@@ -34,6 +36,7 @@ def record(
 
     Args:
         run: Policy, backend and settings of the run.
+        where: Where episodes are run.
         out: Folder of the data set, new or empty.
         tasks: "all", or one or more names (see `vlm2vla tasks`).
         episodes: Number of episodes per task. SIMPLER's grid has 24; with --layouts random there is no limit.
@@ -45,14 +48,16 @@ def record(
         json: Print one line of JSON instead of the table.
     """
     settings = run.settings(tasks=all_tasks() if tasks == ("all",) else tasks, episodes=episodes)
-    made = record_run(
-        settings,
-        out,
-        keep_failures=keep_failures,
-        resume=resume,
-        workers=concurrency,
-        on_result=EpisodeReporter(settings, out / RUN if resume else None),
-    )
+    with closing(where.make()) as executor:
+        made = record_run(
+            settings,
+            out,
+            keep_failures=keep_failures,
+            resume=resume,
+            workers=concurrency,
+            executor=executor,
+            on_result=EpisodeReporter(settings, out / RUN if resume else None),
+        )
     kept = f"{made.failures} of them failed" if keep_failures else f"{made.left_out} failed and were left out"
     text = f"{format_table(made.run.summary)}\n\nData set  {made.folder} ({made.episodes} episodes; {kept})"
     counts = {name: getattr(made, name) for name in ("episodes", "left_out", "failures")}

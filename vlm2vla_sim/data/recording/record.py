@@ -19,6 +19,7 @@ from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
 from vlm2vla_sim.data.recording.recorder import SCORED, DemonstrationFolder, read_staged, stem
 from vlm2vla_sim.envs.base import CONTROL_HZ, find_task
 from vlm2vla_sim.errors import RunFolderError, SettingError, Vlm2VlaError
+from vlm2vla_sim.evaluation.executors.base import Executor
 from vlm2vla_sim.evaluation.run_folder import SETTINGS
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import SuiteRun, check_settings, run_suite
@@ -51,12 +52,13 @@ def record(
     keep_failures: bool = False,
     resume: bool = False,
     workers: int = 1,
+    executor: Executor | None = None,
     on_result: Callable[[EpisodeResult], None] | None = None,
 ) -> Recording:
     """Run `settings` and add the episodes to `out`, a new folder, or with `resume` one with the same settings.
 
-    keep_failures: also keep failed episodes. workers, on_result: as in `run_suite`. SettingError for an image size that
-    cannot be encoded; RunFolderError for a folder that is not empty.
+    keep_failures: also keep failed episodes. workers, executor, on_result: as in `run_suite`. SettingError for an
+    image size that cannot be encoded; RunFolderError for a folder that is not empty.
     """
     settings = check_settings(settings)
     tasks = [find_task(task, settings.backend) for task in settings.tasks]
@@ -100,7 +102,8 @@ def record(
             video=False,
             resume=resume,
             workers=workers,
-            recorder=DemonstrationFolder(staging),
+            executor=executor,
+            recorder=DemonstrationFolder(STAGING),
             on_result=handle,
         )
     except Vlm2VlaError:

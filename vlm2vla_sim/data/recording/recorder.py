@@ -47,11 +47,14 @@ class StagedEpisode:
 class DemonstrationFolder:
     """A `RecorderFactory` that stages every episode in a folder, named by task and episode number."""
 
-    path: Path
+    name: str
+    """Of the folder, below the run folder."""
 
-    def __call__(self, env: gym.Env[Observation, np.ndarray], task: str, episode_id: int) -> EpisodeRecorder:
+    def __call__(
+        self, env: gym.Env[Observation, np.ndarray], task: str, episode_id: int, folder: Path
+    ) -> EpisodeRecorder:
         """The recorder of one episode."""
-        return EpisodeRecorder(DemonstrationRecorder(env, self.path, stem(task, episode_id)))
+        return EpisodeRecorder(DemonstrationRecorder(env, folder / self.name, stem(task, episode_id)))
 
 
 class EpisodeRecorder:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ import numpy as np
 from PIL import Image
 
 from vlm2vla_sim.core.atomic import write_text
-from vlm2vla_sim.errors import RunFolderError
+from vlm2vla_sim.errors import BackendFaultError, RunFolderError
+from vlm2vla_sim.evaluation.executors.base import Executor, Limits
+from vlm2vla_sim.evaluation.executors.local import LocalExecutor
 from vlm2vla_sim.mini.scenes.annotation import ObjectAnnotation, SceneAnnotation
 from vlm2vla_sim.mini.scenes.arrangement import Arrangement
 from vlm2vla_sim.mini.scenes.object_catalog import CLASSES
@@ -66,20 +70,69 @@ def check_disk_space(folder: Path, numbers: Iterable[int]) -> None:
         )
 
 
-def render_shards(folder: Path, numbers: Iterable[int]) -> None:
-    """Render the shards that are still missing."""
-    renderers = open_renderers()
+def render_shards(
+    folder: Path, numbers: Iterable[int], *, processes: int = 1, executor: Executor | None = None
+) -> None:
+    """Render the shards that are still missing.
+
+    executor: where they are rendered; by default `processes` processes of this machine. BackendFaultError for a shard
+    whose process has died twice.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for number in numbers:
-        if _annotations(folder, number).exists():
+    missing = [number for number in numbers if not _annotations(folder, number).exists()]
+    limits = Limits(processes, timeout=math.inf)
+    with closing((executor or LocalExecutor()).run(RenderJob(folder), missing, limits)) as rendered:
+        for _ in rendered:
             continue
-        scenes = [downscale(renderer.sample(rng)) for renderer, rng in _scenes(number, renderers)]
-        np.save(folder / f"{number:06d}.images.npy", np.stack([image for image, _, _ in scenes]))
-        np.save(folder / f"{number:06d}.classes.npy", np.stack([class_map for _, class_map, _ in scenes]))
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """Renders shards into a folder: an `executors.base.Job` whose items are their numbers."""
+
+    folder: Path
+    fresh_for_group = False
+
+    def open(self, models: object) -> ShardRunner:
+        """See `executors.base.Job.open`."""
+        return ShardRunner(self.folder)
+
+    def within(self, folder: Path) -> RenderJob:
+        """See `executors.base.Job.within`."""
+        return RenderJob(folder)
+
+    def group(self, number: int) -> str:
+        """All shards need the same renderers."""
+        return ""
+
+    def broken(self, number: int, reason: str) -> int:
+        """A shard that cannot be rendered ends the work."""
+        raise BackendFaultError(f"Shard {number} {reason}")
+
+    def annotated(self, number: int, note: str) -> int:
+        """A shard does not depend on how often it was begun."""
+        return number
+
+
+class ShardRunner:
+    """Renders one shard after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._renderers = folder, open_renderers()
+
+    def run(self, number: int) -> int:
+        """Render a shard; its number."""
+        scenes = [downscale(renderer.sample(rng)) for renderer, rng in _scenes(number, self._renderers)]
+        np.save(self._folder / f"{number:06d}.images.npy", np.stack([image for image, _, _ in scenes]))
+        np.save(self._folder / f"{number:06d}.classes.npy", np.stack([class_map for _, class_map, _ in scenes]))
         lines = [json.dumps(dataclasses.asdict(annotation)) for _, _, annotation in scenes]
-        write_text(_annotations(folder, number), "\n".join(lines))  # last: its presence says the shard is complete
-    for renderer in renderers:
-        renderer.close()
+        write_text(_annotations(self._folder, number), "\n".join(lines))  # last: then the shard is complete
+        return number
+
+    def close(self) -> None:
+        """Release the renderers."""
+        for renderer in self._renderers:
+            renderer.close()
 
 
 def shard_arrangements(number: int, renderers: Sequence[SceneRenderer]) -> Iterator[Arrangement]:

@@ -25,9 +25,12 @@ K = TypeVar("K", bound=Hashable)
 class ModelService(Generic[K]):
     """Loads the models that workers ask for, by a key that says which, and answers their questions."""
 
-    def __init__(self, load: Callable[[K], TextModel]) -> None:
-        """load: makes the text model for a key; an error goes to the worker that asked."""
-        self._load = load
+    def __init__(self, load: Callable[[K], TextModel], *, callers: int | None = None) -> None:
+        """load: makes the text model for a key; an error goes to the worker that asked.
+
+        callers: how many may ask at the same time; by default as many as have a connection.
+        """
+        self._load, self._callers = load, callers
         self._loading, self._counting = threading.Lock(), threading.Lock()
         self._loaded: dict[K, _Loaded] = {}
         self._workers = 0
@@ -42,7 +45,7 @@ class ModelService(Generic[K]):
         try:
             while True:
                 key, method, arguments = connection.recv()
-                connection.send(self._call(key, method, arguments))
+                connection.send(self.call(key, method, arguments))
         except (EOFError, OSError):
             return  # the worker has ended
         finally:
@@ -50,12 +53,12 @@ class ModelService(Generic[K]):
             with self._counting:
                 self._workers -= 1
 
-    def _call(self, key: K, method: str, arguments: tuple[Any, ...]) -> Any:
-        """The answer, or the error to be raised in the worker."""
+    def call(self, key: K, method: str, arguments: tuple[Any, ...]) -> Any:
+        """The answer to one request of a `ModelClient`, which raises it where it is an error."""
         try:
             with self._loading:
                 if key not in self._loaded:
-                    self._loaded[key] = _Loaded(self._load(key), lambda: self._workers)
+                    self._loaded[key] = _Loaded(self._load(key), lambda: self._callers or self._workers)
             return getattr(self._loaded[key], method)(*arguments)
         except Exception as error:  # raised in the worker
             return _Failure(portable(error))
