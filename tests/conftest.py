@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from scenario_table import Measured, check
 
 
 def pytest_configure() -> None:
@@ -26,3 +27,11 @@ def _read_video(path: Path) -> list[np.ndarray]:
 def read_video() -> Callable[[Path], list[np.ndarray]]:
     """Reads a video back: its frames, each (H, W, 3) uint8 RGB."""
     return _read_video
+
+
+@pytest.fixture
+def outcome(request: pytest.FixtureRequest) -> Callable[[Measured], None]:
+    """Compares what a test with the mark `scenario` measured with its row in docs/real_robot.md."""
+    mark = request.node.get_closest_marker("scenario")
+    assert mark is not None, "a test that has an outcome is a scenario"
+    return lambda measured: check(mark.args[0], measured)

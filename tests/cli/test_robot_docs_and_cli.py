@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from lane import need
+from scenario_table import Measured, scenario
 
 from vlm2vla_sim.cli.main import main
 from vlm2vla_sim.cli.result import STOPPED
@@ -22,6 +23,7 @@ from vlm2vla_sim.errors import SettingError
 need("robot", "zmq", "lz4", "cv2")
 
 from robot_bench import Bench, bench  # noqa: E402
+from session_bench import describe  # noqa: E402
 
 from vlm2vla_sim.envs.robot_link.mock.fault_proxy import KINDS, Fault, random_faults, read_script  # noqa: E402
 
@@ -92,9 +94,15 @@ def test_a_rehearsal_by_command_line_on_a_stand_in(tmp_path, capsys, monkeypatch
     assert (tmp_path / "s" / "live" / "scene.jpg").exists()
 
 
-@pytest.mark.parametrize("phase", ["resetting", "scene", "running"])
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_ends_a_session_in_order_in_every_phase(stage, tmp_path, read_video, number, status, phase):
+@pytest.mark.parametrize(
+    ("number", "status", "phase"),
+    [
+        scenario(f"signal-{number.name}-{phase}", number, status, phase)
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129))
+        for phase in ("resetting", "scene", "running")
+    ],
+)
+def test_a_signal_ends_a_session_in_order_in_every_phase(stage, tmp_path, read_video, outcome, number, status, phase):
     """The arm is parked, the event written and the video complete, although the terminal is gone."""
     out = tmp_path / "s"
     words = ["robot", "session", "--out", str(out), "--policies", "hold", "--episodes", "1", "--park", "--answers"]
@@ -142,6 +150,7 @@ def test_a_signal_ends_a_session_in_order_in_every_phase(stage, tmp_path, read_v
         assert len(read_video(video)) >= 3
     else:
         assert videos == []
+    outcome(Measured(str(process.returncode), *describe(out)))
 
 
 def test_nohup_keeps_a_session_from_the_end_of_its_terminal():

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scenario_table import Measured
 
 import vlm2vla_sim.evaluation.operator.session as session_module
 from vlm2vla_sim.errors import EpisodeAbortedError, RunFolderError, SettingError
@@ -355,7 +356,8 @@ for line in sys.stdin:
 """
 
 
-def test_a_session_killed_at_any_moment_loses_and_repeats_no_labelled_trial(tmp_path):
+@pytest.mark.scenario("file-killed")
+def test_a_session_killed_at_any_moment_loses_and_repeats_no_labelled_trial(tmp_path, outcome):
     """SIGKILL at 20 random moments, one session each; then the rest of the session, then the count."""
     rng = random.Random(4)
     cut_short = 0
@@ -391,6 +393,7 @@ def test_a_session_killed_at_any_moment_loses_and_repeats_no_labelled_trial(tmp_
             assert len(read(out, "results.jsonl")) == EPISODES
         nursery.stdin.close()
     assert cut_short > KILLS / 3  # many were interrupted half-way
+    outcome(Measured("-9, then 0", f"{EPISODES} of {EPISODES}, each once", "none"))
 
 
 def read_whole(out: Path) -> list[dict]:
