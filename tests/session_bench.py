@@ -23,12 +23,15 @@ from vlm2vla_sim.cli.main import main
 from vlm2vla_sim.envs.bridge.backend import BridgeBackend
 from vlm2vla_sim.envs.robot_link.server_identity import Timeouts
 from vlm2vla_sim.evaluation.operator.live_files import LiveFiles
+from vlm2vla_sim.evaluation.operator.stop import Stop, StopFile
 from vlm2vla_sim.types import ActionChunk, Decision
 
 PATIENT = Timeouts(hash=1.0, obs=1.0, step=1.0, move=1.5, reset=5.0, init=8.0, resync=8.0)
 """For a mock server in lockstep, on a machine that may be busy."""
 LATE = 1.4
 """[s] after which an answer is too late for `PATIENT`."""
+MAX_SECONDS = 60.0
+"""[s] after which a session is stopped, because the person does not know what it waits for."""
 TASK = "push the cup"
 STEPS = 4
 """Of each of the two chunks of the policy."""
@@ -82,7 +85,7 @@ CRASHES: dict[str, Callable[[], Any]] = {
     "MemoryError": lambda: _crash(MemoryError("out of memory")),
     "SystemExit": lambda: _crash(SystemExit(3)),
     "zero-rows": lambda: Decision("", "", "", ActionChunk(np.zeros((0, 7)), "")),
-    "NaN": lambda: Decision("", "", "", ActionChunk(np.full((1, 7), np.nan), "")),
+    "not-finite": lambda: Decision("", "", "", ActionChunk(np.full((1, 7), np.nan), "")),
     "no-decision": lambda: "move up",
 }
 
@@ -90,6 +93,7 @@ CRASHES: dict[str, Callable[[], Any]] = {
 def steps(context: Any) -> Steps:
     """The policy, by its options."""
     options = {"thinks": 0.0, "steps": STEPS, "closing": False, "how": ""} | dict(context.options)
+    assert options["how"] in (*CRASHES, "reset", "close", "make", ""), options
     if options["how"] == "make":
         raise SystemExit("the weights do not fit")
     values = float(options["thinks"]), int(options["steps"])
@@ -102,6 +106,9 @@ class Motions:
 
     made: list[tuple[float, str]] = field(default_factory=list)
     drives: float = 0.0
+    """[s] that a drive to the start takes, besides what the mock robot computes."""
+    driving: threading.Event = field(default_factory=threading.Event)
+    """Set once such a drive has begun."""
 
     def watch(self, stage: Bench) -> None:
         """Note every action from now on, and take `drives` seconds for a reset."""
@@ -109,7 +116,8 @@ class Motions:
 
         def noted(key: str, payload: Any, raw: bytes) -> Any:
             self.made.append((time.monotonic(), key))
-            if key == "reset":
+            if key == "reset" or (key == "init" and stage.server.robot.initialised):  # an equal init is a reset
+                self.driving.set()
                 time.sleep(self.drives)
             return act(key, payload, raw)
 
@@ -119,8 +127,7 @@ class Motions:
         """An entry of a plan: press `button` while the robot carries out a reset."""
 
         def entry(person: Person, episode: int) -> None:
-            while not any(key == "reset" for _, key in self.made):
-                time.sleep(0.005)
+            assert self.driving.wait(30)
             person.press(button, episode)
 
         return entry
@@ -191,9 +198,18 @@ class Person(threading.Thread):
         self.states: list[dict[str, Any]] = []
         self.pressed = 0.0
         self.over = threading.Event()
+        self.problem: Exception | None = None
 
     def run(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # given to the test by `play`, which would wait for this person for ever
+            self.problem = error
+            StopFile(self._live / StopFile.NAME).press(Stop.SESSION)
+
+    def _follow(self) -> None:
         last: Any = None
+        end = time.monotonic() + MAX_SECONDS
         while not self.over.is_set():
             state = self._look()
             if state is not None:
@@ -203,6 +219,8 @@ class Person(threading.Thread):
                     last = now
                     self._do(state)
             time.sleep(0.005)
+            if time.monotonic() > end:
+                raise TimeoutError(f"The session has not ended; last it showed {self.states[-1:]}.")
 
     def _look(self) -> dict[str, Any] | None:
         try:
@@ -290,5 +308,7 @@ def play(
         finally:
             person.over.set()
             person.join(5)
+    if person.problem is not None:
+        raise person.problem
     states = [*person.states, *filter(None, [person._look()])]
     return Ended(status, out, printed.getvalue(), said.getvalue(), person.pressed, states)

@@ -26,6 +26,7 @@ from vlm2vla_sim.cli.main import main  # noqa: E402
 from vlm2vla_sim.core.checks import Check, all_work, format_checks  # noqa: E402
 from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
 from vlm2vla_sim.envs.probe import CameraLook, Probe  # noqa: E402
+from vlm2vla_sim.envs.robot_link import endpoint_lock  # noqa: E402
 from vlm2vla_sim.envs.tasks import get_task  # noqa: E402
 from vlm2vla_sim.evaluation.robot_doctor import standing  # noqa: E402
 from vlm2vla_sim.evaluation.robot_doctor.examine import MOTIONS, Examination  # noqa: E402
@@ -167,6 +168,19 @@ def test_nobody_at_the_port(doctor):
     assert set(found.checks) >= {"cameras", "pose", "workspace", *MOVES}
     assert found.unknown == set(found.checks) - {"link"}
     assert "Nothing replies" in found.page.read_text()
+
+
+def test_a_robot_that_a_session_uses_is_left_alone(sound, doctor, monkeypatch):
+    monkeypatch.setattr(endpoint_lock, "PATIENCE", 0.1)
+    lock, before = endpoint_lock.EndpointLock("127.0.0.1", sound.server.port), sound.server.requests
+    lock.acquire()
+    try:
+        found = doctor(sound.server.port, "--yes")
+    finally:
+        lock.release()
+    assert (found.status, found.wrong) == (1, ["link"])
+    assert "in use by" in found.checks["link"]["found"]
+    assert sound.server.requests == before
 
 
 def test_without_motion_nothing_is_asked_and_nothing_moves(sound, doctor, monkeypatch):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import scenario_table
 from lane import need
@@ -17,10 +18,17 @@ from scenario_table import SCENARIOS, Measured, scenario
 
 need("robot", "zmq", "lz4", "cv2")
 
+import cv2  # noqa: E402
 from robot_bench import Bench, Fault, bench  # noqa: E402
 from session_bench import DRIVES, LATE, STEPS, THINKS, Motions, play, read  # noqa: E402
 
+from vlm2vla_sim.cli.main import main  # noqa: E402
 from vlm2vla_sim.core import atomic  # noqa: E402
+from vlm2vla_sim.envs.bridge.client import BridgeClient  # noqa: E402
+from vlm2vla_sim.envs.bridge.mock import robot as mock_robot  # noqa: E402
+from vlm2vla_sim.envs.robot_link import endpoint_lock  # noqa: E402
+from vlm2vla_sim.envs.robot_link.endpoint_lock import EndpointLock  # noqa: E402
+from vlm2vla_sim.envs.tasks import get_task  # noqa: E402
 from vlm2vla_sim.evaluation.operator.episode_log import EpisodeLog, SessionSettings  # noqa: E402
 from vlm2vla_sim.policies.spec import PolicySpec  # noqa: E402
 
@@ -47,6 +55,7 @@ def watched(stage: Bench) -> Motions:
 def motions(stage: Bench, watched: Motions) -> Iterator[Motions]:
     """The robot with nothing wrong, and what it is told to do."""
     watched.made.clear()
+    watched.driving.clear()
     yield watched
     watched.drives = 0.0
     stage.proxy.arm(())
@@ -273,6 +282,85 @@ def test_the_server_is_gone_for_good(stage, motions, tmp_path, outcome):
     outcome(ended.measured())
 
 
+@pytest.mark.scenario("link-slow")
+def test_observations_that_are_slow_from_the_start(stage, motions, tmp_path, outcome, monkeypatch):
+    reply = stage.server.robot.reply
+
+    def late(message: dict[str, Any], *more: Any) -> Any:
+        time.sleep(0.7 if message["type"] == "obs" else 0.0)
+        return reply(message, *more)
+
+    monkeypatch.setattr(stage.server.robot, "reply", late)
+    ended = play(tmp_path / "s", stage.server.port, answers="\n")
+    assert "An observation takes 0.7" in ended.printed
+    assert "cable" not in ended.printed
+    outcome(ended.measured())
+
+
+@pytest.mark.scenario("link-ipv6")
+def test_a_server_on_ipv6_only(tmp_path, outcome):
+    with bench(host="::1") as six:
+        ended = play(tmp_path / "s", six.server.port, backend={"host": "::1"}, answers="\ny\n")
+    outcome(ended.measured())
+
+
+@pytest.mark.scenario("client-lock")
+def test_a_robot_that_another_client_of_this_machine_uses(stage, motions, tmp_path, outcome, monkeypatch):
+    monkeypatch.setattr(endpoint_lock, "PATIENCE", 0.1)
+    lock, before = EndpointLock("127.0.0.1", stage.server.port), stage.server.requests
+    lock.acquire()
+    try:
+        ended = play(tmp_path / "s", stage.server.port, answers="\ny\n")
+    finally:
+        lock.release()
+    assert "in use by" in ended.printed
+    assert stage.server.requests == before
+    outcome(ended.measured())
+
+
+@pytest.mark.scenario("client-sleep")
+def test_sleep_in_a_second_terminal_does_not_disturb_a_session(stage, motions, tmp_path, outcome, monkeypatch):
+    monkeypatch.setattr(endpoint_lock, "PATIENCE", 0.1)
+    status: list[int] = []
+
+    def sleep(person: Any, episode: int) -> None:
+        status.append(main(["robot", "sleep", "--port", str(stage.server.port)]))
+
+    ended = play(tmp_path / "s", stage.server.port, plan={**USUAL, "thinking": ["", sleep]}, policy=SLOW)
+    assert status == [1]
+    assert "in use by" in ended.said
+    outcome(ended.measured())
+
+
+@pytest.mark.scenario("client-moves")
+def test_another_client_that_no_lock_knows_moves_the_arm(stage, motions, tmp_path, outcome):
+    def push(person: Any, episode: int) -> None:
+        other = BridgeClient("127.0.0.1", stage.server.port, workspace=get_task("carrot_on_plate").setup.workspace)
+        other.connect()
+        here = stage.server.robot._twin.tcp()
+        for _ in range(2):
+            other.step(np.array([0.05, 0, 0, 0, 0, 0, 1.0]), before=here, after=here)
+        other.close()
+
+    ended = play(tmp_path / "s", stage.server.port, plan={**USUAL, "thinking": ["", push]}, policy=SLOW)
+    assert "robot_fault" in ended.events[0]["reason"]
+    outcome(ended.measured())
+
+
+@pytest.mark.parametrize(
+    ("picture", "sentence"),
+    [
+        scenario("image-grey", lambda image: cv2.imencode(".jpg", image[..., 0])[1].tobytes(), "grey to 640 x 480 RGB"),
+        scenario("image-none", lambda image: b"\x00" * 5000, "The camera's image cannot be decoded"),
+    ],
+)
+def test_images_that_were_not_expected(stage, motions, tmp_path, outcome, monkeypatch, picture, sentence):
+    monkeypatch.setattr(mock_robot, "jpeg", picture)
+    ended = play(tmp_path / "s", stage.server.port, answers="\ny\n")
+    assert sentence in ended.printed + ended.said
+    outcome(ended.measured())
+
+
 @pytest.mark.scenario("arm-blocked")
 def test_an_arm_that_is_held(stage, motions, tmp_path, outcome):
     def hold(person: Any, episode: int) -> None:
@@ -306,7 +394,7 @@ def test_a_gripper_that_does_not_follow(stage, motions, tmp_path, outcome, readi
     [
         *(
             scenario(f"crash-{how}", how, "\nn\n")
-            for how in ("MemoryError", "SystemExit", "zero-rows", "NaN", "no-decision", "reset", "close")
+            for how in ("MemoryError", "SystemExit", "zero-rows", "not-finite", "no-decision", "reset", "close")
         ),
         scenario("crash-redo", "MemoryError", "\nr\n\nn\n"),
         scenario("crash-make", "make", "\n"),

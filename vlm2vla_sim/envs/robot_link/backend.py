@@ -139,7 +139,8 @@ class RobotBackend:
         return self._observer.status(self._target)
 
     def probe(self) -> Probe:
-        """What the robot tells without moving; LinkLostError where nobody answers."""
+        """What the robot tells without moving; LinkLostError where nobody answers, RobotInUseError as in `reset`."""
+        self._client.lock.acquire()
         self._restore_link()
         return probe_robot(self._client, self._observer, self._settings, clock=self._clock)
 

@@ -18,7 +18,7 @@ from vlm2vla_sim.core.versions import collect_versions
 from vlm2vla_sim.envs.backends import backend_name, make_backend
 from vlm2vla_sim.envs.probe import CameraLook, Look, Probe
 from vlm2vla_sim.envs.tasks import Task
-from vlm2vla_sim.errors import BackendFaultError, MissingExtraError, SettingError
+from vlm2vla_sim.errors import BackendFaultError, MissingExtraError, RobotInUseError, SettingError
 from vlm2vla_sim.evaluation.robot_doctor import standing
 from vlm2vla_sim.evaluation.robot_doctor.moving import RISE, Mover
 
@@ -163,6 +163,9 @@ class _Examiner:
             advice = "Start the robot's server; check host, port and the tunnel." if not after_reset else ""
             self._add(Check("link", False, True, str(error), advice))
             return False
+        except RobotInUseError as error:
+            self._add(Check("link", False, True, str(error)))
+            return False
         probe = self._probe
         last = probe.looks[-1] if probe.looks else None
         if last is not None:
@@ -197,7 +200,7 @@ class _Examiner:
         asked = time.monotonic()
         try:
             self._backend.reset(self._task.layouts[0], np.random.default_rng(0))
-        except BackendFaultError as error:
+        except (BackendFaultError, RobotInUseError) as error:
             self._add(Check("start", False, True, str(error), "Then run this command again."))
             return False
         seconds = time.monotonic() - asked
