@@ -197,9 +197,9 @@ def test_without_motion_nothing_is_asked_and_nothing_moves(sound, doctor, monkey
         ("n\n", [], MOVES),
         ("", [], MOVES),
         ("perhaps\n\nno\n", [], MOVES),
-        ("y\nn\nn\n", ["reset"], MOVES[1:]),
-        ("yes\n", ["reset"], MOVES[1:]),
-        ("y\nn\nY\n", ["reset", "step_action"], MOVES[1:3]),
+        ("y\nn\nn\n", ["drive"], MOVES[1:]),
+        ("yes\n", ["drive"], MOVES[1:]),
+        ("y\nn\nY\n", ["drive", "step_action"], MOVES[1:3]),
     ],
 )
 def test_nothing_moves_without_a_yes_and_what_was_not_made_does_not_pass(
@@ -209,7 +209,8 @@ def test_nothing_moves_without_a_yes_and_what_was_not_made_does_not_pass(
     monkeypatch.setattr(sys, "stdin", io.StringIO(answers))
     found = doctor(sound.server.port)
     assert found.status == 1
-    assert sorted({key for key in acts(sound)[before:] if key != "init"}) == moved
+    made = {"drive" if key in ("init", "reset") else key for key in acts(sound)[before:]}  # an equal init is a reset
+    assert sorted(made) == moved
     assert set(left) <= found.unknown
     assert "Not checked: " in found.values["verdict"]
 
@@ -242,7 +243,7 @@ def test_ctrl_c_at_the_second_question_leaves_the_arm_where_it_is(sound, doctor,
     monkeypatch.setattr(sys, "stdin", CtrlC(1))
     found = doctor(sound.server.port)
     assert found.status == 130
-    assert acts(sound)[-1] == "reset"
+    assert acts(sound)[-1] in ("init", "reset"), "an equal init is a reset"
     assert found.checks["start"]["works"] is True
     assert found.checks["2 cm up"]["found"] == "not made: interrupted"
     assert "It was interrupted; the arm holds its position." in found.page.read_text()
