@@ -6,9 +6,11 @@ The controller's ports are fixed, so that every server here has a loopback addre
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -311,6 +313,16 @@ def test_options_that_cannot_be_honoured_are_refused_with_a_sentence(controller)
         with pytest.raises(EpisodeError):
             env.step(STILL)
         env.close()
+
+
+def test_every_test_that_the_page_names_exists():
+    tests = Path(__file__).parents[2]
+    page = (tests.parent / "docs" / "widowx_ai.md").read_text(encoding="utf-8")
+    written = Path(__file__).read_text(encoding="utf-8")
+    written += (tests / "envs" / "test_arm_kinematics.py").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 8
+    assert {name for name in named if f"def {name}(" not in written} == set()
 
 
 def test_a_task_gets_the_arm_that_the_backend_drives_unless_another_was_chosen():

@@ -98,10 +98,8 @@ class TrossenArm:
         MissingExtraError without the driver; LinkLostError when nobody answers, or the controller is in error.
         """
         self.close()
-        trossen = driver_package()
-        setup = self._robot.trossen
+        trossen, setup, address = driver_package(), self._robot.trossen, self._ipv4()
         assert setup is not None
-        address = self._ipv4()
         driver = trossen.TrossenArmDriver()
         model = getattr(trossen.Model, setup.model)
         tool = getattr(trossen.StandardEndEffector, setup.end_effector)
