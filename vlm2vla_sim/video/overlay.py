@@ -63,6 +63,8 @@ class OverlayRenderer:
         self._margin = self._px(12)
         self._label = self._px(64)
         self._drawn: dict[str, tuple[object, np.ndarray]] = {}
+        self._backgrounds: dict[str, tuple[object, Any]] = {}
+        self._has_gripper = True
         self.height = sum(height for _, height in self._bands())
 
     def draw(self, overlay: Overlay) -> np.ndarray:
@@ -72,7 +74,7 @@ class OverlayRenderer:
             "head": ((overlay.title, overlay.instruction, overlay.step, overlay.steps), self._draw_head),
             "decision": ((overlay.subtask, overlay.plan, overlay.text, bool(overlay.error)), self._draw_decision),
             "motion": ((overlay.motion, overlay.error, overlay.clipped), self._draw_motion),
-            "flags": ((overlay.flags, round(overlay.gripper, 2)), self._draw_status_flags),
+            "flags": ((overlay.flags, round(overlay.gripper, 2)), self._draw_gripper),
         }
         return np.concatenate([self._band(name, height, *draws[name], overlay) for name, height in self._bands()])
 
@@ -89,10 +91,30 @@ class OverlayRenderer:
 
         drawn = self._drawn.get(name)
         if drawn is None or drawn[0] != key:
-            image = Image.new("RGB", (self.width, height), BACKGROUND)
+            image = self._background(name, height, overlay)
+            if image is None:
+                image = Image.new("RGB", (self.width, height), BACKGROUND)
             draw(ImageDraw.Draw(image), overlay)
             drawn = self._drawn[name] = (key, np.asarray(image))
         return drawn[1]
+
+    def _background(self, name: str, height: int, overlay: Overlay) -> Any:
+        """What stays from step to step of a band that changes with every step; None for other bands."""
+        from PIL import Image, ImageDraw
+
+        kept: dict[str, tuple[object, Callable[[Any, Overlay], None]]] = {
+            "head": ((overlay.title, overlay.instruction, overlay.steps), self._draw_title),
+            "flags": (overlay.flags, self._draw_flag_names),
+        }
+        if name not in kept:
+            return None
+        key, draw = kept[name]
+        drawn = self._backgrounds.get(name)
+        if drawn is None or drawn[0] != key:
+            image = Image.new("RGB", (self.width, height), BACKGROUND)
+            draw(ImageDraw.Draw(image), overlay)
+            drawn = self._backgrounds[name] = (key, image)
+        return drawn[1].copy()
 
     # Bands ------------------------------------------------------------------------------------------------------------
 
@@ -101,12 +123,13 @@ class OverlayRenderer:
         pen.rectangle((0, 0, round(self.width * overlay.step / max(overlay.steps, 1)), self._px(4)), fill=BLUE)
 
     def _draw_head(self, pen: Any, overlay: Overlay) -> None:
-        fonts, length = self._layout.fonts, self._layout.length
         count = f"{overlay.step}/{overlay.steps}"
-        right = self.width - self._margin
+        pen.text((self.width - self._margin, self._px(15)), count, TEXT, self._layout.fonts[12], anchor="rm")
+
+    def _draw_title(self, pen: Any, overlay: Overlay) -> None:
+        fonts, length = self._layout.fonts, self._layout.length
         middle = self._px(15)
-        pen.text((right, middle), count, TEXT, fonts[12], anchor="rm")
-        right -= length(f"{overlay.steps}/{overlay.steps}", 12) + self._px(8)
+        right = self.width - self._margin - (length(f"{overlay.steps}/{overlay.steps}", 12) + self._px(8))
         title = f"{clean(overlay.title)}  ·  step"
         if length(title, 12) > 0.55 * (right - self._margin):
             title = "step"
@@ -130,7 +153,7 @@ class OverlayRenderer:
         self._row(pen, 0, "motion", overlay.motion, lines=1, width=width)
         pen.text((self.width - self._margin, self._px(13)), tag, ORANGE, self._layout.fonts[14], anchor="rs")
 
-    def _draw_status_flags(self, pen: Any, overlay: Overlay) -> None:
+    def _draw_flag_names(self, pen: Any, overlay: Overlay) -> None:
         font, length = self._layout.fonts[12], self._layout.length
         middle, radius = self._px(13), self._px(4)
         left = float(self._margin + radius)
@@ -139,14 +162,22 @@ class OverlayRenderer:
             left += radius + self._px(5)
             pen.text((left, middle), clean(name), TEXT if on else FAINT, font, anchor="lm")
             left += length(name, 12) + self._px(16)
-        wide, right = self._px(48), self.width - self._margin
-        box = (right - wide, middle - radius, right, middle + radius)
-        if box[0] - length("gripper", 12) - self._px(8) < left:
-            return
-        pen.text((box[0] - self._px(6), middle), "gripper", FAINT, font, anchor="rm")
-        pen.rectangle(box, fill=OFF)
-        opening = min(max(overlay.gripper, 0.0), 1.0)
-        pen.rectangle((box[0], box[1], box[0] + round(wide * opening), box[3]), fill=BLUE)
+        box = self._gripper_box()
+        self._has_gripper = box[0] - length("gripper", 12) - self._px(8) >= left
+        if self._has_gripper:
+            pen.text((box[0] - self._px(6), middle), "gripper", FAINT, font, anchor="rm")
+            pen.rectangle(box, fill=OFF)
+
+    def _draw_gripper(self, pen: Any, overlay: Overlay) -> None:
+        if self._has_gripper:
+            box = self._gripper_box()
+            opening = min(max(overlay.gripper, 0.0), 1.0)
+            pen.rectangle((box[0], box[1], box[0] + round((box[2] - box[0]) * opening), box[3]), fill=BLUE)
+
+    def _gripper_box(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom [px] of the bar that shows the gripper's opening."""
+        middle, radius, right = self._px(13), self._px(4), self.width - self._margin
+        return right - self._px(48), middle - radius, right, middle + radius
 
     def _row(
         self,
