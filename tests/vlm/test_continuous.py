@@ -153,3 +153,19 @@ def test_callers_share_the_steps_and_a_question_that_fails_fails_alone(models, p
         thread.join()
     assert [said[place] for place in range(10)] == [*alone, "The grammar failed."]
     assert fast.decoder.counts.steps - before < steps
+
+
+def test_answers_that_are_given_up_end_with_an_error_and_the_next_is_answered(models, pictures):
+    fast, _ = models
+    asked = questions(pictures, 5)
+    alone = fast.answer(asked[:1])[0].text
+    begun = [fast.begin(question) for question in asked]
+    fast.advance()
+    fast.give_up()
+    for answer in begun:
+        assert answer.done
+        if not answer.row.finish:
+            with pytest.raises(DecodingError, match="given up"):
+                answer.stage()
+    assert sum(not answer.row.finish for answer in begun) >= 3
+    assert fast.answer(asked[:1])[0].text == alone

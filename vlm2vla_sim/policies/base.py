@@ -183,7 +183,7 @@ class ContinuousModel(TextModel, Protocol):
         ...
 
     def give_up(self) -> None:
-        """Drop all answers in progress."""
+        """End all answers in progress with an error."""
         ...
 
 

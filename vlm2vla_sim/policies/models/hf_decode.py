@@ -83,7 +83,9 @@ class Decoder:
         self.optimizations = Optimizations()
 
     def clear(self) -> None:
-        """Empty the caches, and give up the answers in progress."""
+        """Empty the caches, and end the answers in progress with an error."""
+        for row in (*self._waiting, *self._slots.rows):
+            row.error = row.error or DecodingError("The answer was given up, because a step failed.")
         self._features.clear()
         self._waiting.clear()
         self._slots.forget()

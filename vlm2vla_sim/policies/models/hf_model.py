@@ -63,7 +63,7 @@ class HfModel:
             self.model = adapted.model
         self.model.eval()
         self._loaded = describe_weights(settings, adapted)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         config = self.model.config
         self.image_token: int = config.image_token_id
         self._frame = answer_frame(self.processor)
@@ -88,14 +88,15 @@ class HfModel:
         """See `TextModel.answer`. `Stage.seconds` is the time until this answer was complete."""
         if self.decoder is None:
             return self._answer_in_groups(questions)
-        asked = []
-        try:
-            asked += [self.begin(question) for question in questions]
-            while not all(answer.done for answer in asked):
-                self.advance()
-        except BaseException:
-            self.give_up()
-            raise
+        asked: list[PendingAnswer] = []
+        with self._lock:  # of several threads, one after the other
+            try:
+                asked += [self.begin(question) for question in questions]
+                while not all(answer.done for answer in asked):
+                    self.advance()
+            except BaseException:
+                self.give_up()
+                raise
         return [answer.stage() for answer in asked]
 
     def begin(self, question: Question) -> PendingAnswer:
@@ -113,7 +114,7 @@ class HfModel:
             self.decoder.step()
 
     def give_up(self) -> None:
-        """Drop all answers that were begun."""
+        """End all answers that were begun, with an error, and empty the caches."""
         assert self.decoder is not None
         with self._lock:
             self.decoder.clear()
@@ -153,9 +154,10 @@ class HfModel:
     def tokens(self, question: Question) -> list[int]:
         """The tokens of the answer to `question`, without the end token."""
         if self.decoder is not None:
-            answer = self.begin(question)
-            while not answer.done:
-                self.advance()
+            with self._lock:
+                answer = self.begin(question)
+                while not answer.done:
+                    self.advance()
             answer.stage()
             return answer.row.answer
         with self._lock, self._adapter(on=question.adapter and self.has_adapter), torch.inference_mode():
