@@ -20,7 +20,7 @@ from PIL import Image
 
 need("robot", "zmq", "lz4", "cv2")
 
-from robot_bench import Bench, Fault, bench  # noqa: E402
+from robot_bench import Bench, Fault, bench, mock_controller  # noqa: E402
 
 from vlm2vla_sim.cli.main import main  # noqa: E402
 from vlm2vla_sim.core.checks import Check, all_work, format_checks  # noqa: E402
@@ -28,6 +28,7 @@ from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
 from vlm2vla_sim.envs.probe import CameraLook, Probe  # noqa: E402
 from vlm2vla_sim.envs.robot_link import endpoint_lock  # noqa: E402
 from vlm2vla_sim.envs.tasks import get_task  # noqa: E402
+from vlm2vla_sim.errors import SettingError  # noqa: E402
 from vlm2vla_sim.evaluation.robot_doctor import standing  # noqa: E402
 from vlm2vla_sim.evaluation.robot_doctor.examine import MOTIONS, Examination  # noqa: E402
 from vlm2vla_sim.evaluation.robot_doctor.page import render, save_pictures  # noqa: E402
@@ -290,6 +291,46 @@ def test_a_backend_without_a_probe_is_examined_from_its_start(doctor, tmp_path, 
     }  # fmt: skip
     assert checks["workspace"]["measured"] == {"arm_inside": True, "start_inside": None}
     assert "freshness is not known" in checks["camera primary"]["found"]
+
+
+def test_a_manipulator_gym_server_is_examined_in_the_same_way(doctor, monkeypatch):
+    monkeypatch.setattr(standing, "SLOW_LINK", 5.0)
+    monkeypatch.setattr(standing, "SLOW_LOOK", 5.0)
+    with bench(backend="manipulator_gym") as other:
+        found = doctor(other.server.port, "--backend", "manipulator_gym", "--yes")
+    assert (found.status, found.wrong, found.unknown) == (0, [], {"joint ranges"})
+
+
+def test_a_widowx_ai_tells_its_joints_and_a_camera_without_noise_seems_frozen(tmp_path, capsys, monkeypatch):
+    """The camera of its mock controller draws a still scene, the same to the last bit, as no real camera does."""
+    need("robot", "trossen_arm", "trossen_arm_sim", "zmq", extra="widowx-ai")
+    monkeypatch.setattr(standing, "SLOW_LINK", 5.0)
+    monkeypatch.setattr(standing, "SLOW_LOOK", 5.0)
+    with mock_controller("carrot_on_plate", (480, 640), host="127.0.0.78") as controller:
+        words = ["robot", "doctor", "--backend", "widowx_ai", "--out", str(tmp_path / "p.html"), "--yes", "--json"]
+        words += ["--host", "127.0.0.78", "--camera", f"primary={controller.options['cameras']['primary']}"]
+        status = main([*words, "--backend-options", "period=0.05"])
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out.splitlines()[-1])["checks"]}
+    assert {name for name, check in checks.items() if check["works"] is None} == set()
+    assert len(checks["joint ranges"]["measured"]["angle_rad"]) == 6
+    assert checks["camera primary"]["measured"]["images"] == 20, "it was looked at again, later"
+    assert "Frozen" in checks["camera primary"]["advice"]
+    assert [name for name, check in checks.items() if check["works"] is False] == ["camera primary"]
+    assert status == 1
+
+
+class Puzzled(PointBackend):
+    """A robot whose setting turns out to be wrong when it is asked."""
+
+    def probe(self) -> Probe:
+        raise SettingError("The camera draws something else.")
+
+
+def test_an_error_of_any_kind_is_a_finding_and_the_page_is_written(tmp_path, capsys):
+    page = tmp_path / "p.html"
+    assert main(["robot", "doctor", "--backend", f"{__name__}:Puzzled", "--out", str(page), "--yes"]) == 1
+    assert "  FAILS  link            The camera draws something else." in capsys.readouterr().out
+    assert "The camera draws something else." in page.read_text()
 
 
 class WithJoints(PointBackend):

@@ -6,6 +6,7 @@ the methods of every backend, and `probe` where there is one (`envs.probe`).
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from vlm2vla_sim.core.versions import collect_versions
 from vlm2vla_sim.envs.backends import backend_name, make_backend
 from vlm2vla_sim.envs.probe import CameraLook, Look, Probe
 from vlm2vla_sim.envs.tasks import Task
-from vlm2vla_sim.errors import BackendFaultError, MissingExtraError, RobotInUseError, SettingError
+from vlm2vla_sim.errors import BackendFaultError, MissingExtraError, SettingError, Vlm2VlaError
 from vlm2vla_sim.evaluation.robot_doctor import standing
 from vlm2vla_sim.evaluation.robot_doctor.moving import RISE, Mover
 
@@ -36,6 +37,8 @@ MOTIONS = {
     "gripper": ("gripper closes", "gripper opens"),
 }
 STANDING = ("set-up", "versions", "server", "link", "observations", "cameras", "pose", "joint ranges", "workspace")
+NEXT_IMAGE = 0.4
+"""[s] in which a live camera has made another image."""
 NO_MOTION = "not made: --no-motion"
 
 
@@ -150,7 +153,7 @@ class _Examiner:
         """Release the robot, which holds its position."""
         try:
             self._backend.close()
-        except BackendFaultError as error:
+        except Vlm2VlaError as error:
             self._add(Check("release", False, True, str(error), "Restart the robot's server."))
 
     # Parts.
@@ -159,12 +162,10 @@ class _Examiner:
         """Probe the robot and put what it says in place of what it said before; False where nobody answers."""
         try:
             self._probe = self._ask_backend(after_reset=after_reset)
-        except (BackendFaultError, MissingExtraError) as error:
-            advice = "Start the robot's server; check host, port and the tunnel." if not after_reset else ""
+        except Vlm2VlaError as error:
+            answers = after_reset or not isinstance(error, BackendFaultError)
+            advice = "" if answers else "Start the robot's server; check host, port and the tunnel."
             self._add(Check("link", False, True, str(error), advice))
-            return False
-        except RobotInUseError as error:
-            self._add(Check("link", False, True, str(error)))
             return False
         probe = self._probe
         last = probe.looks[-1] if probe.looks else None
@@ -188,7 +189,11 @@ class _Examiner:
     def _ask_backend(self, *, after_reset: bool) -> Probe:
         ask = getattr(self._backend, "probe", None)
         if ask is not None:
-            return ask()
+            probe = ask()
+            if standing.seem_frozen(probe.looks):  # or they came faster than the camera makes images
+                time.sleep(NEXT_IMAGE)
+                probe = dataclasses.replace(probe, looks=(*probe.looks, *ask().looks))
+            return probe
         if not after_reset:
             return Probe(no_looks="this backend tells nothing before the arm is at its start")
         observation = self._backend.observe()
@@ -200,7 +205,7 @@ class _Examiner:
         asked = time.monotonic()
         try:
             self._backend.reset(self._task.layouts[0], np.random.default_rng(0))
-        except (BackendFaultError, RobotInUseError) as error:
+        except Vlm2VlaError as error:
             self._add(Check("start", False, True, str(error), "Then run this command again."))
             return False
         seconds = time.monotonic() - asked
@@ -229,7 +234,7 @@ class _Examiner:
         self._say(f"{name} ...")
         try:
             self._add(maker(name))
-        except BackendFaultError as error:
+        except Vlm2VlaError as error:
             self._add(Check(name, False, True, str(error), "Look at the arm before anything else moves it."))
             return False
         return True

@@ -102,6 +102,15 @@ def check_camera(name: str, looks: Sequence[CameraLook], image_size: tuple[int, 
     return Check(label, not faults, True, found, " ".join(faults), measured)
 
 
+def seem_frozen(looks: Sequence[Look]) -> bool:
+    """Whether some camera showed the same image in every look."""
+    for name in looks[0].cameras if len(looks) > 1 else ():
+        images = [look.cameras[name].image for look in looks if name in look.cameras]
+        if len({image.tobytes() for image in images if image is not None}) == 1:
+            return True
+    return False
+
+
 def check_pose(look: Look) -> Check:
     """Where the arm says that it is."""
     state = [float(number) for number in look.state]
