@@ -103,7 +103,7 @@ class RayExecutor:
                 ray.init(address="local", include_dashboard=False, **quiet)
             else:
                 ray.init(address=self._address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as failed:
+        except Exception as failed:  # of a node that does not start in time, Ray raises no other
             raise ServerError(
                 f"The Ray cluster {self._address or 'of this machine'} cannot be used: {failed}. Start one with "
                 "`ray start --head`, or give its address (--address HOST:PORT)."
