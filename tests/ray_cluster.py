@@ -35,8 +35,13 @@ class TwoNodes:
     """The cluster. It listens on the loopback interface only, reports nothing, and has no dashboard."""
 
     def __init__(self) -> None:
+        here = str(Path(__file__).parent)
+        path = os.environ.get("PYTHONPATH", "")
         os.environ.update(
-            RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"
+            PYTHONPATH=path if here in path else f"{here}{os.pathsep}{path}",  # the nodes import `fakes`
+            RAY_USAGE_STATS_ENABLED="0",
+            RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+            RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
         )
         from ray.cluster_utils import Cluster
 
