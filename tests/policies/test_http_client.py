@@ -1,8 +1,10 @@
-"""Requests are bounded in time and size, never reuse a connection, and a proxy is named where there is one."""
+"""Requests are bounded in time and size, share connections, and a proxy is named where there is one."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import os
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -257,18 +259,77 @@ def test_what_is_no_address_is_refused(url):
         check_url(url, ("http", "https"), "http://127.0.0.1:8000")
 
 
-def test_threads_share_a_client_and_leave_no_connection_open():
-    def answer(handler) -> None:
-        handler.protocol_version = "HTTP/1.1"  # which keeps a connection open unless the client closes it
+class Kept:
+    """Treats requests on connections that the server keeps open, and tells them apart."""
+
+    def __init__(self, width: int = 1) -> None:
+        self.seen: list[tuple[str, object]] = []
+        """Path and connection of each request."""
+        self.together = threading.Barrier(width, timeout=5)
+
+    def __call__(self, handler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        self.seen.append((handler.path, handler.client_address))
+        self.together.wait()
         handler.say(200, b"ok")
         handler.close_connection = False
 
-    with answering(answer) as (port, asked):
+    @property
+    def connections(self) -> int:
+        return len({connection for _, connection in self.seen})
+
+
+def test_all_clients_of_a_process_share_the_connections_that_are_kept():
+    kept = Kept()
+    with answering(kept) as (port, _):
+        for path in ("a", "b", "c"):
+            client(f"http://127.0.0.1:{port}").get(path)
+            client(f"http://127.0.0.1:{port}/v1").post(path, b"{}")
+    assert (len(kept.seen), kept.connections) == (6, 1)
+
+
+def test_threads_have_as_many_connections_as_requests_in_flight():
+    kept = Kept(width=8)  # breaks unless eight are there at the same time
+    with answering(kept) as (port, _):
         one = client(f"http://127.0.0.1:{port}")
-        threads = [threading.Thread(target=one.get, args=(str(k),)) for k in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(5)
-        assert sorted(asked) == [f"/{k}" for k in range(8)]
-        assert one._client._transport._pool.connections == []
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(one.get, map(str, range(24)))) == [b"ok"] * 24
+    assert (len(kept.seen), kept.connections) == (24, 8)
+
+
+def test_a_kept_connection_that_the_server_closes_at_the_same_moment_is_no_fault_of_the_server():
+    kept = Kept()
+
+    def once_a_connection(handler) -> None:
+        if any(connection == handler.client_address for _, connection in kept.seen):
+            handler.close_connection = True  # it read the request, and says nothing
+        else:
+            kept(handler)
+
+    with answering(once_a_connection) as (port, asked):
+        one = client(f"http://127.0.0.1:{port}")
+        assert [one.post(path, b"{}") for path in ("a", "b", "c")] == [b"ok"] * 3
+    assert asked == ["/a", "/b", "/b", "/c", "/c"]
+
+
+def test_a_new_connection_that_is_closed_is_a_fault_of_the_server_and_not_tried_again_here():
+    def hang_up(handler) -> None:
+        handler.close_connection = True
+
+    with answering(hang_up) as (port, asked), pytest.raises(TransientError, match="broke off"):
+        client(f"http://127.0.0.1:{port}").get("a")
+    assert asked == ["/a"]
+
+
+def test_a_forked_process_leaves_the_connections_of_its_parent_alone(monkeypatch):
+    kept = Kept()
+    with answering(kept) as (port, _):
+        one = client(f"http://127.0.0.1:{port}")
+        one.get("parent")
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: -1)  # a real fork could deadlock on the threads of the test process
+            one.get("child")
+        one.get("parent")
+    connections = dict(kept.seen)
+    assert kept.connections == 2
+    assert connections["/child"] != connections["/parent"]

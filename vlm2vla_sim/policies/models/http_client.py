@@ -8,8 +8,10 @@ what huggingface_hub uses.
 from __future__ import annotations
 
 import contextlib
+import functools
 import html
 import json
+import os
 import re
 import time
 import urllib.parse
@@ -27,6 +29,8 @@ MAX_ERROR_BYTES = 4096
 """Bytes of an error response that are read."""
 MAX_ERROR_TEXT = 300
 """Characters of a server's error message that are passed on."""
+KEPT = 30.0
+"""[s] that an idle connection is kept: a shorter time than routers and proxies allow before they drop it unsaid."""
 _TITLE = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1", re.IGNORECASE | re.DOTALL)
 
 
@@ -44,7 +48,11 @@ class StatusError(Exception):
 
 
 class HttpClient:
-    """Sends JSON requests to one server. Every request has a connection of its own; threads may share the client."""
+    """Sends JSON requests to one server. Threads may share the client.
+
+    All clients of a process share their connections, which are kept between requests. A request for which a kept
+    connection turns out to be closed is sent again on a new one; that is no fault of the server and counts as no retry.
+    """
 
     def __init__(self, url: str, *, timeout: float, max_bytes: int, key: str = "") -> None:
         """Prepare the client; nothing is sent yet.
@@ -65,17 +73,14 @@ class HttpClient:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        # No connection is kept between requests: one that the server closes meanwhile would cost a retry by chance.
-        limits = httpx2.Limits(max_keepalive_connections=0)
         try:
-            # A transport of our own keeps httpx2 from reading the proxy settings a second time, by other rules.
-            transport = httpx2.HTTPTransport(proxy=self.proxy or None, limits=limits)
+            _transport(self.proxy, os.getpid())
         except (ValueError, ImportError, httpx2.InvalidURL) as error:
             raise SettingError(
                 f"The proxy {without_password(self.proxy)!r}, set for {url}, cannot be used: {error} Correct the "
                 "environment variable (http_proxy, https_proxy or all_proxy), or list the host in no_proxy."
             ) from error
-        self._client = httpx2.Client(transport=transport, timeout=timeout, headers=headers)
+        self._headers = headers
 
     def get(self, path: str) -> bytes:
         """The body of the response to GET url/path; raises as `post` does."""
@@ -93,7 +98,7 @@ class HttpClient:
         return f" through the proxy {without_password(self.proxy)}" if self.proxy else ""
 
     def _request(self, method: str, path: str, body: bytes | None) -> bytes:
-        with self._faults(), self._client.stream(method, f"{self.url}/{path}", content=body) as response:
+        with self._faults(), contextlib.closing(self._send(method, path, body)) as response:
             if response.is_success:
                 self.server_header = response.headers.get("server", "")
                 return self._not_a_page(b"".join(self._bounded(response)))
@@ -101,6 +106,27 @@ class HttpClient:
         if status in TRANSIENT_STATUSES:
             raise TransientError(f"status {status}{self.describe_route()}: {text}")
         raise StatusError(status, text)
+
+    def _send(self, method: str, path: str, body: bytes | None) -> Any:
+        """The response, its body not read yet."""
+        import httpx2
+
+        # A process that was forked must not write to the connections of its parent.
+        transport = _transport(self.proxy, os.getpid())
+        client = httpx2.Client(transport=transport, timeout=self._timeout, headers=self._headers)
+        while True:
+            events: list[str] = []
+            request = client.build_request(
+                method,
+                f"{self.url}/{path}",
+                content=body,
+                extensions={"trace": lambda event, _, seen=events: seen.append(event)},
+            )
+            try:
+                return client.send(request, stream=True)
+            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                if "connection.connect_tcp.started" in events:
+                    raise  # a new connection: the fault is the server's
 
     def _not_a_page(self, body: bytes) -> bytes:
         """`body`, unless it is a web page: a proxy may answer with its own in place of the server."""
@@ -136,6 +162,17 @@ class HttpClient:
             raise TransientError(f"it broke off{self.describe_route()} ({broken}).") from broken
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as failed:
             raise TransientError(f"{type(failed).__name__}{self.describe_route()}: {failed}.") from failed
+
+
+@functools.cache
+def _transport(proxy: str, process: int) -> Any:
+    """The connections of this process through `proxy` ("" for none); at most as many as requests are in flight."""
+    import httpx2
+
+    del process
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEPT)
+    # A transport of our own keeps httpx2 from reading the proxy settings a second time, by other rules.
+    return httpx2.HTTPTransport(proxy=proxy or None, limits=limits)
 
 
 def read_json(body: bytes, client: HttpClient) -> Any:
