@@ -58,6 +58,7 @@ COMMANDS = {
         "follow a session live in the browser, with the operator's buttons",
     ),
     "train": ("vlm2vla_sim.cli.commands.train:train", "train a LoRA adapter or all weights on labelled trajectories"),
+    "export": ("vlm2vla_sim.cli.commands.export:export", "write a trained model as vLLM reads it"),
     "vqa": ("vlm2vla_sim.cli.commands.vqa:vqa", "measure VQA retention, base vs. tuned model, with 95 % CIs"),
     "logprob": (
         "vlm2vla_sim.cli.commands.logprob:logprob",

@@ -13,7 +13,13 @@ from typing import Any
 
 from vlm2vla_sim.core.versions import distribution_version
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.policies.models.digests import ADAPTER_CONFIG, config_digest, read_object, weights_digest
+from vlm2vla_sim.policies.models.digests import (
+    ADAPTER_CONFIG,
+    config_digest,
+    has_weights,
+    read_object,
+    weights_digest,
+)
 from vlm2vla_sim.policies.models.hub import local_folder
 
 RECORD = "training.json"
@@ -67,7 +73,7 @@ def _by_weights(base: dict[str, Any], record: dict[str, Any], folder: Path | Non
     """What was compared, and what differs; both empty where nothing can be compared."""
     was, now = base.get("digest"), weights_digest(folder)
     if was and now:
-        if was != now:
+        if not has_weights(folder, was):
             return "digest", f"other weights (digest {now[:12]}, not {was[:12]})"
         same_config = base.get("config_digest") in (None, config_digest(folder))
         return "digest", "" if same_config else "the same weights, but another config.json"
@@ -109,7 +115,7 @@ def _by_files(adapter: Path, trained_on: str, earlier: Path, name: str, folder: 
     was, now = weights_digest(earlier), weights_digest(folder)
     if not (was and now):
         return "config"
-    if was != now:
+    if not has_weights(folder, was):
         raise SettingError(
             f"The adapter {str(adapter)!r} was trained on the model {trained_on!r}; {name!r} has other weights (digest "
             f"{now[:12]}, not {was[:12]}). Give the model it was trained on. If that is {name!r} nevertheless, say so "

@@ -9,13 +9,15 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vlm2vla_sim.errors import SettingError
 
 ADAPTER_CONFIG = "adapter_config.json"
+EXPORT_RECORD = "export.json"
+"""Written by `vlm2vla export` beside weights that have other names than those they were copied from."""
 _MODEL_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 """In the order in which transformers and peft look for them."""
@@ -54,6 +56,20 @@ def weights_digest(folder: Path | None) -> str | None:
     return _of_files(files)
 
 
+def has_weights(folder: Path | None, digest: str) -> bool | None:
+    """Whether the weights in `folder` have this digest, or are an export of weights that have; None if unknown.
+
+    The record of `vlm2vla export` counts for the weights that it was written with only.
+    """
+    now = weights_digest(folder)
+    if folder is None or now is None or now == digest:
+        return None if now is None else True
+    path = folder / EXPORT_RECORD
+    record = read_object(path) if path.is_file() else {}
+    source = record.get("source")
+    return record.get("digest") == now and isinstance(source, dict) and source.get("digest") == digest
+
+
 def config_digest(folder: Path | None) -> str | None:
     """SHA-256 over the config of the model or the adapter in `folder`; None if there is none.
 
@@ -87,7 +103,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _of_files(files: Iterable[Path], *, single: bool = True) -> str:
-    digests = {path.name: _file_digest(path) for path in files}
+    return digest_of({path.name: _file_digest(path) for path in files}, single=single)
+
+
+def digest_of(digests: Mapping[str, str], *, single: bool = True) -> str:
+    """One digest of files, from the name and the digest of each. single: of one file, it is that file's."""
     if single and len(digests) == 1:
         return next(iter(digests.values()))
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))

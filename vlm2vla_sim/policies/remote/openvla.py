@@ -49,7 +49,7 @@ class OpenvlaWire:
         return Reply(answer, retries)
 
     def close(self) -> None:
-        """Nothing to close: every request has its own connection."""
+        """Nothing to close: the connections belong to the process."""
 
     def _with_retries(self, ask: Callable[[], Any]) -> tuple[Any, int]:
         server = self._server
