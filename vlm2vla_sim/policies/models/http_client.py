@@ -7,6 +7,7 @@ what huggingface_hub uses.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import html
@@ -172,7 +173,9 @@ def _transport(proxy: str, process: int) -> Any:
     del process
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEPT)
     # A transport of our own keeps httpx2 from reading the proxy settings a second time, by other rules.
-    return httpx2.HTTPTransport(proxy=proxy or None, limits=limits)
+    transport = httpx2.HTTPTransport(proxy=proxy or None, limits=limits)
+    atexit.register(transport.close)
+    return transport
 
 
 def read_json(body: bytes, client: HttpClient) -> Any:
