@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -97,9 +97,8 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         self._terminate_on_success = terminate_on_success
         self._instruction = instruction or self.spec_task.instruction
         image_size = None if image_size is None else check_image_size(image_size)
-        shared = inspect.signature(WidowXEnv.__init__).parameters
-        own = [name for name in shared if name not in ("self", "task", "backend_options")]
-        check_backend_options(backend, backend_options, shared=own)
+        shared = [*inspect.signature(WidowXEnv.__init__).parameters]
+        check_backend_options(backend, backend_options, shared=shared[2:-1])  # without self, task, backend_options
         self._backend = make_backend(backend, self.spec_task, image_size=image_size, quality=quality, **backend_options)
         self.instruction_fits = self._check_instruction()
         """Whether the instruction asks for the task; see `instruction_check.check_instruction`."""
@@ -120,10 +119,8 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         self._observation: Observation = {}
         self._episode_id = -1
         self._turns = Turns()
-        bound = [motion.MAX_STEP] * 3 + [motion.MAX_TURN] * 3
-        self.action_space = spaces.Box(
-            np.array([-b for b in bound] + [0], np.float32), np.array([*bound, 1], np.float32)
-        )
+        bound = np.array([*[motion.MAX_STEP] * 3, *[motion.MAX_TURN] * 3, 1], np.float32)
+        self.action_space = spaces.Box(np.append(-bound[:6], np.float32(0)), bound)
 
     # Attributes that LeRobot and callers read.
 
@@ -231,6 +228,11 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         with self._turns.take("close()", wait=True):
             expire_images(self._observation)
             self._backend.close()
+
+    def check_during_reset(self, check: Callable[[], None]) -> None:
+        """Have `check` called between two motions of a reset, on a backend that makes several; it may raise."""
+        if hasattr(self._backend, "safe_point"):
+            self._backend.safe_point = check
 
     # Parts.
 

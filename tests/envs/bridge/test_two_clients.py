@@ -25,10 +25,11 @@ from vlm2vla_sim.envs.robot_link.endpoint_lock import EndpointLock, lock_folder 
 from vlm2vla_sim.envs.robot_link.server_identity import Timeouts  # noqa: E402
 from vlm2vla_sim.envs.robot_link.unexplained_motion import PAUSE, distance_to_triangle  # noqa: E402
 from vlm2vla_sim.envs.tasks import get_task  # noqa: E402
-from vlm2vla_sim.errors import LinkLostError, RobotInUseError, SettingError  # noqa: E402
+from vlm2vla_sim.errors import EpisodeAbortedError, LinkLostError, RobotInUseError, SettingError  # noqa: E402
 from vlm2vla_sim.evaluation.operator.episode_log import SessionSettings  # noqa: E402
 from vlm2vla_sim.evaluation.operator.prompts import Operator, StreamAnswers  # noqa: E402
 from vlm2vla_sim.evaluation.operator.session import run_session  # noqa: E402
+from vlm2vla_sim.evaluation.operator.stop import Stop, StopLatch, StopWrapper  # noqa: E402
 from vlm2vla_sim.policies.spec import PolicySpec  # noqa: E402
 
 PATIENT = {"direct": True, "timeouts": Timeouts(), "max_frame_age": 30.0, "frame_timeout": 30.0}
@@ -279,6 +280,28 @@ def test_sleep_initialises_a_robot_that_would_not_move_otherwise_and_leaves_one_
     assert main(["robot", "sleep", "--port", str(stage.server.port)]) == 1
     assert "another client drives it" in capsys.readouterr().err
     assert [act.key for act in robot.acts[acts:]] == ["step_action"] * 4
+
+
+def test_a_stop_pressed_during_an_init_comes_before_the_reset_and_the_arm_can_still_be_parked(stage, monkeypatch):
+    robot, latch = stage.server.robot, StopLatch()
+    stage.truth.ask(type="restart", seconds=0.05)
+    time.sleep(0.1)
+    act = robot.act
+
+    def pressed_meanwhile(key, payload, raw):
+        if key == "init":
+            latch.press(Stop.SESSION)
+        return act(key, payload, raw)
+
+    monkeypatch.setattr(robot, "act", pressed_meanwhile)
+    acts = len(robot.acts)
+    made = gym.make(CARROT, backend="bridge", port=stage.server.port, image_size=(96, 128), period=0.0, park=True)
+    stoppable = StopWrapper(made, latch.check)
+    with pytest.raises(EpisodeAbortedError, match="the session ends"):
+        stoppable.reset()
+    assert [act.key for act in robot.acts[acts:]] == ["init"]
+    stoppable.close()
+    assert [act.key for act in robot.acts[acts:]] == ["init", "move", "move"]
 
 
 def test_the_arm_is_driven_to_its_start_once_per_episode(stage):

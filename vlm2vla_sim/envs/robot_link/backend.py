@@ -61,6 +61,8 @@ class RobotBackend:
         self._start = StartPose(self._observer, settings)
         self.knows_scene = self._observer.knows_scene
         self._park, self._clock = park, clock
+        self.safe_point: Callable[[], None] = lambda: None
+        """Called between two motions of a reset; what it raises ends the reset there."""
         self._initialised = False
         self._ready_for: Layout | None = None
         self._begin()
@@ -196,6 +198,7 @@ class RobotBackend:
     def _drive_to_start(self, layout: Layout) -> None:
         self._observer.place(layout)
         if self._prepare():
+            self.safe_point()
             self._client.reset()
         self._begin()
         self._observer.update()
@@ -249,6 +252,6 @@ class RobotBackend:
     def _park_arm(self) -> None:
         try:
             self._restore_link()
-            drive_to_park(self._client, self._settings, self._observer.tcp.position)
+            drive_to_park(self._client, self._settings, self._client.observe().state[:3])
         except Vlm2VlaError as error:
             raise LinkLostError(f"The arm could not be parked and holds where it is: {error}") from error

@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.errors import EpisodeAbortedError
 
 
@@ -80,12 +81,15 @@ class StopLatch:
 
 
 class StopWrapper(gym.Wrapper[Any, Any, Any, Any]):
-    """Asks for stops at every safe point: before and after a reset, and before every control step."""
+    """Asks for stops at every safe point: before, between the motions of and after a reset, and before every step."""
 
     def __init__(self, env: gym.Env[Any, Any], check: Callable[[], None]) -> None:
         """check: raises EpisodeAbortedError if a stop has been given."""
         super().__init__(env)
         self._check = check
+        inner = env.unwrapped
+        if isinstance(inner, WidowXEnv):
+            inner.check_during_reset(check)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As the environment's; EpisodeAbortedError when the operator has pressed Stop."""
