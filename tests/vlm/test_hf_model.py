@@ -20,9 +20,15 @@ from vlm2vla_sim.errors import SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import FORMATS, get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
 from vlm2vla_sim.policies.models.hf_decode import Optimizations  # noqa: E402
-from vlm2vla_sim.policies.models.hf_loading import loading_arguments  # noqa: E402
+from vlm2vla_sim.policies.models.hf_loading import LoadedModel, loading_arguments  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
-from vlm2vla_sim.policies.models.random_model import TINY, save_random_model  # noqa: E402
+from vlm2vla_sim.policies.models.random_model import (  # noqa: E402
+    TINY,
+    make_random_model,
+    make_tokenizer,
+    save_random_model,
+    size_config,
+)
 from vlm2vla_sim.policies.verifier import ANSWER_GRAMMAR  # noqa: E402
 
 SYMBOLS = tuple("zqxjkvbpyg")
@@ -277,3 +283,20 @@ def test_compiled_it_says_the_same(fast, tiny_folder, pictures):
     compiled = HfModel(HfSettings(str(tiny_folder), dtype="float32", compile=True))
     questions = cycle(pictures[0], pictures[1])
     assert [compiled.tokens(q) for q in questions] == [fast.tokens(q) for q in questions]
+
+
+def test_a_model_in_memory_answers_like_the_same_one_from_a_folder(plain):
+    """`save_random_model` writes what `make_random_model` makes."""
+    tokenizer = make_tokenizer()
+    made = LoadedModel(*make_random_model(size_config(TINY, tokenizer), tokenizer))
+    model = HfModel(HfSettings("random weights"), loaded=made)
+    question = Question("plan", "Describe the motion.", (np.full((48, 64, 3), 90, np.uint8),), sampling=LONG)
+    assert model.tokens(question) == plain.tokens(question)
+    assert model.provenance()["model"] == "random weights"
+    assert model.provenance()["model_digest"] is None
+
+
+@pytest.mark.parametrize("given", [{"dtype": "bfloat16"}, {"device_map": "auto"}, {"quantization": "8bit"}])
+def test_settings_that_a_model_in_memory_cannot_honour_are_refused(given):
+    with pytest.raises(SettingError, match=f"{next(iter(given))} is .* in memory already"):
+        HfModel(HfSettings("random weights", **given), loaded=LoadedModel(None, None))

@@ -73,9 +73,12 @@ def load_checkpoint(model: Any, folder: Path) -> None:
         model.load_adapter(str(folder), NAME, is_trainable=True)
 
 
-def describe_weights(settings: HfSettings, adapted: LoadedAdapter | None) -> dict[str, Any]:
-    """Names and digests of the weights that were loaded for `settings`, plain values; None where one is unknown."""
-    folder = local_folder(settings.model)
+def describe_weights(settings: HfSettings, adapted: LoadedAdapter | None, *, from_files: bool = True) -> dict[str, Any]:
+    """Names and digests of the weights that were loaded for `settings`, plain values; None where one is unknown.
+
+    from_files: False for a model that was made in memory, whose name says nothing of files.
+    """
+    folder = local_folder(settings.model) if from_files else None
     described: dict[str, Any] = {
         "model": settings.model,
         "model_digest": weights_digest(folder),

@@ -59,6 +59,33 @@ class HfSettings:
             raise SettingError(f"threads is {self.threads}; expected 0 (torch's own setting) or more.")
 
 
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model that is in memory already, such as one with random weights."""
+
+    model: Any
+    """A transformers model, on its device."""
+    processor: Any
+    """Its processor; the tokenizer pads on the left."""
+
+    def check(self, settings: HfSettings) -> None:
+        """SettingError if `settings` asks for what is decided when a model is loaded."""
+        for name in ("dtype", "device_map", "quantization"):
+            value = getattr(settings, name)
+            if value != getattr(HfSettings, name):
+                raise SettingError(
+                    f"{name} is {value!r}, but the model {settings.model!r} is in memory already. Leave {name} "
+                    "out, and make the model with it."
+                )
+
+
+def load(settings: HfSettings) -> LoadedModel:
+    """Model and processor, on the default device unless `settings.device_map` says another; see `load_weights`."""
+    processor = load_processor(settings.model)
+    model = load_weights(settings)
+    return LoadedModel(model if settings.device_map else model.to(default_device()), processor)
+
+
 def load_processor(model: str) -> Any:
     """The processor of `model` (tokenizer and image processor), padding on the left."""
     processor = _load(transformers.AutoProcessor.from_pretrained, model)

@@ -38,31 +38,36 @@ from vlm2vla_sim.policies.models.hf_generate import generate
 from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler
 from vlm2vla_sim.policies.models.hf_loading import (
     HfSettings,
+    LoadedModel,
     compile_feed_forward,
-    default_device,
-    load_processor,
-    load_weights,
+    load,
 )
 
 
 class HfModel:
     """A `TextModel` on transformers."""
 
-    def __init__(self, settings: HfSettings) -> None:
-        """Load model and adapter; SettingError if that fails, or if the adapter changes nothing."""
+    def __init__(self, settings: HfSettings, *, loaded: LoadedModel | None = None) -> None:
+        """Load model and adapter; SettingError if that fails, or if the adapter changes nothing.
+
+        loaded: a model that is in memory already and stays as it is, on its device and in its dtype. `settings.model`
+        is then a name for it, and `dtype`, `device_map` and `quantization` must be left at their defaults.
+        """
         self.settings = settings
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        self.processor = load_processor(settings.model)
-        loaded = load_weights(settings)
-        self.model: Any = loaded.to(default_device()) if not settings.device_map else loaded
+        if loaded is not None:
+            loaded.check(settings)
+        source = loaded or load(settings)
+        self.processor = source.processor
+        self.model: Any = source.model
         adapted: LoadedAdapter | None = None
         self.has_adapter = bool(settings.adapter)
         if self.has_adapter:
             adapted = load_adapter(self.model, settings.adapter, base=settings.model)
             self.model = adapted.model
         self.model.eval()
-        self._loaded = describe_weights(settings, adapted)
+        self._loaded = describe_weights(settings, adapted, from_files=loaded is None)
         self._lock = threading.RLock()
         config = self.model.config
         self.image_token: int = config.image_token_id

@@ -28,10 +28,11 @@ _VISION = {
     "hidden_size": 1152,
     "intermediate_size": 4304,
     "num_hidden_layers": 27,
+    "num_attention_heads": 16,
     "image_size": 896,
     "patch_size": 14,
 }
-_TEXT: dict[str, int] = {"vocab_size": 262208, "head_dim": 256}
+_TEXT: dict[str, int] = {"vocab_size": 262208, "head_dim": 256, "sliding_window": 1024}
 KNOWN = {
     "google/gemma-3-4b-it": {
         "text_config": {

@@ -16,7 +16,7 @@ from vlm2vla_sim.language.formats import FORMATS, get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, subtasks_prompt, verify_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
 IMAGE = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
@@ -72,16 +72,36 @@ LIKE_4B = Size(
 
 def save_random_model(folder: Path, size: Size = TINY, *, seed: int = 0) -> Path:
     """Save model, tokenizer and processor to `folder`, for `from_pretrained`."""
+    tokenizer = make_tokenizer()
+    model, processor = make_random_model(size_config(size, tokenizer), tokenizer, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def make_random_model(
+    config: Mapping[str, Any], tokenizer: Any, *, seed: int = 0, device: str = "cpu", dtype: str = "float32"
+) -> tuple[Any, Any]:
+    """A model with random weights and its processor, in memory; `HfModel` takes them as a `LoadedModel`.
+
+    config: the keyword arguments of `Gemma3Config`; the numbers of its image tokens are the tokenizer's. tokenizer: of
+    `make_tokenizer`. device: where the weights are made, so that a large model needs no other memory.
+    """
     try:
         import torch
         from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3ImageProcessorPil, Gemma3Processor
     except ModuleNotFoundError as error:
         raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
-    tokenizer = make_tokenizer()
-    config = Gemma3Config(**_config(size, tokenizer))
-    with torch.random.fork_rng():
+    made = Gemma3Config(**config, **_image_ids(tokenizer))
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(seed)
-        model = Gemma3ForConditionalGeneration(config)
+        torch.set_default_dtype(getattr(torch, dtype))
+        try:
+            model: Any = Gemma3ForConditionalGeneration(made)
+        finally:
+            torch.set_default_dtype(before)
         # With the usual initialisation such a small model gives the same answer to everything. Larger weights make its
         # answers depend on the image, on every token and on the adapter, so that tests can detect errors.
         with torch.no_grad():
@@ -94,13 +114,12 @@ def save_random_model(folder: Path, size: Size = TINY, *, seed: int = 0) -> Path
                     weight.fill_(2.0)  # else the embedding dominates, and the last token is repeated
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<end_of_turn>")]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    side = {"height": size.image_side, "width": size.image_side}
-    images = Gemma3ImageProcessorPil(size=side, do_convert_rgb=True)
-    processor = Gemma3Processor(images, tokenizer, chat_template=CHAT_TEMPLATE, image_seq_length=size.image_tokens)
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    side = made.vision_config.image_size
+    images = Gemma3ImageProcessorPil(size={"height": side, "width": side}, do_convert_rgb=True)
+    processor = Gemma3Processor(
+        images, tokenizer, chat_template=CHAT_TEMPLATE, image_seq_length=made.mm_tokens_per_image
+    )
+    return model, processor
 
 
 def make_tokenizer() -> Any:
@@ -153,8 +172,8 @@ def _texts() -> Iterator[str]:
             yield action_prompt(instruction, "move down, then close the gripper", action_format)
 
 
-def _config(size: Size, tokenizer: Any) -> dict[str, Any]:
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in IMAGE.items()}
+def size_config(size: Size, tokenizer: Any) -> dict[str, Any]:
+    """The keyword arguments of `Gemma3Config` for a model of this size, for `make_random_model`."""
     return {
         "text_config": {
             "vocab_size": size.vocabulary,
@@ -182,8 +201,14 @@ def _config(size: Size, tokenizer: Any) -> dict[str, Any]:
             "patch_size": 14,
         },
         "mm_tokens_per_image": size.image_tokens,
+        "tie_word_embeddings": True,
+    }
+
+
+def _image_ids(tokenizer: Any) -> dict[str, int]:
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in IMAGE.items()}
+    return {
         "boi_token_index": ids["boi_token"],
         "eoi_token_index": ids["eoi_token"],
         "image_token_index": ids["image_token"],
-        "tie_word_embeddings": True,
     }
