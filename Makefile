@@ -138,7 +138,8 @@ test-remote: $(VENV)/.remote $(PEERS)/.made ## tests against openpi-client, vla-
 	VLM2VLA_PEERS=$(PEERS)/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile $(REMOTE_TESTS)
 
 test-vlm: $(VENV)/.vlm ## tests of language models as policies and of training (installs torch, transformers, trl)
-	$(BIN)/python -m pytest tests/vlm tests/policies tests/analysis
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile tests/vlm tests/policies tests/analysis \
+		--ignore tests/policies/test_oracle_on_the_twin.py
 
 test-ray: $(VENV)/.ray ## tests of runs on a Ray cluster of two nodes on this machine (installs Ray)
 	$(BIN)/python -m pytest tests/cluster
