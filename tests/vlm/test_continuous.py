@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ need_vlm()
 
 import torch  # noqa: E402
 
-from vlm2vla_sim.errors import DecodingError  # noqa: E402
+from vlm2vla_sim.errors import DecodingError, SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
 from vlm2vla_sim.policies.models.batcher import Batcher  # noqa: E402
 from vlm2vla_sim.policies.models.gemma_text import supports  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
+from vlm2vla_sim.policies.models.key_values import KeyValues  # noqa: E402
 from vlm2vla_sim.policies.models.random_model import TINY, save_random_model  # noqa: E402
 from vlm2vla_sim.policies.verifier import ANSWER_GRAMMAR  # noqa: E402
 
@@ -169,3 +171,58 @@ def test_answers_that_are_given_up_end_with_an_error_and_the_next_is_answered(mo
                 answer.stage()
     assert sum(not answer.row.finish for answer in begun) >= 3
     assert fast.answer(asked[:1])[0].text == alone
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_broken_off_and_the_others_go_on(models):
+    fast, _ = models
+    asked = [Question("plan", f"What now, {number}?", sampling=Sampling(max_tokens=40)) for number in range(6)]
+    alone = [fast.answer([question])[0].text for question in asked]
+    long = Question("plan", "What now?", sampling=Sampling(max_tokens=4000))
+    steps = fast.decoder.counts.steps
+    batcher = Batcher(fast)
+    begun = [batcher.ask(long), *(batcher.ask(question) for question in asked)]  # three rows: the last ones wait
+    while fast.decoder.counts.steps < steps + 3:
+        time.sleep(0.001)
+    assert begun[0].cancel()
+    assert begun[6].cancel()
+    assert [future.result(30).text for future in begun[1:6]] == alone[:5]
+    assert batcher.ask(asked[5]).result(30).text == alone[5]
+    assert fast.decoder.counts.steps - steps < 1000
+    refused = batcher.ask(Question("plan", "What now? " * 2000))
+    refused.cancel()
+    assert batcher.answer(asked[0]).text == alone[0]
+
+
+def test_a_question_that_is_refused_leaves_the_others_in_progress(models, pictures):
+    fast, _ = models
+    asked = questions(pictures, 5)
+    alone = [fast.answer([question])[0].text for question in asked]
+    begun = [fast.begin(question) for question in asked]
+    fast.advance()
+    with pytest.raises(SettingError, match="Use a shorter instruction"):
+        fast.answer([asked[0], Question("plan", "What now? " * 2000)])
+    while not all(answer.done for answer in begun):
+        fast.advance()
+    assert [answer.stage().text for answer in begun] == alone
+
+
+def test_a_cache_that_found_no_memory_can_be_enlarged_later(monkeypatch):
+    layers = [(2, 4, torch.float32, torch.device("cpu"))] * 3
+    cache = KeyValues(layers)
+    cache.ensure(1, 10)
+    kept = [layer.fill_(number) for number in range(3) for layer in cache.layer(number)]
+    zeros, calls = torch.Tensor.new_zeros, iter(range(9))
+
+    def scarce(self: torch.Tensor, *size: object) -> torch.Tensor:
+        if next(calls) == 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return zeros(self, *size)
+
+    monkeypatch.setattr(torch.Tensor, "new_zeros", scarce)
+    with pytest.raises(torch.OutOfMemoryError):
+        cache.ensure(2, 200)
+    cache.ensure(2, 200)
+    assert (cache.rows, cache.columns) == (2, 256)
+    grown = [layer for number in range(3) for layer in cache.layer(number)]
+    for old, new in zip(kept, grown, strict=True):
+        assert torch.equal(new[:1, :128], old)

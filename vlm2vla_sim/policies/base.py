@@ -170,6 +170,10 @@ class PendingAnswer(Protocol):
         """The answer, once it has ended; the error that it ended with is raised."""
         ...
 
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more: no further step computes it. Another thread does not call this."""
+        ...
+
 
 class ContinuousModel(TextModel, Protocol):
     """A text model that takes in a question at any time, beside those that it is answering; one thread calls it."""

@@ -44,7 +44,7 @@ class Batcher:
         return [future.result() for future in futures]
 
     def ask(self, question: Question) -> Future[Stage]:
-        """The answer to come. A future that is cancelled before its batch begins costs the model nothing."""
+        """The answer to come. Cancel it if nobody waits any more: the model leaves it out, or breaks off."""
         future: Future[Stage] = Future()
         self._waiting.put((question, future))
         return future
@@ -76,14 +76,19 @@ class Batcher:
             except Exception:  # of one of them, or of all: each is asked again alone
                 model.give_up()
                 for _, (question, future) in asked:
-                    self._answer_alone(question, future)
+                    if future.set_running_or_notify_cancel():
+                        self._answer_alone(question, future)
                 asked = []
                 continue
+            for answer, (_, future) in asked:
+                if future.cancelled():
+                    answer.cancel()
             ended = [pair for pair in asked if pair[0].done]
             if ended:
                 asked = [pair for pair in asked if not pair[0].done]
             for answer, (_, future) in ended:
-                _settle(future, answer.stage)
+                if future.set_running_or_notify_cancel():
+                    _settle(future, answer.stage)
 
     def _begin(self, model: ContinuousModel, *, wait: bool) -> list[tuple[PendingAnswer, _Asked]]:
         """Have the model take in all questions that wait. wait: for the first one to come."""
@@ -93,10 +98,13 @@ class Batcher:
                 question, future = self._waiting.get(block=wait and not begun)
             except queue.Empty:
                 return begun
+            if future.cancelled():
+                continue
             try:
                 begun.append((model.begin(question), (question, future)))
             except Exception as error:  # goes to the one who waits
-                future.set_exception(error)
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(error)
 
     def _gather(self) -> list[_Asked]:
         """The next batch: all that wait, and those that come within `PATIENCE` of the last one."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from vlm2vla_sim.errors import DecodingError
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.models.hf_grammar import GrammarState
 from vlm2vla_sim.policies.models.hf_prompt import Prompt
@@ -81,6 +82,11 @@ class PendingAnswer:
         seconds = self._seconds or 0.0
         return Stage(self._question.stage, self._text(tokens), len(tokens), seconds, finish=self.row.finish)
 
+    def cancel(self) -> None:
+        """End it with an error, unless it has ended."""
+        if not self.row.done:
+            self.row.error = DecodingError("The answer was cancelled.")
+
 
 @dataclass(eq=False)
 class _Slot:
@@ -108,10 +114,6 @@ class Slots:
     def length(self, index: int) -> int:
         """Tokens of answer `index` that are in the cache."""
         return self._slots[index].length
-
-    def forget(self) -> None:
-        """Drop the answers in progress and all that is known."""
-        self.rows, self._slots = [], []
 
     def start(self, row: Row, *, reuse: bool) -> int:
         """Take `row` in; returns how many tokens of its prompt are in the cache already.

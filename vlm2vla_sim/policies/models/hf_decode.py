@@ -83,12 +83,12 @@ class Decoder:
         self.optimizations = Optimizations()
 
     def clear(self) -> None:
-        """Empty the caches, and end the answers in progress with an error."""
+        """Release the caches, and end the answers in progress with an error."""
         for row in (*self._waiting, *self._slots.rows):
             row.error = row.error or DecodingError("The answer was given up, because a step failed.")
         self._features.clear()
         self._waiting.clear()
-        self._slots.forget()
+        self._slots = Slots(self._text.new_cache())
 
     def begin(self, row: Row) -> None:
         """Take in a question; `step` computes its answer."""
@@ -98,6 +98,7 @@ class Decoder:
     @torch.inference_mode()
     def step(self) -> None:
         """Advance all answers by a token and those that the grammar forces; each is in its `Row` when it has ended."""
+        self._end()  # those that were cancelled
         self._admit()
         rows = list(self._slots.rows)
         if not rows:
@@ -105,19 +106,27 @@ class Decoder:
         on = rows[0].adapter
         with contextlib.nullcontext() if self._text.mixes else self._adapter(on):
             self._read(rows, self._compute(rows))
-        # From the last one on: one that ends is replaced by the last one.
-        for index in reversed(range(len(rows))):
-            if rows[index].done:
-                self._slots.end(index, keep=rows[index].error is None)
+        self._end()
         if not self.optimizations.images:
             self._features.clear()
 
     # The decoding loop.
 
+    def _end(self) -> None:
+        """Drop the rows of answers that have ended."""
+        rows = self._slots.rows
+        # From the last one on: one that ends is replaced by the last one.
+        for index in reversed(range(len(rows))):
+            if rows[index].done:
+                self._slots.end(index, keep=rows[index].error is None)
+
     def _admit(self) -> None:
         """Begin with waiting questions, as many as fit; where a step has one adapter, only such as share it."""
         while self._waiting and len(self._slots.rows) < self._max_rows:
             row = self._waiting[0]
+            if row.done:  # it was cancelled
+                self._waiting.popleft()
+                continue
             if not self._text.mixes and any(other.adapter is not row.adapter for other in self._slots.rows):
                 return
             self._waiting.popleft()

@@ -93,16 +93,26 @@ class HfModel:
         """See `TextModel.answer`. `Stage.seconds` is the time until this answer was complete."""
         if self.decoder is None:
             return self._answer_in_groups(questions)
+        return [answer.stage() for answer in self._ended(questions)]
+
+    def _ended(self, questions: Sequence[Question]) -> list[PendingAnswer]:
+        """Take `questions` in and advance until all their answers have ended."""
         asked: list[PendingAnswer] = []
         with self._lock:  # of several threads, one after the other
             try:
-                asked += [self.begin(question) for question in questions]
+                for question in questions:
+                    asked.append(self.begin(question))
+            except BaseException:  # of this question: those of other callers are not given up
+                for answer in asked:
+                    answer.cancel()
+                raise
+            try:
                 while not all(answer.done for answer in asked):
                     self.advance()
             except BaseException:
                 self.give_up()
                 raise
-        return [answer.stage() for answer in asked]
+        return asked
 
     def begin(self, question: Question) -> PendingAnswer:
         """Take in a question, to be answered by calls of `advance`, beside others. For models with a `decoder` only."""
@@ -119,7 +129,7 @@ class HfModel:
             self.decoder.step()
 
     def give_up(self) -> None:
-        """End all answers that were begun, with an error, and empty the caches."""
+        """End all answers that were begun, with an error, and release the caches."""
         assert self.decoder is not None
         with self._lock:
             self.decoder.clear()
@@ -159,10 +169,7 @@ class HfModel:
     def tokens(self, question: Question) -> list[int]:
         """The tokens of the answer to `question`, without the end token."""
         if self.decoder is not None:
-            with self._lock:
-                answer = self.begin(question)
-                while not answer.done:
-                    self.advance()
+            (answer,) = self._ended([question])
             answer.stage()
             return answer.row.answer
         with self._lock, self._adapter(on=question.adapter and self.has_adapter), torch.inference_mode():

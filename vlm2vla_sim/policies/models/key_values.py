@@ -31,7 +31,7 @@ class KeyValues:
             columns = self.columns
         for number, old in enumerate(self._store):
             new = old.new_zeros((2, rows, columns, *old.shape[3:]))
-            new[:, : self.rows, : self.columns] = old
+            new[:, : self.rows, : self.columns] = old[:, : self.rows, : self.columns]
             self._store[number] = new
         self.rows, self.columns = rows, columns
 
