@@ -23,6 +23,7 @@ need("robot", "zmq", "lz4", "cv2")
 from robot_bench import Bench, Fault, bench, mock_controller  # noqa: E402
 
 from vlm2vla_sim.cli.main import main  # noqa: E402
+from vlm2vla_sim.cli.robot_flags import RobotFlags  # noqa: E402
 from vlm2vla_sim.core.checks import Check, all_work, format_checks  # noqa: E402
 from vlm2vla_sim.envs.bridge.backend import BridgeBackend  # noqa: E402
 from vlm2vla_sim.envs.probe import CameraLook, Probe  # noqa: E402
@@ -301,22 +302,40 @@ def test_a_manipulator_gym_server_is_examined_in_the_same_way(doctor, monkeypatc
     assert (found.status, found.wrong, found.unknown) == (0, [], {"joint ranges"})
 
 
-def test_a_widowx_ai_tells_its_joints_and_a_camera_without_noise_seems_frozen(tmp_path, capsys, monkeypatch):
-    """The camera of its mock controller draws a still scene, the same to the last bit, as no real camera does."""
+def test_a_widowx_ai_tells_its_joints_and_is_left_alone_while_a_session_uses_it(tmp_path, capsys, monkeypatch):
     need("robot", "trossen_arm", "trossen_arm_sim", "zmq", extra="widowx-ai")
     monkeypatch.setattr(standing, "SLOW_LINK", 5.0)
     monkeypatch.setattr(standing, "SLOW_LOOK", 5.0)
+    monkeypatch.setattr(endpoint_lock, "PATIENCE", 0.1)
     with mock_controller("carrot_on_plate", (480, 640), host="127.0.0.78") as controller:
         words = ["robot", "doctor", "--backend", "widowx_ai", "--out", str(tmp_path / "p.html"), "--yes", "--json"]
         words += ["--host", "127.0.0.78", "--camera", f"primary={controller.options['cameras']['primary']}"]
-        status = main([*words, "--backend-options", "period=0.05"])
-    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out.splitlines()[-1])["checks"]}
-    assert {name for name, check in checks.items() if check["works"] is None} == set()
+        words += ["--backend-options", "period=0.05"]
+        status, checks = main(words), checks_of(capsys)
+        lock = endpoint_lock.EndpointLock("127.0.0.78", 50001)
+        lock.acquire()
+        refused, left = main(words), checks_of(capsys)
+        lock.release()
+    assert (status, [name for name, check in checks.items() if not check["works"]]) == (0, [])
     assert len(checks["joint ranges"]["measured"]["angle_rad"]) == 6
-    assert checks["camera primary"]["measured"]["images"] == 20, "it was looked at again, later"
-    assert "Frozen" in checks["camera primary"]["advice"]
-    assert [name for name, check in checks.items() if check["works"] is False] == ["camera primary"]
-    assert status == 1
+    assert (refused, [name for name, check in left.items() if check["works"] is False]) == (1, ["link"])
+    assert "in use by" in left["link"]["found"]
+
+
+def checks_of(capsys) -> dict[str, Any]:
+    return {check["name"]: check for check in json.loads(capsys.readouterr().out.splitlines()[-1])["checks"]}
+
+
+def test_the_host_that_is_given_is_the_one_that_is_used():
+    """A mock at 127.0.0.1 is no other robot, though that address is another backend's own."""
+    need("robot", "trossen_arm", extra="widowx-ai")
+    assert RobotFlags(backend="widowx_ai", host="127.0.0.1").env_options() == {"host": "127.0.0.1"}
+    assert RobotFlags(backend="widowx_ai").env_options() == {}
+    with pytest.raises(SettingError, match="host was given twice"):
+        RobotFlags(host="127.0.0.1", backend_options=("host=::1",)).env_options()
+    with pytest.raises(SettingError, match="takes no --port"):
+        RobotFlags(backend="widowx_ai", port=5556).env_options()
+    assert main(["robot", "sleep", "--camera", "wrist=/dev/video9"]) == 1
 
 
 class Puzzled(PointBackend):

@@ -9,12 +9,12 @@ import tyro
 
 from vlm2vla_sim.cli.flags import read_options
 from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, load_backend, own_options
-from vlm2vla_sim.envs.bridge.protocol import PORT
 from vlm2vla_sim.envs.robot_link.cameras import read_cameras
 from vlm2vla_sim.errors import SettingError
 
-BRIDGE: dict[str, Any] = {"host": "127.0.0.1", "port": PORT, "allow_remote": False, "park": False, "truth": ""}
-"""Flags that only the backends of robots take, with the defaults of those of `SERVERS`."""
+OWN: dict[str, Any] = {"host": None, "port": None, "allow_remote": False, "park": False, "truth": ""}
+"""Flags that only the backends of robots take, and their values where they are not given: a backend has its own host
+and port, and an address that is given is the one that is used, whatever another backend's is."""
 SERVERS = ("bridge", "manipulator_gym")
 """Backends of robots behind a server."""
 
@@ -28,12 +28,12 @@ class RobotFlags:
     with."""
     backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """Options of this backend only."""
-    host: str = BRIDGE["host"]
-    """With bridge and manipulator_gym: host of the robot server; another machine needs --allow-remote. With widowx_ai:
-    the controller's address, by default 192.168.1.2."""
-    port: int = BRIDGE["port"]
-    """With bridge and manipulator_gym: port of the robot server."""
-    allow_remote: bool = BRIDGE["allow_remote"]
+    host: str | None = OWN["host"]
+    """With bridge and manipulator_gym: host of the robot server, by default 127.0.0.1; another machine needs
+    --allow-remote. With widowx_ai: the controller's address, by default 192.168.1.2."""
+    port: int | None = OWN["port"]
+    """With bridge and manipulator_gym: port of the robot server, by default 5556."""
+    allow_remote: bool = OWN["allow_remote"]
     """With bridge and manipulator_gym: let --host be another machine."""
     camera: tuple[str, ...] = ()
     """Cameras on this machine, NAME=DEVICE, such as wrist=/dev/video2. With bridge and manipulator_gym further ones;
@@ -43,7 +43,7 @@ class RobotFlags:
         """The options for `gym.make` and `make_backend`; SettingError for what contradicts itself or is for another."""
         options: dict[str, Any] = dict(read_options(self.backend_options))
         check_backend_options(self.backend, options)
-        given = {name: getattr(self, name) for name in BRIDGE if getattr(self, name, BRIDGE[name]) != BRIDGE[name]}
+        given = {name: getattr(self, name) for name in OWN if getattr(self, name, OWN[name]) != OWN[name]}
         twice = sorted(given.keys() & options.keys())
         if twice:
             raise SettingError(f"{', '.join(twice)} was given twice: as a flag and in --backend-options.")

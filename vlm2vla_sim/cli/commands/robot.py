@@ -15,7 +15,7 @@ from vlm2vla_sim.cli.flags import PolicyFlags
 from vlm2vla_sim.cli.mock_controller import MockControllerCommand
 from vlm2vla_sim.cli.result import STOPPED, CommandResult
 from vlm2vla_sim.cli.robot_doctor import DoctorCommand
-from vlm2vla_sim.cli.robot_flags import BRIDGE, SERVERS, RobotFlags
+from vlm2vla_sim.cli.robot_flags import OWN, SERVERS, RobotFlags
 from vlm2vla_sim.cli.signals import INTERRUPTED, end_like_ctrl_c
 from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.terminal import to_stderr
@@ -41,9 +41,9 @@ class SessionCommand(RobotFlags, PolicyFlags):
     """Show letters instead of the policies' names until the end."""
     resume: bool = False
     """Continue the session in --out."""
-    park: bool = BRIDGE["park"]
+    park: bool = OWN["park"]
     """Of a real arm: send it to its sleep pose at the end."""
-    truth: str = BRIDGE["truth"]
+    truth: str = OWN["truth"]
     """Of a mock robot: its state channel, for rehearsals with the scripted policy."""
     answers: Path | None = None
     """Read the operator's answers from this file instead of the terminal."""
@@ -193,6 +193,8 @@ class SleepCommand(RobotFlags):
 
         if not is_real_robot(self.backend):
             raise SettingError(f"The backend {self.backend!r} is no real robot: there is nothing to park.")
+        if self.camera:
+            raise SettingError("vlm2vla robot sleep uses no camera: leave --camera out.")
         task = find_task("carrot_on_plate", self.backend)
         robot = make_backend(self.backend, task, image_size=None, quality="fast", **self.env_options())
         try:

@@ -89,7 +89,8 @@ class WidowXAIBackend(RobotBackend):
         return identity.label if identity else "widowx_ai, not connected"
 
     def probe(self) -> Probe:
-        """What the arm tells without moving; LinkLostError where nobody answers."""
+        """What the arm tells without moving; LinkLostError where nobody answers, RobotInUseError as in `reset`."""
+        self._client.lock.acquire()
         self._restore_link()
         return Probe(
             self.profile,

@@ -19,7 +19,7 @@ def driver_package() -> Any:
 
 def explain(error: Exception, host: str) -> LinkLostError:
     """What an error of the driver means: the controller at `host` is in error ("robot_fault"), or was lost."""
-    text = " ".join(str(error).split("Please refer")[0].split())
+    text = " ".join(str(error).split("Please refer")[0].split()).rstrip(".") + "."
     names = [sentence for state, sentence in driver_package().ERROR_INFORMATION.items() if int(state) != 0]
     if any(sentence in text for sentence in names):
         return LinkLostError(
