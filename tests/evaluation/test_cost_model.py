@@ -1,4 +1,4 @@
-"""What an evaluation is computed to cost: the page shows the script's tables, and the arithmetic is that of the page."""
+"""What an evaluation is computed to cost: the page shows the script's tables, and its arithmetic."""
 
 from __future__ import annotations
 
