@@ -82,6 +82,8 @@ class SceneState:
     """The source presses against the target, or a part of it. None, here and below: the backend does not report it."""
     touches_robot: bool | None = None
     """The source presses against any link of the robot."""
+    others: tuple[Body, ...] = ()
+    """Further objects that can be moved: distractors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +247,10 @@ class EpisodeResult:
     server honours the grammar. Plain values; None where something is unknown."""
     metrics: dict[str, bool | int | float | None] = field(default_factory=dict)
     """What was measured besides, by name (see `evaluation.metrics`)."""
+    failure: str | None = None
+    """Why it failed, one of `evaluation.failures.LABELS`; None for a success, a fault, or an unknown scene."""
+    words: dict[str, Any] | None = None
+    """How often the policy did what it said, and the arm what was written (`evaluation.agreement.summarize_words`)."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.seconds):

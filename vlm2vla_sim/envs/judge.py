@@ -48,6 +48,7 @@ class SuccessFlags:
     consecutive_grasp: bool
     moved_correct_object: bool
     moved_wrong_object: bool
+    """The target or another object was moved, and further than the source."""
 
 
 UNKNOWN: dict[str, bool | None] = dict.fromkeys(field.name for field in dataclasses.fields(SuccessFlags))
@@ -75,8 +76,9 @@ class Judge:
         self._held_steps = self._held_steps + 1 if scene.grasped else 0
         self._held_long |= self._held_steps >= CONSECUTIVE
         on_target = self._is_on_target(scene) if scene.on_target is None else scene.on_target
-        source_moved = self._moved(self._start.source.pose.position, scene.source.pose.position)
-        target_moved = self._moved(self._start.target.pose.position, scene.target.pose.position)
+        source_moved = self._moved(self._start.source, scene.source)
+        # All other objects of the scene, as in put_on_in_scene.py:57-70.
+        other_moved = max(map(self._moved, (self._start.target, *self._start.others), (scene.target, *scene.others)))
         return SuccessFlags(
             success=on_target,
             released=on_target and not scene.grasped,
@@ -84,8 +86,8 @@ class Judge:
             on_target=on_target,
             grasped=self._grasped,
             consecutive_grasp=self._held_long,
-            moved_correct_object=source_moved > MOVED and source_moved > target_moved,
-            moved_wrong_object=target_moved > MOVED and target_moved > source_moved,
+            moved_correct_object=source_moved > MOVED and source_moved > other_moved,
+            moved_wrong_object=other_moved > MOVED and other_moved > source_moved,
         )
 
     def _is_on_target(self, scene: SceneState) -> bool:
@@ -98,8 +100,8 @@ class Judge:
         return near and resting and alone
 
     @staticmethod
-    def _moved(before: np.ndarray, now: np.ndarray) -> float:
-        return float(np.linalg.norm(now[:2] - before[:2]))
+    def _moved(before: Body, now: Body) -> float:
+        return float(np.linalg.norm((now.pose.position - before.pose.position)[:2]))
 
 
 def start_flags(scene: SceneState) -> dict[str, bool | None]:

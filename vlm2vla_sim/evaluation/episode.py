@@ -27,7 +27,14 @@ from vlm2vla_sim.errors import (
     Vlm2VlaError,
 )
 from vlm2vla_sim.evaluation.credit import credit
-from vlm2vla_sim.evaluation.episode_files import check_video_folder, describe_step, episode_stem, write_log
+from vlm2vla_sim.evaluation.episode_files import (
+    check_video_folder,
+    describe_step,
+    episode_stem,
+    status_flags,
+    write_log,
+)
+from vlm2vla_sim.evaluation.event_log import EventLog
 from vlm2vla_sim.evaluation.metrics import Metric, check_value, make_metric, short_name
 from vlm2vla_sim.evaluation.policy_crash import PolicyCrash, as_policy_crash
 from vlm2vla_sim.evaluation.settings import LAYOUTS
@@ -42,16 +49,6 @@ from vlm2vla_sim.video.overlay import Overlay
 
 if TYPE_CHECKING:
     from vlm2vla_sim.policies.base import Policy
-
-STATUS_FLAGS = (
-    ("grasped", "grasped"),
-    ("held", "consecutive_grasp"),
-    ("moved", "moved_correct_object"),
-    ("on target", "on_target"),
-    ("success", "success"),
-    ("settled", "settled"),
-)
-"""Status flags of the video: label and key of `info`."""
 
 
 def run_episode(
@@ -148,6 +145,7 @@ class _Run:
         self._video: writer.EpisodeVideo | None = None
         self._overlay = Overlay(title, widowx(env).task_description, step=0, steps=self._length)
         self._over = False
+        self._events = EventLog(widowx(env))
         self.info: dict[str, Any] = {}
         self._steps_made = 0
         self._first_success: int | None = None
@@ -161,6 +159,7 @@ class _Run:
         """Reset the environment and the policy, and record the first frame."""
         self._observation, self.info = self._env.reset(seed=seed, options=options)
         self._executor.reset(self._observation["agent_pos"])
+        self._events.start(self._executor.gripper)
         for metric in self._metrics.values():
             metric.reset(self._observation, self.info)
         if video is not None:
@@ -179,6 +178,7 @@ class _Run:
                 decision = decide(self._policy, self._observation)
             if decision is None:
                 self._ended = getattr(self._policy, "ended", "")
+                self._events.stopped(self._ended)
                 self._overlay = dataclasses.replace(
                     self._overlay, plan="", text="", error="", motion="done: hold still to the end"
                 )
@@ -218,7 +218,7 @@ class _Run:
             noise_cm=spec.noise_cm,
             **credit(outcome, self.info, self._first_success),
             steps=self._steps_made,
-            decisions=tuple(self._decisions),
+            **self._events.report(outcome, self._decisions),
             parse_failures=self._parse_failures,
             clipped_steps=self._clipped_steps,
             seconds=round(seconds, 3),
@@ -262,6 +262,7 @@ class _Run:
         self._parse_failures += decision.parse_failures
         self._stages += decision.stages
         rows = None if decision.chunk is None else np.round(decision.chunk.deltas.astype(np.float64), 5).tolist()
+        self._events.decided(decision)
         self._decisions.append({"step": self._steps_made, **decision.to_json(), "deltas": rows})
         self._overlay = dataclasses.replace(
             self._overlay,
@@ -276,6 +277,7 @@ class _Run:
         if "fault" in self.info:
             raise BackendFaultError(f"{self.info['reason']}: {self.info['fault']}")
         self._steps_made += 1
+        self._events.step(self.info)
         self._clipped_steps += bool(self.info["clipped"])
         if self._first_success is None and self.info["is_success"]:
             self._first_success = self._steps_made
@@ -292,6 +294,6 @@ class _Run:
             step=self._steps_made,
             clipped=bool(self.info["clipped"]),
             gripper=float(self._observation["agent_pos"][6]),
-            flags=tuple((label, bool(self.info[key])) for label, key in STATUS_FLAGS if self.info[key] is not None),
+            flags=status_flags(self.info),
         )
         self._video.add(self._observation["pixels"]["primary"], self._overlay)

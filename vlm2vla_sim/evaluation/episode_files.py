@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vlm2vla_sim.core.file_names import NAME_BYTES, check_path, file_name
 from vlm2vla_sim.envs.executor import ControlStep
 from vlm2vla_sim.errors import RunFolderError
+
+STATUS_FLAGS = (
+    ("grasped", "grasped"),
+    ("held", "consecutive_grasp"),
+    ("moved", "moved_correct_object"),
+    ("on target", "on_target"),
+    ("success", "success"),
+    ("settled", "settled"),
+)
+"""Status flags of the video: label and key of `info`."""
+
+
+def status_flags(info: Mapping[str, Any]) -> tuple[tuple[str, bool], ...]:
+    """The flags of the video: those that are known."""
+    return tuple((label, bool(info[key])) for label, key in STATUS_FLAGS if info[key] is not None)
 
 
 def episode_stem(task: str, episode_id: int) -> str:

@@ -33,6 +33,9 @@ MAX_LAG = 0.03
 """[m] the largest distance, on each axis, between an arm that follows its target and the target; it is 1.3 cm on the
 MuJoCo twin at the end of a lift of 6 cm."""
 
+VERIFIED = "done: the verifier advanced past the last of"
+"""How `ended` begins when the verifier has ended the episode."""
+
 T = TypeVar("T")
 
 
@@ -175,7 +178,7 @@ class LanguageActionPolicy:
         if not judgement.advance:
             return True
         if not following:
-            self.ended = f"done: the verifier advanced past the last of {len(self._subtasks)} subtasks"
+            self.ended = f"{VERIFIED} {len(self._subtasks)} subtasks"
             return False
         self._current += 1
         self._attempts = 0

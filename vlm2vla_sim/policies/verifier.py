@@ -103,15 +103,21 @@ class TruthVerifier:
 
     def is_done(self, subtask: str) -> bool:
         """Whether `subtask` is done in the simulator."""
-        subtask = subtask.lower()
-        scene = self._see()
+        kind, scene = subtask_kind(subtask), self._see()
         offset = scene.source.pose.position - scene.target.pose.position
         over = bool(np.linalg.norm(offset[:2]) < OVER_TARGET and offset[2] > 0)
-        if _RELEASE.search(subtask):
+        if kind == "release":
             return over and not scene.grasped and not scene.touching - {scene.target.name}
-        if _CARRY.search(subtask):
+        if kind == "carry":
             return over
-        return scene.grasped or not _GRASP.search(subtask)
+        return scene.grasped or kind != "grasp"
+
+
+def subtask_kind(subtask: str) -> str:
+    """One of "release", "carry", "grasp", by the verb of `subtask`; empty where it has none of them."""
+    subtask = subtask.lower()
+    kinds = (("release", _RELEASE), ("carry", _CARRY), ("grasp", _GRASP))
+    return next((kind for kind, verbs in kinds if verbs.search(subtask)), "")
 
 
 class OperatorVerifier:

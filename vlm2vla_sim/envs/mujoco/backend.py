@@ -183,7 +183,8 @@ class MujocoBackend:
         source, target = self._task.source, self._task.target
         on = self._com(target.name) if target.fixed is None else target.fixed.pose()
         bodies = source.body(self._com(source.name)), target.body(on)
-        return Status(robot, SceneState(*bodies, **vars(touch)))
+        others = tuple(spec.body(self._com(spec.name)) for spec in self._distractors)
+        return Status(robot, SceneState(*bodies, **vars(touch), others=others))
 
     def close(self) -> None:
         """Free the renderer. May be called twice."""

@@ -23,28 +23,32 @@ TIMEOUT_MS = 20_000
 
 def scene_to_json(scene: SceneState) -> dict[str, Any]:
     """Plain values for `scene_from_json`."""
-    bodies = {
-        name: {
-            "name": body.name,
-            "position": body.pose.position.tolist(),
-            "quaternion": body.pose.quaternion.tolist(),
-            "extents": body.extents.tolist(),
-            "container": body.container,
-        }
-        for name, body in (("source", scene.source), ("target", scene.target))
-    }
+    bodies = {"source": _body_to_json(scene.source), "target": _body_to_json(scene.target)}
     contacts = {name: getattr(scene, name) for name in ("grasped", "touches_target", "touches_robot")}
-    return {**bodies, "touching": sorted(scene.touching), **contacts}
+    others = [_body_to_json(body) for body in scene.others]
+    return {**bodies, "touching": sorted(scene.touching), **contacts, "others": others}
 
 
 def scene_from_json(values: dict[str, Any]) -> SceneState:
     """The inverse of `scene_to_json`."""
-    source, target = (
-        Body(body["name"], Pose(body["position"], body["quaternion"]), np.array(body["extents"]), body["container"])
-        for body in (values["source"], values["target"])
-    )
+    source, target, *others = map(_body_from_json, (values["source"], values["target"], *values.get("others", ())))
     contacts = {name: values.get(name) for name in ("touches_target", "touches_robot")}  # None on an older server
-    return SceneState(source, target, frozenset(values["touching"]), bool(values["grasped"]), **contacts)
+    touching, grasped = frozenset(values["touching"]), bool(values["grasped"])
+    return SceneState(source, target, touching, grasped, **contacts, others=tuple(others))
+
+
+def _body_to_json(body: Body) -> dict[str, Any]:
+    return {
+        "name": body.name,
+        "position": body.pose.position.tolist(),
+        "quaternion": body.pose.quaternion.tolist(),
+        "extents": body.extents.tolist(),
+        "container": body.container,
+    }
+
+
+def _body_from_json(body: dict[str, Any]) -> Body:
+    return Body(body["name"], Pose(body["position"], body["quaternion"]), np.array(body["extents"]), body["container"])
 
 
 def layout_from_json(values: dict[str, Any]) -> Layout:
