@@ -30,7 +30,8 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ORDER = {
     "": (("errors",), ("types",), ("core",), *FLOORS[1:]),
     "evaluation": (
-        ("settings", "metrics", "credit", "rates", "shard"),
+        ("settings", "metrics", "credit", "rates", "shard", "agreement", "failures"),
+        ("outcome_shares", "event_log"),
         ("results",),
         ("setup",),
         ("run_folder", "episode"),

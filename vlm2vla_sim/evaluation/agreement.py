@@ -34,8 +34,9 @@ PAIRS = ("said_written", "written_moved", "said_moved")
 class Motion:
     """A motion as written, or as measured."""
 
-    shift: np.ndarray
-    """(3,) [m] its displacement, base frame."""
+    travel: np.ndarray
+    """(2, 3) [m] the furthest that it goes forward, left, up (row 0) and backward, right, down (row 1), from wherever
+    it begins to: down by 10 cm and up by 3 is both. Base frame."""
     gripper: int
     """At its end: 1 open, 0 closed."""
     gripper_changed: bool = False
@@ -44,17 +45,23 @@ class Motion:
 def written_motion(deltas: np.ndarray, gripper_before: float) -> Motion:
     """What rows say. deltas: (T, 7) as `ActionChunk.deltas`; gripper_before: what the gripper was last told."""
     gripper = int(deltas[-1, 6] > 0.5)
-    return Motion(deltas[:, :3].sum(axis=0, dtype=np.float64), gripper, gripper != int(gripper_before > 0.5))
+    path = np.concatenate([np.zeros((1, 3)), np.cumsum(deltas[:, :3], axis=0, dtype=np.float64)])
+    return Motion(_travel(path), gripper, gripper != int(gripper_before > 0.5))
 
 
-def measured_motion(before: np.ndarray, after: np.ndarray, gripper_before: float) -> Motion:
-    """What the arm did. before, after: (4,) position of the TCP [m] and opening 0 .. 1; base frame.
+def measured_motion(path: np.ndarray, gripper_before: float) -> Motion:
+    """What the arm did. path: (T + 1, 4) position of the TCP [m] and opening 0 .. 1, before and after every step.
 
     A gripper that did not move is as it was told before, `gripper_before`.
     """
-    change = float(after[3] - before[3])
+    change = float(path[-1, 3] - path[0, 3])
     changed = abs(change) >= GRIPPER_CHANGE
-    return Motion(after[:3] - before[:3], int(change > 0) if changed else int(gripper_before > 0.5), changed)
+    return Motion(_travel(path[:, :3]), int(change > 0) if changed else int(gripper_before > 0.5), changed)
+
+
+def _travel(path: np.ndarray) -> np.ndarray:
+    rise = (path - np.minimum.accumulate(path)).max(axis=0)
+    return np.stack([rise, (np.maximum.accumulate(path) - path).max(axis=0)])
 
 
 def compare_words(plan: str, written: Motion | None, moved: Motion | None) -> dict[str, Any]:
@@ -74,7 +81,7 @@ def compare_words(plan: str, written: Motion | None, moved: Motion | None) -> di
     result: dict[str, Any] = {"said": told, "written": _describe(written), "moved": _describe(moved)}
     verdicts: dict[str, list[bool | None]] = {pair: [] for pair in PAIRS}
     if written is not None:
-        verdicts["said_written"] = [_amount(written, d) >= SMALLEST - _ROUNDING for d in said.directions]
+        verdicts["said_written"] = [_is_named(_amount(written, d)) for d in said.directions]
         if said.gripper is not None:
             verdicts["said_written"].append(said.gripper == written.gripper)
         if moved is not None:
@@ -113,20 +120,27 @@ def disagreements(words: Mapping[str, Any]) -> list[str]:
 
 def _amount(motion: Motion, direction: Direction) -> float:
     axis, sign = direction
-    return sign * float(motion.shift[axis])
+    return float(motion.travel[int(sign < 0), axis])
 
 
 def _directions(motion: Motion) -> list[Direction]:
-    return [(axis, 1 if d > 0 else -1) for axis, d in enumerate(motion.shift) if abs(d) >= SMALLEST - _ROUNDING]
+    both = [(axis, sign) for axis in range(3) for sign in (1, -1)]
+    return [direction for direction in both if _is_named(_amount(motion, direction))]
+
+
+def _is_named(amount: float) -> bool:
+    return amount >= SMALLEST - _ROUNDING
 
 
 def _was_made(direction: Direction, written: Motion, moved: Motion) -> bool | None:
     """Whether the arm moved that way; None for a motion too small to tell from the arm's lag."""
-    made, asked = _amount(moved, direction), _amount(written, direction)
-    if made >= SMALLEST - _ROUNDING:
+    if _is_named(_amount(moved, direction)):
         return True
-    small = SMALLEST - _ROUNDING <= asked < SMALLEST + LAG - _ROUNDING
-    return None if small and made > -LAG else False
+    asked = _amount(written, direction)
+    small = _is_named(asked) and asked < SMALLEST + LAG - _ROUNDING
+    opposite = (direction[0], -direction[1])
+    turned = _amount(moved, opposite) >= LAG and not _is_named(_amount(written, opposite))
+    return None if small and not turned else False
 
 
 def _all(verdicts: Sequence[bool | None]) -> bool | None:

@@ -41,39 +41,43 @@ class EventLog:
         self._told = 1.0
         self._plan = ""
         self._last: Decision | None = None
-        self._before: tuple[np.ndarray, float] | None = None
-        self._start_height = 0.0
+        self._told_before = 1.0
+        self._path: list[np.ndarray] = []
+        self._start_height = self._goal_height = 0.0
 
     def start(self, gripper: float) -> None:
         """The episode starts. gripper: what it counts as having been told, 0 closed .. 1 open."""
         self._told = gripper
         status = self._env.status
         if status.scene is not None:
-            self._start_height = float(status.scene.source.pose.position[2])
+            source, target = status.scene.source, status.scene.target
+            self._start_height = float(source.pose.position[2])
+            top = float(target.pose.position[2]) + _half_height(target)
+            self._goal_height = top + _half_height(source) - self._start_height
             self._note_moment(status, status.scene, {})
 
     def step(self, info: Mapping[str, Any]) -> None:
         """A control step was made; `info` is what `WidowXEnv.step` returned."""
         self._told = float(info["sent_action"][6])
         status = self._env.status
+        self._path.append(_pose(status.robot))
         if status.scene is not None:
             self._note_moment(status, status.scene, info)
 
     def decided(self, decision: Decision) -> None:
         """A decision was made, and the one before it, if any, is carried out."""
         self._finish()
-        verified = self._last is not None and any(stage.name == "verify" for stage in decision.stages)
         passed, was_done = None, None
-        if verified and self._last is not None:
+        if self._last is not None and any(stage.name == "verify" for stage in decision.stages):
             passed, was_done = decision.subtask != self._last.subtask, self._truth(self._last.subtask)
         self._asked.append(Asked(decision.chunk is not None, passed, was_done))
-        self._last, self._before = decision, (_pose(self._env.status.robot), self._told)
+        self._last, self._told_before, self._path = decision, self._told, [_pose(self._env.status.robot)]
         self._plan = decision.plan if isinstance(decision.plan, str) else ""  # A user's policy may leave it None.
 
     def stopped(self, reason: str) -> None:
         """The policy makes no further decision. reason: its own words, which may be empty."""
         self._finish()
-        self._before = None
+        self._last = None
         self._ended = DONE if reason.startswith(VERIFIED) else STOPPED
 
     def report(self, outcome: Outcome, decisions: Sequence[Mapping[str, object]]) -> dict[str, Any]:
@@ -81,13 +85,13 @@ class EventLog:
 
         decisions: as in results.jsonl; each is returned with its comparison as "words".
         """
-        if self._before is not None:  # The episode ended before the last decision was carried out.
-            self._words.append(compare_words(self._plan, self._written(), None))
-            self._before = None
+        if self._last is not None:  # The episode ended before the last decision was carried out.
+            self._words.append(compare_words(self._plan, self._written(self._last), None))
+            self._last = None
         compared = [{**entry, "words": words} for entry, words in zip(decisions, self._words, strict=True)]
         failure = None
         if outcome is Outcome.FAILURE and self._moments:
-            failure = classify(EpisodeEvents(self._moments, self._asked, self._ended))
+            failure = classify(EpisodeEvents(self._moments, self._asked, self._goal_height, self._ended))
         return {"decisions": tuple(compared), "failure": failure, "words": summarize_words(compared)}
 
     # Parts.
@@ -119,16 +123,12 @@ class EventLog:
 
     def _finish(self) -> None:
         """Compare the decision that has been carried out."""
-        if self._before is None or self._last is None:
-            return
-        pose, told = self._before
-        moved = measured_motion(pose, _pose(self._env.status.robot), told)
-        self._words.append(compare_words(self._plan, self._written(), moved))
+        if self._last is not None:
+            moved = measured_motion(np.array(self._path), self._told_before)
+            self._words.append(compare_words(self._plan, self._written(self._last), moved))
 
-    def _written(self) -> Motion | None:
-        if self._last is None or self._before is None or self._last.chunk is None:
-            return None
-        return written_motion(self._last.chunk.deltas, self._before[1])
+    def _written(self, decision: Decision) -> Motion | None:
+        return None if decision.chunk is None else written_motion(decision.chunk.deltas, self._told_before)
 
 
 def _pose(robot: RobotState) -> np.ndarray:
@@ -140,6 +140,11 @@ def _distance(point: np.ndarray, body: Body) -> float:
     """[m] from a point to the body's declared box; 0 inside it."""
     local = quaternion_to_matrix(body.pose.quaternion).T @ (point - body.pose.position)
     return float(np.linalg.norm(np.maximum(np.abs(local) - body.extents / 2, 0.0)))
+
+
+def _half_height(body: Body) -> float:
+    """[m] from the body's centre to the highest corner of its declared box."""
+    return float(np.abs(quaternion_to_matrix(body.pose.quaternion)[2]) @ body.extents / 2)
 
 
 def _is_over(source: Body, target: Body) -> bool:

@@ -6,11 +6,11 @@ and answered at every decision. The first rule that holds gives the label:
 1. `parse_errors`: at least `UNREADABLE` of the decisions could not be read.
 2. `verifier_never`: since the last subtask that it passed, the verifier said "try again" `TOO_LATE` times or more
    although the subtask was done.
-3. If the source was lifted, what ended the last time it was carried after it was lifted:
-   `dropped`: it left the gripper while that was told to be closed, or was let go more than `DROP` above its start and
-   not over the target. `placed_outside`: it was let go lower, and not over the target. `toppled_after_release`: it was
-   let go over the target and is not on it at the end. `not_released`: it is over the target, still held. One that is
-   still held elsewhere goes on to rule 7.
+3. If the source was lifted, what ended the last time it was carried after it was lifted. `dropped`: it left the gripper
+   while that was told to be closed, or was let go not over the target, more than `DROP` above both its start and the
+   height at which it would lie on the target. `placed_outside`: it was let go lower, and not over the target.
+   `toppled_after_release`: it was let go over the target and is not on it at the end. `not_released`: it is over the
+   target, still held. One that is still held elsewhere goes on to rule 7.
 4. `wrong_object`: another object than the source was moved, by more than 3 cm and further than the source
    (`judge.SuccessFlags.moved_wrong_object` at the last step).
 5. `verifier_too_early`: the verifier passed a subtask of grasping or releasing that was not done.
@@ -55,7 +55,7 @@ IN_FINGERS = 0.02
 """[m] from the TCP to the source's box, within which a lifted source between closed fingers counts as carried while no
 grasp is reported: contacts of a carried object come and go."""
 DROP = 0.03
-"""[m] above its height at the start from which a source that is let go outside the target was dropped, not placed."""
+"""[m] too high, from which a source that is let go outside the target was dropped, not placed."""
 UNREADABLE = 0.5
 """Of the decisions."""
 BORDER = 0.25
@@ -106,6 +106,8 @@ class EpisodeEvents:
     moments: Sequence[Moment]
     """At least one: the first is that after the reset."""
     asked: Sequence[Asked] = ()
+    goal_height: float = 0.0
+    """[m] of the source's centre of mass when it lies on the target, above its height after the reset."""
     ended: str = ""
     """`STOPPED` or `DONE`; empty for an episode that used all its steps."""
 
@@ -128,7 +130,7 @@ def classify(events: EpisodeEvents) -> str:
         return "verifier_never"
     lifted = [carry for carry in _carries(moments) if carry.lifted]
     if lifted:
-        return _carried(moments, lifted[-1].last) or _ending(events)
+        return _carried(events, lifted[-1].last) or _ending(events)
     if moments[-1].moved_wrong:
         return "wrong_object"
     if any(decision.passed and decision.was_done is False for decision in asked):
@@ -160,16 +162,16 @@ def _carries(moments: Sequence[Moment]) -> list[_Carry]:
     return [*found, _Carry(len(moments) - 1, lifted)] if carried else found
 
 
-def _carried(moments: Sequence[Moment], last: int) -> str:
+def _carried(events: EpisodeEvents, last: int) -> str:
     """How carrying ended at moment `last`; empty for a source that is still held away from the target."""
-    held = moments[last]
+    moments, held = events.moments, events.moments[last]
     if last == len(moments) - 1:
         return "not_released" if held.over_target else ""
     if moments[last + 1].told_closed:
         return "dropped"
     if held.over_target:
         return "toppled_after_release"
-    return "dropped" if held.height > DROP else "placed_outside"
+    return "dropped" if held.height > max(events.goal_height, 0.0) + DROP else "placed_outside"
 
 
 def _ending(events: EpisodeEvents) -> str:

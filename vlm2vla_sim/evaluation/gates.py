@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vlm2vla_sim.errors import SettingError, unknown_name
+from vlm2vla_sim.evaluation.failures import LABELS
+from vlm2vla_sim.evaluation.outcome_shares import failure_rows
 from vlm2vla_sim.evaluation.rates import Rate, wilson_interval
 from vlm2vla_sim.evaluation.results import RunSummary
 from vlm2vla_sim.types import EpisodeResult, Outcome
@@ -101,7 +103,10 @@ def junit(results: Iterable[EpisodeResult], sentences: Iterable[str] = ()) -> st
         )
         kind = _KINDS.get(result.outcome)
         if kind is not None:
-            said = result.reason or f"{result.outcome.value} after {result.steps} steps"
+            cause = LABELS.get(result.failure or "", "")
+            said = (
+                ": ".join(filter(None, (cause, result.reason))) or f"{result.outcome.value} after {result.steps} steps"
+            )
             ElementTree.SubElement(case, kind, message=_printable(said))
         if result.video:
             ElementTree.SubElement(case, "system-out").text = _printable(f"video: {result.video}")
@@ -140,6 +145,10 @@ def markdown(summary: RunSummary, sentences: Iterable[str] = (), *, title: str =
     for name, part in parts:
         once = part.success_once
         lines.append(f"| {name} | {part.success_at_end} | {once.k}/{once.n} | {part.n_error} |")
+    failures = failure_rows({name: part.failures for name, part in parts})
+    if failures:
+        heading, *body = (f"| {' | '.join(row)} |" for row in failures)
+        lines += ["", heading.replace("|  |", "| why episodes failed |", 1), "|---" * len(failures[0]) + "|", *body]
     lines += ["", "95 % Wilson intervals in brackets."]
     lines += [f"- **Not reached:** {sentence}" for sentence in sentences]
     return "\n".join(lines) + "\n"

@@ -6,13 +6,14 @@ Errors, aborted episodes and episodes of unknown outcome are counted separately,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import RunFolderError
+from vlm2vla_sim.evaluation.outcome_shares import align, failure_rows, failure_shares, word_rows, word_shares
 from vlm2vla_sim.evaluation.rates import Mean, Rate
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -58,12 +59,19 @@ class Summary:
     """Requests that were sent again because a server did not answer."""
     metrics: dict[str, Rate | Mean] = dataclasses.field(default_factory=dict)
     """Of each metric: a rate if its values are true or false, else a mean."""
+    failures: dict[str, Rate] = dataclasses.field(default_factory=dict)
+    """Of each cause of failure (`failures.LABELS`): its share of the failures whose cause is known."""
+    words: dict[str, Mean] = dataclasses.field(default_factory=dict)
+    """Of each pair of plan, action text and arm (`agreement.PAIRS`): the share of decisions in which they agree,
+    0 .. 100, mean of the episodes."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values, as in `summary.json`."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain = {name: value.to_json() if isinstance(value, (Rate, Mean)) else value for name, value in values.items()}
-        return {**plain, "metrics": {name: value.to_json() for name, value in self.metrics.items()}}
+        several: dict[str, Mapping[str, Rate | Mean]] = {"metrics": self.metrics, "failures": self.failures}
+        several["words"] = self.words
+        return {**plain, **{what: {name: one.to_json() for name, one in of.items()} for what, of in several.items()}}
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,8 @@ def _summarize(results: Sequence[EpisodeResult]) -> Summary:
         truncations=sum(result.truncations for result in results),
         retries=sum(result.retries for result in results),
         metrics=_summarize_metrics(ended),
+        failures=failure_shares(scored),
+        words=word_shares(ended),
     )
 
 
@@ -163,8 +173,7 @@ def format_table(summary: RunSummary) -> str:
             for name, row in rows
         ),
     ]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    lines = align(cells)
     rule = "-" * max(map(len, lines))
     body = lines[1:] if len(rows) == 1 else [*lines[1:-1], rule, lines[-1]]
     overall = summary.overall
@@ -176,7 +185,17 @@ def format_table(summary: RunSummary) -> str:
     )
     more = "".join(f"; {what}: {count}" for what, count in counts if count)
     foot = f"In brackets: 95 % Wilson interval. Episodes scored: {overall.n}; errors: {overall.n_error}"
-    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}."])
+    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *_outcome_lines(dict(rows))])
+
+
+def _outcome_lines(parts: dict[str, Summary]) -> list[str]:
+    failures = failure_rows({name: part.failures for name, part in parts.items()})
+    words = word_rows({name: part.words for name, part in parts.items()})
+    lines = ["", "Why episodes failed, of the failures whose cause is known:", *align(failures)] if failures else []
+    return [
+        *lines,
+        *(["", "Decisions in which words and motion agree, mean of episodes:", *align(words)] if words else []),
+    ]
 
 
 def _cells(summary: Summary) -> list[str]:

@@ -17,7 +17,8 @@ Direction = tuple[int, int]
 _NOT_A_MOTION = re.compile(
     r"\b(?:tilt|rotate|turn|roll|twist|spin|not|don't|never|without|instead of)\b.*?(?=[,;.]|\bthen\b|\band move\b|$)"
     r"|\b(?:pick|line|end)\b(?:\s+\w+){0,3}?\s+up\b"  # pick it up
-    r"|\b(?:left|right)\s+(?:of|side|edge|corner|above|over|next|at|on|in)\b"  # right above it
+    r"|\b(?:left|right)\s+(?:of|side|edge|corner|next|at|on|in)\b|(?<!and )\bright\s+(?:above|over)\b"  # right above it
+    r"|\bto\s+(?:lift|raise|lower|grasp|grip|grab|pick|release|open|close|let)\b"  # down to grasp it
     r"|\b(?:on|at|from|in|is|are)\s+(?:the\s+|its\s+)?(?:left|right|back|up|down)\b"  # the one on the left
     r"|\b(?:the|its)\s+(?:left|right|back|lower)\b(?=\s+(?!and\b|then\b|while\b|until\b|by\b)\w)"  # the left block
     r"|\bclose(?:r)?\s+to\b"

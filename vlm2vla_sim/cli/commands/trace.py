@@ -11,6 +11,9 @@ import tyro
 from vlm2vla_sim.cli.result import CommandResult
 from vlm2vla_sim.core.folder_kind import wrong_folder
 from vlm2vla_sim.errors import EpisodeError, RunFolderError, SettingError
+from vlm2vla_sim.evaluation.agreement import PAIRS, disagreements
+from vlm2vla_sim.evaluation.failures import LABELS
+from vlm2vla_sim.evaluation.outcome_shares import PAIR_NAMES
 from vlm2vla_sim.evaluation.results import read_results
 from vlm2vla_sim.evaluation.run_folder import RESULTS
 from vlm2vla_sim.types import EpisodeResult
@@ -25,6 +28,8 @@ def trace(
     json: bool = False,
 ) -> CommandResult:
     """Print the model's answers in one episode, stage by stage, with token counts and seconds.
+
+    Decisions in which plan, action text and the arm's motion disagree are marked.
 
     Args:
         run: The folder of a run of `vlm2vla evaluate`, or of a session.
@@ -66,9 +71,24 @@ def _dialogue(result: EpisodeResult) -> list[str]:
         lines += [f"  {name.upper():<8}  {decision.get(name)}" for name in ("plan", "action") if name not in said]
         if decision.get("error"):
             lines.append(f"  PARSE ERROR  {decision['error']}")
+        words: Any = decision.get("words") or {}
+        lines += [f"  DISAGREE  {line}" for line in disagreements(words)]
     failures = f", {result.parse_failures} parse errors" if result.parse_failures else ""
     ended = f"{result.outcome.value} after {result.steps} steps, {len(result.decisions)} decisions{failures}"
-    return [*lines, "", ended + (f": {result.reason}" if result.reason else "")]
+    lines += ["", ended + (f": {result.reason}" if result.reason else "")]
+    if result.failure is not None:
+        lines.append(f"cause: {LABELS.get(result.failure, result.failure)}")
+    return [*lines, *_agreement(result)]
+
+
+def _agreement(result: EpisodeResult) -> list[str]:
+    lines = []
+    for pair in PAIRS:
+        compared: Any = [decision.get("words") or {} for decision in result.decisions]
+        known = [words[pair] for words in compared if words.get(pair) is not None]
+        if known:
+            lines.append(f"{PAIR_NAMES[pair]} agree in {sum(known)} of {len(known)} decisions")
+    return lines
 
 
 def _stage(stage: dict[str, Any]) -> list[str]:
