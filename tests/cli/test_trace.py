@@ -32,12 +32,17 @@ def run(tmp_path):
         "action": "no idea",
         "stages": STAGES,
         "error": "x",
-    }
+        "words": {
+            "said": ["down"], "written": ["up", "open"], "moved": None,
+            "said_written": False, "written_moved": None, "said_moved": None,
+        },
+    }  # fmt: skip
     asked = {"seed": 3, "backend": "point", "profile": "point", "policy": "vlm", "action_format": "vlm2vla"}
     results = [
         EpisodeResult(
             task=task, episode_id=k, **asked, layouts="grid", instruction=f"do {task}", outcome=Outcome.FAILURE,
             decisions=(decision,), parse_failures=1, steps=60, reason="gave up on 'grasp it' after 10 attempts",
+            failure="missed_grasp",
         )
         for task, k in (("carrot_on_plate", 0), ("carrot_on_plate", 1), ("stack_cube", 1))
     ]  # fmt: skip
@@ -54,6 +59,13 @@ def test_an_episode_is_printed_stage_by_stage_with_what_each_cost(run, capsys):
     assert "  PLAN      move down   (2 tokens, 0.25 s)" in out
     assert "rejected: there is no list" in out
     assert "failure after 60 steps, 1 decisions, 1 parse errors: gave up on 'grasp it' after 10 attempts" in out
+
+
+def test_words_that_disagree_and_the_cause_of_failure_are_marked(run, capsys):
+    assert main(["trace", str(run), "0"]) == 0
+    out = capsys.readouterr().out
+    assert "  DISAGREE  said: down; written: up, open\n" in out
+    assert "cause: missed grasp\nplan and action text agree in 0 of 1 decisions\n" in out
 
 
 def test_in_json_it_is_the_line_of_the_results(run, capsys):

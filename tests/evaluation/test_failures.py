@@ -11,6 +11,7 @@ import pytest
 from fakes import Babbler, FaultyBackend, UnseeingBackend
 
 from vlm2vla_sim.envs.tasks import TASKS
+from vlm2vla_sim.evaluation import event_log
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.failures import (
     BORDER,
@@ -29,7 +30,7 @@ from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies.language_action import LanguageActionPolicy
 from vlm2vla_sim.policies.scripted import ScriptedPolicy
 from vlm2vla_sim.testing import FakeTextModel, FakeVerifier
-from vlm2vla_sim.types import ActionChunk, Decision, Outcome, SceneState, Stage
+from vlm2vla_sim.types import ActionChunk, Body, Decision, Outcome, Pose, SceneState, Stage
 
 OPEN, CLOSED = 1, 0
 
@@ -114,7 +115,8 @@ def lift(arm: Arm, by: float = 0.08) -> Iterator[np.ndarray]:
 def carry_over(arm: Arm, aside: tuple[float, float]) -> Iterator[np.ndarray]:
     """Move the held object over the target, or beside it by `aside` [m]."""
     for _ in range(2):
-        yield arm.shift(*(arm.goal - arm.source)[:2] + aside, 0, CLOSED)
+        dx, dy = (arm.goal - arm.source)[:2] + aside
+        yield arm.shift(dx, dy, 0, CLOSED)
         yield np.repeat(arm.shift(0, 0, 0, CLOSED), 3, axis=0)  # The arm lags behind its target.
 
 
@@ -249,6 +251,25 @@ def test_a_success_a_fault_and_an_unknown_scene_have_no_label():
     assert (fault.outcome, fault.failure) == (Outcome.ERROR, None)
     unknown = run_episode(point_env(f"fakes:{UnseeingBackend.__name__}"), "hold")
     assert (unknown.outcome, unknown.failure) == (Outcome.UNKNOWN, None)
+
+
+def test_distances_and_places_are_those_of_the_declared_boxes_in_their_own_axes():
+    half = np.sqrt(0.5)
+    quarter, upright = (half, 0, 0, half), (half, half, 0, 0)  # about z; about x: the box's y axis points up
+    extents = np.array([0.10, 0.02, 0.04])
+    box = [Body("box", Pose(np.array([0.3, 0, 0]), np.array(q)), extents) for q in ((1, 0, 0, 0), quarter, upright)]
+    points = np.array([[0.4, 0.0, 0.0]] * 3)
+    assert event_log._distances(points, box).round(9).tolist() == [0.05, 0.09, 0.05]
+    assert event_log._distances(np.array([[0.3, 0.04, 0.0]] * 3), box).round(9).tolist() == [0.03, 0.0, 0.02]
+
+    def over(x: float, y: float, z: float = 0.05) -> list[bool]:
+        above = [Body("it", Pose(np.array([0.3 + x, y, z]), np.array([1.0, 0, 0, 0])), extents)] * 3
+        return event_log._are_over(above, box).tolist()
+
+    assert over(0.049, 0.009) == [True, False, True]
+    assert over(0.009, 0.049) == [False, True, False]
+    assert over(0.0, 0.019) == [False, True, True]
+    assert over(0.0, 0.0, -0.05) == [False] * 3
 
 
 # The rules, at both sides of their thresholds.

@@ -45,7 +45,8 @@ class Motion:
 def written_motion(deltas: np.ndarray, gripper_before: float) -> Motion:
     """What rows say. deltas: (T, 7) as `ActionChunk.deltas`; gripper_before: what the gripper was last told."""
     gripper = int(deltas[-1, 6] > 0.5)
-    path = np.concatenate([np.zeros((1, 3)), np.cumsum(deltas[:, :3], axis=0, dtype=np.float64)])
+    path = np.zeros((len(deltas) + 1, 3))
+    np.cumsum(deltas[:, :3], axis=0, out=path[1:])
     return Motion(_travel(path), gripper, gripper != int(gripper_before > 0.5))
 
 
@@ -60,8 +61,11 @@ def measured_motion(path: np.ndarray, gripper_before: float) -> Motion:
 
 
 def _travel(path: np.ndarray) -> np.ndarray:
+    if len(path) == 2:  # A single step, which policies that predict control steps make every time.
+        step = path[1] - path[0]
+        return np.maximum([step, -step], 0.0)
     rise = (path - np.minimum.accumulate(path)).max(axis=0)
-    return np.stack([rise, (np.maximum.accumulate(path) - path).max(axis=0)])
+    return np.array([rise, (np.maximum.accumulate(path) - path).max(axis=0)])
 
 
 def compare_words(plan: str, written: Motion | None, moved: Motion | None) -> dict[str, Any]:
@@ -120,12 +124,13 @@ def disagreements(words: Mapping[str, Any]) -> list[str]:
 
 def _amount(motion: Motion, direction: Direction) -> float:
     axis, sign = direction
-    return float(motion.travel[int(sign < 0), axis])
+    return motion.travel.item(int(sign < 0), axis)
 
 
 def _directions(motion: Motion) -> list[Direction]:
-    both = [(axis, sign) for axis in range(3) for sign in (1, -1)]
-    return [direction for direction in both if _is_named(_amount(motion, direction))]
+    forth, back = motion.travel.tolist()
+    amounts = [(axis, sign, way[axis]) for axis in range(3) for sign, way in ((1, forth), (-1, back))]
+    return [(axis, sign) for axis, sign, amount in amounts if _is_named(amount)]
 
 
 def _is_named(amount: float) -> bool:

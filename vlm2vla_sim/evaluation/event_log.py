@@ -1,32 +1,39 @@
 """Keeps what happens in an episode, step by step and decision by decision, for `failures` and `agreement`.
 
-It reads the state that the environment has computed anyway, and renders nothing. Where the scene is not known, no
-failure is named; words and motion are compared all the same.
+While the episode runs, it only keeps the states that the environment has computed anyway, and renders nothing. Where
+the scene is not known, no failure is named; words and motion are compared all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vlm2vla_sim.core.rotations import quaternion_to_matrix
 from vlm2vla_sim.envs.base import WidowXEnv
-from vlm2vla_sim.evaluation.agreement import (
-    Motion,
-    compare_words,
-    measured_motion,
-    summarize_words,
-    written_motion,
-)
+from vlm2vla_sim.evaluation.agreement import compare_words, measured_motion, summarize_words, written_motion
 from vlm2vla_sim.evaluation.failures import DONE, STOPPED, Asked, EpisodeEvents, Moment, classify
 from vlm2vla_sim.policies.language_action import VERIFIED
 from vlm2vla_sim.policies.verifier import TruthVerifier, subtask_kind
-from vlm2vla_sim.types import Body, Decision, Outcome, RobotState, SceneState, Status
+from vlm2vla_sim.robots.base import Workspace
+from vlm2vla_sim.types import Body, Decision, Outcome, SceneState, Status
 
 BORDER_SLACK = 0.001
 """[m] from the border of the workspace within which the arm's target is at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What is kept of the reset, and of every control step."""
+
+    status: Status
+    told: float
+    """What the gripper was last told: 0 closed .. 1 open."""
+    clipped: bool = False
+    moved_wrong: bool = False
 
 
 class EventLog:
@@ -34,123 +41,141 @@ class EventLog:
 
     def __init__(self, env: WidowXEnv) -> None:
         self._env = env
-        self._moments: list[Moment] = []
-        self._asked: list[Asked] = []
-        self._words: list[dict[str, Any]] = []
-        self._ended = ""
-        self._told = 1.0
-        self._plan = ""
-        self._last: Decision | None = None
-        self._told_before = 1.0
-        self._path: list[np.ndarray] = []
-        self._start_height = self._goal_height = 0.0
+        self._steps: list[_Step] = []
+        self._decisions: list[tuple[int, Decision]] = []
+        self._ended, self._stopped_at = "", -1
 
     def start(self, gripper: float) -> None:
         """The episode starts. gripper: what it counts as having been told, 0 closed .. 1 open."""
-        self._told = gripper
-        status = self._env.status
-        if status.scene is not None:
-            source, target = status.scene.source, status.scene.target
-            self._start_height = float(source.pose.position[2])
-            top = float(target.pose.position[2]) + _half_height(target)
-            self._goal_height = top + _half_height(source) - self._start_height
-            self._note_moment(status, status.scene, {})
+        self._steps.append(_Step(self._env.status, gripper))
 
     def step(self, info: Mapping[str, Any]) -> None:
         """A control step was made; `info` is what `WidowXEnv.step` returned."""
-        self._told = float(info["sent_action"][6])
-        status = self._env.status
-        self._path.append(_pose(status.robot))
-        if status.scene is not None:
-            self._note_moment(status, status.scene, info)
+        told, wrong = float(info["sent_action"][6]), info["moved_wrong_object"]
+        self._steps.append(_Step(self._env.status, told, bool(info["clipped"]), bool(wrong)))
 
     def decided(self, decision: Decision) -> None:
-        """A decision was made, and the one before it, if any, is carried out."""
-        self._finish()
-        passed, was_done = None, None
-        if self._last is not None and any(stage.name == "verify" for stage in decision.stages):
-            passed, was_done = decision.subtask != self._last.subtask, self._truth(self._last.subtask)
-        self._asked.append(Asked(decision.chunk is not None, passed, was_done))
-        self._last, self._told_before, self._path = decision, self._told, [_pose(self._env.status.robot)]
-        self._plan = decision.plan if isinstance(decision.plan, str) else ""  # A user's policy may leave it None.
+        """A decision was made; the one before it, if any, has been carried out."""
+        self._decisions.append((len(self._steps) - 1, decision))
 
     def stopped(self, reason: str) -> None:
         """The policy makes no further decision. reason: its own words, which may be empty."""
-        self._finish()
-        self._last = None
         self._ended = DONE if reason.startswith(VERIFIED) else STOPPED
+        self._stopped_at = len(self._steps) - 1
 
     def report(self, outcome: Outcome, decisions: Sequence[Mapping[str, object]]) -> dict[str, Any]:
         """`decisions`, `failure` and `words` of the episode's result.
 
         decisions: as in results.jsonl; each is returned with its comparison as "words".
         """
-        if self._last is not None:  # The episode ended before the last decision was carried out.
-            self._words.append(compare_words(self._plan, self._written(self._last), None))
-            self._last = None
-        compared = [{**entry, "words": words} for entry, words in zip(decisions, self._words, strict=True)]
+        compared = [{**entry, "words": words} for entry, words in zip(decisions, self._words(), strict=True)]
+        scenes = [step.status.scene for step in self._steps]
+        known = [scene for scene in scenes if scene is not None]
         failure = None
-        if outcome is Outcome.FAILURE and self._moments:
-            failure = classify(EpisodeEvents(self._moments, self._asked, self._goal_height, self._ended))
+        if outcome is Outcome.FAILURE and known and len(known) == len(scenes):
+            failure = classify(self._events(known))
         return {"decisions": tuple(compared), "failure": failure, "words": summarize_words(compared)}
 
     # Parts.
 
-    def _note_moment(self, status: Status, scene: SceneState, info: Mapping[str, Any]) -> None:
-        height = float(scene.source.pose.position[2]) - self._start_height
-        self._moments.append(
+    def _words(self) -> list[dict[str, Any]]:
+        """The comparison of every decision."""
+        ends = [start for start, _ in self._decisions[1:]]
+        # Whether the last decision was carried out to its end is known only if the policy was asked once more.
+        ends.append(self._stopped_at)
+        poses = np.array([[*step.status.robot.tcp.position, step.status.robot.gripper] for step in self._steps])
+        words = []
+        for (start, decision), end in zip(self._decisions, ends, strict=False):
+            told = self._steps[start].told
+            written = None if decision.chunk is None else written_motion(decision.chunk.deltas, told)
+            moved = None if end < 0 else measured_motion(poses[start : end + 1], told)
+            plan = decision.plan if isinstance(decision.plan, str) else ""  # A user's policy may leave it None.
+            words.append(compare_words(plan, written, moved))
+        return words
+
+    def _events(self, scenes: Sequence[SceneState]) -> EpisodeEvents:
+        first, workspace = scenes[0], self._env.spec_task.setup.workspace
+        tcp = np.array([step.status.robot.tcp.position for step in self._steps])
+        aim = np.array([step.status.robot.target.position for step in self._steps])
+        start_height = float(first.source.pose.position[2])
+        top = float(first.target.pose.position[2]) + _half_height(first.target)
+        per_moment = zip(
+            self._steps,
+            scenes,
+            _distances(tcp, [scene.source for scene in scenes]),
+            _are_over([scene.source for scene in scenes], [scene.target for scene in scenes]),
+            _are_at_border(aim, workspace),
+            strict=True,
+        )
+        moments = [
             Moment(
-                distance=_distance(status.robot.tcp.position, scene.source),
-                height=height,
-                over_target=_is_over(scene.source, scene.target),
+                distance=float(distance),
+                height=float(scene.source.pose.position[2]) - start_height,
+                over_target=bool(over),
                 grasped=scene.grasped,
-                told_closed=self._told <= 0.5,
-                at_border=bool(info.get("clipped")) and self._is_at_border(status.robot),
-                moved_wrong=bool(info.get("moved_wrong_object")),
+                told_closed=step.told <= 0.5,
+                at_border=step.clipped and bool(at_border),
+                moved_wrong=step.moved_wrong,
             )
-        )
+            for step, scene, distance, over, at_border in per_moment
+        ]
+        goal_height = top + _half_height(first.source) - start_height
+        return EpisodeEvents(moments, self._asked(scenes), goal_height, self._ended)
 
-    def _is_at_border(self, robot: RobotState) -> bool:
-        workspace, at = self._env.spec_task.setup.workspace, robot.target.position
-        return bool(
-            (at <= np.add(workspace.low, BORDER_SLACK)).any() or (at >= np.add(workspace.high, -BORDER_SLACK)).any()
-        )
-
-    def _truth(self, subtask: str) -> bool | None:
-        if self._env.status.scene is None or subtask_kind(subtask) not in ("grasp", "release"):
-            return None
-        return TruthVerifier(self._env.scene_state).is_done(subtask)
-
-    def _finish(self) -> None:
-        """Compare the decision that has been carried out."""
-        if self._last is not None:
-            moved = measured_motion(np.array(self._path), self._told_before)
-            self._words.append(compare_words(self._plan, self._written(self._last), moved))
-
-    def _written(self, decision: Decision) -> Motion | None:
-        return None if decision.chunk is None else written_motion(decision.chunk.deltas, self._told_before)
+    def _asked(self, scenes: Sequence[SceneState]) -> list[Asked]:
+        asked = []
+        before = ""
+        for number, (start, decision) in enumerate(self._decisions):
+            passed = was_done = None
+            if number and any(stage.name == "verify" for stage in decision.stages):
+                passed, was_done = decision.subtask != before, _truth(before, scenes[start])
+            asked.append(Asked(decision.chunk is not None, passed, was_done))
+            before = decision.subtask
+        return asked
 
 
-def _pose(robot: RobotState) -> np.ndarray:
-    """(4,) position of the TCP [m] and opening."""
-    return np.array([*robot.tcp.position, robot.gripper])
+def _truth(subtask: str, scene: SceneState) -> bool | None:
+    """Whether a subtask of grasping or releasing is done; None for any other."""
+    if subtask_kind(subtask) not in ("grasp", "release"):
+        return None
+    return TruthVerifier(lambda: scene).is_done(subtask)
 
 
-def _distance(point: np.ndarray, body: Body) -> float:
-    """[m] from a point to the body's declared box; 0 inside it."""
-    local = quaternion_to_matrix(body.pose.quaternion).T @ (point - body.pose.position)
-    return float(np.linalg.norm(np.maximum(np.abs(local) - body.extents / 2, 0.0)))
+def _positions(bodies: Sequence[Body]) -> np.ndarray:
+    """(T, 3) [m], base frame."""
+    return np.array([body.pose.position for body in bodies])
+
+
+def _to_local(vectors: np.ndarray, bodies: Sequence[Body]) -> np.ndarray:
+    """(T, 3) vectors of the base frame -> the same in the axes of the body then."""
+    quaternions = np.array([body.pose.quaternion for body in bodies])
+    quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    scalar, axis = quaternions[:, :1], -quaternions[:, 1:]  # of the inverse rotation
+    across = 2 * np.cross(axis, vectors)
+    return vectors + scalar * across + np.cross(axis, across)
+
+
+def _distances(points: np.ndarray, bodies: Sequence[Body]) -> np.ndarray:
+    """(T,) [m] from each of `points`, (T, 3), to the declared box of the body then; 0 inside it."""
+    local = _to_local(points - _positions(bodies), bodies)
+    return np.linalg.norm(np.maximum(np.abs(local) - bodies[0].extents / 2, 0.0), axis=1)
+
+
+def _are_over(sources: Sequence[Body], targets: Sequence[Body]) -> np.ndarray:
+    """(T,) bool: the source's centre is above the target's declared box, within the two axes that lie flattest."""
+    offsets = _positions(sources) - _positions(targets)
+    inside = np.abs(_to_local(offsets * (1, 1, 0), targets)) <= targets[0].extents / 2
+    upright = _to_local(np.broadcast_to([0.0, 0.0, 1.0], offsets.shape), targets)
+    inside[np.arange(len(inside)), np.abs(upright).argmax(axis=1)] = True
+    return inside.all(axis=1) & (offsets[:, 2] > 0)
+
+
+def _are_at_border(positions: np.ndarray, workspace: Workspace) -> np.ndarray:
+    """(T,) bool. positions: (T, 3) [m]."""
+    low, high = np.add(workspace.low, BORDER_SLACK), np.add(workspace.high, -BORDER_SLACK)
+    return np.any((positions <= low) | (positions >= high), axis=1)
 
 
 def _half_height(body: Body) -> float:
     """[m] from the body's centre to the highest corner of its declared box."""
     return float(np.abs(quaternion_to_matrix(body.pose.quaternion)[2]) @ body.extents / 2)
-
-
-def _is_over(source: Body, target: Body) -> bool:
-    """Whether the source's centre is above the target's declared box, within the two axes that lie flattest."""
-    rotation = quaternion_to_matrix(target.pose.quaternion)
-    offset = source.pose.position - target.pose.position
-    upright = int(np.argmax(np.abs(rotation[2])))
-    inside = np.abs(rotation.T @ (offset * (1, 1, 0))) <= target.extents / 2
-    return bool(offset[2] > 0 and np.delete(inside, upright).all())

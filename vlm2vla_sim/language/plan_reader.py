@@ -6,6 +6,7 @@ read; everything else, other languages included, is unknown and says nothing.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -49,6 +50,7 @@ class SaidMotion:
     """At the end of the motion: 1 open, 0 closed; None where the plan does not say."""
 
 
+@functools.lru_cache(maxsize=256)
 def read_motion(plan: str) -> SaidMotion:
     """The motion that `plan` names.
 

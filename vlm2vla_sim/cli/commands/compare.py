@@ -9,6 +9,8 @@ import tyro
 
 from vlm2vla_sim.cli.result import CommandResult, columns
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.evaluation.failures import LABELS
+from vlm2vla_sim.evaluation.outcome_shares import failure_shares
 
 if TYPE_CHECKING:
     from vlm2vla_sim.evaluation.comparison.compare import Cell, Comparison
@@ -79,6 +81,7 @@ def _text(found: Comparison, *, markdown: bool) -> str:
         "",
         f"{found.rule}, {paired}; the difference is candidate minus baseline, with its 95 % interval.",
     ]
+    lines += _causes(found)
     if found.left_out:
         lines.append("Left out: " + ", ".join(f"{count} {reason}" for reason, count in found.left_out.items()) + ".")
     if found.allowed:
@@ -87,6 +90,17 @@ def _text(found: Comparison, *, markdown: bool) -> str:
         lines.append("Scenes were run with several seeds, and such episodes count as independent: p is too small.")
     lines.append(_verdict(found))
     return "\n".join(lines)
+
+
+def _causes(found: Comparison) -> list[str]:
+    """A line for each side that failed: how often for which known cause."""
+    lines = []
+    for what, side in (("baseline", found.baseline), ("candidate", found.candidate)):
+        shares = failure_shares(side.episodes)
+        counts = [f"{LABELS[label]} {rate.k}" for label, rate in shares.items() if rate.k]
+        if counts:
+            lines.append(f"Failures of the {what}: {', '.join(counts)}.")
+    return lines
 
 
 def _row(cell: Cell) -> list[str]:
