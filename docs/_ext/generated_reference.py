@@ -46,9 +46,12 @@ def help_of(*words: str) -> str:
 
 
 def subcommands(help_text: str) -> list[str]:
-    """The subcommands that a usage line offers: "usage: vlm2vla robot [-h] {session,sleep}"."""
+    """The subcommands that a usage line offers: "usage: vlm2vla robot [-h] {session,sleep}".
+
+    Not the values of an option: "usage: vlm2vla export [-h] FOLDER --for {vllm}".
+    """
     usage = help_text.split("\n\n")[0]
-    found = re.search(r"\{([a-z][\w,-]*)\}", usage)
+    found = re.search(r"\[-h\]\s+\[?\{([a-z][\w,-]*)\}", usage)
     return found[1].split(",") if found else []
 
 

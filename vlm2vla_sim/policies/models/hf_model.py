@@ -36,12 +36,7 @@ from vlm2vla_sim.policies.models.hf_batch import PendingAnswer, Row, Written
 from vlm2vla_sim.policies.models.hf_decode import Decoder
 from vlm2vla_sim.policies.models.hf_generate import generate
 from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler
-from vlm2vla_sim.policies.models.hf_loading import (
-    HfSettings,
-    LoadedModel,
-    compile_feed_forward,
-    load,
-)
+from vlm2vla_sim.policies.models.hf_loading import HfSettings, LoadedModel, compile_feed_forward, load
 
 
 class HfModel:
