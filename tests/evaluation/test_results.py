@@ -240,6 +240,18 @@ def test_keys_of_a_newer_version_are_left_out(tmp_path):
     assert read_results(path) == [episode()]
 
 
+def test_tokens_per_second_are_over_the_answers_whose_tokens_are_known():
+    stages = [{"tokens": 30, "seconds": 1.5}, {"tokens": None, "seconds": 9.0}, {"tokens": 10, "seconds": 0.5}]
+    spoken = episode(decisions=({"stages": stages}, {"stages": [{"tokens": 0, "seconds": 2.0}]}))
+    summary = summarize([spoken, episode(episode_id=1)])
+    assert (summary.overall.tokens, summary.overall.tokens_per_second) == (40, 20.0)
+    assert summary.to_json()["tasks"]["carrot_on_plate"]["tokens_per_second"] == 20.0
+    assert format_table(summary).endswith("errors: 0; tokens per second of an answer: 20.")
+    unknown = summarize([episode(decisions=({"stages": stages[1:2]},))])
+    assert (unknown.overall.tokens, unknown.overall.tokens_per_second) == (None, None)
+    assert "tokens" not in format_table(unknown)
+
+
 def test_truncated_answers_and_retried_requests_are_counted_and_told():
     results = [episode(episode_id=k, truncations=k, retries=2 * k) for k in range(3)]
     summary = summarize(results)

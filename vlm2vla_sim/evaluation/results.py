@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.envs.tasks import TASKS
@@ -57,6 +58,11 @@ class Summary:
     """Answers of the model that were cut off at their token limit, and not carried out."""
     retries: int = 0
     """Requests that were sent again because a server did not answer."""
+    tokens: int | None = None
+    """Tokens in the model's answers, of those whose number is known; None where none is."""
+    tokens_per_second: float | None = None
+    """The same tokens, per second of waiting for these answers. Episodes at the same time wait at the same time: a
+    model that answers N of them writes up to N times as many."""
     metrics: dict[str, Rate | Mean] = dataclasses.field(default_factory=dict)
     """Of each metric: a rate if its values are true or false, else a mean."""
     failures: dict[str, Rate] = dataclasses.field(default_factory=dict)
@@ -136,10 +142,22 @@ def _summarize(results: Sequence[EpisodeResult]) -> Summary:
         progress=Mean.of_progress([result.progress for result in scored if result.progress is not None]),
         truncations=sum(result.truncations for result in results),
         retries=sum(result.retries for result in results),
+        **_tokens(results),
         metrics=_summarize_metrics(ended),
         failures=failure_shares(scored),
         words=word_shares(ended),
     )
+
+
+def _tokens(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """`Summary.tokens` and `tokens_per_second`."""
+    decisions: list[dict[str, Any]] = [decision for result in results for decision in result.decisions]
+    stages = [stage for decision in decisions for stage in decision.get("stages", ())]
+    counted = [stage for stage in stages if stage.get("tokens")]
+    if not counted:
+        return {"tokens": None, "tokens_per_second": None}
+    tokens, seconds = (sum(stage[name] for stage in counted) for name in ("tokens", "seconds"))
+    return {"tokens": tokens, "tokens_per_second": round(tokens / seconds, 1) if seconds else None}
 
 
 def _summarize_metrics(results: Sequence[EpisodeResult]) -> dict[str, Rate | Mean]:
@@ -184,6 +202,8 @@ def format_table(summary: RunSummary) -> str:
         ("retried requests", overall.retries),
     )
     more = "".join(f"; {what}: {count}" for what, count in counts if count)
+    if overall.tokens_per_second is not None:
+        more += f"; tokens per second of an answer: {overall.tokens_per_second:g}"
     foot = f"In brackets: 95 % Wilson interval. Episodes scored: {overall.n}; errors: {overall.n_error}"
     return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *_outcome_lines(dict(rows))])
 

@@ -30,6 +30,7 @@ from vlm2vla_sim.evaluation.runner import EpisodeJob, Item, RecorderFactory
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import check_spec
 from vlm2vla_sim.evaluation.shard import Shard
+from vlm2vla_sim.policies import check_together
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 EPISODE_TIMEOUT = 3600.0
@@ -108,6 +109,8 @@ def run_suite(
     limits = Limits(workers, episode_timeout, alone if isolate is None else isolate or alone)
     if is_real_robot(settings.backend) and (workers > 1 or limits.isolated or executor.isolates):
         raise SettingError("There is one robot and one operator: run with one worker, not isolated.")
+    if workers > 1:
+        check_together(settings.spec.policy, settings.spec.options)
     items = [Item(task, k) for task in settings.tasks for k in range(settings.episodes)]
     if shard is not None:
         items = shard.of(items)

@@ -87,6 +87,9 @@ class PolicyFactory:
     """Whether `noise_cm` makes it worse on purpose."""
     needs_truth: bool = False
     """Whether it reads the simulator's ground truth: an upper bound, which no real robot and no server can run."""
+    why_single: Callable[[Any], str] | None = None
+    """Called with the options before several episodes are run at the same time: why they must not be, as a sentence;
+    empty if they may. None: they always may."""
 
     def __call__(self, context: PolicyContext) -> Policy:
         """The policy for `context`."""
@@ -116,6 +119,14 @@ def load_policy(name: str, context: PolicyContext) -> Policy:
 def check_policy(name: str, options: PolicyOptions | None = None, *, noise_cm: float = 0.0) -> None:
     """An error unless `load_policy` can find the factory of `name` and it takes such options and noise."""
     _check(name, find_factory(name), with_present_names(name, options or {}), noise_cm)
+
+
+def check_together(name: str, options: PolicyOptions) -> None:
+    """SettingError if several policies called `name`, with these options, cannot be used at the same time."""
+    factory = find_factory(name)
+    why, options_type = (getattr(factory, attribute, None) for attribute in ("why_single", "options"))
+    if why is not None and options_type is not None and (reason := why(options_type(**options))):
+        raise SettingError(f"{reason} Run one episode at a time (--concurrency 1).")
 
 
 def needs_truth(name: str) -> bool:

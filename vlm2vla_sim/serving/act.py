@@ -2,8 +2,9 @@
 
 `policies/remote/openvla.py` names its sources; GET /health, POST /reset and the status codes are those of AutoEval's
 template (zhouzypaul/auto_eval@3ea3ff4 auto_eval/policy_server/template_advanced.py). The protocol has no clients and no
-episodes. Here a client is an address, and its episode begins with its first request, with POST /reset, or with another
-instruction. A client that sends no /reset and repeats its instruction goes on with the same episode.
+episodes. Here a client is an address and the name that it gives in a header, if any; `OpenvlaWire` gives one. Its
+episode begins with its first request, with POST /reset, or with another instruction. A client that sends no /reset and
+repeats its instruction goes on with the same episode. POST /leave ends the client.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ import numpy as np
 from vlm2vla_sim.errors import SettingError, Vlm2VlaError, WireError
 from vlm2vla_sim.policies.remote.arrays import from_json, to_json
 from vlm2vla_sim.policies.remote.conventions import Convention
+from vlm2vla_sim.policies.remote.openvla import CLIENT
 from vlm2vla_sim.serving.action_stream import ActionStream
 from vlm2vla_sim.serving.server import Dispatcher, ServerProtocol, sentence
 
 ENCODED = "encoded"
 """The only key of a request that is JSON within JSON ("double-encoded")."""
 SEED = "seed"
+LONGEST_NAME = 80
+"""Characters of a client's name that count."""
 UNNORM_KEY = "unnorm_key"
 """The data set by whose statistics an OpenVLA un-normalises its actions."""
 BRIDGE = ("bridge_orig", "bridge", "bridge_dataset")
@@ -46,7 +50,12 @@ def make_app(dispatcher: Dispatcher) -> Any:
 
     async def reset(request: Request) -> Response:
         clients.end_episode(_client(request))
-        return JSONResponse({"status": "reset successful"})
+        name = request.headers.get(CLIENT)
+        return JSONResponse({"status": "reset successful"} | ({CLIENT: name} if name else {}))
+
+    async def leave(request: Request) -> Response:
+        await run_in_threadpool(clients.forget, _client(request))
+        return JSONResponse({"status": "left"})
 
     async def act(request: Request) -> Response:
         # In threads: a decision takes seconds, and /health is answered meanwhile.
@@ -68,6 +77,7 @@ def make_app(dispatcher: Dispatcher) -> Any:
         routes=[
             Route("/health", health, methods=["GET"]),
             Route("/reset", reset, methods=["POST"]),
+            Route("/leave", leave, methods=["POST"]),
             Route("/act", act, methods=["POST"]),
         ]
     )
@@ -88,7 +98,7 @@ class _Episode:
 
 
 class _Clients:
-    """The episodes of all clients, by address."""
+    """The episodes of all clients, by address and name."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self.dispatcher = dispatcher
@@ -114,6 +124,14 @@ class _Clients:
             self._episodes[client].used = now
             return self._episodes[client]
 
+    def forget(self, client: str) -> None:
+        """The client has ended."""
+        with self._lock:
+            episode = self._episodes.pop(client, None)
+        if episode is not None:
+            with episode.lock:  # its last decision may be in progress
+                episode.stream.close()
+
     def end_episode(self, client: str) -> None:
         """The next request of `client` begins an episode."""
         with self._lock:
@@ -124,7 +142,8 @@ class _Clients:
 
 
 def _client(request: Any) -> str:
-    return "" if request.client is None else str(request.client.host)
+    """A client's address, and the name that it gives."""
+    return f"{'' if request.client is None else request.client.host} {request.headers.get(CLIENT, '')[:LONGEST_NAME]}"
 
 
 def _act(clients: _Clients, client: str, query: dict[str, Any]) -> np.ndarray:

@@ -16,7 +16,7 @@ import os
 import re
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from vlm2vla_sim.errors import ServerError, SettingError, missing_extra
@@ -55,12 +55,14 @@ class HttpClient:
     connection turns out to be closed is sent again on a new one; that is no fault of the server and counts as no retry.
     """
 
-    def __init__(self, url: str, *, timeout: float, max_bytes: int, key: str = "") -> None:
+    def __init__(
+        self, url: str, *, timeout: float, max_bytes: int, key: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         """Prepare the client; nothing is sent yet.
 
         url: the address that paths are appended to. timeout: [s] for a request, its response included. max_bytes: the
-        largest response that is read. key: sent as `Authorization: Bearer KEY`. SettingError for a proxy setting that
-        cannot be used.
+        largest response that is read. key: sent as `Authorization: Bearer KEY`. headers: sent with every request.
+        SettingError for a proxy setting that cannot be used.
         """
         try:
             import httpx2
@@ -71,9 +73,9 @@ class HttpClient:
         """The proxy that requests go through; empty for none."""
         self.server_header = ""
         """What the last response that was no error said in its header Server."""
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **(headers or {})}
         if key:
-            headers["Authorization"] = f"Bearer {key}"
+            self._headers["Authorization"] = f"Bearer {key}"
         try:
             _transport(self.proxy, os.getpid())
         except (ValueError, ImportError, httpx2.InvalidURL) as error:
@@ -81,7 +83,6 @@ class HttpClient:
                 f"The proxy {without_password(self.proxy)!r}, set for {url}, cannot be used: {error} Correct the "
                 "environment variable (http_proxy, https_proxy or all_proxy), or list the host in no_proxy."
             ) from error
-        self._headers = headers
 
     def get(self, path: str) -> bytes:
         """The body of the response to GET url/path; raises as `post` does."""

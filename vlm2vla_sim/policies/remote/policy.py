@@ -28,7 +28,7 @@ from vlm2vla_sim.policies.options import check_types
 from vlm2vla_sim.policies.remote.conventions import Convention, conventions_of, find_convention
 from vlm2vla_sim.policies.remote.convert import check_rows, delta_to, read_deltas, resize, write_proprio
 from vlm2vla_sim.policies.remote.openpi import OpenpiWire
-from vlm2vla_sim.policies.remote.openvla import OpenvlaWire
+from vlm2vla_sim.policies.remote.openvla import OpenvlaWire, why_single
 from vlm2vla_sim.policies.remote.vla_eval import VlaEvalWire
 from vlm2vla_sim.policies.remote.wire import PROVENANCE_KEY, Reply, Request, Server, Wire
 from vlm2vla_sim.types import ActionChunk, Decision, RobotState, Stage
@@ -285,7 +285,7 @@ def _make(kind: type[RemoteOptions], wire: Callable[..., Wire], context: PolicyC
 
 OPENPI = PolicyFactory(partial(_make, OpenpiOptions, OpenpiWire), options=OpenpiOptions)
 """The policy "openpi"."""
-OPENVLA = PolicyFactory(partial(_make, OpenvlaOptions, OpenvlaWire), options=OpenvlaOptions)
+OPENVLA = PolicyFactory(partial(_make, OpenvlaOptions, OpenvlaWire), options=OpenvlaOptions, why_single=why_single)
 """The policy "openvla"."""
 VLA_EVAL = PolicyFactory(partial(_make, VlaEvalOptions, VlaEvalWire), options=VlaEvalOptions)
 """The policy "vla-eval"."""
