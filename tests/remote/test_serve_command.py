@@ -67,6 +67,9 @@ def test_it_stops_by_itself_when_nobody_asks():
         ),
         (["--policy", "hold", "--convention", "octo"], "No convention of the wire 'openpi' named 'octo'"),
         (["--policy", "hold", "--host", "0.0.0.0"], "--expose"),
+        (["--policy", "hold", "--expose"], "--expose lets other machines use this server. Give --key KEY"),
+        (["--policy", "hold", "--expose", "--key", ""], "or --no-key to let everybody"),
+        (["--policy", "hold", "--key", "k", "--no-key"], "--key and --no-key were both given"),
         (["--policy", "hold", "--rows", "-2"], "-2 rows"),
         ([], "The policy 'vlm' needs a model"),
     ],
@@ -74,6 +77,11 @@ def test_it_stops_by_itself_when_nobody_asks():
 def test_what_cannot_be_served_is_one_sentence(words, said, capsys):
     assert main(["serve", *words]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_model_is_not_exposed_without_a_key_or_a_word(capsys):
+    assert main(["serve-model", "--model", "nobody/nothing", "--expose"]) == 1
+    assert "--expose lets other machines use this server" in capsys.readouterr().err
 
 
 def test_a_baseline_is_evaluated_by_server_and_convention_and_leaves_what_every_policy_leaves(tmp_path, capsys):

@@ -109,7 +109,15 @@ def test_a_model_that_ignores_the_grammar_is_an_error_and_no_answer():
         with pytest.raises(urllib.error.HTTPError) as broken:
             post(server, guided_regex="yes|no")
         broken.value.close()
-    assert broken.value.code == 500
+        with pytest.raises(urllib.error.HTTPError) as other:
+            post(server, guided_grammar='start: "yes" | "no"')
+        other.value.close()
+    assert (broken.value.code, other.value.code) == (500, 500)
+
+
+def test_a_regular_expression_that_takes_python_for_ever_does_not_hold_the_server():
+    with scripted(Stage("chat", 28 * "a", 28)) as server:
+        assert post(server, guided_regex="(a?){28}a{28}")["choices"][0]["message"]["content"] == 28 * "a"
 
 
 def test_the_list_of_models_tells_digests_and_the_parent():

@@ -9,6 +9,7 @@ import threading
 from typing import Any, Protocol
 
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.errors import SettingError
 
 
 class Server(Protocol):
@@ -27,6 +28,17 @@ class Server(Protocol):
     def stop(self) -> bool:
         """Stop; whether all requests ended in time."""
         ...
+
+
+def check_key(key: str, *, no_key: bool, expose: bool) -> None:
+    """SettingError for a server that the network reaches and that nobody has said who may use."""
+    if key and no_key:
+        raise SettingError("--key and --no-key were both given. Leave one out.")
+    if expose and not (key or no_key):
+        raise SettingError(
+            "--expose lets other machines use this server. Give --key KEY, which each client then has to bring, or "
+            "--no-key to let everybody on the network use it."
+        )
 
 
 def serve_until_stopped(server: Server, text: str, values: dict[str, Any], *, idle: float, json: bool) -> CommandResult:

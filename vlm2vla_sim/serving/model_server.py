@@ -15,8 +15,9 @@ from typing import Any
 
 from vlm2vla_sim.core.versions import distribution_version
 from vlm2vla_sim.errors import GrammarError, SettingError
-from vlm2vla_sim.policies.base import Question, TextModel, follows_grammar, provenance
+from vlm2vla_sim.policies.base import Question, TextModel, is_whole, provenance
 from vlm2vla_sim.policies.models.batcher import Batcher
+from vlm2vla_sim.policies.models.grammar_match import GrammarMatcher
 from vlm2vla_sim.serving.chat_request import Names, read_body, read_question
 from vlm2vla_sim.serving.chat_values import grammar_fields
 from vlm2vla_sim.serving.http_gate import HttpLimits
@@ -141,13 +142,14 @@ class _Service:
             raise RefusalError(503, "The images of other requests fill the server's memory; try again later.")
         self._held += size
         try:
+            grammar = GrammarMatcher(question.grammar) if question.grammar else None
             # A client that hangs up cancels this, and so its question, unless the model is at it.
             stage = await asyncio.wrap_future(self._batches.ask(question))
         except GrammarError as wrong:
             raise RefusalError(400, str(wrong), grammar_fields(asked)[0]) from wrong
         finally:
             self._held -= size
-        if not follows_grammar(stage, question):
+        if grammar and is_whole(stage, question.sampling.max_tokens) and not grammar.matches(stage.text):
             said = stage.text[:200]
             raise RefusalError(500, f"The model's answer does not follow the grammar of the request: {said!r}")
         return stage

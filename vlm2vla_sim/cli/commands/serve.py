@@ -8,7 +8,7 @@ import tyro
 
 from vlm2vla_sim.cli.flags import PolicyFlags
 from vlm2vla_sim.cli.result import CommandResult
-from vlm2vla_sim.cli.serving import serve_until_stopped
+from vlm2vla_sim.cli.serving import check_key, serve_until_stopped
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.setup import find_format
 from vlm2vla_sim.language.translations import ENGLISH
@@ -33,6 +33,7 @@ def serve(
     port: int = 8000,
     expose: bool = False,
     key: str = "",
+    no_key: bool = False,
     allow_host: tuple[str, ...] = (),
     rows: Annotated[int, tyro.conf.arg(metavar="STEPS")] = -1,
     connections: int = Limits.connections,
@@ -58,8 +59,9 @@ def serve(
             package's own; your own as package.module:NAME.
         host: Address to listen on; other than loopback needs --expose.
         port: Port to listen on; 0 takes a free one.
-        expose: Accept requests from the network, without a key unless --key is set.
+        expose: Accept requests from the network; needs --key or --no-key.
         key: A secret that each client has to bring, as "Authorization: Bearer KEY" or "Api-Key KEY".
+        no_key: Let everybody on the network use the server.
         allow_host: A further name by which clients reach this server, such as that of a tunnel.
         rows: Control steps in a response, 0 for all of a decision; by default 0 with openpi, 1 with vla-eval and act.
         connections: Largest number of clients at the same time.
@@ -67,6 +69,7 @@ def serve(
         idle: Seconds without a request after which a client is disconnected, and after which the server stops.
         json: Print JSON, one line when it is ready and one when it stops.
     """
+    check_key(key, no_key=no_key, expose=expose)
     protocol = find_protocol(wire)
     flags = PolicyFlags(model=model, adapter=adapter, server=server, policy_options=policy_options, format=format)
     spec = flags.spec(policy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vlm2vla_sim.cli.result import CommandResult
-from vlm2vla_sim.cli.serving import serve_until_stopped
+from vlm2vla_sim.cli.serving import check_key, serve_until_stopped
 from vlm2vla_sim.core.finder import is_place
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.base import TextModel
@@ -20,6 +20,7 @@ def serve_model(
     port: int = 8000,
     expose: bool = False,
     key: str = "",
+    no_key: bool = False,
     allow_host: tuple[str, ...] = (),
     requests: int = REQUESTS,
     idle: float = 1800.0,
@@ -39,8 +40,9 @@ def serve_model(
         adapter: A PEFT adapter's folder or name.
         host: Address to listen on; other than loopback needs --expose.
         port: Port to listen on; 0 takes a free one.
-        expose: Accept requests from the network, without a key unless --key is set.
+        expose: Accept requests from the network; needs --key or --no-key.
         key: A secret that each request has to bring, as "Authorization: Bearer KEY".
+        no_key: Let everybody on the network use the server.
         allow_host: A further name by which clients reach this server, such as that of a tunnel.
         requests: The most requests that wait for the model or are answered; a further one gets status 503.
         idle: Seconds without a request after which it stops.
@@ -52,6 +54,7 @@ def serve_model(
     """
     from vlm2vla_sim.serving.model_server import ModelServer, ServedModel, default_limits
 
+    check_key(key, no_key=no_key, expose=expose)
     limits = default_limits(requests=requests, idle=idle)
     text_model = _load(model, adapter, dtype, device_map, quantization, max_batch)
     served = ServedModel(text_model, "base", "adapter" if adapter else "")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import random
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from vlm2vla_sim.errors import DecodingError, GrammarError, missing_extra
 from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies.models.answer_frame import NO_FRAME, AnswerFrame, answer_text
 from vlm2vla_sim.policies.models.byte_vocabulary import ByteVocabulary
+from vlm2vla_sim.policies.models.grammar_match import GrammarMatcher
 
 try:
     import torch
@@ -99,7 +99,7 @@ class GrammarCompiler:
             text = answer_text(self._tokenizer, tokens, self._frame)
             written = b"".join(self._table.tokens[token] for token in tokens).decode(errors="replace")
             same = _comparable(text, self._frame) == _comparable(written, self._frame)
-            if not same or (ended and grammar.regex and not re.fullmatch(grammar.regex, text)):
+            if not same or (ended and grammar.regex and not GrammarMatcher(grammar).matches(text)):
                 raise GrammarError(
                     f"The tokenizer of {name} decodes an answer under the grammar {asked} to "
                     f"{_short(text)!r}, which is not a text of the grammar. {advice}"
