@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from lane import need
 from PIL import Image
-from test_session import operator, read, settings
+from test_session import BLINDFOLDED, operator, read, settings
 
 need("robot", "starlette", "uvicorn", "segno")
 
@@ -190,6 +190,23 @@ def test_notes_of_the_page_are_kept_with_the_episode_that_they_are_on_whenever_t
     assert (redo["event"], redo["reason"]) == ("redo", "note 2")
     LiveFiles(run).press("note", 5, "of an episode that nobody is asked about")
     assert asked.judge(5, True).notes == ("of an episode that nobody is asked about",)
+
+
+def test_the_buttons_of_a_question_are_gone_before_the_number_of_the_next_episode_comes(tmp_path, monkeypatch):
+    """Otherwise a press on them is one for an episode that has not begun."""
+    shown, update = [], LiveView.update
+
+    def record(view, **changes):
+        update(view, **changes)
+        shown.append((view._state["phase"], view._state["episode"]))
+
+    monkeypatch.setattr(LiveView, "update", record)
+    chosen = settings(policies=(PolicySpec("random"),), tasks=("stack_cube",), episodes=2, backend=BLINDFOLDED)
+    options = {"image_size": (32, 32), "max_episode_steps": 3}
+    end = run_session(chosen, tmp_path / "s", operator("y\nn\n")[0], video=False, env_options=options)
+    assert end.done == 2
+    for episode in (0, 1):
+        assert next(phase for phase, number in shown if number == episode) == "starting"
 
 
 def test_a_stop_needs_no_room_and_one_that_cannot_be_written_is_not_said_to_be(served):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,34 +30,18 @@ from vlm2vla_sim.evaluation.operator.episode_log import (
 )
 from vlm2vla_sim.evaluation.operator.live_view import WANTED, LiveView, LiveViewWrapper, ReportingPolicy
 from vlm2vla_sim.evaluation.operator.prompts import Label, Operator
+from vlm2vla_sim.evaluation.operator.session_end import InterruptedSessionError, SessionEnd
 from vlm2vla_sim.evaluation.operator.stop import Stop, StopWrapper
-from vlm2vla_sim.evaluation.operator.wanted_scene import wanted_image
+from vlm2vla_sim.evaluation.operator.wanted_scene import WantedScenes
 from vlm2vla_sim.evaluation.policy_crash import PolicyCrash, close_or_tell, make_or_crash
 from vlm2vla_sim.evaluation.setup import check_spec, episode_seed, widowx
 from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
+__all__ = ["InterruptedSessionError", "SessionEnd", "run_session"]
+
 MAX_FAULTS = 3
 """Attempts in a row that may end in a fault before the session stops."""
-
-
-@dataclass(frozen=True)
-class SessionEnd:
-    """The result of a session."""
-
-    folder: Path
-    done: int
-    planned: int
-    stopped: str
-    """Why it ended early; empty when all episodes are done."""
-    table: str
-    """Successes by policy; empty while a blind session is unfinished."""
-    fault: bool = False
-    """Whether the robot, the simulator or a policy stopped it, rather than the operator."""
-
-
-class InterruptedSessionError(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or SIGHUP during a session: what is recorded is on disk, and the session can be resumed."""
 
 
 def run_session(
@@ -134,7 +117,7 @@ class _Session:
         self._options, self._video, self._say = options, video, say
         self._prepared: tuple[str, str] | None = None
         self._env: gym.Env[Any, Any] | None = None
-        self._wanted: dict[tuple[str, int], np.ndarray] = {}
+        self._wanted = WantedScenes(settings.backend)
         operator.stop.on_change = self._show_stop
 
     def run(self, episode: PlannedEpisode) -> EpisodeRecord:
@@ -196,6 +179,8 @@ class _Session:
     def _attempt(self, episode: PlannedEpisode, number: int) -> EpisodeResult:
         settings, spec = self._settings, self._settings.policies[episode.policy]
         seed = episode_seed(settings.seed, episode.task, episode.episode_id)
+        # The last episode's question is answered: its buttons go before the next episode's number comes.
+        self._tell(phase="starting", question="")
         env = self._prepare(episode, spec)
         self._arrange(env, episode, seed)
         self._tell(phase="starting", question="", stop="")
@@ -283,10 +268,7 @@ class _Session:
             self._operator.check()
             return
         live = env.reset(seed=seed, options={"episode_id": episode.episode_id})[0]["pixels"]["primary"]
-        key = (episode.task, episode.episode_id)
-        if key not in self._wanted:
-            self._wanted[key] = wanted_image(episode, self._settings.backend, live)
-        wanted = self._wanted[key]
+        wanted = self._wanted.image(episode, live)
         request = f"Episode {episode.number + 1} of {planned}, {who}: {instruction!r}. Arrange the scene."
         if self._live is not None:
             self._live.show(wanted, WANTED)

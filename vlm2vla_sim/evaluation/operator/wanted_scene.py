@@ -10,6 +10,21 @@ from vlm2vla_sim.envs.tasks import is_built_in
 from vlm2vla_sim.evaluation.operator.episode_log import PlannedEpisode
 
 
+class WantedScenes:
+    """The images of a session's scenes, each made once."""
+
+    def __init__(self, backend: str) -> None:
+        self._backend = backend
+        self._images: dict[tuple[str, int], np.ndarray] = {}
+
+    def image(self, episode: PlannedEpisode, live: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB; `live` is what the camera sees before the first attempt."""
+        key = (episode.task, episode.episode_id)
+        if key not in self._images:
+            self._images[key] = wanted_image(episode, self._backend, live)
+        return self._images[key]
+
+
 def wanted_image(episode: PlannedEpisode, backend: str, live: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB: SIMPLER's episode on the twin; for another task the `live` image of its first attempt."""
     task = find_task(episode.task, backend)
