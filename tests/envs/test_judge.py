@@ -5,6 +5,8 @@ Lengths in the comments are worked out by hand from SIMPLER's declared boxes.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -219,6 +221,23 @@ def test_an_object_has_moved_from_3_cm_on_and_the_one_that_moved_further_counts(
     now = scene(source=(0.6 * source_mm * MM, -0.8 * source_mm * MM, 0.02), target=(0.0, target_mm * MM, 0.0))
     said = verdict(now, settled=settled)
     assert (said.moved_correct_object, said.moved_wrong_object) == (correct, wrong)
+
+
+def test_a_distractor_that_moved_further_than_the_source_is_the_wrong_object():
+    def beside(mm: float) -> tuple[Body, ...]:
+        poses = (Pose(np.array([0.2, 0.2, 0.02]), about("z", 0)), Pose(np.array([0.5, mm * MM, 0.02]), about("z", 0)))
+        return tuple(Body(f"other {k}", pose, np.full(3, 0.04)) for k, pose in enumerate(poses))
+
+    def moved(source_mm: float, other_mm: float) -> tuple[bool, bool]:
+        judge = Judge(TASKS["carrot_on_plate"], dataclasses.replace(scene(), others=beside(0)))
+        source = (START[0] + source_mm * MM, START[1], START[2])
+        said = judge.judge(dataclasses.replace(scene(source=source), others=beside(other_mm)))
+        return said.moved_correct_object, said.moved_wrong_object
+
+    assert moved(0, 31) == (False, True)
+    assert moved(0, 29) == (False, False)
+    assert moved(40, 31) == (True, False)
+    assert moved(40, 41) == (False, True)
 
 
 def test_lifting_is_not_moving():

@@ -180,9 +180,12 @@ def test_a_backend_without_contacts_says_unknown_from_the_first_moment_to_the_re
 
 
 def test_the_state_channel_of_the_mock_robot_carries_the_contacts():
-    for scene in (made("stack_cube").scene_state(), made("eggplant_in_basket").scene_state()):
+    with_another = made("stack_cube").scene_state()
+    with_another = dataclasses.replace(with_another, others=(with_another.target,))
+    for scene in (made("stack_cube").scene_state(), made("eggplant_in_basket").scene_state(), with_another):
         values = json.loads(json.dumps(scene_to_json(scene)))
         assert scene_to_json(scene_from_json(values)) == values
+        assert len(scene_from_json(values).others) == len(scene.others)
         older = {key: value for key, value in values.items() if not key.startswith("touches_")}
         assert scene_from_json(older).touches_target is None
         assert scene_from_json(older).touches_robot is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from itertools import product
 
 import numpy as np
@@ -274,4 +275,9 @@ def test_runs_of_evaluate_are_compared(tmp_path, capsys):
         )
         run_suite(settings, out=tmp_path / name, video=False)
     assert main(["compare", str(tmp_path / "exact"), str(tmp_path / "noisy")]) in (1, 2)
-    assert "paired by task, episode and seed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "paired by task, episode and seed" in said
+    assert "Failures of the baseline" not in said
+    causes = re.search(r"Failures of the candidate: missed grasp (\d+)", said)
+    assert causes
+    assert int(causes[1]) >= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -99,6 +100,23 @@ def test_the_markdown_table_has_a_row_for_each_task_and_the_missed_rates():
     assert "| carrot | 9/10 90.0 % (59.6 to 98.2) | 9/10 | 0 |" in text
     assert "| all tasks | 15/20" in text
     assert "- **Not reached:** too low" in text
+    assert "why episodes failed" not in text, "no cause is known"
+
+
+def test_causes_of_failure_are_shares_of_the_known_ones_in_markdown_and_named_in_junit():
+    results = episodes(9, 6)
+    failed = [number for number, one in enumerate(results) if one.outcome is Outcome.FAILURE]
+    for number, cause in zip(failed, ("dropped", "dropped", "missed_grasp"), strict=False):
+        results[number] = dataclasses.replace(results[number], failure=cause)
+    text = gates.markdown(summarize(results))
+    assert "| why episodes failed | carrot | spoon | all tasks |" in text
+    assert "| dropped | 1/1 100.0 % (20.7 to 100.0) | 1/2 50.0 % (9.5 to 90.5) | 2/3 66.7 % (20.8 to 93.9) |" in text
+    assert "| missed grasp | 0/1 0.0 % (0.0 to 79.3) |" in text
+    assert "not released" not in text
+    root = ElementTree.fromstring(gates.junit(results))
+    causes = [failure.get("message") for failure in root.findall("./testsuite/testcase/failure")]
+    assert causes[:3] == ["dropped", "dropped", "missed grasp"]
+    assert str(causes[3]).startswith("failure after")
 
 
 EVALUATE = ["evaluate", "--backend", "point", "--tasks", "carrot_on_plate", "--episodes", "2", "--no-video"]
