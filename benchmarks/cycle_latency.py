@@ -144,17 +144,17 @@ def measure(model: HfModel, cycle: Cycle, batch: int, *, cycles: int) -> list[di
 def run_ways(
     model: HfModel, cycle: Cycle, batch: int, *, cycles: int, warm_up: int = 1, ways: Sequence[Way] = WAYS
 ) -> list[Run]:
-    """Run the same cycles in each of `ways`.
+    """Run the same `cycles` cycles in each of `ways`, after `warm_up` (0 or 1) that does not count.
 
     The ways take turns, cycle by cycle, so that another program on the machine slows all of them alike.
     """
     runs = [Run(way, model.new_decoder() if way.fast else None) for way in ways]
-    for number in range(warm_up + cycles):
+    for number in range(1 - warm_up, 1 + cycles):
         for run in runs:
             model.decoder = run.decoder
             wall, cpu = time.perf_counter(), time.process_time()
             said = cycle.run(model, batch, number=number)
-            run.note(time.perf_counter() - wall, time.process_time() - cpu, said, counts=number >= warm_up)
+            run.note(time.perf_counter() - wall, time.process_time() - cpu, said, counts=number > 0)
     return runs
 
 

@@ -22,9 +22,10 @@ from typing import Any
 
 from gpu_parts.report import Report, write_json
 
-PARTS = {"latency-4b": 110, "lora": 80, "latency-12b": 190, "drawing": 40, "study": 540}
-"""The most valuable first -> its time limit [s]; `--limit` bounds the sum, the last part has what is left."""
-LIMIT = 530
+PARTS = {"latency-4b": 110, "lora": 80, "latency-12b": 180, "drawing": 40, "study": 540}
+"""The most valuable first -> its time limit [s]. `--limit` bounds the sum; the last part has what is left."""
+LIMIT = 505
+"""[s] of all parts; installing the wheels comes before."""
 LEAST = 15
 """[s] Less is not enough for any part."""
 LOG = "suite.log"
@@ -61,7 +62,8 @@ def run(options: argparse.Namespace) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     stop = time.monotonic() + options.limit
     for name in options.parts:
-        left = min(PARTS[name], stop - time.monotonic())
+        most = PARTS[name] * (4 if options.rehearse else 1)  # of a CPU nothing is expected
+        left = min(most, stop - time.monotonic())
         path = options.folder / f"{name}.json"
         path.unlink(missing_ok=True)
         failure = run_part(name, options, left) if left >= LEAST else "not measured: no time was left"
