@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
+from vlm2vla_sim.data.relabel.rules import relabel
 from vlm2vla_sim.types import ActionChunk
+
+
+def slowly(trajectory: Trajectory) -> LabelledTrajectory:
+    """Label by rules, slowly enough for a test to kill the process meanwhile."""
+    time.sleep(0.3)
+    return relabel(trajectory)
 
 
 def make_labelled(number: int = 0, *, side: int = 48, closing_frame: bool = True) -> LabelledTrajectory:

@@ -129,6 +129,15 @@ def test_what_costs_more_than_the_budget_is_not_begun(tmp_path, server, capsys):
         (("inspect", "set", "--split", "val"), "only rlds data sets have this option"),
         (("relabel", "set", "--out", "words", "--budget", "5"), "--budget was given without --model"),
         (("relabel", "set", "--out", "words", "--pictures", "9"), "--pictures was given without --model"),
+        (("relabel", "set", "--out", "words", "--address", "auto"), "--address was given without --executor ray"),
+        (
+            ("relabel", "set", "--out", "words", "--model", "gemini", "--executor", "ray"),
+            "--executor ray was given with --model: a model labels on its server",
+        ),
+        (
+            ("relabel", "set", "--out", "words", "--executor", "ray", "--address", "127.0.0.1:1"),
+            "No Ray cluster answers at 127.0.0.1:1",
+        ),
         (("relabel", "set", "--out", "words", "--resolution", "0.3", "5"), "A resolution of 0.003 m"),
         (("inspect", "set", "--episodes", "0"), "episodes is 0"),
         (("inspect", "nowhere"), "There is no folder nowhere"),

@@ -8,11 +8,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import labelled_fakes
 import pytest
 from lane import need
 from ray_cluster import SETTINGS, TwoNodes, difference, killing, run_on
+from trajectory_fakes import write_folder
 
+from vlm2vla_sim.data.datasets.open import DatasetOptions, open_dataset
 from vlm2vla_sim.data.recording.record import record
+from vlm2vla_sim.data.relabel.labels import LabelSettings
+from vlm2vla_sim.data.relabel.rules import relabel
+from vlm2vla_sim.data.relabel.run import label_dataset
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.executors import ray_executor
 from vlm2vla_sim.evaluation.executors.ray_executor import RayExecutor
@@ -68,6 +74,23 @@ def test_recorded_episodes_and_logs_come_from_the_nodes(nodes, tmp_path):
     assert "Traceback" in (made.run.folder / "logs" / "ep0001_carrot_on_plate.txt").read_text()
     here = run_suite(settings, out=tmp_path / "here", video=False)
     assert difference(made.run, here) == ""
+
+
+def test_labels_made_on_the_cluster_are_those_of_one_process_though_an_actor_is_killed(nodes, tmp_path):
+    data = tmp_path / "set"
+    write_folder(data, 6)
+    next(data.glob("videos/*/*/file-002.mp4")).write_bytes(b"no video")
+    settings = LabelSettings(str(data), DatasetOptions(), "rules", {})
+    label_dataset(open_dataset(data), relabel, settings, tmp_path / "one", workers=1)
+    executor = RayExecutor(nodes.address)
+    with killing(nodes, tmp_path / "two" / "labels.jsonl", [(1, 0.0, "actor")]) as killed:
+        label_dataset(
+            open_dataset(data), labelled_fakes.slowly, settings, tmp_path / "two", workers=2, executor=executor
+        )
+    executor.close()
+    assert killed == ["actor"]
+    for name in ("labels.jsonl", "skipped.jsonl", "summary.json"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 
 def test_an_error_of_the_model_ends_the_run_in_a_sentence(nodes, tmp_path):

@@ -13,8 +13,7 @@ import tyro
 
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.executors.base import Executor
-from vlm2vla_sim.evaluation.executors.local import LocalExecutor
-from vlm2vla_sim.evaluation.executors.ray_executor import RayExecutor
+from vlm2vla_sim.evaluation.executors.named import make_executor
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import check_settings
 from vlm2vla_sim.policies.spec import SHORTHAND, Option, PolicySpec, is_spec_file, read_policy_spec
@@ -55,28 +54,28 @@ class PolicyFlags:
 
 
 @dataclass(frozen=True)
-class ExecutorFlags:
-    """Where episodes are run."""
+class PlaceFlags:
+    """Where work is done that asks no model."""
 
     executor: Literal["local", "ray"] = "local"
     """"local" for processes of this machine, "ray" for actors of a Ray cluster."""
     address: str = ""
     """With ray: the cluster, "auto" or HOST:PORT; by default one is started on this machine."""
+
+    def make(self) -> Executor:
+        """The executor of these flags; SettingError for a flag of another one."""
+        values = dataclasses.asdict(self)
+        return make_executor(values.pop("executor"), **values)
+
+
+@dataclass(frozen=True)
+class ExecutorFlags(PlaceFlags):
+    """Where episodes are run."""
+
     replicas: int = 1
     """With ray: how many processes hold the model."""
     gpus_per_replica: float | None = None
     """With ray: GPUs of each of them, a fraction to share one; by default 1 if the cluster has any."""
-
-    def make(self) -> Executor:
-        """The executor of these flags; SettingError for a flag of another one."""
-        if self.executor == "ray":
-            return RayExecutor(self.address or None, replicas=self.replicas, gpus_per_replica=self.gpus_per_replica)
-        for flag in dataclasses.fields(self):
-            if getattr(self, flag.name) != flag.default:
-                raise SettingError(
-                    f"--{flag.name.replace('_', '-')} was given without --executor ray; local processes do not use it."
-                )
-        return LocalExecutor()
 
 
 _POLICY_FLAGS = dataclasses.fields(PolicyFlags)

@@ -77,6 +77,7 @@ class EpisodeJob:
     """Whether every episode leaves a video."""
     recorder: RecorderFactory | None = None
     """Wraps the environment of every episode, to record it; None for none."""
+    asks_models = True
 
     @property
     def fresh_for_group(self) -> bool:

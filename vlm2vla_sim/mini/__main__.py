@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -21,7 +22,15 @@ from vlm2vla_sim.mini.training.recipe import PretrainingRecipe
 Folder = Annotated[Path, tyro.conf.Positional]
 
 
-def render(folder: Folder, *, first: int = 0, shards: int = 58, processes: int = 1) -> None:
+def render(
+    folder: Folder,
+    *,
+    first: int = 0,
+    shards: int = 58,
+    processes: int = 1,
+    executor: Literal["local", "ray"] = "local",
+    address: str = "",
+) -> None:
     """Render shards of 1,000 scenes each. Shards that exist are kept.
 
     Args:
@@ -29,12 +38,16 @@ def render(folder: Folder, *, first: int = 0, shards: int = 58, processes: int =
         first: Number of the first shard; shards from 900,000 on are held out for evaluation.
         shards: Number of shards.
         processes: Number of processes.
+        executor: "local" for processes of this machine, "ray" for actors of a Ray cluster.
+        address: With ray: the cluster, "auto" or HOST:PORT; by default one is started on this machine.
     """
+    from vlm2vla_sim.evaluation.executors.named import make_executor
     from vlm2vla_sim.mini.scenes.rendered_dataset import check_disk_space, render_shards
 
     numbers = range(first, first + shards)
-    check_disk_space(folder, numbers)
-    render_shards(folder, numbers, processes=processes)
+    with closing(make_executor(executor, address)) as place:
+        check_disk_space(folder, numbers)
+        render_shards(folder, numbers, processes=processes, executor=place)
 
 
 def pretrain(

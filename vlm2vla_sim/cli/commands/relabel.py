@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +16,7 @@ import tyro
 from tqdm import tqdm
 
 from vlm2vla_sim.cli.dataset_flags import DatasetFlags
+from vlm2vla_sim.cli.flags import PlaceFlags
 from vlm2vla_sim.cli.result import CommandResult
 from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.data.datasets.base import TrajectoryDataset
@@ -26,6 +29,8 @@ from vlm2vla_sim.data.relabel.rules import LabelingRules
 from vlm2vla_sim.data.relabel.rules import relabel as relabel_by_rules
 from vlm2vla_sim.data.relabel.run import label_dataset
 from vlm2vla_sim.errors import AnswerError, RunFolderError, SettingError
+from vlm2vla_sim.evaluation.executors.base import Executor
+from vlm2vla_sim.evaluation.executors.threads import ThreadExecutor
 from vlm2vla_sim.language.formats.grid import Resolution
 
 REASONS = 10
@@ -105,6 +110,7 @@ def relabel(
     source: DatasetFlags,
     rule: RuleFlags,
     model: ModelFlags,
+    where: PlaceFlags,
     *,
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
     limit: int = 0,
@@ -123,22 +129,24 @@ def relabel(
         source: How to read the data set.
         rule: How motion is divided into rows.
         model: A model that finds the phases; rules by default.
+        where: Where rules label and images are checked; a label set may be resumed with another executor.
         out: Folder for the labels.
         limit: Maximum number of trajectories; 0 for all.
         resume: Continue an interrupted run in --out.
-        workers: Number of trajectories processed at the same time.
+        workers: Trajectories at the same time: processes, or with --model requests in flight.
         no_check: Do not decode the images to check that they can be read.
         json: Print one line of JSON.
     """
     if workers < 1 or limit < 0:
         raise SettingError(f"workers is {workers} and limit {limit}; expected at least 1 and 0.")
     model.check()
+    executor = _executor(where, model)
     dataset, rules = open_dataset(data, source.options()), rule.rules()
     check_path(out, RunFolderError, beside=".answers")
     label, used = _labeler(dataset, rules, model, out, limit)
     settings = LabelSettings(str(data.absolute()), source.options(), model.model or "rules", used, limit)
     total = min(len(dataset), limit) if limit else len(dataset)
-    with tqdm(total=total, unit="trajectory", disable=None, file=sys.stderr) as bar:
+    with tqdm(total=total, unit="trajectory", disable=None, file=sys.stderr) as bar, closing(executor):
         summary = label_dataset(
             dataset,
             label,
@@ -147,6 +155,7 @@ def relabel(
             resume=resume,
             workers=workers,
             check=not no_check,
+            executor=executor,
             on_done=lambda _: _advance(bar),
         )
     text = _report(summary, out, by_rules=not model.model)
@@ -163,12 +172,24 @@ def _advance(bar: tqdm) -> None:
     bar.update()
 
 
+def _executor(where: PlaceFlags, model: ModelFlags) -> Executor:
+    executor = where.make()
+    if not model.model:
+        return executor
+    if executor.isolates:
+        raise SettingError(
+            f"--executor {where.executor} was given with --model: a model labels on its server, and this process sends "
+            "the requests, --workers of them at a time. Leave the executor out."
+        )
+    return ThreadExecutor()
+
+
 def _labeler(
     dataset: TrajectoryDataset, rules: LabelingRules, flags: ModelFlags, out: Path, limit: int
 ) -> tuple[Callable[[Trajectory], LabelledTrajectory], LabelingRules]:
     """The function that labels a trajectory, and the options that determine its labels."""
     if not flags.model:
-        return (lambda trajectory: relabel_by_rules(trajectory, rules)), rules
+        return functools.partial(relabel_by_rules, rules=rules), rules
     settings = LabelerSettings(flags.model, flags.pictures, flags.retries, flags.temperature)
     cost = estimate(dataset, settings, Prices(flags.price_read, flags.price_written), limit=limit)
     tqdm.write(str(cost), file=sys.stderr)

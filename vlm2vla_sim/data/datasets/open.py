@@ -46,6 +46,8 @@ def open_dataset(root: Path, options: DatasetOptions | None = None) -> Trajector
     if not root.is_dir():
         raise DataError(f"There is no folder {root}; expected a data set.")
     kind = _find_format(root) if options.format == "auto" else options.format
+    # The last part of "." is no name, and a process on another machine has another working directory.
+    root = root.absolute()
     _check_options(kind, options)
     if options.convention:
         find_convention(options.convention)

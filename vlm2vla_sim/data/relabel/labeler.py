@@ -1,5 +1,8 @@
 """Labels trajectories with a vision-language model: it divides them into named phases; the numbers stay measured.
 
+A labeler waits for its server nearly all the time, so several trajectories are labelled in threads of one process
+(`executors.threads`): 32 requests in flight would otherwise take 32 processes.
+
 Labeling a data set this way costs time and money. The cost is estimated before the first request, every answer is
 cached under a hash of its question, and an answer that is inconsistent or cut off is requested again before the
 trajectory is skipped.
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,13 +85,14 @@ class Estimate:
 
 
 class Labeler:
-    """Labels trajectories by querying a model."""
+    """Labels trajectories by querying a model; several threads may call it."""
 
     def __init__(self, ask: AskModel, settings: LabelerSettings, rules: LabelingRules, cache: Path) -> None:
         """cache: a folder in which every whole answer is stored, unusable ones included."""
         self._ask, self._settings, self._rules, self._cache = ask, settings, rules, cache
         self.unused: Counter[str] = Counter()
         """Answers of this run that were not used: the number that were "cut off", and "inconsistent"."""
+        self._counting = threading.Lock()
 
     def __call__(self, trajectory: Trajectory) -> LabelledTrajectory:
         """Label `trajectory`; DataError if no answer of the model is consistent."""
@@ -115,7 +120,8 @@ class Labeler:
                 return read_spans(answer, len(trajectory))
             except AnswerError as error:
                 why = str(error)
-                self.unused[kind] += 1
+                with self._counting:
+                    self.unused[kind] += 1
         raise DataError(
             f"The model was queried {self._settings.retries + 1} times without a usable answer; the last one: {why}"
         )

@@ -82,6 +82,10 @@ class LabelFolder:
         self._store.append(file, json.dumps(values, ensure_ascii=False), what=f"The label of {name}")
         self.done.add(name)
 
+    def discard(self) -> None:
+        """Remove the folder; for work that could not start. Folders not made here are kept."""
+        self._store.discard(SUMMARY)
+
     def close(self) -> LabelSummary:
         """Count the lines, write the summary and release the folder."""
         try:

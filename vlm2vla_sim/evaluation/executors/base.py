@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Sequence
+from collections.abc import Generator, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -40,6 +40,11 @@ class Job(Protocol[I, R]):
         """Whether a process may serve items of one group only."""
         ...
 
+    @property
+    def asks_models(self) -> bool:
+        """Whether its runners ask text models."""
+        ...
+
     def open(self, models: TextModelFactory | None, /) -> Runner[I, R]:
         """A runner. models: makes text models that another process holds; None: the runner loads its own."""
         ...
@@ -74,6 +79,9 @@ class Limits:
     """[s] after which the process of an item is stopped. An item in the calling process has no limit."""
     isolated: bool = False
     """Whether even a single worker is a process of its own."""
+    ahead: int | None = None
+    """How many items, the first one that has not ended included, are taken from their source: the bound of a stream
+    that does not fit into memory. None takes all at once, which a job with several groups needs."""
 
 
 class Executor(Protocol):
@@ -82,10 +90,11 @@ class Executor(Protocol):
     isolates: bool
     """Whether every item is run in another process, whatever the limits."""
 
-    def run(self, job: Job[I, R], items: Sequence[I], limits: Limits) -> Generator[R, Any, None]:
+    def run(self, job: Job[I, R], items: Iterable[I], limits: Limits) -> Generator[R, Any, None]:
         """The results, as items end. Each item has one; closing the generator ends what is running.
 
-        An item whose process dies or hangs is run once more. An error that every item would meet is raised.
+        items: each another one, read in this thread. An item whose process dies or hangs is run once more. An error
+        that every item would meet is raised.
         """
         ...
 

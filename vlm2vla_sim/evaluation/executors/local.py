@@ -11,7 +11,7 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing
 import signal
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import closing
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -34,7 +34,7 @@ class LocalExecutor:
 
     isolates = False
 
-    def run(self, job: Job[I, R], items: Sequence[I], limits: Limits) -> Generator[R, Any, None]:
+    def run(self, job: Job[I, R], items: Iterable[I], limits: Limits) -> Generator[R, Any, None]:
         """See `Executor.run`. A single worker that need not be isolated is this process."""
         if limits.workers == 1 and not limits.isolated:
             with closing(job.open(None)) as runner:
@@ -54,7 +54,7 @@ class _Processes:
     start_limit: float | None = START
     start_attempts = 1
     start_hint = (
-        "In your own script, call run_suite below `if __name__ == '__main__':`, because every worker imports it."
+        "In your own script, start it below `if __name__ == '__main__':`, because every worker imports the script."
     )
 
     def __init__(self, job: Job[Any, Any]) -> None:

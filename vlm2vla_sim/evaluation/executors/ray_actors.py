@@ -21,12 +21,12 @@ class WorkerActor:
     """Runs items of a job, one after the other."""
 
     def __init__(self, job: Job[Any, Any], replica: Any) -> None:
-        """replica: the handle of the `ModelReplica` that answers the questions of this actor's policies."""
+        """replica: the handle of the `ModelReplica` that answers the questions of this actor's policies, or None."""
         # The node may see none of the caller's folders: files are made here and sent with the result.
         self._scratch = tempfile.TemporaryDirectory(prefix="vlm2vla-")
         self._folder = Path(self._scratch.name)
         self._runner = job.within(self._folder).open(
-            lambda options: ModelClient(_ReplicaConnection(replica), model_options(options))
+            None if replica is None else lambda o: ModelClient(_ReplicaConnection(replica), model_options(o))
         )
 
     def start(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import closing, suppress
 from typing import Any
 
@@ -53,12 +53,23 @@ class RayExecutor:
         self._address, self._replicas, self._gpus = address, replicas, gpus_per_replica
         self._connected = False
 
-    def run(self, job: Job[I, R], items: Sequence[I], limits: Limits) -> Generator[R, Any, None]:
+    def run(self, job: Job[I, R], items: Iterable[I], limits: Limits) -> Generator[R, Any, None]:
         """See `Executor.run`. SettingError where a node has another version of the package."""
         self._connect()
         import ray
 
-        callers = -(-limits.workers // self._replicas)
+        replicas = self._start_replicas(limits.workers) if job.asks_models else []
+        try:
+            with closing(Scheduler(job, items, limits, _Actors(job, replicas))) as scheduler:
+                yield from scheduler.run()
+        finally:
+            for handle in replicas:
+                ray.kill(handle)
+
+    def _start_replicas(self, workers: int) -> list[Any]:
+        import ray
+
+        callers = -(-workers // self._replicas)
         replica = ray.remote(ModelReplica).options(
             num_cpus=0,  # else the actors of environments could take the place that a replica needs to come back
             num_gpus=self._replica_gpus(),
@@ -66,13 +77,7 @@ class RayExecutor:
             max_restarts=-1,
             max_task_retries=QUESTION_ATTEMPTS,
         )
-        replicas = [replica.remote(callers) for _ in range(self._replicas)]
-        try:
-            with closing(Scheduler(job, items, limits, _Actors(job, replicas))) as scheduler:
-                yield from scheduler.run()
-        finally:
-            for handle in replicas:
-                ray.kill(handle)
+        return [replica.remote(callers) for _ in range(self._replicas)]
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
@@ -151,7 +156,7 @@ class _Actors:
         self._started = 0
 
     def start(self) -> _Actor:
-        replica = self._replicas[self._started % len(self._replicas)]
+        replica = self._replicas[self._started % len(self._replicas)] if self._replicas else None
         self._started += 1
         return _Actor(self._job, replica)
 

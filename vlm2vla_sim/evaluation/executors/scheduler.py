@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol
 
@@ -84,8 +84,11 @@ class _Place(Generic[I]):
 class Scheduler(Generic[I, R]):
     """The workers of one job."""
 
-    def __init__(self, job: Job[I, R], items: Sequence[I], limits: Limits, crew: Crew) -> None:
-        self._job, self._todo, self._limits, self._crew = job, deque(items), limits, crew
+    def __init__(self, job: Job[I, R], items: Iterable[I], limits: Limits, crew: Crew) -> None:
+        self._job, self._source, self._limits, self._crew = job, iter(items), limits, crew
+        self._todo: deque[I] = deque()
+        self._unfinished: dict[I, int] = {}  # item -> its number, in their order
+        self._taken, self._has_more = 0, True
         self._places: list[_Place[I]] = []
         self._failures: dict[I, list[str]] = {}
         self._failed_starts = 0
@@ -107,16 +110,40 @@ class Scheduler(Generic[I, R]):
 
     def _assign(self) -> None:
         """Give every idle worker an item, and start workers while there are items left."""
+        self._employ()  # before the next items are read, which may take a while
+        if self._take():
+            self._employ()
+        while len(self._places) < self._limits.workers and self._starting() < len(self._todo):
+            limit = self._crew.start_limit
+            self._places.append(_Place(self._crew.start(), float("inf") if limit is None else time.monotonic() + limit))
+
+    def _take(self) -> bool:
+        """Read as many items as `Limits.ahead` allows; whether there was one."""
+        before, ahead = self._taken, self._limits.ahead
+        while self._has_more and (
+            ahead is None or not self._unfinished or self._taken - next(iter(self._unfinished.values())) < ahead
+        ):
+            try:
+                item = next(self._source)
+            except StopIteration:
+                self._has_more = False
+                break
+            self._unfinished[item] = self._taken
+            self._taken += 1
+            self._todo.append(item)
+        return self._taken > before
+
+    def _employ(self) -> None:
+        """Give every idle worker an item; end those for which there is none, and will be none."""
         for place in [place for place in self._places if place.started and place.item is None]:
             group = self._choose_group(place.group)
+            if group is None and self._has_more:
+                continue  # it waits for the first item, which keeps `_take` from reading on
             if group is None or (self._job.fresh_for_group and place.group not in (None, group)):
                 self._places.remove(place)
                 place.worker.stop()
             else:
                 self._give(place, group)
-        while len(self._places) < self._limits.workers and self._starting() < len(self._todo):
-            limit = self._crew.start_limit
-            self._places.append(_Place(self._crew.start(), float("inf") if limit is None else time.monotonic() + limit))
 
     def _starting(self) -> int:
         return sum(not place.started for place in self._places)
@@ -170,6 +197,7 @@ class Scheduler(Generic[I, R]):
         place.item = None
         if isinstance(answer, BaseException):
             raise answer
+        del self._unfinished[item]
         return [self._annotate(item, answer)]  # type: ignore[arg-type]
 
     def _after_failed_start(self, died: WorkerDiedError) -> None:
@@ -188,6 +216,7 @@ class Scheduler(Generic[I, R]):
         if len(failures) < ATTEMPTS:
             self._todo.appendleft(item)
             return []
+        del self._unfinished[item]
         reasons = "; ".join(f"attempt {n}: {reason}" for n, reason in enumerate(failures, start=1))
         return [self._job.broken(item, f"broke off {len(failures)} times. {reasons}.")]
 

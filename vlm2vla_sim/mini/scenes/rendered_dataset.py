@@ -91,7 +91,7 @@ class RenderJob:
     """Renders shards into a folder: an `executors.base.Job` whose items are their numbers."""
 
     folder: Path
-    fresh_for_group = False
+    fresh_for_group = asks_models = False
 
     def open(self, models: object) -> ShardRunner:
         """See `executors.base.Job.open`."""
