@@ -54,15 +54,15 @@ def make(folder: Path, *, episodes: int, size: tuple[int, int]) -> int:
 
 
 def measure(folder: Path, out: Path, *, workers: int, check: bool) -> dict[str, float]:
-    """Relabel in this process; seconds, and the largest memory [MiB] of this process and of one decoder."""
+    """Relabel; seconds, and the largest memory [MiB] of this process and of one worker process."""
     settings = LabelSettings(str(folder), DatasetOptions(), "rules", {})
     start = time.perf_counter()
     summary = label_dataset(open_dataset(folder), relabel, settings, out, workers=workers, check=check)
     seconds = time.perf_counter() - start
-    here, decoder = (
+    here, worker = (
         resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    return {"labelled": summary.labelled, "seconds": seconds, "here_mib": here, "decoder_mib": decoder}
+    return {"labelled": summary.labelled, "seconds": seconds, "here_mib": here, "worker_mib": worker}
 
 
 def main(
@@ -79,7 +79,7 @@ def main(
     Args:
         episodes: in the data set.
         image_size: of its images.
-        workers: trajectories worked on at the same time.
+        workers: processes that check images and label.
         measured: relabel this data set into that folder, in this process, and print the figures (for internal use).
         unchecked: with --measured, do not decode the images.
         json: print one JSON object as the last line.
@@ -100,11 +100,11 @@ def main(
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found = json_module.loads(done.stdout.splitlines()[-1])
             found["episodes_per_minute"] = 60 * found["labelled"] / found["seconds"]
-            found["peak_mib"] = found["here_mib"] + workers * found["decoder_mib"]
+            found["peak_mib"] = found["here_mib"] + workers * found["worker_mib"]
             report[name] = found
             print(
                 f"{name:24} {found['labelled']:.0f} labelled, {found['episodes_per_minute']:.0f} episodes/min, at most "
-                f"{found['here_mib']:.0f} MiB and {workers} x {found['decoder_mib']:.0f} MiB in decoders",
+                f"{found['here_mib']:.0f} MiB and {workers} x {found['worker_mib']:.0f} MiB in workers",
                 flush=True,
             )
     if json:
