@@ -99,8 +99,8 @@ $(VENV)/.docs: $(VENV)/.dev docs/requirements.txt
 	$(PIP) --requirement docs/requirements.txt
 	touch $@
 
-demo: $(VENV)/.speak ## install, then run one episode of every task with the embedded model on the MuJoCo twin (no GPU)
-	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1 --layouts random --seed 950000
+demo: $(VENV)/.speak ## install, run one episode of every task with the embedded model on the MuJoCo twin (no GPU), and write a report page
+	$(BIN)/vlm2vla evaluate --policy mini --tasks all --episodes 1 --layouts random --seed 950000 --report
 
 # One thread per process: beside other work, two threads take longer than one. A stopped step is continued.
 mini: $(VENV)/.vlm ## train the embedded model again: scenes, base model, adapter (hours; docs/mini.md)

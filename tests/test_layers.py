@@ -86,6 +86,7 @@ PICTURES = (
     "envs.mujoco",
     "envs.simpler",
     "evaluation.operator.live_view",
+    "evaluation.report.pictures",
     "evaluation.robot_doctor.page",
     "video",
 )

@@ -30,6 +30,10 @@ COMMANDS = {
         "vlm2vla_sim.cli.commands.compare:compare",
         "compare runs episode by episode: which is worse, where, and how sure",
     ),
+    "report": (
+        "vlm2vla_sim.cli.commands.report:report",
+        "write an HTML page of runs: rates, failures by cause, videos, comparison",
+    ),
     "record": ("vlm2vla_sim.cli.commands.record:record", "record demonstrations from any policy as a LeRobot dataset"),
     "relabel": (
         "vlm2vla_sim.cli.commands.relabel:relabel",

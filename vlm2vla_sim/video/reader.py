@@ -105,6 +105,48 @@ def read_info(path: Path) -> VideoInfo:
         return _info(stream)
 
 
+def read_overview(path: Path, count: int) -> tuple[VideoInfo, list[np.ndarray]]:
+    """The header of `path`, and up to `count` frames spread over it: the first, the last, and key frames between them.
+
+    Each is (H, W, 3) uint8 RGB. A video that was not finished gives the frames that it has. DataError for what is no
+    video or holds no frame.
+    """
+    from av.video.reformatter import VideoReformatter
+
+    convert = VideoReformatter()
+    with _open(path) as (container, stream):
+        info = _info(stream)
+        try:
+            chosen = _spread(container, stream, count, info.fps) if stream.frames else _spread_slowly(path, count)
+            images = [convert.reformat(frame, format="rgb24", threads=1).to_ndarray() for frame in chosen]
+        except _ffmpeg_error() as error:
+            raise DataError(f"{path.name} cannot be decoded: {error.strerror}.") from error
+    if not images:
+        raise DataError(f"{path.name} is no video that can be read: it holds no frame.")
+    return info, images
+
+
+def _spread(container: Any, stream: Any, count: int, fps: float) -> Iterator[Any]:
+    """Frames of a finished video, whose header says how many there are."""
+    last = stream.frames - 1
+    for number in dict.fromkeys(round(n) for n in np.linspace(0, last, count)):
+        if number == last:
+            container.seek(0, stream=stream)
+            yield from itertools.islice(_frames(container, stream, number, fps), 1)
+        else:
+            container.seek((stream.start_time or 0) + round(number / fps / stream.time_base), stream=stream)
+            yield from itertools.islice(container.decode(stream), 1)
+
+
+def _spread_slowly(path: Path, count: int) -> Iterator[Any]:
+    """Frames of a video without an index: it is read twice, from its start."""
+    with _open(path) as (container, stream):
+        total = sum(packet.size > 0 for packet in container.demux(stream))
+    numbers = {round(n) for n in np.linspace(0, max(total - 1, 0), count)}
+    with _open(path) as (container, stream):
+        yield from (frame for number, frame in enumerate(container.decode(stream)) if number in numbers)
+
+
 def _info(stream: Any) -> VideoInfo:
     codec = stream.codec_context
     return VideoInfo(codec.codec.canonical_name, codec.height, codec.width, float(stream.average_rate or 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -31,6 +32,9 @@ from vlm2vla_sim.evaluation.suite import (
     run_suite,
 )
 
+REPORT = "report.html"
+"""The page that --report writes."""
+
 
 def evaluate(
     run: RunFlags,
@@ -50,6 +54,7 @@ def evaluate(
     min_success_by: Literal["point", "lower"] = "point",
     junit: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     markdown: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    report: bool = False,
     json: bool = False,
 ) -> CommandResult:
     """Run episodes of some or all tasks and print success rates with their 95 % intervals.
@@ -81,6 +86,7 @@ def evaluate(
             (lower).
         junit: Write a JUnit XML file, a test case for each episode, for CI systems.
         markdown: Append a Markdown table, for example to $GITHUB_STEP_SUMMARY.
+        report: Write report.html into the run folder, or into that of all --policies: the page of `vlm2vla report`.
         json: Print the summary as one line of JSON instead of the table.
     """
     if resume and out is None:
@@ -104,7 +110,7 @@ def evaluate(
         with closing(where.make()) as executor:
             made = run_suite(settings, out=out, executor=executor, on_result=on_result, **options)
         values = {"folder": str(made.folder), **made.summary.to_json()}
-        text = f"{format_table(made.summary)}\n\n{_paths(made)}"
+        text = f"{format_table(made.summary)}\n\n{_paths(made)}\n{_report([made], made.folder, write=report)}"
         return CommandResult(text, values, json, code=files.finish({settings.spec.label: made}))
     if run.policy != RunFlags.policy:
         raise SettingError("--policy and --policies were both given; name every policy with --policies.")
@@ -113,6 +119,8 @@ def evaluate(
     with closing(where.make()) as executor:
         runs = run_policies(several, out=out, reporter=reporter, executor=executor, **options)
     text = "\n\n".join(f"{label}\n{format_table(made.summary)}\n{_paths(made)}" for label, made in runs.items())
+    made_runs = list(runs.values())
+    text += f"\n\n{_report(made_runs, made_runs[0].folder.parent, write=report)}"
     values = {label: {"folder": str(made.folder), **made.summary.to_json()} for label, made in runs.items()}
     return CommandResult(text, values, json, code=files.finish(runs))
 
@@ -160,6 +168,17 @@ class _CiFiles:
 
     def _requirements(self, tasks: Sequence[str]) -> list[gates.Requirement]:
         return gates.read_requirements(self.min_success, tasks)
+
+
+def _report(runs: Sequence[SuiteRun], folder: Path, *, write: bool) -> str:
+    """Write the page of the runs, if it is asked for; a line with its path, or with the command that writes it."""
+    path = folder / REPORT
+    if not write:
+        return f"Report   {shlex.join(['vlm2vla', 'report', *(str(run.folder) for run in runs), '--out', str(path)])}"
+    from vlm2vla_sim.evaluation.report.page import write_report
+
+    write_report([run.folder for run in runs], path)
+    return f"Report   {path}"
 
 
 def _paths(run: SuiteRun) -> str:

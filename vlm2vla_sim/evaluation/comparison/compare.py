@@ -187,6 +187,12 @@ def _compare(baseline: Side, candidate: Side, rule: str, margin: float, allow: t
     return Comparison(baseline, candidate, rule, pairing, margin, tuple(cells), left_out, tuple(tolerated), repeated)
 
 
+def discordant(found: Comparison) -> list[tuple[EpisodeResult, EpisodeResult]]:
+    """The pairs of which one side only succeeded, (baseline, candidate); none where the sides are not paired."""
+    first, second = (_scored(side, found.rule, {}) for side in (found.baseline, found.candidate))
+    return [(a, b) for a, b in _pair(first, second, {})[1] if _won(a, found.rule) != _won(b, found.rule)]
+
+
 def _won(episode: EpisodeResult, rule: str) -> bool:
     return bool(getattr(episode, rule))
 

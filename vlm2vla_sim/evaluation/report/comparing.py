@@ -1,0 +1,141 @@
+"""The comparisons of a report: every further run against the first, and the pairs of which one side only succeeded."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vlm2vla_sim.errors import NotComparableError
+from vlm2vla_sim.evaluation.comparison.compare import OVERALL, Cell, Comparison, compare, discordant
+from vlm2vla_sim.evaluation.comparison.sides import read_side
+from vlm2vla_sim.evaluation.report import charts
+from vlm2vla_sim.evaluation.report.charts import text
+from vlm2vla_sim.evaluation.report.runs import ReportRun
+
+POINTS = ("-100", "-50", "0", "+50", "+100")
+TONES = {"worse": "bad", "not worse": "good"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the report says of one candidate."""
+
+    candidate: int
+    """Index of its run; the baseline's is 0."""
+    found: Comparison | None
+    """None where the two cannot be compared."""
+    problem: str = ""
+    """Why not."""
+
+
+def compare_runs(runs: Sequence[ReportRun], *, rule: str, margin: float, allow: Sequence[str]) -> list[Compared]:
+    """Every run after the first against the first; p is corrected for all that can be compared.
+
+    rule, margin, allow: as for `evaluation.comparison.compare.compare`.
+    """
+    if len(runs) < 2:
+        return []
+    problems: dict[int, str] = {}
+    sides: dict[int, Any] = {}
+    for number, run in enumerate(runs):
+        try:
+            sides[number] = read_side(run.given)
+            if number and 0 in sides:
+                compare(sides[0], [sides[number]], rule=rule, margin=margin, allow=allow)
+        except NotComparableError as error:
+            problems[number] = str(error)
+    usable = [n for n in range(1, len(runs)) if n not in problems and 0 not in problems]
+    tested = compare(sides[0], [sides[n] for n in usable], rule=rule, margin=margin, allow=allow) if usable else []
+    made = dict(zip(usable, tested, strict=True))
+    return [Compared(n, made.get(n), problems.get(0, problems.get(n, ""))) for n in range(1, len(runs))]
+
+
+def section(compared: Sequence[Compared], runs: Sequence[ReportRun], numbers: Mapping[str, int]) -> str:
+    """The comparisons as HTML. numbers: an episode's line -> its number in the report."""
+    return "".join(_one(one, runs, numbers) for one in compared)
+
+
+def _one(one: Compared, runs: Sequence[ReportRun], numbers: Mapping[str, int]) -> str:
+    baseline, candidate = runs[0], runs[one.candidate]
+    title = f"<h3>{text(candidate.label)} against {text(baseline.label)}</h3>"
+    found = one.found
+    if found is None:
+        return f'{title}<p class="verdict">Not comparable. {text(one.problem)}</p>'
+    rows = [
+        charts.Row(
+            text(_name(cell)),
+            (1 + cell.difference) / 2,
+            (1 + cell.low) / 2,
+            (1 + cell.high) / 2,
+            _numbers(cell),
+            cell.name == OVERALL,
+            "bad" if cell.is_worse else "good" if cell.is_better else "",
+        )
+        for cell in found.cells
+    ]
+    paired = f"paired by {found.pairing.value}" if found.overall.only_baseline is not None else "not paired"
+    caption = f"{found.rule} in points, {candidate.label} minus {baseline.label}, with 95 % intervals; {paired}"
+    return (
+        f'{title}<p class="verdict {TONES.get(found.verdict.value, "")}">{_verdict(found)}</p>'
+        f"{charts.forest(rows, POINTS, caption, middle=True)}{_remarks(found)}{_pairs(found, numbers)}"
+    )
+
+
+def _name(cell: Cell) -> str:
+    return "all tasks" if cell.name == OVERALL else cell.name
+
+
+def _numbers(cell: Cell) -> str:
+    both = f"{cell.baseline.k}/{cell.baseline.n} → {cell.candidate.k}/{cell.candidate.n}"
+    difference = f"<b>{100 * cell.difference:+.1f}</b> ({100 * cell.low:+.1f} to {100 * cell.high:+.1f})"
+    return f"{difference} <small>{both}, p {cell.p_adjusted:.2g}</small>"
+
+
+def _verdict(found: Comparison) -> str:
+    worse = ", ".join(_name(cell) for cell in found.cells if cell.is_worse)
+    better = ", ".join(_name(cell) for cell in found.cells if cell.is_better)
+    margin = f"{100 * found.margin:g} points"
+    said = {
+        "worse": f"Worse: {text(worse)}.",
+        "not worse": f"Not worse by {margin} or more.",
+        "underpowered": f"Underpowered: nothing is significantly worse, but a drop of {margin} is not excluded.",
+    }[found.verdict.value]
+    power = found.overall.detectable
+    could = (
+        "No drop would be found here with a probability of 80 %."
+        if power is None
+        else f"A true overall drop of {100 * power:.0f} points would be found with a probability of 80 %."
+    )
+    return f"{said}{f' Better: {text(better)}.' if better else ''} {could}"
+
+
+def _remarks(found: Comparison) -> str:
+    remarks = ["p is McNemar's exact, or Fisher's without pairs, after Holm's correction."]
+    if found.left_out:
+        remarks.append("Left out: " + ", ".join(f"{count} {why}" for why, count in found.left_out.items()) + ".")
+    if found.allowed:
+        remarks.append(f"Different, as allowed: {'; '.join(found.allowed)}.")
+    if found.repeated_scenes:
+        remarks.append("Scenes were run with several seeds, and such episodes count as independent: p is too small.")
+    return f'<p class="remark">{text(" ".join(remarks))}</p>'
+
+
+def _pairs(found: Comparison, numbers: Mapping[str, int]) -> str:
+    if found.overall.only_baseline is None:
+        return '<p class="remark">No pairs to show side by side: the runs share no episode.</p>'
+    lost, won = [], []
+    for first, second in discordant(found):
+        pair = (first.task, first.episode_id, numbers[first.to_json()], numbers[second.to_json()])
+        (lost if getattr(first, found.rule) else won).append(pair)
+    parts = "".join(
+        f"<h4>{html.escape(name)}: {len(pairs)}</h4><p>{''.join(_buttons(pairs)) or 'none'}</p>"
+        for name, pairs in (("Only the first run succeeded", lost), ("Only the second run succeeded", won))
+    )
+    return f'<div class="pairs">{parts}</div>'
+
+
+def _buttons(pairs: Sequence[tuple[str, int, int, int]]) -> Iterator[str]:
+    for task, number, first, second in pairs:
+        yield f'<button class="pair plain" data-pair="{first} {second}">{text(task)} {number}</button> '
