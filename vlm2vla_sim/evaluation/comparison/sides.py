@@ -40,9 +40,7 @@ def read_side(given: str) -> Side:
         RunFolderError: a folder that has no results, or does not have the policy.
         NotComparableError: folders whose episodes cannot be merged.
     """
-    parts = [_read_part(part.strip()) for part in given.split(",") if part.strip()]
-    if not parts:
-        raise RunFolderError(f"{given!r} names no run folder.")
+    parts = [_read_part(part, folder, policy) for part, folder, policy in parts_of(given)]
     for part in parts[1:]:
         different = differences(parts[0].conditions, part.conditions)
         if different:
@@ -57,6 +55,29 @@ def read_side(given: str) -> Side:
     if len(set(keys)) != len(keys):
         raise NotComparableError(f"{given} holds the same episode (task, number, seed) more than once.")
     return Side(given, parts[0].policy, tuple(episodes), parts[0].conditions)
+
+
+def parts_of(given: str) -> list[tuple[str, Path, str]]:
+    """The parts of `given`, each with its folder and its policy (empty: the only one). RunFolderError without one.
+
+    A folder that exists is one, whatever signs its name has.
+    """
+    names = [given] if _has_results(given) else [part.strip() for part in given.split(",") if part.strip()]
+    if not names:
+        raise RunFolderError(f"{given!r} names no run folder.")
+    return [(name, *_folder_and_policy(name)) for name in names]
+
+
+def _folder_and_policy(part: str) -> tuple[Path, str]:
+    if _has_results(part):
+        return Path(part), ""
+    last, first = part.rpartition("#"), part.partition("#")
+    folder, _, policy = last if _has_results(last[0]) else first
+    return Path(folder), policy
+
+
+def _has_results(folder: str) -> bool:
+    return bool(folder) and (Path(folder) / RESULTS).is_file()
 
 
 def policies_in(folder: str | Path) -> list[str]:
@@ -77,9 +98,7 @@ def differences(first: Mapping[str, str], second: Mapping[str, str], allow: Sequ
     return found
 
 
-def _read_part(given: str) -> Side:
-    name, _, policy = given.partition("#")
-    folder = Path(name)
+def _read_part(given: str, folder: Path, policy: str) -> Side:
     episodes = _read(folder)
     found = list(dict.fromkeys(episode.policy for episode in episodes))
     if policy and policy not in found:

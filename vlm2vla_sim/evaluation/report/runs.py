@@ -12,6 +12,7 @@ from vlm2vla_sim.core.folder_kind import wrong_folder
 from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.core.store import read_settings
 from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.evaluation.comparison.sides import parts_of
 from vlm2vla_sim.evaluation.results import read_results, sort_results
 from vlm2vla_sim.evaluation.run_folder import RESULTS, SETTINGS, SHARD
 from vlm2vla_sim.evaluation.shard import Shard
@@ -82,35 +83,31 @@ def read_runs(given: Sequence[str]) -> list[ReportRun]:
 
 
 def _by_policy(given: str) -> list[str]:
-    if "," in given or "#" in given:
+    parts = parts_of(given)
+    if len(parts) > 1 or parts[0][2]:
         return [given]
-    policies = list(dict.fromkeys(episode.result.policy for episode in _read_folder(Path(given))))
+    policies = list(dict.fromkeys(episode.result.policy for episode in _read_folder(parts[0][1])))
     return [given] if len(policies) == 1 else [f"{given}#{policy}" for policy in policies]
 
 
 def _labels(names: Sequence[str]) -> list[str]:
     """The last part of each path, or the whole path where two end alike."""
-    short = [", ".join(_short(part) for part in name.split(",")) for name in names]
+    short = [", ".join(_short(folder, policy) for _, folder, policy in parts_of(name)) for name in names]
     return [label if short.count(label) == 1 else name for label, name in zip(short, names, strict=True)]
 
 
-def _short(part: str) -> str:
-    folder, hash_sign, policy = part.strip().partition("#")
-    return f"{Path(folder).resolve().name}{hash_sign}{policy}"
+def _short(folder: Path, policy: str) -> str:
+    return f"{folder.resolve().name}#{policy}" if policy else folder.resolve().name
 
 
 def _read_run(given: str, label: str) -> ReportRun:
-    parts = [part.strip() for part in given.split(",") if part.strip()]
-    if not parts:
-        raise RunFolderError(f"{given!r} names no run folder.")
     episodes: list[Episode] = []
-    for part in parts:
-        name, _, policy = part.partition("#")
-        found = _read_folder(Path(name))
+    for _, folder, policy in parts_of(given):
+        found = _read_folder(folder)
         kept = [episode for episode in found if policy in ("", episode.result.policy)]
         if not kept:
             has = ", ".join(dict.fromkeys(episode.result.policy for episode in found))
-            raise RunFolderError(f"{name} has no episode of the policy {policy!r}; it has: {has}.")
+            raise RunFolderError(f"{folder} has no episode of the policy {policy!r}; it has: {has}.")
         episodes += kept
     policies = list(dict.fromkeys(episode.result.policy for episode in episodes))
     if len(policies) > 1:

@@ -50,7 +50,7 @@ def _headline(number: int, run: ReportRun, several: bool) -> str:
         return f'<p class="verdict r{number % 6}">{said} No episode failed.</p>'
     by_task = Counter(episode.result.task for episode in failed)
     parts = []
-    for task, count in by_task.most_common(3):
+    for task, count in by_task.most_common(4):
         causes = Counter(cause(episode) for episode in failed if episode.result.task == task)
         total = summary.tasks[task].n
         why = ", ".join(
@@ -59,7 +59,7 @@ def _headline(number: int, run: ReportRun, several: bool) -> str:
         )
         link = filter_link(f"{text(task)}: {count} of {total} failed", run=number, task=task, outcome="failure")
         parts.append(f"<li>{link} ({why})</li>")
-    rest = len(by_task) - 3
+    rest = len(by_task) - 4
     more = f"<li>and in {rest} further {'task' if rest == 1 else 'tasks'}</li>" if rest > 0 else ""
     return f'<div class="verdict r{number % 6}"><p>{said} Failures:</p><ul>{"".join(parts)}{more}</ul></div>'
 
@@ -76,7 +76,7 @@ def rates(runs: Sequence[ReportRun]) -> str:
     for task in [*tasks, ""] if len(tasks) > 1 else tasks:
         for number, (run, summary) in enumerate(zip(runs, summaries, strict=True)):
             part = summary.tasks.get(task) if task else summary.overall
-            name = text(task) if task else "all tasks"
+            name = f'<span class="{"again" if number else "first"}">{text(task) if task else "all tasks"}</span>'
             name += f" <small>{text(run.label)}</small>" if several else ""
             rate = part.success_at_end if part else Rate(0, 0)
             rows.append(charts.rate_row(name, rate, total=not task, kind=f"r{number % 6}"))
