@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import os
 import urllib.parse
@@ -54,8 +55,13 @@ def filmstrip(path: Path) -> Filmstrip:
 
 
 def _without_text(frame: np.ndarray) -> np.ndarray:
-    height = frame.shape[0] - OverlayRenderer(frame.shape[1]).height
+    height = frame.shape[0] - _height_of_text(frame.shape[1])
     return frame[:height] if height > 0 else frame
+
+
+@functools.cache
+def _height_of_text(width: int) -> int:
+    return OverlayRenderer(width).height
 
 
 def _jpeg(frames: Sequence[np.ndarray], height: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Episode:
     folder: Path
     """The run folder."""
 
-    @property
+    @functools.cached_property
     def video(self) -> Path | None:
         """The file of its video; None without one, and for a path that leads out of the run folder."""
         if not self.result.video:
