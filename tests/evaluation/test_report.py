@@ -205,7 +205,7 @@ def test_factors_and_words_are_shown_where_lines_have_them(tmp_path):
         one.update(factor="light", level=level)
     page = page_of(tmp_path, write_run(tmp_path / "run", lines))
     assert "light: left100 % 1/1100 % 1/1light: right0 % 0/10 % 0/1" in page.text
-    assert "stack_cube450 %not known100 %" in page.text
+    assert "stack_cube450 % (9.5 to 90.5)not known100 % (34.2 to 100.0)" in page.text
 
 
 def test_the_command_that_is_printed_repeats_the_run(tmp_path, monkeypatch, capsys):

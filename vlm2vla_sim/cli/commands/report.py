@@ -19,9 +19,7 @@ def report(
     /,
     *,
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("report.html"),
-    embed_videos: Annotated[
-        Literal["auto", "always", "never"], tyro.conf.arg(metavar="auto|always|never")
-    ] = "auto",
+    embed_videos: Annotated[Literal["auto", "always", "never"], tyro.conf.arg(metavar="auto|always|never")] = "auto",
     embed_limit: Annotated[float, tyro.conf.arg(metavar="MB")] = 40.0,
     rule: str = "success_at_end",
     margin: float = 15.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vlm2vla_sim.evaluation.failures import LABELS
 from vlm2vla_sim.evaluation.report.runs import Episode
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -22,9 +23,8 @@ def cause(episode: Episode) -> str:
         return ""
     if outcome is not Outcome.FAILURE:
         return outcome.value
-    found = episode.line.get("failure")
-    if isinstance(found, str) and found:
-        return found
+    if episode.result.failure:
+        return episode.result.failure
     far = got_as_far(episode.result)
     return f"{NOT_KNOWN}: {far}" if far else NOT_KNOWN
 
@@ -33,7 +33,7 @@ def label(key: str) -> str:
     """The cause `key` in words."""
     if key.startswith(f"{NOT_KNOWN}: "):
         return f"{OTHERS[NOT_KNOWN]}; {key.removeprefix(f'{NOT_KNOWN}: ')}"
-    return OTHERS.get(key) or key.replace("_", " ")
+    return LABELS.get(key) or OTHERS.get(key) or key.replace("_", " ")
 
 
 def got_as_far(result: EpisodeResult) -> str:

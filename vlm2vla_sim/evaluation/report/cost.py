@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from vlm2vla_sim.evaluation.outcome_shares import PAIR_NAMES, word_shares
+from vlm2vla_sim.evaluation.rates import Mean
 from vlm2vla_sim.evaluation.report import charts
 from vlm2vla_sim.evaluation.report.charts import text
 from vlm2vla_sim.evaluation.report.episode_data import model_seconds, tokens
@@ -15,23 +16,23 @@ from vlm2vla_sim.types import EpisodeResult
 
 def words(runs: Sequence[ReportRun]) -> str:
     """How often words, action text and motion agree, by task; empty where no run tells."""
-    pairs = {"said_written": "words and text", "written_moved": "text and motion", "said_moved": "words and motion"}
     rows = []
     for task in tasks_of(runs):
         for run in runs:
-            found = [e.line["words"] for e in run.episodes if e.result.task == task and e.line.get("words")]
-            if found:
+            results = [result for result in run.results if result.task == task]
+            count = sum(int(result.words["decisions"]) for result in results if result.words)
+            if count:
                 name = text(task) + (f" <small>{text(run.label)}</small>" if len(runs) > 1 else "")
-                count = sum(one["decisions"] for one in found)
-                rows.append([name, str(count), *(_agreement(found, pair) for pair in pairs)])
-    caption = "Agreement of plan words, action text and measured motion, mean over episodes"
-    return charts.table(["task", "decisions", *pairs.values()], rows, caption, "numbers") if rows else ""
+                shares = word_shares(results)
+                rows.append([name, str(count), *(_percent(shares.get(pair)) for pair in PAIR_NAMES)])
+    caption = "Decisions in which words and motion agree, mean of episodes with its 95 % interval"
+    return charts.table(["task", "decisions", *PAIR_NAMES.values()], rows, caption, "numbers") if rows else ""
 
 
-def _agreement(found: Sequence[Mapping[str, Any]], pair: str) -> str:
-    """The mean share over episodes in which it is known."""
-    known = [float(one[pair]) for one in found if one.get(pair) is not None]
-    return f"{100 * sum(known) / len(known):.0f} %" if known else "not known"
+def _percent(mean: Mean | None) -> str:
+    if mean is None or mean.mean is None or mean.low is None or mean.high is None:
+        return "not known"
+    return f"<b>{mean.mean:.0f} %</b> <small>({mean.low:.1f} to {mean.high:.1f})</small>"
 
 
 def table(runs: Sequence[ReportRun]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from vlm2vla_sim.envs.executor import Executor
 from vlm2vla_sim.errors import Vlm2VlaError
+from vlm2vla_sim.evaluation.agreement import disagreements
 from vlm2vla_sim.evaluation.report.causes import cause, got_as_far, label
 from vlm2vla_sim.evaluation.report.pictures import Filmstrip
 from vlm2vla_sim.evaluation.report.runs import Episode
@@ -78,12 +79,12 @@ def details(episode: Episode) -> dict[str, Any]:
     return {
         "decisions": [_decision(decision) for decision in episode.result.decisions],
         "gripper": gripper(episode.result),
-        "words": episode.line.get("words"),
+        "words": episode.result.words,
     }
 
 
 def _decision(decision: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("step", "subtask", "plan", "action", "error", "parse_failures", "words")
+    kept = ("step", "subtask", "plan", "action", "error", "parse_failures")
     stages = [
         {
             key: stage[key]
@@ -92,7 +93,13 @@ def _decision(decision: Mapping[str, Any]) -> dict[str, Any]:
         }
         for stage in decision.get("stages") or ()
     ]
-    return {**{key: decision[key] for key in kept if decision.get(key) not in (None, "", {}, ())}, "stages": stages}
+    compared = decision.get("words") or {}
+    disagree = disagreements(compared) if {"said", "written", "moved"} <= set(compared) else []
+    return {
+        **{key: decision[key] for key in kept if decision.get(key) not in (None, "", {}, ())},
+        "stages": stages,
+        "disagree": disagree,
+    }
 
 
 def gripper(result: EpisodeResult) -> list[list[float]] | None:

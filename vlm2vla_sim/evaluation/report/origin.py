@@ -52,7 +52,7 @@ def _missing(run: ReportRun) -> Iterator[str]:
             f"{run.label}: the cause of {unknown} failures is not known, because the run's version does not record it, "
             "or the scene is not known. How far they got is shown instead."
         )
-    if not any(episode.line.get("words") for episode in run.episodes):
+    if not any(result.words for result in results):
         yield f"{run.label}: whether words and motion agree is not known."
     if not any(result.provenance for result in results):
         yield f"{run.label}: the policy does not tell which weights it used, or used none."

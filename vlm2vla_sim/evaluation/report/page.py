@@ -21,6 +21,7 @@ from typing import TextIO
 import vlm2vla_sim.evaluation.report as package
 from vlm2vla_sim.core.atomic import replacing
 from vlm2vla_sim.errors import SettingError, unknown_name
+from vlm2vla_sim.evaluation.outcome_shares import PAIR_NAMES
 from vlm2vla_sim.evaluation.report import comparing, cost, origin, sections
 from vlm2vla_sim.evaluation.report.charts import text
 from vlm2vla_sim.evaluation.report.episode_data import as_json, details, entry
@@ -102,7 +103,9 @@ def write_report(
     ]
     with replacing(path) as draft, draft.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(_head(runs, missing, comparing.section(compared, runs, numbers)))
-        file.write(_block("index", as_json({"runs": [run.label for run in runs], "episodes": entries})))
+        file.write(
+            _block("index", as_json({"runs": [run.label for run in runs], "pairs": PAIR_NAMES, "episodes": entries}))
+        )
         for number, ((_, episode), strip) in enumerate(zip(episodes, strips, strict=True)):
             _write_episode(file, number, episode, strip, videos[number])
         file.write(f"<script>{_script()}</script>\n</body>\n</html>\n")

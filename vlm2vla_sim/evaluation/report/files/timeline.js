@@ -20,7 +20,7 @@ const seconds = (value) => (value < 10 ? value.toFixed(1) : value.toFixed(0)) + 
 /** The address of a filmstrip, empty without one. */
 const stripOf = (episode) => (episode.frames ? "data:image/jpeg;base64," + stored(`s${episode.n}`) : "");
 
-const AGREE = { said_written: "words and action text", written_moved: "action text and motion", said_moved: "words and motion" };
+const index = JSON.parse(stored("index"));
 
 /** What of a decision deserves a look, in words. */
 function troubles(decision) {
@@ -28,9 +28,7 @@ function troubles(decision) {
   if (decision.error) found.push("the action text could not be read");
   if (decision.stages.some((stage) => stage.finish === "length")) found.push("an answer was cut off");
   if (decision.stages.some((stage) => stage.retries)) found.push("a request was sent again");
-  for (const [key, name] of Object.entries(AGREE)) {
-    if (decision.words && decision.words[key] === false) found.push(`${name} disagree`);
-  }
+  for (const line of decision.disagree) found.push(`disagreement: ${line}`);
   return found;
 }
 
@@ -138,7 +136,7 @@ function spoken(details, seek) {
 function facts(episode, details) {
   const share = (value) => (value === null || value === undefined ? "not known" : `${Math.round(100 * value)} %`);
   const agreed = details.words
-    ? Object.entries(AGREE).map(([key, name]) => `${name} agree: ${share(details.words[key])}`)
+    ? Object.entries(index.pairs).map(([key, name]) => `${name} agree: ${share(details.words[key])}`)
     : ["agreement of words and motion: not known"];
   const shown = [
     episode.why.includes(episode.far) ? "" : episode.far, `${episode.steps} steps`, seconds(episode.seconds),

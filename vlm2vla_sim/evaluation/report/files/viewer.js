@@ -2,7 +2,6 @@
 
 const RATE = 5;  // [steps/s] where there is no video that says it
 const by = (id) => document.getElementById(id);
-const index = JSON.parse(stored("index"));
 const viewer = by("viewer");
 const clock = { step: 0, last: 0, playing: false, at: 0 };
 let panels = [];
