@@ -46,7 +46,7 @@ def entry(number: int, run: int, episode: Episode, strip: Filmstrip | None, vide
         "outcome": result.outcome.value,
         "cause": why,
         "why": label(why) if why else "",
-        "far": got_as_far(result),
+        "far": "" if result.failure else got_as_far(result),
         "instruction": result.instruction,
         "reason": result.reason,
         "steps": result.steps,
