@@ -197,6 +197,14 @@ def test_poses_and_starts_outside_the_workspace_are_not_sent(counting):
     assert sent() == 0
 
 
+def test_the_workspace_and_the_start_are_given_on_the_command_line_too():
+    """Nothing was as dangerous to get wrong: the page says to set the box to the table."""
+    for text in ("0.15,-0.2,0,0.45,0.2,0.3", "((0.15, -0.2, 0.0), (0.45, 0.2, 0.3))"):
+        made = BridgeBackend(get_task("carrot_on_plate"), workspace=text, start="0.3,0,0.2,0,0,0")
+        assert made._settings.workspace == Workspace((0.15, -0.2, 0.0), (0.45, 0.2, 0.3))
+        assert made._settings.start.tolist() == [0.3, 0.0, 0.2, 0.0, 0.0, 0.0]
+
+
 def test_a_start_outside_the_workspace_is_refused_before_anything_is_sent():
     with pytest.raises(SettingError, match="outside the workspace"):
         BridgeBackend(get_task("carrot_on_plate"), start=(0.3, 0.0, 0.5, 0, 0, 0))
@@ -207,6 +215,12 @@ def test_a_start_outside_the_workspace_is_refused_before_anything_is_sent():
     [
         ({"start": (0.3, 0.0, 0.2)}, r"start is \[0.3, 0.0, 0.2\]; expected x, y, z"),
         ({"start": (0.3, 0.0, float("nan"), 0, 0, 0)}, "start is .*nan"),
+        ({"start": "0.3,0,0.2"}, "start is '0.3,0,0.2'; expected x, y, z"),
+        ({"workspace": "0.1,0.2"}, "workspace is '0.1,0.2'; expected the low and the high corner"),
+        ({"workspace": 0.3}, "workspace is 0.3; expected"),
+        ({"workspace": "0.1,-0.2,0,0.5,nan,0.4"}, "not finite"),
+        ({"workspace": ((0.1, -0.2, 0.0), (0.5, float("nan"), 0.4))}, "not finite"),
+        ({"workspace": ((0.1, 0.2, 0.0), (0.5, -0.2, 0.4))}, r"workspace goes from \[0.1, 0.2, 0.0\] to"),
         ({"period": 5.1}, r"period is 5.1 s \(expected 0 to 5\)"),
         ({"period": float("nan")}, "period is nan s"),
         ({"max_frame_age": 0.0}, "max_frame_age 0.0 s"),

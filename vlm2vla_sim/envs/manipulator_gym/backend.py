@@ -11,7 +11,7 @@ from vlm2vla_sim.envs.manipulator_gym.protocol import PORT, PRIMARY, find_interf
 from vlm2vla_sim.envs.manipulator_gym.settings import ManipulatorGymSettings
 from vlm2vla_sim.envs.robot_link.backend import RobotBackend
 from vlm2vla_sim.envs.robot_link.server_identity import Timeouts
-from vlm2vla_sim.envs.robot_link.settings import Corner, park_pose, start_or_default, workspace_or_default
+from vlm2vla_sim.envs.robot_link.settings import Corner, park_pose, read_numbers, start_or_default, workspace_or_default
 from vlm2vla_sim.envs.tasks import Task
 from vlm2vla_sim.robots.base import Workspace
 
@@ -33,15 +33,15 @@ class ManipulatorGymBackend(RobotBackend):
         allow_remote: bool = False,
         interface: str = "widowx",
         motion: str = "step_action",
-        workspace: Workspace | tuple[Corner, Corner] | None = None,
-        start: tuple[float, ...] | None = None,
+        workspace: Workspace | tuple[Corner, Corner] | str | None = None,
+        start: tuple[float, ...] | str | None = None,
         period: float = 1.0 / CONTROL_HZ,
         max_frame_age: float = 0.5,
         frame_timeout: float = 3.0,
         park: bool = False,
         camera_key: str = PRIMARY,
         cameras: Mapping[str, str] | None = None,
-        gripper_range: tuple[float, float] | None = None,
+        gripper_range: tuple[float, float] | str | None = None,
         timeouts: Timeouts | None = None,
         truth: str = "",
         clock: Callable[[], float] = time.monotonic,
@@ -87,7 +87,14 @@ class ManipulatorGymBackend(RobotBackend):
             interface=find_interface(interface),
             motion=motion,
             camera_key=camera_key,
-            gripper_range=gripper_range,
+            gripper_range=_pair(gripper_range) if isinstance(gripper_range, str) else gripper_range,
         )
         client = ManipulatorGymClient(host, port, settings, allow_remote=allow_remote, timeouts=timeouts, clock=clock)
         super().__init__(client, settings, cameras=cameras or {}, truth=truth, park=park, clock=clock)
+
+
+def _pair(text: str) -> tuple[float, float]:
+    closed, opened = read_numbers(
+        text, (2,), "gripper_range", "the readings of the closed and the open gripper"
+    ).tolist()
+    return closed, opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -67,15 +68,37 @@ def park_pose(robot: Robot, position: tuple[float, float, float]) -> Pose:
     return Pose(np.array(position), frames.matrix_to_quaternion(robot.down))
 
 
-def workspace_or_default(task: Task, workspace: Workspace | tuple[Corner, Corner] | None) -> Workspace:
-    """The given workspace, else that of the task's robot in front of its scene."""
-    if isinstance(workspace, Workspace):
-        return workspace
-    return Workspace(*workspace) if workspace else task.setup.workspace
+def read_numbers(value: object, shape: tuple[int, ...], name: str, expected: str) -> np.ndarray:
+    """float64 of `shape`, of numbers or, as a command line gives them, of text such as "0.12,-0.25,0,0.5,0.3,0.4".
+
+    Brackets in a text are ignored. SettingError for anything else, and for numbers that are not finite.
+    """
+    try:
+        words = re.sub(r"[\[\]()\s]", "", value).split(",") if isinstance(value, str) else value
+        numbers = np.array(words, dtype=np.float64).reshape(shape)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"{name} is {value!r}; expected {expected}.") from error
+    if not np.isfinite(numbers).all():
+        raise SettingError(f"{name} is {value!r}, which is not finite; expected {expected}.")
+    return numbers
 
 
-def start_or_default(task: Task, start: tuple[float, ...] | None) -> np.ndarray:
+def workspace_or_default(task: Task, workspace: Workspace | tuple[Corner, Corner] | str | None) -> Workspace:
+    """The given workspace, else that of the task's robot in front of its scene; SettingError for one that is no box."""
+    if workspace is None:
+        return task.setup.workspace
+    corners = (workspace.low, workspace.high) if isinstance(workspace, Workspace) else workspace
+    expected = "the low and the high corner of a box [m], as 0.12,-0.25,0,0.50,0.30,0.40"
+    low, high = read_numbers(corners, (2, 3), "workspace", expected).tolist()
+    if not all(least < most for least, most in zip(low, high, strict=True)):
+        raise SettingError(f"workspace goes from {low} to {high}; expected {expected}.")
+    return Workspace((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+
+def start_or_default(task: Task, start: tuple[float, ...] | str | None) -> np.ndarray:
     """The given start pose, else that of the task's robot in front of its scene; SettingError if there is none."""
+    if isinstance(start, str):
+        return read_numbers(start, (6,), "start", "x, y, z [m], roll, pitch, yaw [rad]")
     found = start or task.setup.start
     if found is None:
         raise SettingError(
