@@ -25,8 +25,8 @@ from vlm2vla_sim.policies.spec import read_policy_spec
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-OTHERS = ("git", "ssh", "cd", "export", "for", "do", "done")
-"""Commands of the shell that a page may use and nobody here can check."""
+OTHERS = ("git", "ssh", "cd", "export", "for", "do", "done", "vllm")
+"""Commands of the shell and of other programs that a page may use and nobody here can check."""
 
 COMMANDS = all_commands()
 RUNNABLE = [block for block in all_blocks("bash") if block.mark == "run"]
