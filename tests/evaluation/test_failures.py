@@ -307,6 +307,9 @@ def at(moment: Moment, **values) -> Moment:
         ("placed_outside", [HELD, UP, at(HELD, height=DROP), LEFT]),
         ("toppled_after_release", [HELD, UP, OVER, LEFT]),
         ("toppled_after_release", [HELD, UP, OVER, LEFT, HELD, FAR]),  # a later attempt that lifts nothing
+        ("toppled_after_release", [HELD, UP, at(HELD, on_target=True), LEFT]),  # askew, but judged to be on it
+        ("toppled_after_release", [HELD, UP, HELD, at(LEFT, on_target=True), LEFT]),
+        ("placed_outside", [HELD, UP, at(OVER, on_target=True), HELD, LEFT]),
         ("placed_outside", [HELD, UP, OVER, LEFT, HELD, UP, HELD, LEFT]),  # a later one that does
         ("not_released", [HELD, UP, at(OVER, grasped=False), OVER]),  # contacts come and go
         ("dropped", [HELD, UP, at(OVER, grasped=False, distance=0.03), at(OVER, grasped=False)]),

@@ -34,6 +34,7 @@ class _Step:
     """What the gripper was last told: 0 closed .. 1 open."""
     clipped: bool = False
     moved_wrong: bool = False
+    on_target: bool = False
 
 
 class EventLog:
@@ -51,8 +52,8 @@ class EventLog:
 
     def step(self, info: Mapping[str, Any]) -> None:
         """A control step was made; `info` is what `WidowXEnv.step` returned."""
-        told, wrong = float(info["sent_action"][6]), info["moved_wrong_object"]
-        self._steps.append(_Step(self._env.status, told, bool(info["clipped"]), bool(wrong)))
+        flags = (bool(info[name]) for name in ("clipped", "moved_wrong_object", "on_target"))
+        self._steps.append(_Step(self._env.status, float(info["sent_action"][6]), *flags))
 
     def decided(self, decision: Decision) -> None:
         """A decision was made; the one before it, if any, has been carried out."""
@@ -116,6 +117,7 @@ class EventLog:
                 told_closed=step.told <= 0.5,
                 at_border=step.clipped and bool(at_border),
                 moved_wrong=step.moved_wrong,
+                on_target=step.on_target,
             )
             for step, scene, distance, over, at_border in per_moment
         ]

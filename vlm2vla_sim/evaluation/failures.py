@@ -7,10 +7,10 @@ and answered at every decision. The first rule that holds gives the label:
 2. `verifier_never`: since the last subtask that it passed, the verifier said "try again" `TOO_LATE` times or more
    although the subtask was done.
 3. If the source was lifted, what ended the last time it was carried after it was lifted. `dropped`: it left the gripper
-   while that was told to be closed, or was let go not over the target, more than `DROP` above both its start and the
-   height at which it would lie on the target. `placed_outside`: it was let go lower, and not over the target.
-   `toppled_after_release`: it was let go over the target and is not on it at the end. `not_released`: it is over the
-   target, still held. One that is still held elsewhere goes on to rule 7.
+   while that was told to be closed. `toppled_after_release`: it was let go over the target, or was judged to be on it
+   then or later, and is not on it at the end. `dropped` also: it was let go elsewhere, more than `DROP` above both its
+   start and the height at which it would lie on the target. `placed_outside`: it was let go elsewhere, lower.
+   `not_released`: it is over the target, still held. One that is still held elsewhere goes on to rule 7.
 4. `wrong_object`: another object than the source was moved, by more than 3 cm and further than the source
    (`judge.SuccessFlags.moved_wrong_object` at the last step).
 5. `verifier_too_early`: the verifier passed a subtask of grasping or releasing that was not done.
@@ -47,7 +47,7 @@ LABELS = {
 
 NEAR = 0.05
 """[m] from the gripper's TCP to the source's declared box, within which it was approached: the longest control step
-(`motion.MAX_STEP`). At the start of an episode it is 8 cm or more."""
+(`motion.MAX_STEP`). In the 96 episodes of the grids it is 10 cm or more at the start."""
 LIFTED = 0.02
 """[m] the source's centre of mass above its height at the start, from which it counts as lifted: more than tilting
 raises it."""
@@ -84,6 +84,8 @@ class Moment:
     """The action was limited, and the arm's target is at the border of the workspace."""
     moved_wrong: bool = False
     """`judge.SuccessFlags.moved_wrong_object`."""
+    on_target: bool = False
+    """`judge.SuccessFlags.on_target`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def _carried(events: EpisodeEvents, last: int) -> str:
         return "not_released" if held.over_target else ""
     if moments[last + 1].told_closed:
         return "dropped"
-    if held.over_target:
+    if held.over_target or any(moment.on_target for moment in moments[last:]):
         return "toppled_after_release"
     return "dropped" if held.height > max(events.goal_height, 0.0) + DROP else "placed_outside"
 
