@@ -30,12 +30,12 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ORDER = {
     "": (("errors",), ("types",), ("core",), *FLOORS[1:]),
     "evaluation": (
-        ("settings", "metrics", "credit", "rates", "shard", "agreement", "failures"),
+        ("settings", "metrics", "credit", "rates", "shard", "stop_record", "agreement", "failures"),
         ("outcome_shares", "event_log"),
         ("results",),
         ("setup",),
         ("run_folder", "episode"),
-        ("merge",),
+        ("merge", "comparison"),
         ("operator",),
         ("runner",),
         ("executors",),

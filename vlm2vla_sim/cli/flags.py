@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.evaluation.comparison.stopping import StopRule
 from vlm2vla_sim.evaluation.executors.base import Executor
 from vlm2vla_sim.evaluation.executors.named import make_executor
 from vlm2vla_sim.evaluation.settings import RunSettings
@@ -76,6 +77,34 @@ class ExecutorFlags(PlaceFlags):
     """With ray: how many processes hold the model."""
     gpus_per_replica: float | None = None
     """With ray: GPUs of each of them, a fraction to share one; by default 1 if the cluster has any."""
+
+
+@dataclass(frozen=True)
+class StopFlags:
+    """Stopping early."""
+
+    baseline: str = ""
+    """With --stop-when: the run to compare with, as `vlm2vla compare` takes it; the same episodes of another policy."""
+    stop_when: Literal["", "decided"] = ""
+    """"decided" stops as soon as the policy is worse than the baseline, or not worse by the margin. Episodes are run in
+    rounds of one of every task, in a recorded random order."""
+    margin: float | None = None
+    """With --stop-when: the largest drop of the overall rate, in points, that counts as not worse; by default 15."""
+    confidence: float | None = None
+    """With --stop-when: confidence of the decision, whenever it is made; by default 0.95."""
+
+    def rule(self) -> StopRule | None:
+        """The rule of these flags, None if none is asked for; SettingError where one of them is missing."""
+        if not self.stop_when:
+            for flag in dataclasses.fields(self):
+                if getattr(self, flag.name) != flag.default:
+                    raise SettingError(f"--{flag.name} was given without --stop-when decided, which uses it.")
+            return None
+        if not self.baseline:
+            raise SettingError("--stop-when decided needs the run to compare with: add --baseline RUN.")
+        default = StopRule(self.baseline)
+        margin = default.margin if self.margin is None else self.margin / 100
+        return StopRule(self.baseline, margin, default.confidence if self.confidence is None else self.confidence)
 
 
 _POLICY_FLAGS = dataclasses.fields(PolicyFlags)

@@ -24,6 +24,7 @@ from vlm2vla_sim.evaluation import provenance
 from vlm2vla_sim.evaluation.results import RunSummary, read_results, sort_results, summarize
 from vlm2vla_sim.evaluation.run_folder import LOGS, RESULTS, SETTINGS, VIDEOS, RunFolder
 from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.evaluation.stop_record import KEY as STOPPING
 from vlm2vla_sim.types import EpisodeResult
 
 MERGED = "merged"
@@ -66,6 +67,12 @@ def merge_runs(folders: Sequence[Path], out: Path, *, partial: bool = False) -> 
     parts = [_read(path) for path in folders]
     if not parts:
         raise RunFolderError("No run was given; name the run folders to merge.")
+    for part in parts:
+        if part.saved.get(STOPPING) is not None:
+            raise RunFolderError(
+                f"{part.path} may have stopped early, at an episode that depends on its results: it is not part of "
+                "another run. Leave it out."
+            )
     first = parts[0]
     for other in parts[1:]:
         _check_settings(first, other)

@@ -5,6 +5,7 @@ Results are appended and flushed episode by episode, so that a crash, a full dis
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from vlm2vla_sim.evaluation.provenance import ProvenanceRecord
 from vlm2vla_sim.evaluation.results import RunSummary, read_results
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.shard import Shard
+from vlm2vla_sim.evaluation.stop_record import KEY as STOPPING
+from vlm2vla_sim.evaluation.stop_record import StopRecord, StopState
 from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.types import EpisodeResult
 
@@ -45,9 +48,12 @@ class RunFolder:
         *,
         resume: bool,
         shard: Shard | None = None,
+        stopping: StopRecord | None = None,
         recorded: Mapping[str, object] | None = None,
     ) -> None:
-        """Create the folder, or with `resume` continue the run in it, which must have the same settings and shard.
+        """Create the folder, or with `resume` continue the run in it.
+
+        It must have the same settings and shard, and the same rule of stopping with the same baseline.
 
         recorded: what a new `settings.json` holds besides, in place of the time and the versions.
 
@@ -59,6 +65,7 @@ class RunFolder:
                 "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "versions": collect_versions(prompts=prompts_hash()),
                 **({SHARD: str(shard)} if shard is not None else {}),
+                **({STOPPING: stopping.to_json()} if stopping is not None else {}),
             }
         self._store = Store(
             path,
@@ -76,9 +83,34 @@ class RunFolder:
                 f"The folder {path} holds {_shown(was)}, not {_shown(now)}. Resume it with the shard it was made with, "
                 "or choose another folder (--out DIR)."
             )
+        self._stopping = stopping
+        self._check_stopping()
         self._provenance = ProvenanceRecord(self._store, by_policy=False)
         self.earlier = self.read()
         """The episodes that earlier sessions of this run left."""
+
+    def _check_stopping(self) -> None:
+        """RunFolderError where the folder was made with another rule of stopping than this one."""
+        saved, now = self._store.recorded(STOPPING), self._stopping
+        try:
+            was = None if saved is None else StopRecord.from_json(saved, self.path / SETTINGS)
+            different = "" if was is None or now is None else now.difference(was)
+            if (was is None) != (now is None):
+                different = "it may stop early" if now is None else "it does not stop early"
+            if different:
+                raise RunFolderError(
+                    f"The run in {self.path} was made with another rule of stopping: {different}. Resume it with "
+                    "the same --baseline, --stop-when, --margin and --confidence, or choose another folder (--out DIR)."
+                )
+        except RunFolderError:
+            self.close()
+            raise
+
+    def record_stop(self, state: StopState) -> None:
+        """Note in `settings.json` where the run was stopped by its rule."""
+        if self._stopping is None:
+            raise RunFolderError(f"The run in {self.path} has no rule of stopping.")
+        self._store.record(STOPPING, dataclasses.replace(self._stopping, state=state).to_json())
 
     def append(self, result: EpisodeResult) -> None:
         """Write one line and flush it to the disk.

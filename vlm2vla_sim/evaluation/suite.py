@@ -5,8 +5,9 @@ A run survives crashes of episodes and workers, Ctrl-C and a full disk, and can 
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.envs.instruction_check import check_instruction
 from vlm2vla_sim.envs.tasks import TASKS, task_places
 from vlm2vla_sim.errors import EpisodeError, SettingError
+from vlm2vla_sim.evaluation.comparison.stopping import StopRule, StopWatch
 from vlm2vla_sim.evaluation.executors.base import Executor, Limits
 from vlm2vla_sim.evaluation.executors.local import LocalExecutor
 from vlm2vla_sim.evaluation.metrics import make_metric, short_name
@@ -31,6 +33,7 @@ from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import check_spec
 from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.policies import check_together
+from vlm2vla_sim.evaluation.stop_record import StopState
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 EPISODE_TIMEOUT = 3600.0
@@ -45,6 +48,8 @@ class SuiteRun:
     results: tuple[EpisodeResult, ...]
     """By task and episode, including those from before a --resume."""
     summary: RunSummary
+    stopped: StopState | None = None
+    """Where a run with a `StopRule` has ended."""
 
 
 class InterruptedRunError(KeyboardInterrupt):
@@ -69,6 +74,7 @@ def run_suite(
     episode_timeout: float = EPISODE_TIMEOUT,
     executor: Executor | None = None,
     shard: Shard | None = None,
+    stop: StopRule | None = None,
     recorder: RecorderFactory | None = None,
     on_result: Callable[[EpisodeResult], None] | None = None,
 ) -> SuiteRun:
@@ -85,6 +91,8 @@ def run_suite(
         episode_timeout: seconds after which an episode in a worker process is stopped (and tried once more).
         executor: where the episodes are run; by default `LocalExecutor()`. A run may be resumed with another.
         shard: run this part of the episodes only; `merge.merge_runs` makes one run of all parts.
+        stop: compare the run with a baseline while it goes on, and stop it as soon as that is decided. The episodes are
+            run in rounds of one of every task, in a random order that `settings.json` records.
         recorder: wraps the environment of every episode, to record it (see `data.recording`).
         on_result: called with every new result.
 
@@ -111,16 +119,31 @@ def run_suite(
         raise SettingError("There is one robot and one operator: run with one worker, not isolated.")
     if workers > 1:
         check_together(settings.spec.policy, settings.spec.options)
+    watch = None if stop is None else StopWatch(stop, settings)
     items = [Item(task, k) for task in settings.tasks for k in range(settings.episodes)]
+    if watch is not None:
+        if shard is not None:
+            raise SettingError(
+                "A shard cannot stop when the comparison is decided (--shard, --stop-when): it does not see the "
+                "episodes of the others. Run all of it in one folder, or leave --stop-when out."
+            )
+        items = [Item(place, k) for place, k in watch.plan]
+        limits = dataclasses.replace(limits, ahead=2 * max(workers, len(settings.tasks)))
     if shard is not None:
         items = shard.of(items)
-    folder = RunFolder(default_folder(settings) if out is None else Path(out), settings, resume=resume, shard=shard)
+    folder = RunFolder(
+        default_folder(settings) if out is None else Path(out),
+        settings,
+        resume=resume,
+        shard=shard,
+        stopping=watch and watch.record,
+    )
     with closing(folder):
         job = EpisodeJob(settings, folder.path, video, recorder)
         done = {(result.task, result.episode_id) for result in folder.earlier}
         todo = [i for i in items if (find_task(i.task, settings.backend).name, i.episode_id) not in done]
         try:
-            return _collect(executor.run(job, todo, limits), folder, total=len(items), on_result=on_result)
+            return _collect(executor.run(job, todo, limits), folder, watch, total=len(items), on_result=on_result)
         except Exception:
             folder.discard_unused()
             raise
@@ -199,22 +222,29 @@ def all_tasks() -> tuple[str, ...]:
 def _collect(
     episodes: Generator[EpisodeResult, Any, None],
     folder: RunFolder,
+    watch: StopWatch | None,
     *,
     total: int,
     on_result: Callable[[EpisodeResult], None] | None,
 ) -> SuiteRun:
     results = list(folder.earlier)
+    stopped = _look(watch, results)
     bar = tqdm(total=total, initial=len(results), unit="episode", disable=None, file=sys.stderr, smoothing=0.1)
     try:
         with bar, closing(episodes):
-            for result in episodes:
+            for result in () if stopped else episodes:
                 folder.append(result)
                 results.append(result)
+                stopped = _look(watch, [result])
                 bar.set_description(result.task, refresh=False)
                 bar.set_postfix_str(_score(results), refresh=False)
                 bar.update()
                 if on_result is not None:
                     on_result(result)
+                if stopped is not None:
+                    break
+        if stopped is not None:
+            folder.record_stop(stopped)
     except KeyboardInterrupt as stop:
         raise InterruptedRunError(folder.path, len(folder.read()), total) from stop
     finally:
@@ -222,7 +252,14 @@ def _collect(
         results = folder.read()
         summary = summarize(results)
         folder.write_summary(summary)
-    return SuiteRun(folder.path, tuple(sort_results(results)), summary)
+    return SuiteRun(folder.path, tuple(sort_results(results)), summary, stopped)
+
+
+def _look(watch: StopWatch | None, results: Iterable[EpisodeResult]) -> StopState | None:
+    """The state at the stop that one of `results` decides, if any does."""
+    if watch is None:
+        return None
+    return next((state for state in map(watch.add, results) if state is not None), None)
 
 
 def _score(results: Sequence[EpisodeResult]) -> str:

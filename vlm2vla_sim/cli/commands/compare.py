@@ -14,6 +14,7 @@ from vlm2vla_sim.evaluation.outcome_shares import failure_shares
 
 if TYPE_CHECKING:
     from vlm2vla_sim.evaluation.comparison.compare import Cell, Comparison
+    from vlm2vla_sim.evaluation.stop_record import StopRecord
 
 NOT_WORSE, WORSE, UNDERPOWERED, NOT_COMPARABLE = 0, 1, 2, 3
 """Exit statuses."""
@@ -25,6 +26,7 @@ def compare(
     *,
     rule: str = "success_at_end",
     margin: float = 15.0,
+    confidence: float = 0.95,
     allow: tuple[str, ...] = (),
     markdown: bool = False,
     json: bool = False,
@@ -36,7 +38,8 @@ def compare(
     independent samples.
 
     A run is a folder of `vlm2vla evaluate`, or of a session; FOLDER#POLICY names one of several policies in it, and
-    A,B merges the runs of one policy with several seeds.
+    A,B merges the runs of one policy with several seeds. Where a run may have stopped early (evaluate --stop-when
+    decided), the rounds up to the stop are compared, with a test and intervals that hold whenever it stopped.
 
     Exit status: 0 not worse, 1 worse, 2 underpowered, 3 not comparable (other conditions, a folder that cannot be
     read, or wrong usage).
@@ -45,6 +48,7 @@ def compare(
         runs: The baseline and the candidates. A session of several policies may be named alone.
         rule: Which success counts: success_at_end (SIMPLER's), success_once, success_released or success_settled.
         margin: The largest drop of the overall rate, in points, that counts as not worse.
+        confidence: Of the intervals; the tests have the level 1 minus it.
         allow: Conditions that may differ, such as backend, or versions for all versions of the simulator.
         markdown: Print a Markdown table, for the summary of a CI job.
         json: Print JSON.
@@ -57,7 +61,7 @@ def compare(
     if len(runs) < 2:
         raise SettingError("Name two runs or more: the baseline first, then the candidates.")
     baseline, *candidates = map(read_side, runs)
-    found = compare_sides(baseline, candidates, rule=rule, margin=margin / 100, allow=allow)
+    found = compare_sides(baseline, candidates, rule=rule, margin=margin / 100, confidence=confidence, allow=allow)
     verdicts = {comparison.verdict.value for comparison in found}
     code = WORSE if "worse" in verdicts else UNDERPOWERED if "underpowered" in verdicts else NOT_WORSE
     values = {"comparisons": [comparison.to_json() for comparison in found]}
@@ -79,9 +83,12 @@ def _text(found: Comparison, *, markdown: bool) -> str:
         "",
         table,
         "",
-        f"{found.rule}, {paired}; the difference is candidate minus baseline, with its 95 % interval.",
+        f"{found.rule}, {paired}; the difference is candidate minus baseline, with its "
+        f"{100 * found.confidence:g} % interval.",
     ]
     lines += _causes(found)
+    if found.stopping is not None:
+        lines.append(_stopping(found.stopping))
     if found.left_out:
         lines.append("Left out: " + ", ".join(f"{count} {reason}" for reason, count in found.left_out.items()) + ".")
     if found.allowed:
@@ -103,6 +110,20 @@ def _causes(found: Comparison) -> list[str]:
     return lines
 
 
+def _stopping(record: StopRecord) -> str:
+    planned, state = len(record.rounds), record.state
+    if state is None:
+        ended = "it has not ended"
+    elif state.rounds < planned:
+        ended = f"stopped early, after {state.rounds} of {planned} rounds"
+    else:
+        ended = f"all {planned} rounds were run"
+    return (
+        f"A run that stops when decided against {record.baseline} ({ended}): p and intervals are anytime-valid\n"
+        "(betting confidence sequence); Holm's correction is over the tasks, and the overall test stands alone."
+    )
+
+
 def _row(cell: Cell) -> list[str]:
     discordant = "-" if cell.only_baseline is None else f"{cell.only_baseline} / {cell.only_candidate}"
     return [
@@ -119,7 +140,9 @@ def _row(cell: Cell) -> list[str]:
 def _verdict(found: Comparison) -> str:
     power = found.overall.detectable
     could = (
-        "No drop would be found here with a probability of 80 %."
+        ""
+        if found.stopping is not None
+        else "No drop would be found here with a probability of 80 %."
         if power is None
         else f"A true overall drop of {100 * power:.0f} points would be found here with a probability of 80 %."
     )
@@ -131,7 +154,7 @@ def _verdict(found: Comparison) -> str:
         said = f"Not worse by {margin} or more." + (f" Better: {', '.join(better)}." if better else "")
     else:
         said = f"Underpowered: nothing is significantly worse, but a drop of {margin} is not excluded."
-    return f"{said} {could}"
+    return f"{said} {could}".rstrip()
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shlex
 import sys
@@ -13,13 +14,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from vlm2vla_sim.cli.flags import ExecutorFlags, RunFlags
+from vlm2vla_sim.cli.flags import ExecutorFlags, RunFlags, StopFlags
 from vlm2vla_sim.cli.report import EpisodeReporter, report_errors
 from vlm2vla_sim.cli.result import TOO_LOW, CommandResult
 from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation import gates
+from vlm2vla_sim.evaluation.comparison.stopping import StopRule
 from vlm2vla_sim.evaluation.results import format_table
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.shard import Shard
@@ -39,6 +41,7 @@ REPORT = "report.html"
 def evaluate(
     run: RunFlags,
     where: ExecutorFlags,
+    stop: StopFlags,
     *,
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="all|NAME...")] = ("all",),
     episodes: int = 24,
@@ -67,6 +70,7 @@ def evaluate(
     Args:
         run: Policy, backend and settings of the run.
         where: Where episodes are run; a run may be resumed with another executor.
+        stop: Whether the run stops as soon as its comparison with a baseline is decided.
         tasks: "all", or one or more names (see `vlm2vla tasks`).
         episodes: Number of episodes per task; SIMPLER's grid has 24.
         policies: Several policies in place of --policy, on the same episodes: .toml or .yaml files, or names. Each gets
@@ -100,6 +104,7 @@ def evaluate(
         "isolate": isolate or None,
         "episode_timeout": episode_timeout,
         "shard": part,
+        "stop": _rule(stop, several=bool(policies), gates=bool(min_success)),
     }
     reporter = functools.partial(EpisodeReporter, shard=part)
     files = _CiFiles(min_success, min_success_by, junit, markdown)
@@ -109,8 +114,9 @@ def evaluate(
         on_result = reporter(settings, out if resume else None)
         with closing(where.make()) as executor:
             made = run_suite(settings, out=out, executor=executor, on_result=on_result, **options)
-        values = {"folder": str(made.folder), **made.summary.to_json()}
-        text = f"{format_table(made.summary)}\n\n{_paths(made)}\n{_report([made], made.folder, write=report)}"
+        values = {"folder": str(made.folder), **made.summary.to_json(), **_stopped_values(made, stop)}
+        page = _report([made], made.folder, write=report)
+        text = f"{format_table(made.summary)}\n\n{_stopped(made, stop)}{_paths(made)}\n{page}"
         return CommandResult(text, values, json, code=files.finish({settings.spec.label: made}))
     if run.policy != RunFlags.policy:
         raise SettingError("--policy and --policies were both given; name every policy with --policies.")
@@ -179,6 +185,34 @@ def _report(runs: Sequence[SuiteRun], folder: Path, *, write: bool) -> str:
 
     write_report([run.folder for run in runs], path)
     return f"Report   {path}"
+
+
+def _rule(stop: StopFlags, *, several: bool, gates: bool) -> StopRule | None:
+    rule = stop.rule()
+    if rule is not None and several:
+        raise SettingError("--stop-when decides about one policy: give it as --policy, and run each by itself.")
+    if rule is not None and gates:
+        raise SettingError(
+            "--min-success is judged by the rate of a whole run, and --stop-when ends it when its results say so. Give "
+            "one of them."
+        )
+    return rule
+
+
+def _stopped_values(run: SuiteRun, stop: StopFlags) -> dict[str, Any]:
+    return {"stopped": run.stopped and dataclasses.asdict(run.stopped)} if stop.stop_when else {}
+
+
+def _stopped(run: SuiteRun, stop: StopFlags) -> str:
+    state = run.stopped
+    if state is None:
+        return ""
+    said = {"worse": "Worse than", "not worse": "Not worse than"}.get(state.verdict, "Undecided against")
+    return (
+        f"{said} {stop.baseline} after {state.pairs} pairs: {100 * state.difference:+.1f} points "
+        f"({100 * state.low:+.1f} to {100 * state.high:+.1f}). "
+        f"See {shlex.join(['vlm2vla', 'compare', stop.baseline, str(run.folder)])}\n\n"
+    )
 
 
 def _paths(run: SuiteRun) -> str:

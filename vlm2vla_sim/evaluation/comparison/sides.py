@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vlm2vla_sim.core.store import read_settings
 from vlm2vla_sim.errors import NotComparableError, RunFolderError
 from vlm2vla_sim.evaluation.results import read_results
 from vlm2vla_sim.evaluation.run_folder import RESULTS, SETTINGS
-from vlm2vla_sim.types import EpisodeResult
+from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.evaluation.stop_record import KEY, StopRecord
+from vlm2vla_sim.types import EpisodeResult, Outcome
 
 POLICY_SETTINGS = frozenset({"policy", "action_format", "noise_cm", "language", "policy_options", "policy_name"})
 """Settings that describe the policy: what is compared."""
-PLAN_SETTINGS = frozenset({"tasks", "episodes", "seed", "metrics", "started", "versions", "provenance"})
+PLAN_SETTINGS = frozenset({"tasks", "episodes", "seed", "metrics"})
 """Settings that decide which episodes there are, or nothing of an episode's result."""
+_SETTINGS = frozenset(field.name for field in dataclasses.fields(RunSettings))
 SIMULATOR = ("vlm2vla_sim", "mujoco", "sapien", "mani_skill")
 """Versions that decide what the environment does: results of two of them may differ for the same policy."""
 
@@ -31,6 +36,8 @@ class Side:
     episodes: tuple[EpisodeResult, ...]
     conditions: Mapping[str, str]
     """What has to be the same on both sides: setting or version -> value, as text."""
+    stopping: StopRecord | None = None
+    """The rule by which the run may have stopped early."""
 
 
 def read_side(given: str) -> Side:
@@ -41,6 +48,11 @@ def read_side(given: str) -> Side:
         NotComparableError: folders whose episodes cannot be merged.
     """
     parts = [_read_part(part, folder, policy) for part, folder, policy in parts_of(given)]
+    stopping = [part.name for part in parts if part.stopping is not None]
+    if stopping and len(parts) > 1:
+        raise NotComparableError(
+            f"{stopping[0]} may have stopped early, and cannot be merged with other runs: name it alone."
+        )
     for part in parts[1:]:
         different = differences(parts[0].conditions, part.conditions)
         if different:
@@ -54,7 +66,7 @@ def read_side(given: str) -> Side:
     keys = [(episode.task, episode.episode_id, episode.seed) for episode in episodes]
     if len(set(keys)) != len(keys):
         raise NotComparableError(f"{given} holds the same episode (task, number, seed) more than once.")
-    return Side(given, parts[0].policy, tuple(episodes), parts[0].conditions)
+    return dataclasses.replace(parts[0], name=given, episodes=tuple(episodes))
 
 
 def parts_of(given: str) -> list[tuple[str, Path, str]]:
@@ -98,6 +110,15 @@ def differences(first: Mapping[str, str], second: Mapping[str, str], allow: Sequ
     return found
 
 
+def setting_conditions(values: Mapping[str, Any]) -> dict[str, str]:
+    """The conditions among the settings of a run, as plain values."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        for name, value in values.items()
+        if name not in POLICY_SETTINGS | PLAN_SETTINGS
+    }
+
+
 def _read_part(given: str, folder: Path, policy: str) -> Side:
     episodes = _read(folder)
     found = list(dict.fromkeys(episode.policy for episode in episodes))
@@ -109,7 +130,7 @@ def _read_part(given: str, folder: Path, policy: str) -> Side:
         )
     policy = policy or found[0]
     kept = tuple(episode for episode in episodes if episode.policy == policy)
-    return Side(given, policy, kept, _conditions(folder, kept))
+    return Side(given, policy, kept, _conditions(folder, kept), _stopping(folder))
 
 
 def _read(folder: Path) -> list[EpisodeResult]:
@@ -121,13 +142,26 @@ def _read(folder: Path) -> list[EpisodeResult]:
     return episodes
 
 
+def _stopping(folder: Path) -> StopRecord | None:
+    settings = folder / SETTINGS
+    saved = read_settings(settings, RunFolderError).get(KEY) if settings.exists() else None
+    return None if saved is None else StopRecord.from_json(saved, settings)
+
+
 def _conditions(folder: Path, episodes: Sequence[EpisodeResult]) -> dict[str, str]:
     conditions: dict[str, str] = {}
     settings = folder / SETTINGS
     if settings.exists():
-        for name, value in read_settings(settings, RunFolderError).items():
-            if name not in POLICY_SETTINGS | PLAN_SETTINGS:
-                conditions[name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        values = read_settings(settings, RunFolderError)
+        conditions |= setting_conditions({name: value for name, value in values.items() if name in _SETTINGS})
+    return {**conditions, **episode_conditions(episodes)}
+
+
+def episode_conditions(episodes: Sequence[EpisodeResult]) -> dict[str, str]:
+    """The conditions that the results of episodes name."""
+    # An episode whose process died has no profile and no versions.
+    episodes = [episode for episode in episodes if episode.outcome is not Outcome.ERROR] or episodes
+    conditions: dict[str, str] = {}
     for field in ("backend", "profile", "layouts"):
         conditions[field] = ", ".join(sorted({str(getattr(episode, field)) for episode in episodes}))
     for package in SIMULATOR:
