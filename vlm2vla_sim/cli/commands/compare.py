@@ -38,8 +38,11 @@ def compare(
     independent samples.
 
     A run is a folder of `vlm2vla evaluate`, or of a session; FOLDER#POLICY names one of several policies in it, and
-    A,B merges the runs of one policy with several seeds. Where a run may have stopped early (evaluate --stop-when
-    decided), the rounds up to the stop are compared, with a test and intervals that hold whenever it stopped.
+    A,B merges the runs of one policy with several seeds. LeRobot's eval_info.json is a run, too; it names no seeds, so
+    two of them are independent samples unless each is given as eval_info.json#seed=N, its --seed.
+
+    Where a run may have stopped early (evaluate --stop-when decided), its rounds up to the stop are compared, with a
+    test and intervals that hold whenever it stopped.
 
     Exit status: 0 not worse, 1 worse, 2 underpowered, 3 not comparable (other conditions, a folder that cannot be
     read, or wrong usage).

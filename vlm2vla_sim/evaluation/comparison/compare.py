@@ -130,7 +130,7 @@ def check_level(margin: float, confidence: float) -> None:
 def discordant(found: Comparison) -> list[Pair]:
     """The pairs of which one side only succeeded, (baseline, candidate); none where the sides are not paired."""
     first, second = (scored(side.episodes, found.rule, "", {}) for side in (found.baseline, found.candidate))
-    pairs = pair(first, second, {})[1]
+    pairs = [] if found.pairing is Pairing.NONE else pair(first, second, {})[1]
     if found.stopping is not None:
         pairs = _counted(found.baseline, found.candidate, pairs, found.rule, {})
     return [(a, b) for a, b in pairs if won(a, found.rule) != won(b, found.rule)]
@@ -148,7 +148,8 @@ def _compare(
     tolerated = differences(baseline.conditions, candidate.conditions)
     left_out: dict[str, int] = {}
     first, second = (scored(side.episodes, rule, side.name, left_out) for side in (baseline, candidate))
-    pairing, pairs = pair(first, second, left_out)
+    seeded = baseline.seeded and candidate.seeded
+    pairing, pairs = pair(first, second, left_out) if seeded else (Pairing.NONE, [])
     tasks = [task for task in dict.fromkeys(e.task for e in first) if any(e.task == task for e in second)]
     if not tasks:
         raise NotComparableError(f"{baseline.name} and {candidate.name} share no task with a scored episode.")

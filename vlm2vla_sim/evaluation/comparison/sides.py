@@ -11,6 +11,7 @@ from typing import Any
 
 from vlm2vla_sim.core.store import read_settings
 from vlm2vla_sim.errors import NotComparableError, RunFolderError
+from vlm2vla_sim.evaluation.comparison.lerobot import NOT_RECORDED, find_eval_info, read_eval_info
 from vlm2vla_sim.evaluation.results import read_results
 from vlm2vla_sim.evaluation.run_folder import RESULTS, SETTINGS
 from vlm2vla_sim.evaluation.settings import RunSettings
@@ -38,10 +39,14 @@ class Side:
     """What has to be the same on both sides: setting or version -> value, as text."""
     stopping: StopRecord | None = None
     """The rule by which the run may have stopped early."""
+    seeded: bool = True
+    """Whether the seeds of its episodes are known; if not, they have no partners."""
 
 
 def read_side(given: str) -> Side:
     """The side `given` as "FOLDER", "FOLDER#POLICY" or several of them with commas.
+
+    A folder with LeRobot's `eval_info.json`, or the file, is one too; "FILE#seed=N" names the seed of its evaluation.
 
     Raises:
         RunFolderError: a folder that has no results, or does not have the policy.
@@ -53,6 +58,8 @@ def read_side(given: str) -> Side:
         raise NotComparableError(
             f"{stopping[0]} may have stopped early, and cannot be merged with other runs: name it alone."
         )
+    if len(parts) > 1 and any(part.policy == NOT_RECORDED for part in parts):
+        raise NotComparableError(f"{given}: LeRobot's files do not name their policy, and are not merged: name one.")
     for part in parts[1:]:
         different = differences(parts[0].conditions, part.conditions)
         if different:
@@ -89,7 +96,7 @@ def _folder_and_policy(part: str) -> tuple[Path, str]:
 
 
 def _has_results(folder: str) -> bool:
-    return bool(folder) and (Path(folder) / RESULTS).is_file()
+    return bool(folder) and ((Path(folder) / RESULTS).is_file() or find_eval_info(Path(folder)) is not None)
 
 
 def policies_in(folder: str | Path) -> list[str]:
@@ -120,6 +127,9 @@ def setting_conditions(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _read_part(given: str, folder: Path, policy: str) -> Side:
+    if (file := find_eval_info(folder)) is not None:
+        info = read_eval_info(file, policy)
+        return Side(given, NOT_RECORDED, info.episodes, episode_conditions(info.episodes), seeded=info.seeded)
     episodes = _read(folder)
     found = list(dict.fromkeys(episode.policy for episode in episodes))
     if policy and policy not in found:
