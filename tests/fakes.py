@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -21,7 +22,7 @@ from vlm2vla_sim.errors import (
     SettingError,
     missing_extra,
 )
-from vlm2vla_sim.policies import PolicyContext
+from vlm2vla_sim.policies import PolicyContext, PolicyFactory, load_policy
 from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.baselines import HOLD
 from vlm2vla_sim.testing import PointBackend
@@ -332,3 +333,24 @@ class PacedBackend(PointBackend):
     def move(self, delta: np.ndarray) -> None:
         time.sleep(0.01)
         super().move(delta)
+
+
+class InvertedStacker:
+    """The scripted policy; in the task stack_cube it opens its gripper to grasp and closes it to let go."""
+
+    def __init__(self, context: PolicyContext) -> None:
+        self._policy, self._inverted = load_policy("scripted", context), context.task == "stack_cube"
+
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        self._policy.reset(instruction, seed)
+
+    def act(self, observation: dict[str, Any]) -> Decision | None:
+        decision = self._policy.act(observation)
+        if decision is None or decision.chunk is None or not self._inverted:
+            return decision
+        deltas = decision.chunk.deltas.copy()
+        deltas[:, 6] = 1 - deltas[:, 6]
+        return dataclasses.replace(decision, chunk=dataclasses.replace(decision.chunk, deltas=deltas))
+
+
+INVERTED_STACKER = PolicyFactory(InvertedStacker, needs_truth=True)

@@ -25,6 +25,8 @@ PLAN_SETTINGS = frozenset({"tasks", "episodes", "seed", "metrics"})
 _SETTINGS = frozenset(field.name for field in dataclasses.fields(RunSettings))
 SIMULATOR = ("vlm2vla_sim", "mujoco", "sapien", "mani_skill")
 """Versions that decide what the environment does: results of two of them may differ for the same policy."""
+_OURS = f"version of {SIMULATOR[0]}"
+"""Recorded wherever any version is."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,11 @@ def differences(first: Mapping[str, str], second: Mapping[str, str], allow: Sequ
     for name in dict.fromkeys([*first, *second]):
         if name in allow or ("versions" in allow and name.startswith("version of ")):
             continue
-        # A value that only one side has recorded is unknown on the other, unless it is a package it did not use.
+        # A value that only one side has recorded is unknown on the other. Not so of a package: a process records those
+        # that it has loaded, ours always, and what is not loaded decides nothing.
+        unused = name.startswith("version of ") and (name not in first or name not in second)
+        if unused and _OURS in first and _OURS in second:
+            continue
         before, after = first.get(name, "not recorded"), second.get(name, "not recorded")
         if before != after:
             found.append(f"{name}: {before}, {after}")
