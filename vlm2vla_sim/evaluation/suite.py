@@ -32,8 +32,8 @@ from vlm2vla_sim.evaluation.runner import EpisodeJob, Item, RecorderFactory
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import check_spec
 from vlm2vla_sim.evaluation.shard import Shard
-from vlm2vla_sim.policies import check_together
 from vlm2vla_sim.evaluation.stop_record import StopState
+from vlm2vla_sim.policies import check_together
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 EPISODE_TIMEOUT = 3600.0
@@ -120,17 +120,9 @@ def run_suite(
     if workers > 1:
         check_together(settings.spec.policy, settings.spec.options)
     watch = None if stop is None else StopWatch(stop, settings)
-    items = [Item(task, k) for task in settings.tasks for k in range(settings.episodes)]
+    items = _items(settings, shard, watch)
     if watch is not None:
-        if shard is not None:
-            raise SettingError(
-                "A shard cannot stop when the comparison is decided (--shard, --stop-when): it does not see the "
-                "episodes of the others. Run all of it in one folder, or leave --stop-when out."
-            )
-        items = [Item(place, k) for place, k in watch.plan]
         limits = dataclasses.replace(limits, ahead=2 * max(workers, len(settings.tasks)))
-    if shard is not None:
-        items = shard.of(items)
     folder = RunFolder(
         default_folder(settings) if out is None else Path(out),
         settings,
@@ -147,6 +139,19 @@ def run_suite(
         except Exception:
             folder.discard_unused()
             raise
+
+
+def _items(settings: RunSettings, shard: Shard | None, watch: StopWatch | None) -> list[Item]:
+    """The episodes of a run or of its shard, in the order in which they are run."""
+    if watch is None:
+        items = [Item(task, k) for task in settings.tasks for k in range(settings.episodes)]
+        return items if shard is None else shard.of(items)
+    if shard is not None:
+        raise SettingError(
+            "A shard cannot stop when the comparison is decided (--shard, --stop-when): it does not see the "
+            "episodes of the others. Run all of it in one folder, or leave --stop-when out."
+        )
+    return [Item(place, k) for place, k in watch.plan]
 
 
 def run_policies(
