@@ -88,6 +88,10 @@ def test_the_command_says_that_it_was_stopped(baseline, stopped, tmp_path, capsy
     assert f"stopped early, after {stopped.stopped.rounds} of 12 rounds" in said
     assert "anytime-valid" in said
     assert "with a probability of 80 %" not in said
+    assert main(["report", baseline, out, "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "The run may have stopped early" in page
+    assert "with a probability of 80 %" not in page
 
 
 def test_workers_that_run_ahead_change_nothing(baseline, stopped, tmp_path):

@@ -76,7 +76,8 @@ def _one(one: Compared, runs: Sequence[ReportRun], numbers: Mapping[str, int]) -
         for cell in found.cells
     ]
     paired = f"paired by {found.pairing.value}" if found.overall.only_baseline is not None else "not paired"
-    caption = f"{found.rule} in points, {candidate.label} minus {baseline.label}, with 95 % intervals; {paired}"
+    sides, level = f"{candidate.label} minus {baseline.label}", f"{100 * found.confidence:g} %"
+    caption = f"{found.rule} in points, {sides}, with {level} intervals; {paired}"
     return (
         f'{title}<p class="verdict {TONES.get(found.verdict.value, "")}">{_verdict(found)}</p>'
         f"{charts.forest(rows, POINTS, caption, middle=True)}{_remarks(found)}{_pairs(found, numbers)}"
@@ -104,7 +105,9 @@ def _verdict(found: Comparison) -> str:
     }[found.verdict.value]
     power = found.overall.detectable
     could = (
-        "No drop would be found here with a probability of 80 %."
+        ""
+        if found.stopping is not None
+        else "No drop would be found here with a probability of 80 %."
         if power is None
         else f"A true overall drop of {100 * power:.0f} points would be found with a probability of 80 %."
     )
@@ -112,7 +115,11 @@ def _verdict(found: Comparison) -> str:
 
 
 def _remarks(found: Comparison) -> str:
-    remarks = ["p is McNemar's exact, or Fisher's without pairs, after Holm's correction."]
+    remarks = [
+        "p is McNemar's exact, or Fisher's without pairs, after Holm's correction."
+        if found.stopping is None
+        else "The run may have stopped early: intervals and p (a betting confidence sequence) hold at any time."
+    ]
     if found.left_out:
         remarks.append("Left out: " + ", ".join(f"{count} {why}" for why, count in found.left_out.items()) + ".")
     if found.allowed:
