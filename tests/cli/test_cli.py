@@ -73,6 +73,17 @@ def test_a_flag_that_does_not_exist_is_wrong_usage(vlm2vla):
     assert "--jsn" in out + told
 
 
+def test_output_that_cannot_be_written_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vlm2vla_sim", "tasks"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "vlm2vla tasks: The output cannot be written: No space left on device.\n",
+    )
+
+
 def test_the_version_is_told(vlm2vla):
     status, out, _ = vlm2vla("--version")
     assert status == 0

@@ -171,8 +171,15 @@ def _run(name: str, words: list[str]) -> int:
         )
     except SystemExit as leave:  # raised by tyro after --help and after wrong usage
         return getattr(command, "error_status", int(leave.code)) if leave.code else OK
-    print(answer.printed())
-    sys.stdout.flush()
+    try:
+        print(answer.printed())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk, for one
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        to_stderr(f"vlm2vla {name}: The output cannot be written: {error.strerror}.\n")
+        return answer.code or ERROR
     return answer.code
 
 

@@ -154,8 +154,8 @@ WIDOWX_250S = Robot(
         # rail-berkeley/manipulator_gym@c547d41 interfaces/viperx.py:55; closed it reads 0.07, open 0.39.
         finger_low=0.01,
         finger_high=0.08,
-        # Interbotix/interbotix_ros_manipulators@0bb2b0e wx250s.yaml. Checked against a reading that
-        # interfaces/widowx.py quotes: the motor at 1.36524 rad, the finger at 0.037535 m.
+        # Lengths of the linkage between motor and fingers. They agree with a reading that interfaces/widowx.py quotes:
+        # the motor at 1.36524 rad, the finger at 0.037535 m.
         horn=0.014,
         rod=0.024,
     ),

@@ -198,7 +198,7 @@ def test_poses_and_starts_outside_the_workspace_are_not_sent(counting):
 
 
 def test_the_workspace_and_the_start_are_given_on_the_command_line_too():
-    """Nothing was as dangerous to get wrong: the page says to set the box to the table."""
+    """The page tells its reader to set the box to the table."""
     for text in ("0.15,-0.2,0,0.45,0.2,0.3", "((0.15, -0.2, 0.0), (0.45, 0.2, 0.3))"):
         made = BridgeBackend(get_task("carrot_on_plate"), workspace=text, start="0.3,0,0.2,0,0,0")
         assert made._settings.workspace == Workspace((0.15, -0.2, 0.0), (0.45, 0.2, 0.3))
