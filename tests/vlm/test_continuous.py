@@ -20,8 +20,11 @@ from vlm2vla_sim.language.formats import get_format  # noqa: E402
 from vlm2vla_sim.policies.base import Question, Sampling  # noqa: E402
 from vlm2vla_sim.policies.models.batcher import Batcher  # noqa: E402
 from vlm2vla_sim.policies.models.gemma_text import supports  # noqa: E402
+from vlm2vla_sim.policies.models.hf_batch import Row  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
+from vlm2vla_sim.policies.models.hf_prompt import Prompt  # noqa: E402
 from vlm2vla_sim.policies.models.key_values import KeyValues  # noqa: E402
+from vlm2vla_sim.policies.models.next_token import NextToken  # noqa: E402
 from vlm2vla_sim.policies.models.random_model import TINY, save_random_model  # noqa: E402
 from vlm2vla_sim.policies.verifier import ANSWER_GRAMMAR  # noqa: E402
 
@@ -226,3 +229,22 @@ def test_a_cache_that_found_no_memory_can_be_enlarged_later(monkeypatch):
     grown = [layer for number in range(3) for layer in cache.layer(number)]
     for old, new in zip(kept, grown, strict=True):
         assert torch.equal(new[:1, :128], old)
+
+
+def test_what_is_drawn_does_not_depend_on_how_a_batch_rounds_the_scores():
+    noise = torch.Generator().manual_seed(0)
+    scores = torch.randn(200, 1000, generator=noise).mul(50).round() / 50  # many are equal but for the rounding
+    rounded = scores + 1e-6 * torch.randn(200, 1000, generator=noise)
+    prompt, sampling = Prompt((), (), ()), Sampling(0.8, 0.95)
+
+    def draw(scores: torch.Tensor) -> list[int]:
+        chances = [torch.Generator().manual_seed(seed) for seed in range(len(scores))]
+        rows = [Row(prompt, {}, sampling, None, chance, adapter=True) for chance in chances]
+        return NextToken(image_token=999).choose(rows, scores)
+
+    drawn = draw(scores)
+    assert draw(rounded) == drawn
+    assert len(set(drawn)) > 100
+    chances = (scores / 0.8).softmax(1)
+    for row, token in zip(chances, drawn, strict=True):
+        assert row[row > row[token]].sum() < 0.95
