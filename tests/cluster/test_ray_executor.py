@@ -19,7 +19,7 @@ from vlm2vla_sim.data.recording.record import record
 from vlm2vla_sim.data.relabel.labels import LabelSettings
 from vlm2vla_sim.data.relabel.rules import relabel
 from vlm2vla_sim.data.relabel.run import label_dataset
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.errors import ServerError, SettingError
 from vlm2vla_sim.evaluation.executors import ray_executor
 from vlm2vla_sim.evaluation.executors.ray_executor import RayExecutor
 from vlm2vla_sim.evaluation.settings import RunSettings
@@ -111,4 +111,11 @@ def test_gpus_that_the_cluster_does_not_have_are_not_waited_for(nodes, tmp_path)
     with pytest.raises(SettingError, match=r"2 replicas with 0\.5 GPUs each were asked for; the cluster has 0 GPUs"):
         run_suite(SCRIPTED, out=tmp_path / "run", video=False, executor=executor)
     executor.close()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_current_cluster_that_has_died_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ServerError, match=r"No Ray cluster answers at .*:1: .*ray start --head"):
+        run_suite(SCRIPTED, out=tmp_path / "run", video=False, executor=RayExecutor("auto"))
     assert not (tmp_path / "run").exists()

@@ -52,7 +52,7 @@ def evaluate(
     concurrency: Annotated[int, tyro.conf.arg(aliases=["--workers"])] = 1,
     isolate: bool = False,
     episode_timeout: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = EPISODE_TIMEOUT,
-    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "",
+    shard: Annotated[str | None, tyro.conf.arg(metavar="I/N")] = None,
     min_success: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RATE|TASK=RATE...")] = (),
     min_success_by: Literal["point", "lower"] = "point",
     junit: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
@@ -96,7 +96,7 @@ def evaluate(
     if resume and out is None:
         raise SettingError("--resume needs the folder of the run to continue: add --out DIR.")
     names = all_tasks() if tasks == ("all",) else tasks
-    part = Shard.parse(shard) if shard else None
+    part = None if shard is None else Shard.parse(shard)
     options: dict[str, Any] = {
         "video": not no_video,
         "resume": resume,

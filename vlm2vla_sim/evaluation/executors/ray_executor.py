@@ -102,6 +102,8 @@ class RayExecutor:
             raise missing_extra("The executor ray", "ray", "ray") from absent
         if ray.is_initialized():
             return
+        if self._address == "auto" and (found := _current_cluster()):
+            _check_address(found)
         quiet = {"log_to_driver": False, "configure_logging": False}
         try:
             if self._address is None:
@@ -141,6 +143,15 @@ def _check_address(address: str) -> None:
         raise ServerError(f"No Ray cluster answers at {address}: {failed}. Start one with `ray start --head`.") from (
             failed
         )
+
+
+def _current_cluster() -> str | None:
+    """The address that Ray takes "auto" for; None if it has none, which it says itself."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    with suppress(ConnectionError):
+        return canonicalize_bootstrap_address("auto")
+    return None
 
 
 class _Actors:

@@ -61,7 +61,7 @@ def _draw(scores: torch.Tensor, sampling: Sampling, chance: torch.Generator) -> 
         sorted_chances, order = chances.sort(descending=True, stable=True)
         # The likeliest token is always kept: no probability precedes it.
         kept = sorted_chances.cumsum(0) - sorted_chances < sampling.top_p
-        # Back in the order of tokens, on which the draw depends: the scores of a batch are rounded in another way, which
-        # exchanges likely tokens that are close.
+        # Back in the order of tokens, on which the draw depends: a batch rounds scores in another way, which exchanges
+        # tokens that are nearly as likely.
         chances = torch.zeros_like(chances).index_copy_(0, order, sorted_chances * kept)
     return int(torch.multinomial(chances, 1, generator=chance))
