@@ -134,9 +134,9 @@ def test_episodes_of_a_newer_package_in_the_same_folder_are_refused(copies, tmp_
 
 
 def test_a_package_that_one_process_has_not_loaded_is_no_other_version(copies, tmp_path):
-    edit_settings(copies[1], lambda saved: saved["versions"].update(torch="2.13.0"))
+    edit_settings(copies[1], lambda saved: saved["versions"].update(unloaded="2.13.0"))
     merge_runs(copies, tmp_path / "merged")
-    assert json.loads((tmp_path / "merged" / "settings.json").read_text())["versions"]["torch"] == "2.13.0"
+    assert json.loads((tmp_path / "merged" / "settings.json").read_text())["versions"]["unloaded"] == "2.13.0"
 
 
 def test_what_is_no_run_or_no_free_folder_is_refused(shards, tmp_path):
