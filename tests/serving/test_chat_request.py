@@ -336,7 +336,7 @@ def broken_images():
     yield "16 bits", url_of(np.full((2, 2), 40000, np.uint16)), 400, "8 bits a channel"
     frames = [Image.fromarray(PICTURE), Image.fromarray(255 - PICTURE)]
     yield "animated", url_of(frames[0], save_all=True, append_images=frames[1:]), 400, "animation"
-    yield "large", url_of(Image.new("1", (5000, 4000))), 413, "at most 8,294,400"
+    yield "large", url_of(Image.new("1", (5000, 4000))), 413, "at most 4,194,304"
     scans = io.BytesIO()
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(scans, "JPEG", progressive=True)
     one_scan = scans.getvalue()[scans.getvalue().rindex(b"\xff\xda") : -2]

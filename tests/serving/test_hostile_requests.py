@@ -271,7 +271,7 @@ def test_pictures_share_a_limit_and_the_largest_one_is_read_by_many_at_once(serv
     real, largest = io.BytesIO(), io.BytesIO()
     Image.new("RGB", (4096, 4096)).save(real, "PNG")
     assert server.post(pictures(real.getvalue(), 40)) == 413
-    Image.new("RGBA", (3840, 2160), (1, 2, 3, 4)).save(largest, "WEBP", lossless=True, method=0)
+    Image.new("RGBA", (2048, 2048), (1, 2, 3, 4)).save(largest, "WEBP", lossless=True, method=0)
     padded = pictures(largest.getvalue() + bytes(11 * 2**20), 1, "webp")
     texts = chat("x" * (16 * 2**20 - 200))
     assert server.post(padded) == 200
