@@ -73,6 +73,15 @@ def test_a_flag_that_does_not_exist_is_wrong_usage(vlm2vla):
     assert "--jsn" in out + told
 
 
+def test_values_of_a_flag_that_was_given_twice_are_not_lost(vlm2vla):
+    for words, flag in (
+        (["evaluate", "--policy", "hold", "--tasks", "stack_cube", "--tasks=carrot_on_plate"], "--tasks"),
+        (["robot", "doctor", "--camera", "a=/dev/video0", "--no-motion", "--camera", "b=/dev/video1"], "--camera"),
+    ):
+        status, _, told = vlm2vla(*words)
+        assert (status, f"{flag} was given twice. Give it once, with all its values" in told) == (1, True)
+
+
 def test_output_that_cannot_be_written_is_one_sentence():
     with open("/dev/full", "w") as full:
         done = subprocess.run(

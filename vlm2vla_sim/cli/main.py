@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from vlm2vla_sim.cli.repeated import check_repeated
 from vlm2vla_sim.cli.result import ALL_ERRORS, SOME_ERRORS, STOPPED, TOO_LOW
 from vlm2vla_sim.cli.signals import INTERRUPTED, exit_status
 from vlm2vla_sim.core.terminal import to_stderr
@@ -162,6 +163,7 @@ def _run(name: str, words: list[str]) -> int:
     import tyro
 
     command = _find(name)
+    check_repeated(command, words)
     try:
         answer = tyro.cli(
             command,
