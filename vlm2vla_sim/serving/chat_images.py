@@ -15,7 +15,8 @@ from vlm2vla_sim.serving.refusal import RefusalError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 2048 * 2048
-"""Of all images of a request. A pixel takes up to 16 bytes of memory while it is decoded, so that this is 64 MiB. Two images of 1920 x 1080 fit."""
+"""Of all images of a request. A pixel takes up to 16 bytes of memory while it is decoded, so that this is 64 MiB. Two
+images of 1920 x 1080 fit."""
 MAX_IMAGES = 16
 MAX_SCANS = 100
 """Of a JPEG: a progressive one has about ten, and each passes over all pixels, however little it holds."""
