@@ -49,7 +49,7 @@ class LocalExecutor:
 
 
 class _Processes:
-    """A `Crew` of child processes."""
+    """A `WorkerPool` of child processes."""
 
     start_limit: float | None = START
     start_attempts = 1

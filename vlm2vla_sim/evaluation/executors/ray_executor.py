@@ -155,7 +155,7 @@ def _current_cluster() -> str | None:
 
 
 class _Actors:
-    """A `Crew` of Ray actors."""
+    """A `WorkerPool` of Ray actors."""
 
     start_limit: float | None = None
     """An actor may wait for a free CPU."""

@@ -36,7 +36,7 @@ class Worker(Protocol):
         ...
 
     def receive(self) -> object:
-        """What `Crew.wait` has found: None once it has started, then a result or the error for each item.
+        """What `WorkerPool.wait` has found: None once it has started, then a result or the error for each item.
 
         WorkerDiedError if it has ended.
         """
@@ -51,7 +51,7 @@ class Worker(Protocol):
         ...
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Starts workers and waits for them."""
 
     start_limit: float | None
@@ -84,8 +84,8 @@ class _Place(Generic[I]):
 class Scheduler(Generic[I, R]):
     """The workers of one job."""
 
-    def __init__(self, job: Job[I, R], items: Iterable[I], limits: Limits, crew: Crew) -> None:
-        self._job, self._source, self._limits, self._crew = job, iter(items), limits, crew
+    def __init__(self, job: Job[I, R], items: Iterable[I], limits: Limits, pool: WorkerPool) -> None:
+        self._job, self._source, self._limits, self._pool = job, iter(items), limits, pool
         self._todo: deque[I] = deque()
         self._unfinished: dict[I, int] = {}  # item -> its number, in their order
         self._taken, self._has_more = 0, True
@@ -110,12 +110,12 @@ class Scheduler(Generic[I, R]):
 
     def _assign(self) -> None:
         """Give every idle worker an item, and start workers while there are items left."""
-        self._employ()  # before the next items are read, which may take a while
+        self._assign_idle()  # before the next items are read, which may take a while
         if self._take():
-            self._employ()
+            self._assign_idle()
         while len(self._places) < self._limits.workers and self._starting() < len(self._todo):
-            limit = self._crew.start_limit
-            self._places.append(_Place(self._crew.start(), float("inf") if limit is None else time.monotonic() + limit))
+            limit = self._pool.start_limit
+            self._places.append(_Place(self._pool.start(), float("inf") if limit is None else time.monotonic() + limit))
 
     def _take(self) -> bool:
         """Read as many items as `Limits.ahead` allows; whether there was one."""
@@ -133,7 +133,7 @@ class Scheduler(Generic[I, R]):
             self._todo.append(item)
         return self._taken > before
 
-    def _employ(self) -> None:
+    def _assign_idle(self) -> None:
         """Give every idle worker an item; end those for which there is none, and will be none."""
         for place in [place for place in self._places if place.started and place.item is None]:
             group = self._choose_group(place.group)
@@ -171,7 +171,7 @@ class Scheduler(Generic[I, R]):
         waiting = [place for place in self._places if place.item is not None or not place.started]
         end = min(place.deadline for place in waiting)
         patience = None if end == float("inf") else max(0.0, end - time.monotonic())
-        ready = self._crew.wait([place.worker for place in waiting], patience)
+        ready = self._pool.wait([place.worker for place in waiting], patience)
         now = time.monotonic()
         return [place for place in waiting if place.worker in ready or place.deadline <= now]
 
@@ -179,7 +179,7 @@ class Scheduler(Generic[I, R]):
         """The result of a worker's item; none if it is tried again, or the worker only said that it has started."""
         item = place.item
         try:
-            if not self._crew.wait([place.worker], 0):
+            if not self._pool.wait([place.worker], 0):
                 raise WorkerDiedError("hung")
             answer = place.worker.receive()
         except WorkerDiedError as died:
@@ -202,9 +202,9 @@ class Scheduler(Generic[I, R]):
 
     def _after_failed_start(self, died: WorkerDiedError) -> None:
         self._failed_starts += 1
-        if self._failed_starts >= self._crew.start_attempts:
-            how = f"did not start within {self._crew.start_limit:g} s" if died.how == "hung" else died.how
-            raise BackendFaultError(f"A worker process {how} before it could start. {self._crew.start_hint}") from died
+        if self._failed_starts >= self._pool.start_attempts:
+            how = f"did not start within {self._pool.start_limit:g} s" if died.how == "hung" else died.how
+            raise BackendFaultError(f"A worker process {how} before it could start. {self._pool.start_hint}") from died
 
     def _after_failure(self, item: I, died: WorkerDiedError) -> list[R]:
         if not died.of_its_own:  # the machine has gone: that says nothing about the item
