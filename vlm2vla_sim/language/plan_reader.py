@@ -35,8 +35,8 @@ _DIRECTIONS: tuple[tuple[re.Pattern[str], Direction], ...] = tuple(
         (2, -1, r"down(?:wards?)?|lower(?:s|ing)?|descend(?:s|ing)?"),
     )
 )
-_OPEN = r"open(?:s|ed|ing)?|releas(?:e|es|ing)|let(?:\s+\w+){0,2}?\s+go"
-_CLOSE = r"clos(?:e|es|ed|ing)|grasp(?:s|ing)?|grip(?:s|ping)?|grab(?:s|bing)?"
+_OPEN = r"open(?:s|ed|ing)?|release|releases|releasing|let(?:\s+\w+){0,2}?\s+go"
+_CLOSE = r"close|closes|closed|closing|grasp(?:s|ing)?|grip(?:s|ping)?|grab(?:s|bing)?"
 _GRIPPER = re.compile(rf"\b(?:(?P<open>{_OPEN})|(?:{_CLOSE}))\b")
 
 
