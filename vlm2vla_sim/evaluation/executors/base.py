@@ -27,7 +27,7 @@ class Runner(Protocol[I_contra, R_co]):
         ...
 
 
-class Job(Protocol[I, R]):
+class Job(Protocol[I_contra, R]):
     """What is to be run. It is sent to other processes, so it can be pickled; so can items and results."""
 
     @property
@@ -45,19 +45,19 @@ class Job(Protocol[I, R]):
         """Whether its runners ask text models."""
         ...
 
-    def open(self, models: TextModelFactory | None, /) -> Runner[I, R]:
+    def open(self, models: TextModelFactory | None, /) -> Runner[I_contra, R]:
         """A runner. models: makes text models that another process holds; None: the runner loads its own."""
         ...
 
-    def within(self, folder: Path, /) -> Job[I, R]:
+    def within(self, folder: Path, /) -> Job[I_contra, R]:
         """The same job, with its files in another folder."""
         ...
 
-    def group(self, item: I, /) -> str:
+    def group(self, item: I_contra, /) -> str:
         """A process is given items of one group as long as there are any: another group costs a new start."""
         ...
 
-    def broken(self, item: I, reason: str, /) -> R:
+    def broken(self, item: I_contra, reason: str, /) -> R:
         """The result of an item whose process has died or hung `ATTEMPTS` times; it may raise an error instead.
 
         reason: a verb phrase: "broke off 2 times. ...".
