@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import cv2
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from lane import need
 
 need("robot", "zmq", "lz4", "cv2")
 
+import cv2  # noqa: E402
 from robot_bench import CARROT, Bench, TruthOnce, bench, in_thread  # noqa: E402
 
 from vlm2vla_sim.envs.bridge.client import BridgeClient  # noqa: E402
