@@ -295,7 +295,8 @@ def play(
     backend = {"max_episode_steps": 2 * policy.get("steps", STEPS)} | (backend or {})
     options = [f"{name}={value}" for name, value in policy.items()]
     given = [f"{name}={value}" for name, value in {"port": port, **backend}.items()]
-    line = ["robot", "session", "--out", str(out), "--policies", f"{__name__}:steps", "--episodes", "1", "--no-video"]
+    line = ["robot", "session", "--out", str(out), "--episodes", "1", "--no-video"]
+    line += [] if "--policies" in words else ["--policies", f"{__name__}:steps"]
     line += ["--tasks", TASK, "--backend", f"{__name__}:QuickBridge", "--backend-options", *given]
     line += (["--policy-options", *options] if options else []) + list(words)
     printed, said = io.StringIO(), io.StringIO()
