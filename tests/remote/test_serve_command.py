@@ -122,4 +122,4 @@ def test_the_help_names_the_wires_and_the_conventions_example(capsys):
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "openpi, vla-eval, act" in said
     assert "pi0-bridge or simpler" in said
-    assert "Accept requests from the network, without a key" in said
+    assert "Accept requests from the network; needs --key or --no-key" in said
