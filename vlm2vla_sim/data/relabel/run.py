@@ -6,12 +6,12 @@ worker is the faster, and only a few trajectories are in memory at a time.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
+from vlm2vla_sim.core.portable import why_not_portable
 from vlm2vla_sim.data.datasets.base import Skipped, TrajectoryDataset
 from vlm2vla_sim.data.episode import LabelledTrajectory, Trajectory
 from vlm2vla_sim.data.relabel.job import LabelItem, LabelJob, Labels
@@ -104,9 +104,7 @@ def _items(
 
 
 def _check_portable(label: Callable[[Trajectory], LabelledTrajectory]) -> None:
-    try:
-        pickle.dumps(label)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+    if error := why_not_portable(label):
         raise SettingError(
             f"{label!r} cannot be sent to other processes: {error}. Define it at the top of a module, or run it in "
             "threads (executor=ThreadExecutor())."
