@@ -14,7 +14,8 @@ from vlm2vla_sim.cli import main
 FRAMES = sum(steps for steps, *_ in PICK_AND_PLACE)
 PHASES = [
     {"start": 0, "stop": 15, "subtask": "take it", "plan": "move forward and down, then close the gripper"},
-    {"start": 15, "stop": FRAMES, "subtask": "bring it", "plan": "move up, right and down, then open the gripper"},
+    {"start": 15, "stop": 31, "subtask": "bring it", "plan": "move up, right and down, then open the gripper"},
+    {"start": 31, "stop": FRAMES, "subtask": "bring it", "plan": "move up"},
 ]
 
 
@@ -25,6 +26,8 @@ class Server:
         self.asked: list[dict] = []
         self.finishes: list[str] = []
         """Why the next answers end; "stop" once there are none left."""
+        self.says: list[str] = []
+        """The next answers; PHASES once there are none left."""
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -34,7 +37,8 @@ class Server:
             def do_POST(self):
                 server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 finish = server.finishes.pop(0) if server.finishes else "stop"
-                choice = {"message": {"content": json.dumps(PHASES)}, "finish_reason": finish}
+                said = server.says.pop(0) if server.says else json.dumps(PHASES)
+                choice = {"message": {"content": said}, "finish_reason": finish}
                 usage = {"completion_tokens": 4096} if finish == "length" else {}
                 self._send({"choices": [choice], "usage": usage})
 
@@ -103,6 +107,37 @@ def test_an_answer_that_was_cut_off_labels_nothing_and_is_asked_again(tmp_path, 
     assert "could not be used: The answer was cut off" in server.asked[-1]["messages"][0]["content"][-1]["text"]
 
 
+def test_a_contradiction_is_repaired_and_the_agreement_with_the_rules_is_told(tmp_path, server, capsys):
+    write_folder(tmp_path / "set", 2)
+    wrong = json.dumps([{**PHASES[0], "plan": "move left and up, then close the gripper"}, *PHASES[1:]])
+    server.says = [wrong, "Looking at the log [x, y, z], I say:\n" + json.dumps(PHASES) + "\nThat is all."]
+    asks = ("--model", "gemini", "--server", server.address, "--workers", 1)
+    status, out, _ = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words", *asks)
+    assert (status, len(server.asked)) == (0, 3)
+    sent = server.asked[1]["messages"][0]["content"][-1]["text"]
+    assert f"You answered:\n{wrong}" in sent
+    assert (
+        "Phase 1 (steps 0 to 15): its plan says up, but the gripper moves 12 cm forward, 6 cm left, 10 cm down" in sent
+    )
+    assert "Answers of the model that were not used: 1 inconsistent." in out
+    # "take it" and "bring it" name neither carrot and plate nor spoon and towel; cuts and directions agree.
+    assert "Agreement with the rules: 67 % on average. The least:\n   67 %  fake/00000\n   67 %  fake/00001\n" in out
+    lines = [json.loads(line) for line in (tmp_path / "words/labels.jsonl").read_text().splitlines()]
+    assert lines[0]["agreement"]["differences"] == ["No subtask of the model says 'carrot', 'plate'."]
+    assert json.loads((tmp_path / "words/summary.json").read_text())["agreement"] == pytest.approx(2 / 3)
+
+
+def test_the_estimate_alone_sends_nothing_and_leaves_nothing(tmp_path, server, capsys):
+    write_folder(tmp_path / "set", 2)
+    asks = ("--model", "gemini", "--server", server.address, "--price-read", 2, "--estimate")
+    status, out, _ = run(capsys, "relabel", tmp_path / "set", "--out", tmp_path / "words", *asks)
+    assert status == 0
+    assert "2 trajectories, about 0." in out
+    assert "(2 requests, with retries at most 4)" in out
+    assert server.asked == []
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
 def test_what_costs_more_than_the_budget_is_not_begun(tmp_path, server, capsys):
     write_folder(tmp_path / "set", 1)
     asks = ("--model", "gemini", "--server", server.address, "--price-read", 1000, "--budget", 1)
@@ -129,6 +164,7 @@ def test_what_costs_more_than_the_budget_is_not_begun(tmp_path, server, capsys):
         (("inspect", "set", "--split", "val"), "only rlds data sets have this option"),
         (("relabel", "set", "--out", "words", "--budget", "5"), "--budget was given without --model"),
         (("relabel", "set", "--out", "words", "--pictures", "9"), "--pictures was given without --model"),
+        (("relabel", "set", "--out", "words", "--estimate"), "--estimate was given without --model"),
         (("relabel", "set", "--out", "words", "--address", "auto"), "--address was given without --executor ray"),
         (
             ("relabel", "set", "--out", "words", "--model", "gemini", "--executor", "ray"),

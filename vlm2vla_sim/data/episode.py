@@ -82,6 +82,26 @@ class Phase:
             raise ValueError(f"Phase {self.start}..{self.stop}: expected 0 <= start < stop.")
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """How far the labels of a model agree with those of rules; each share is 0 .. 1, None where nothing is compared."""
+
+    borders: float | None
+    """Of the rules' borders between subtasks, those at which the model begins a phase."""
+    directions: float | None
+    """Of the frames for which both plans name directions, those where they have one in common."""
+    names: float | None
+    """Of the words with which the rules name things, those that the model's subtasks have."""
+    differences: tuple[str, ...] = ()
+    """A sentence for each difference."""
+
+    @property
+    def score(self) -> float | None:
+        """The mean of the known shares; None if none is known."""
+        known = [share for share in (self.borders, self.directions, self.names) if share is not None]
+        return sum(known) / len(known) if known else None
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledTrajectory:
     """A trajectory with its labels. The phases are contiguous, starting at frame 0."""
@@ -90,6 +110,8 @@ class LabelledTrajectory:
     subtasks: tuple[str, ...]
     """Each subtask once, in the order of execution: the answer of the loop's first stage."""
     phases: tuple[Phase, ...]
+    agreement: Agreement | None = None
+    """With the rules' labels; None for labels that are made by rules."""
 
     def __post_init__(self) -> None:
         ends = [0, *(phase.stop for phase in self.phases)]

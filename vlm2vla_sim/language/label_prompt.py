@@ -2,7 +2,8 @@
 
 A replication of the paper's labelling on CALVIN found that, with small images and numbers for a few steps only, the
 model invents subtasks and their boundaries. So the prompt has the whole log and explains the axes, and an answer whose
-phases leave a gap is asked for again instead of being corrected.
+phases leave a gap is asked for again instead of being corrected. What costs nothing to repair is repaired here: text
+around the JSON, and amounts in a plan.
 """
 
 from __future__ import annotations
@@ -40,6 +41,14 @@ _PROMPT = (
 )
 
 _AGAIN = "\n\nYour last answer could not be used: {why} Answer again, with the JSON list only."
+_ANSWERED = "\n\nYou answered:\n{answer}"
+QUOTED = 4000
+"""The most characters of an answer that are sent back to be repaired."""
+_UNIT = r"(?:cm|mm|m|cent[a-z]*|millimet[a-z]+|met[a-z]+|inch[a-z]*|deg[a-z]*)\b|°|%"
+_AMOUNT = re.compile(
+    rf"\s*,?\s*(?:\b(?:by|for|about|around|roughly|approximately|another)\s+)*[-+~≈]?\b\d+(?:[.,]\d+)?\s*-?(?:{_UNIT})",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,19 @@ class Span:
 
 
 def label_prompt(
-    instruction: str, states: np.ndarray, told: np.ndarray, *, fps: float, shown: Sequence[int], why: str = ""
+    instruction: str,
+    states: np.ndarray,
+    told: np.ndarray,
+    *,
+    fps: float,
+    shown: Sequence[int],
+    why: str = "",
+    answer: str = "",
 ) -> str:
     """The prompt about one trajectory.
 
     states: (T, 7) as `agent_pos`. told: (T,) the commanded opening. fps: [Hz]. shown: the steps of the images that go
-    with it. why: what was wrong with the previous answer, when it is asked again.
+    with it. why: what was wrong with the previous answer, when it is asked again. answer: that answer, to be repaired.
     """
     asked = _PROMPT.format(
         pictures=len(shown),
@@ -70,7 +86,8 @@ def label_prompt(
         last=len(states),
         subtasks=MAX_SUBTASKS,
     )
-    return asked + (_AGAIN.format(why=why) if why else "")
+    quoted = _ANSWERED.format(answer=answer[:QUOTED]) if answer else ""
+    return asked + quoted + (_AGAIN.format(why=why) if why else "")
 
 
 def log(states: np.ndarray, told: np.ndarray) -> str:
@@ -89,13 +106,7 @@ def log(states: np.ndarray, told: np.ndarray) -> str:
 
 def read_spans(text: str, steps: int) -> tuple[Span, ...]:
     """Parses the phases in an answer about `steps` steps; AnswerError with the reason if they cannot be used."""
-    start, end = text.find("["), text.rfind("]")
-    if start < 0 or end < start:
-        raise AnswerError("There is no JSON list in it.")
-    try:
-        items = json.loads(text[start : end + 1])
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise AnswerError(f"Its JSON list cannot be read: {error}.") from error
+    items = _find_list(text)
     if not isinstance(items, list) or not 1 <= len(items) <= MOST_PHASES:
         raise AnswerError(f"It lists {len(items)} phases; expected 1 to {MOST_PHASES}.")
     spans = tuple(_span(item, number) for number, item in enumerate(items, start=1))
@@ -111,6 +122,40 @@ def read_spans(text: str, steps: int) -> tuple[Span, ...]:
     return spans
 
 
+def _find_list(text: str) -> list[object]:
+    """The last JSON list of objects in `text`, whatever stands before and after it: reasoning may quote an earlier one.
+
+    AnswerError where there is none.
+    """
+    found: list[object] | None = None
+    at = 0
+    decoder, why = json.JSONDecoder(), ""
+    while match := re.compile(r"\[\s*\{").search(text, at):
+        at = match.start() + 1
+        try:
+            found, at = decoder.raw_decode(text, match.start())
+        except (json.JSONDecodeError, RecursionError) as error:
+            why = str(error)
+    if found is not None:
+        return found
+    start, end = text.find("["), text.rfind("]")
+    if start < 0 or (end < start and not why):
+        raise AnswerError("There is no JSON list in it.")
+    try:
+        return json.loads(text[start : end + 1])
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise AnswerError(f"Its JSON list cannot be read: {why or error}.") from error
+
+
+def without_amounts(plan: str) -> str:
+    """`plan` without measured amounts, which are the action's to say; other numbers stay.
+
+    >>> without_amounts("move down by 10 cm, then close 2 fingers around it")
+    'move down, then close 2 fingers around it'
+    """
+    return " ".join(_AMOUNT.sub("", plan).split())
+
+
 def _span(item: object, number: int) -> Span:
     if not isinstance(item, dict):
         raise AnswerError(f"Phase {number} is no JSON object.")
@@ -123,6 +168,4 @@ def _span(item: object, number: int) -> Span:
         if not line or len(line) > LONGEST:
             raise AnswerError(f"Phase {number} has a {key} of {len(line)} characters; expected 1 to {LONGEST}.")
         words.append(line)
-    if re.search(r"\d", words[1]):
-        raise AnswerError(f"The plan of phase {number} has numbers in it; expected directions in words.")
-    return Span(item["start"], item["stop"], *words)
+    return Span(item["start"], item["stop"], words[0], without_amounts(words[1]) or words[1])

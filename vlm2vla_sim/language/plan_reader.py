@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vlm2vla_sim.language.words import WORDS
 
@@ -48,6 +48,8 @@ class SaidMotion:
     """In the order of the axes. An axis that is named both ways ("down, then up") is left out."""
     gripper: int | None
     """At the end of the motion: 1 open, 0 closed; None where the plan does not say."""
+    both: tuple[int, ...] = field(default=(), repr=False)
+    """The axes that are named both ways."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -62,8 +64,9 @@ def read_motion(plan: str) -> SaidMotion:
     text = _NOT_A_MOTION.sub(" ", " ".join(plan.lower().split()))
     named = [direction for pattern, direction in _DIRECTIONS if pattern.search(text)]
     clear = tuple((axis, sign) for axis, sign in named if (axis, -sign) not in named)
+    both = tuple(dict.fromkeys(axis for axis, sign in named if (axis, -sign) in named))
     mentions = [int(match["open"] is not None) for match in _GRIPPER.finditer(text)]
-    return SaidMotion(clear, mentions[-1] if mentions else None)
+    return SaidMotion(clear, mentions[-1] if mentions else None, both)
 
 
 def direction_name(direction: Direction) -> str:

@@ -22,8 +22,9 @@ from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.data.datasets.base import TrajectoryDataset
 from vlm2vla_sim.data.datasets.open import open_dataset
 from vlm2vla_sim.data.episode import LabelledTrajectory, Trajectory
-from vlm2vla_sim.data.relabel.labeler import Labeler, LabelerSettings, Prices, estimate
-from vlm2vla_sim.data.relabel.labels import LABELS, SKIPPED, LabelSettings, LabelSummary
+from vlm2vla_sim.data.relabel.labeler import Labeler, LabelerSettings
+from vlm2vla_sim.data.relabel.labeling_cost import Estimate, Prices, estimate
+from vlm2vla_sim.data.relabel.labels import LABELS, SKIPPED, LabelSettings, LabelSummary, names_in
 from vlm2vla_sim.data.relabel.path import RowThresholds
 from vlm2vla_sim.data.relabel.rules import LabelingRules
 from vlm2vla_sim.data.relabel.rules import relabel as relabel_by_rules
@@ -75,9 +76,10 @@ class ModelFlags:
     server: str = "http://127.0.0.1:8000/v1"
     """Address of the server. The API key is read from the environment variable VLM2VLA_API_KEY."""
     pictures: int = 6
-    """Number of images per trajectory; the states and actions are always sent completely."""
-    retries: int = 2
-    """Number of repeated requests after an inconsistent answer."""
+    """Most images per trajectory: first and last frame, gripper changes, turns. States and actions are always sent
+    completely."""
+    retries: int = 1
+    """How often an answer that contradicts the motion is sent back with the reasons."""
     temperature: float = 0.2
     """Sampling temperature."""
     price_read: float = 0.0
@@ -86,6 +88,8 @@ class ModelFlags:
     """Price of a million output tokens, in the same currency."""
     budget: float = 0.0
     """Do not start if the estimated cost is higher; 0 for no limit."""
+    estimate: bool = False
+    """Only print the estimated requests, tokens and cost; nothing is sent."""
 
     def check(self) -> None:
         """SettingError if an option of a model was given without a model."""
@@ -101,7 +105,7 @@ class ModelOptions(LabelingRules):
 
     model: str = ""
     pictures: int = 6
-    retries: int = 2
+    retries: int = 1
     temperature: float = 0.2
 
 
@@ -143,7 +147,10 @@ def relabel(
     executor = _executor(where, model)
     dataset, rules = open_dataset(data, source.options()), rule.rules()
     check_path(out, RunFolderError, beside=".answers")
-    label, used = _labeler(dataset, rules, model, out, limit)
+    if model.estimate:
+        cost = _cost(dataset, model, out, limit, resume=resume)
+        return CommandResult(str(cost), dataclasses.asdict(cost), json)
+    label, used = _labeler(dataset, rules, model, out, limit, resume=resume)
     settings = LabelSettings(str(data.absolute()), source.options(), model.model or "rules", used, limit)
     total = min(len(dataset), limit) if limit else len(dataset)
     with tqdm(total=total, unit="trajectory", disable=None, file=sys.stderr) as bar, closing(executor):
@@ -184,14 +191,21 @@ def _executor(where: PlaceFlags, model: ModelFlags) -> Executor:
     return ThreadExecutor()
 
 
+def _cost(dataset: TrajectoryDataset, flags: ModelFlags, out: Path, limit: int, *, resume: bool) -> Estimate:
+    """The estimated cost of what is not labelled yet."""
+    prices = Prices(flags.price_read, flags.price_written)
+    done = len(names_in(out)) if resume else 0
+    return estimate(dataset, prices, pictures=flags.pictures, retries=flags.retries, limit=limit, done=done)
+
+
 def _labeler(
-    dataset: TrajectoryDataset, rules: LabelingRules, flags: ModelFlags, out: Path, limit: int
+    dataset: TrajectoryDataset, rules: LabelingRules, flags: ModelFlags, out: Path, limit: int, *, resume: bool
 ) -> tuple[Callable[[Trajectory], LabelledTrajectory], LabelingRules]:
     """The function that labels a trajectory, and the options that determine its labels."""
     if not flags.model:
         return functools.partial(relabel_by_rules, rules=rules), rules
     settings = LabelerSettings(flags.model, flags.pictures, flags.retries, flags.temperature)
-    cost = estimate(dataset, settings, Prices(flags.price_read, flags.price_written), limit=limit)
+    cost = _cost(dataset, flags, out, limit, resume=resume)
     tqdm.write(str(cost), file=sys.stderr)
     if flags.budget and cost.cost > flags.budget:
         raise SettingError(f"{cost}. This is more than the budget of {flags.budget:g}; nothing was sent.")
@@ -235,6 +249,9 @@ def _report(summary: LabelSummary, out: Path, *, by_rules: bool) -> str:
             f"Instructions that do not name an object: {summary.unnamed}. Their subtasks say 'the object'; the rules "
             "read English."
         )
+    if summary.agreement is not None:
+        lines.append(f"Agreement with the rules: {100 * summary.agreement:.0f} % on average. The least:")
+        lines += [f"  {100 * score:3.0f} %  {name}" for name, score in summary.least_agreement] or ["  none differs."]
     lines += [
         f"Labels  {out / LABELS}",
     ]

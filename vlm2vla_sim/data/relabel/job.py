@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vlm2vla_sim.data.datasets.base import Skipped
 from vlm2vla_sim.data.datasets.open import check_images
-from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
+from vlm2vla_sim.data.episode import Agreement, LabelledTrajectory, Phase, Trajectory
 from vlm2vla_sim.errors import DataError
 
 
@@ -36,6 +36,7 @@ class Labels:
     subtasks: tuple[str, ...] = ()
     phases: tuple[Phase, ...] = ()
     skipped: Skipped | None = None
+    agreement: Agreement | None = None
 
     def of(self, found: Trajectory | Skipped) -> LabelledTrajectory | Skipped:
         """The labels with their trajectory, which does not travel back."""
@@ -43,7 +44,7 @@ class Labels:
             return self.skipped
         if isinstance(found, Skipped):
             return found
-        return LabelledTrajectory(found, self.subtasks, self.phases)
+        return LabelledTrajectory(found, self.subtasks, self.phases, self.agreement)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class LabelRunner:
             labelled = self._job.label(found)
         except DataError as error:
             return Labels(item.number, skipped=Skipped(found.name, str(error)))
-        return Labels(item.number, labelled.subtasks, labelled.phases)
+        return Labels(item.number, labelled.subtasks, labelled.phases, agreement=labelled.agreement)
 
     def close(self) -> None:
         """Nothing is kept."""

@@ -23,11 +23,13 @@ from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.core.store import read_settings as read_settings_file
 from vlm2vla_sim.data.datasets.base import Skipped, TrajectoryDataset
 from vlm2vla_sim.data.datasets.open import DatasetOptions, open_dataset
-from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
+from vlm2vla_sim.data.episode import Agreement, LabelledTrajectory, Phase, Trajectory
 from vlm2vla_sim.errors import DataError
 from vlm2vla_sim.language.instructions import parse_instruction
 from vlm2vla_sim.types import ActionChunk
 
+LEAST = 5
+"""How many of the trajectories that agree the least with the rules a summary names."""
 SETTINGS, LABELS, SKIPPED, SUMMARY = "settings.json", "labels.jsonl", "skipped.jsonl", "summary.json"
 
 
@@ -66,7 +68,7 @@ class LabelFolder:
         """
         self.path = path
         self._store = Store(path, settings, resume=resume, kind="label set", error=DataError, files=(LABELS, SKIPPED))
-        self.done = {line["name"] for name in (LABELS, SKIPPED) for line in _lines(path / name)}
+        self.done = names_in(path)
         """Names of the trajectories that are labelled or skipped."""
 
     def add(self, labelled: LabelledTrajectory) -> None:
@@ -113,12 +115,17 @@ class LabelSummary:
     rows: int
     subtasks: int
     """Number of distinct subtasks."""
+    agreement: float | None = None
+    """Mean agreement of a model's labels with the rules', 0 .. 1; None for labels that are made by rules."""
+    least_agreement: tuple[tuple[str, float], ...] = ()
+    """The trajectories that agree the least, at most `LEAST` and none of 1: name and agreement."""
 
 
 def summarize(path: Path) -> LabelSummary:
     """The counts over the label set `path`."""
     labelled = failed = unnamed = phases = rows = 0
     subtasks: set[str] = set()
+    agreed: list[tuple[str, float]] = []
     for line in _lines(path / LABELS):
         if line.get("success") is False:
             failed += 1
@@ -128,10 +135,31 @@ def summarize(path: Path) -> LabelSummary:
         phases += len(line["phases"])
         rows += sum(len(phase["deltas"]) for phase in line["phases"])
         subtasks.update(line["subtasks"])
+        if (found := _agreement(line)) and found.score is not None:
+            agreed.append((line["name"], found.score))
     reasons = Counter(line["reason"] for line in _lines(path / SKIPPED))
     return LabelSummary(
-        labelled, failed, unnamed, reasons.total(), dict(reasons.most_common()), phases, rows, len(subtasks)
+        labelled,
+        failed,
+        unnamed,
+        reasons.total(),
+        dict(reasons.most_common()),
+        phases,
+        rows,
+        len(subtasks),
+        agreement=sum(score for _, score in agreed) / len(agreed) if agreed else None,
+        least_agreement=tuple(sorted((one for one in agreed if one[1] < 1), key=lambda one: one[1])[:LEAST]),
     )
+
+
+def _agreement(line: dict[str, Any]) -> Agreement | None:
+    stored = line.get("agreement")
+    return Agreement(**{**stored, "differences": tuple(stored["differences"])}) if stored else None
+
+
+def names_in(path: Path) -> set[str]:
+    """The names of the trajectories that are labelled or skipped in the folder `path`; none if there is no folder."""
+    return {line["name"] for name in (LABELS, SKIPPED) for line in _lines(path / name)}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -187,6 +215,7 @@ def to_json(labelled: LabelledTrajectory) -> dict[str, Any]:
             }
             for phase in labelled.phases
         ],
+        **({"agreement": dataclasses.asdict(labelled.agreement)} if labelled.agreement else {}),
     }
 
 
@@ -204,7 +233,7 @@ def from_json(line: dict[str, Any], trajectory: Trajectory) -> LabelledTrajector
         )
         for phase in line["phases"]
     )
-    return LabelledTrajectory(trajectory, tuple(line["subtasks"]), phases)
+    return LabelledTrajectory(trajectory, tuple(line["subtasks"]), phases, _agreement(line))
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
