@@ -5,6 +5,7 @@ Neither is the truth: a low agreement says where to look.
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -15,8 +16,49 @@ from vlm2vla_sim.language.plan_reader import direction_name, read_motion
 TOLERANCE = 0.6
 """[s] by which a border between phases may differ; about the time that the gripper takes to act."""
 _NOT_NAMES = frozenset(
-    "the and then onto into from off out over its his her their object goal let grasp put pick place move take lift "
-    "lower release carry bring reach push pull open close drop set go with that this above near next".split()
+    [
+        "the",
+        "and",
+        "then",
+        "onto",
+        "into",
+        "from",
+        "off",
+        "out",
+        "over",
+        "its",
+        "his",
+        "her",
+        "their",
+        "object",
+        "goal",
+        "let",
+        "grasp",
+        "put",
+        "pick",
+        "place",
+        "move",
+        "take",
+        "lift",
+        "lower",
+        "release",
+        "carry",
+        "bring",
+        "reach",
+        "push",
+        "pull",
+        "open",
+        "close",
+        "drop",
+        "set",
+        "go",
+        "with",
+        "that",
+        "this",
+        "above",
+        "near",
+        "next",
+    ]
 )
 
 
@@ -33,7 +75,7 @@ def _borders(by_model: LabelledTrajectory, by_rules: LabelledTrajectory, differe
     """The share of the rules' borders between subtasks at which the model begins a phase."""
     near = TOLERANCE * by_rules.trajectory.fps
     starts = np.array([phase.start for phase in by_model.phases])
-    pairs = zip(by_rules.phases, by_rules.phases[1:], strict=False)
+    pairs = itertools.pairwise(by_rules.phases)
     borders = [phase for before, phase in pairs if phase.subtask != before.subtask]
     missed = [phase for phase in borders if np.abs(starts - phase.start).min() > near]
     for phase in missed:

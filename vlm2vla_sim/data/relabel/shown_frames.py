@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from vlm2vla_sim.data.episode import LabelledTrajectory, Phase
@@ -47,5 +48,5 @@ def _distance(frame: int, shown: Sequence[int]) -> int:
 
 def _middle_of_longest_gap(shown: Sequence[int]) -> int | None:
     frames = sorted(shown)
-    start, stop = max(zip(frames[:-1], frames[1:], strict=True), key=lambda gap: gap[1] - gap[0])
+    start, stop = max(itertools.pairwise(frames), key=lambda gap: gap[1] - gap[0])
     return (start + stop) // 2 if stop - start > 1 else None

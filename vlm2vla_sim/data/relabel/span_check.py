@@ -6,6 +6,7 @@ a sentence that says what was measured, with which the model can repair its answ
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -26,9 +27,11 @@ AFTER = 0.025
 MOST_REASONS = 4
 """How many contradictions one answer is told."""
 
+_CLOSE = r"close[sd]?|closing"
 _GRIPPER_IS = re.compile(
-    r"\b(?P<before>open|close|clos)(?:s|ed|ing|e)?\s+(?:the\s+|its\s+)?(?:gripper|fingers|jaws|claw)\b"
-    r"|\b(?:gripper|fingers|jaws|claw)\s+(?:(?:is|are|still|stays?|remains?|kept|fully)\s+){0,2}(?P<after>open|clos)"
+    rf"\b(?:(?P<opens>open(?:s|ed|ing)?)|{_CLOSE})\s+(?:the\s+|its\s+)?(?:gripper|fingers|jaws|claw)\b"
+    r"|\b(?:gripper|fingers|jaws|claw)\s+(?:(?:is|are|still|stays?|remains?|kept|fully)\s+){0,2}"
+    rf"(?:(?P<is_open>open(?:s|ed)?)|{_CLOSE})\b"
 )
 
 
@@ -48,7 +51,7 @@ def check_spans(trajectory: Trajectory, spans: Sequence[Span], rules: GripperRul
 def _split_subtasks(spans: Sequence[Span]) -> Iterator[str]:
     """Subtasks that are left and taken up again: their order cannot be told from their names."""
     left: set[str] = set()
-    for before, span in zip(spans, spans[1:], strict=False):
+    for before, span in itertools.pairwise(spans):
         if span.subtask == before.subtask:
             continue
         left.add(before.subtask)
@@ -102,7 +105,7 @@ def _state(is_open: bool) -> str:
 def _said_of_gripper(plan: str) -> int | None:
     """1 open, 0 closed, where the plan speaks of the gripper by name: a drawer opens as well."""
     found = list(_GRIPPER_IS.finditer(plan))
-    return int("open" in (found[-1]["before"], found[-1]["after"])) if found else None
+    return int(bool(found[-1]["opens"] or found[-1]["is_open"])) if found else None
 
 
 def _direction_reasons(path: np.ndarray, plan: str, said: SaidMotion) -> Iterator[str]:
