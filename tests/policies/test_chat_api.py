@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from ports import refusing_port
 
 from vlm2vla_sim.errors import ServerError, SettingError, UnknownNameError
 from vlm2vla_sim.language.formats import get_format
@@ -164,10 +165,9 @@ def test_a_server_that_is_too_slow_is_given_up():
 
 
 def test_a_server_that_is_not_there_is_told_with_its_address():
-    with faulty(OK) as server:
-        url = server.url
-    with pytest.raises(ServerError, match=r"127\.0\.0\.1:\d+/v1 was asked 2 times.*refused"):
-        ChatModel(ServerSettings(url, model="base", retries=1), sleep=lambda _: None)
+    absent = pytest.raises(ServerError, match=r"127\.0\.0\.1:\d+/v1 was asked 2 times.*refused")
+    with refusing_port() as port, absent:
+        ChatModel(ServerSettings(f"http://127.0.0.1:{port}/v1", model="base", retries=1), sleep=lambda _: None)
 
 
 def test_a_wrong_model_name_is_told_at_once_with_the_nearest_one():

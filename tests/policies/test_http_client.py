@@ -10,6 +10,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from ports import refusing_port
 
 from vlm2vla_sim.errors import ServerError, SettingError
 from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
@@ -242,8 +243,10 @@ def test_a_proxy_that_refuses_the_tunnel_or_is_not_there_is_named(monkeypatch):
         with pytest.raises(TransientError, match=rf"ProxyError through the proxy http://127.0.0.1:{port}: 403"):
             client("https://model.example/v1").get("models")
         assert asked == ["CONNECT model.example:443"]
-    with pytest.raises(TransientError, match=rf"ConnectError through the proxy http://127.0.0.1:{port}.*refused"):
-        client("https://model.example/v1").get("models")
+    with refusing_port() as port:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        with pytest.raises(TransientError, match=rf"ConnectError through the proxy http://127.0.0.1:{port}.*refused"):
+            client("https://model.example/v1").get("models")
 
 
 @pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:3128", "socks5://127.0.0.1:1080"])

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from ports import refusing_port
 
 pytest.importorskip("huggingface_hub", reason="needs huggingface_hub: pip install 'vlm2vla_sim[vlm]'")
 
@@ -48,9 +49,8 @@ def fresh(monkeypatch, tmp_path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def refused() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{free.getsockname()[1]}"
+    with refusing_port() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager

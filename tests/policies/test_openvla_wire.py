@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from ports import refusing_port
 
 from vlm2vla_sim.errors import ServerError
 from vlm2vla_sim.policies.remote.arrays import from_json, to_json
@@ -157,8 +158,9 @@ def test_a_server_that_is_slow_or_absent_is_told_with_its_address():
     slow = pytest.raises(ServerError, match=r"longer than 0\.2 s")
     with acting(lambda handler: time.sleep(0.6)) as (url, _, _), slow:
         once(url, timeout=0.2, retries=0)
-    with pytest.raises(ServerError, match=r"http://127\.0\.0\.1:\d+ was asked 1 times.*refused"):
-        once(url, retries=0)
+    absent = pytest.raises(ServerError, match=r"http://127\.0\.0\.1:\d+ was asked 1 times.*refused")
+    with refusing_port() as port, absent:
+        once(f"http://127.0.0.1:{port}", retries=0)
 
 
 def test_an_answer_of_any_size_is_not_read(monkeypatch):

@@ -8,6 +8,7 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
+from ports import refusing_port
 from remote_lane import need_remote, scripted, serving
 
 from vlm2vla_sim.errors import BackendFaultError, ServerError, SettingError
@@ -128,10 +129,9 @@ def test_a_fault_that_stays_is_one_sentence_after_the_allowed_tries():
 
 
 def test_a_server_that_is_not_there_is_told_with_its_address():
-    with scripted(well) as url:
-        pass
-    with pytest.raises(ServerError, match=r"ws://127\.0\.0\.1:\d+ was asked 2 times.*refused"):
-        once(openpi(url, retries=1))
+    absent = pytest.raises(ServerError, match=r"ws://127\.0\.0\.1:\d+ was asked 2 times.*refused")
+    with refusing_port() as port, absent:
+        once(openpi(f"ws://127.0.0.1:{port}", retries=1))
 
 
 def test_a_web_server_at_that_address_is_told_apart():
