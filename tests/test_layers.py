@@ -30,10 +30,11 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ORDER = {
     "": (("errors",), ("types",), ("core",), *FLOORS[1:]),
     "evaluation": (
+        ("conditions",),
         ("settings", "metrics", "credit", "rates", "shard", "stop_record", "agreement", "failures"),
-        ("outcome_shares", "event_log"),
+        ("outcome_shares", "event_log", "suite_file"),
         ("results",),
-        ("setup",),
+        ("setup", "with_suite"),
         ("run_folder", "episode"),
         ("merge", "comparison"),
         ("operator",),
@@ -274,7 +275,8 @@ def test_heavy_packages_are_imported_only_where_they_belong():
 
 def test_there_are_at_most_eight_floors_and_every_room_is_on_one():
     assert len(FLOORS) <= 8
-    rooms = {path.name.removesuffix(".py") for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+    code = [path for path in ROOT.iterdir() if path.suffix == ".py" or any(path.rglob("*.py"))]  # not suites: data
+    rooms = {path.name.removesuffix(".py") for path in code}
     assert rooms - {"__init__", "__pycache__", "py.typed"} == set(FLOOR_OF)
 
 

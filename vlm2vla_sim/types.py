@@ -251,6 +251,19 @@ class EpisodeResult:
     """Why it failed, one of `evaluation.failures.LABELS`; None for a success, a fault, or an unknown scene."""
     words: dict[str, Any] | None = None
     """How often the policy did what it said, and the arm what was written (`evaluation.agreement.summarize_words`)."""
+    suite: str = ""
+    """Name and version of the suite, such as "language@1". Empty outside a suite, as are the next three."""
+    condition: str = ""
+    """Name of the condition in the suite."""
+    factor: str = ""
+    """What the condition varies, such as "light"."""
+    level: str = ""
+    """How, such as "left"."""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What is unique in a run: task, condition and number."""
+        return self.task, self.condition, self.episode_id
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.seconds):

@@ -244,6 +244,9 @@ def test_every_flag_reaches_the_settings(vlm2vla, tmp_path):
         "policy_options": {},
         "policy_name": "",
         "metrics": [],
+        "suite": "",
+        "conditions": [],
+        "left_out": [],
     }
     (result,) = read_results(tmp_path / "run" / "results.jsonl")
     assert result.profile == "here:5"

@@ -219,7 +219,7 @@ def test_compare_refuses_what_it_cannot_account_for(baseline, stopped, tmp_path)
 
 def test_a_round_with_an_episode_that_has_no_outcome_does_not_count(baseline, stopped):
     watch = StopWatch(StopRule(baseline), NOISY)
-    results = {(r.task, r.episode_id): r for r in stopped.results}
+    results = {r.key: r for r in stopped.results}
     first, *rounds = watch.record.rounds[: stopped.stopped.rounds]
     broken = dataclasses.replace(results[first[1]], outcome=Outcome.ERROR, success_at_end=None, profile="", versions={})
     assert [watch.add(r) for r in (results[first[0]], broken, results[first[2]])] == [None] * 3

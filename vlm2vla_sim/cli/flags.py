@@ -16,7 +16,8 @@ from vlm2vla_sim.evaluation.comparison.stopping import StopRule
 from vlm2vla_sim.evaluation.executors.base import Executor
 from vlm2vla_sim.evaluation.executors.named import make_executor
 from vlm2vla_sim.evaluation.settings import RunSettings
-from vlm2vla_sim.evaluation.suite import check_settings
+from vlm2vla_sim.evaluation.suite import all_tasks, check_settings
+from vlm2vla_sim.evaluation.with_suite import with_suite
 from vlm2vla_sim.policies.spec import SHORTHAND, Option, PolicySpec, is_spec_file, read_policy_spec
 
 
@@ -133,14 +134,19 @@ class RunFlags(PolicyFlags):
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
     """Metrics besides success: path_length_cm, or your own as package.module:NAME."""
 
-    def settings(self, *, tasks: Iterable[str], episodes: int, spec: PolicySpec | None = None) -> RunSettings:
+    def settings(
+        self, *, tasks: Iterable[str], episodes: int | None = None, spec: PolicySpec | None = None, suite: str = ""
+    ) -> RunSettings:
         """The settings of these flags; an error for any with which no episode could run.
 
-        spec: the policy, where it is not that of --policy.
+        tasks: names, or "all" alone. episodes: None for 24, or as many as the suite says. spec: the policy, where it is
+        not that of --policy. suite: as `with_suite` takes it.
         """
+        names = tuple(tasks)
+        everything = names == ("all",)
         settings = RunSettings(
-            tasks=tuple(tasks),
-            episodes=episodes,
+            tasks=all_tasks() if everything or suite else names,
+            episodes=RunSettings.episodes if episodes is None else episodes,
             backend=self.backend,
             layouts=self.layouts,
             instruction=self.instruction,
@@ -150,6 +156,8 @@ class RunFlags(PolicyFlags):
             backend_options=read_options(self.backend_options),
             metrics=self.metrics,
         )
+        if suite:
+            settings = with_suite(settings, suite, tasks=() if everything else names, episodes=episodes)
         return check_settings(settings.with_policy(spec or self.spec(self.policy)))
 
 

@@ -49,6 +49,7 @@ COMMANDS = {
         "print one episode of a run: what the model was asked and answered",
     ),
     "tasks": ("vlm2vla_sim.cli.commands.tasks:tasks", "list the tasks, their instructions and episode lengths"),
+    "suites": ("vlm2vla_sim.cli.commands.suites:suites", "list the evaluation suites, or the conditions of one"),
     "formats": (
         "vlm2vla_sim.cli.commands.formats:formats",
         "list the action formats; show a given action text in all of them",

@@ -30,7 +30,7 @@ class EpisodeReporter:
 
         shard: the part of the run, where it is not the whole.
         """
-        episodes = range(len(settings.tasks) * settings.episodes)
+        episodes = range(len(settings.plan))
         self._total = len(episodes if shard is None else shard.of(episodes))
         earlier = folder / RESULTS if folder is not None else None
         self._done = len(read_results(earlier)) if earlier is not None and earlier.is_file() else 0
@@ -40,8 +40,9 @@ class EpisodeReporter:
         self._done += 1
         if result.outcome in NOT_SCORED or not sys.stderr.isatty():
             reason = f": {result.reason}" if result.reason else ""
+            where = f"{result.condition} {result.task}".strip()
             line = (
-                f"EPISODE {self._done}/{self._total} {result.task} ep {result.episode_id}: "
+                f"EPISODE {self._done}/{self._total} {where} ep {result.episode_id}: "
                 f"{result.outcome.value}, {result.seconds:.1f} s{reason}"
             )
             tqdm.write(line, file=sys.stderr)

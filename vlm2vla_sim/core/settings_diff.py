@@ -1,7 +1,8 @@
 """Compares the settings that a folder was made with, as read from JSON, with those that are given now.
 
 The comparison goes field by field. A field that the saved settings do not have is new: its default stands in for it.
-A field that only the saved settings have was removed: it is ignored. Hence a version that adds or removes a field can
+A field that only the saved settings have was removed: it is ignored, and so is one that its dataclass does not compare
+(`field(compare=False)`). Hence a version that adds or removes a field can
 resume what an earlier version began.
 """
 
@@ -39,7 +40,7 @@ def to_plain(value: Any) -> Any:
 def differences(saved: Any, given: Any, name: str = "") -> Iterator[Difference]:
     """The differences between `saved`, plain JSON values, and `given`, a dataclass or a mapping or sequence of them."""
     if dataclasses.is_dataclass(given) and not isinstance(given, type) and isinstance(saved, Mapping):
-        for field in dataclasses.fields(given):
+        for field in (one for one in dataclasses.fields(given) if one.compare):
             before = saved[field.name] if field.name in saved else to_plain(_default_of(field))
             yield from differences(before, getattr(given, field.name), f"{name}.{field.name}".removeprefix("."))
     elif not name and isinstance(given, Mapping) and isinstance(saved, Mapping):

@@ -95,13 +95,16 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         self.render_mode = render_mode
         self.layouts = layouts
         self._terminate_on_success = terminate_on_success
-        self._instruction = instruction or self.spec_task.instruction
+        self._turns = Turns()
         image_size = None if image_size is None else check_image_size(image_size)
         shared = [*inspect.signature(WidowXEnv.__init__).parameters]
         check_backend_options(backend, backend_options, shared=shared[2:-1])  # without self, task, backend_options
         self._backend = make_backend(backend, self.spec_task, image_size=image_size, quality=quality, **backend_options)
-        self.instruction_fits = self._check_instruction()
-        """Whether the instruction asks for the task; see `instruction_check.check_instruction`."""
+        try:
+            self.instruct(instruction or self.spec_task.instruction)
+        except SettingError:
+            self._backend.close()
+            raise
         if terminate_on_success and self.knows_scene is False:
             raise SettingError(
                 f"terminate_on_success=True needs a backend that knows the scene, and {self.backend_name!r} "
@@ -118,7 +121,6 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
         self._judge: Judge | None = None
         self._observation: Observation = {}
         self._episode_id = -1
-        self._turns = Turns()
         bound = np.array([*[motion.MAX_STEP] * 3, *[motion.MAX_TURN] * 3, 1], np.float32)
         self.action_space = spaces.Box(np.append(-bound[:6], np.float32(0)), bound)
 
@@ -229,6 +231,13 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
             expire_images(self._observation)
             self._backend.close()
 
+    def instruct(self, instruction: str) -> None:
+        """Give the policy another instruction from the next episode on; SettingError as in the constructor."""
+        with self._turns.take("instruct()"):
+            judged = self.knows_scene is not False and not self.spec_task.own
+            self.instruction_fits = check_instruction(instruction, self.spec_task, judged=judged)
+            self._instruction = instruction
+
     def check_during_reset(self, check: Callable[[], None]) -> None:
         """Have `check` called between two motions of a reset, on a backend that makes several; it may raise."""
         if hasattr(self._backend, "safe_point"):
@@ -246,14 +255,6 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
     def _draw(self) -> dict[str, np.ndarray]:
         with self._turns.take("Drawing an image"):
             return self._backend.observe()["pixels"]
-
-    def _check_instruction(self) -> bool | None:
-        judged = self.knows_scene is not False and not self.spec_task.own
-        try:
-            return check_instruction(self._instruction, self.spec_task, judged=judged)
-        except SettingError:
-            self._backend.close()
-            raise
 
     def _info(
         self, flags: Mapping[str, bool | None], *, clipped: bool, sent: np.ndarray | None = None

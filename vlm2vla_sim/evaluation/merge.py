@@ -25,13 +25,13 @@ from vlm2vla_sim.evaluation.results import RunSummary, read_results, sort_result
 from vlm2vla_sim.evaluation.run_folder import LOGS, RESULTS, SETTINGS, VIDEOS, RunFolder
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.stop_record import KEY as STOPPING
+from vlm2vla_sim.evaluation.stop_record import Episode
 from vlm2vla_sim.types import EpisodeResult
 
 MERGED = "merged"
 """In `settings.json` of a merged run: the run folders it was made from."""
 NAMED = 5
 """How many episodes an error message names."""
-Episode = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -149,23 +149,24 @@ def _check_overlap(parts: Iterable[_Part]) -> None:
     found: dict[Episode, Path] = {}
     for part in parts:
         for result in part.results:
-            episode = (result.task, result.episode_id)
-            if episode in found:
+            if result.key in found:
+                where = f"{result.condition} {result.task}".strip()
                 raise RunFolderError(
-                    f"{result.task} episode {result.episode_id} is in {found[episode]} and in {part.path}. Leave one "
-                    "of them out: an episode that is counted twice changes the rates."
+                    f"{where} episode {result.episode_id} is in {found[result.key]} and in {part.path}. Leave one of "
+                    "them out: an episode that is counted twice changes the rates."
                 )
-            found[episode] = part.path
+            found[result.key] = part.path
 
 
 def _missing(settings: RunSettings, parts: Iterable[_Part]) -> list[Episode]:
-    names = [find_task(task, settings.backend).name for task in settings.tasks]
-    done = {(result.task, result.episode_id) for part in parts for result in part.results}
-    return [(name, k) for name in names for k in range(settings.episodes) if (name, k) not in done]
+    names = {task: find_task(task, settings.backend).name for task in settings.tasks}
+    done = {result.key for part in parts for result in part.results}
+    planned = [(names[task], condition, k) for task, condition, k in settings.plan]
+    return [episode for episode in planned if episode not in done]
 
 
 def _named(episodes: Sequence[Episode]) -> str:
-    named = ", ".join(f"{task} {number}" for task, number in episodes[:NAMED])
+    named = ", ".join(f"{condition} {task} {k}".strip() for task, condition, k in episodes[:NAMED])
     return named + (", ..." if len(episodes) > NAMED else "")
 
 

@@ -94,9 +94,9 @@ class RunSummary:
 
 
 def sort_results(results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
-    """By task, in SIMPLER's order, then by episode, whatever the order in which they ended."""
+    """By task, in SIMPLER's order, then by condition and episode, whatever the order in which they ended."""
     order = {name: number for number, name in enumerate(TASKS)}
-    return sorted(results, key=lambda result: (order.get(result.task, len(order)), result.task, result.episode_id))
+    return sorted(results, key=lambda result: (order.get(result.task, len(order)), *result.key))
 
 
 def summarize(results: Iterable[EpisodeResult]) -> RunSummary:

@@ -118,7 +118,7 @@ class RunFolder:
         The first result leaves its provenance in `settings.json`; RunFolderError for a later one with another.
         """
         self._provenance.check(result)
-        what = f"The result of {result.task} episode {result.episode_id}"
+        what = f"The result of {f'{result.condition} {result.task}'.strip()} episode {result.episode_id}"
         self._store.append(RESULTS, result.to_json(), what=what)
 
     def read(self) -> list[EpisodeResult]:

@@ -1,12 +1,13 @@
 """Run the episodes of a run one after the other, in this process or in a worker's.
 
 The environment and the policy of a task are kept from one episode to the next, because starting a simulator or loading
-a model costs more than an episode.
+a model costs more than an episode. Conditions of a suite that differ in the instruction only share them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import episode_seed, make_env, make_policy, widowx
 from vlm2vla_sim.policies import TextModelFactory
 from vlm2vla_sim.policies.base import close_policy
+from vlm2vla_sim.policies.spec import Option
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class Item:
     task: str
     """As `find_task` takes it."""
     episode_id: int
+    condition: str = ""
+    """Name of one of the settings' conditions; empty without a suite."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class EpisodeJob:
 
     @property
     def fresh_for_group(self) -> bool:
-        """A simulator that cannot be started twice in a process serves one task."""
+        """A simulator that cannot be started twice in a process serves one task, with the same options."""
         return needs_own_process(self.settings.backend)
 
     def open(self, models: TextModelFactory | None) -> EpisodeRunner:
@@ -93,8 +97,9 @@ class EpisodeJob:
         return dataclasses.replace(self, folder=folder)
 
     def group(self, item: Item) -> str:
-        """Its task: environment and policy are made for one."""
-        return item.task
+        """Its task and what a condition changes of the scene: environment and policy are made for one of them."""
+        changed = self.settings.condition(item.condition).options
+        return item.task + (f" {json.dumps(changed, sort_keys=True)}" if changed else "")
 
     def annotated(self, result: EpisodeResult, note: str) -> EpisodeResult:
         """See `executors.base.Job.annotated`."""
@@ -102,9 +107,9 @@ class EpisodeJob:
 
     def broken(self, item: Item, reason: str) -> EpisodeResult:
         """The result of an episode whose process ended before it could report one."""
-        settings = self.settings
+        settings = self.settings.under(item.condition, item.task)
         task = find_task(item.task, settings.backend)
-        return EpisodeResult(
+        broken = EpisodeResult(
             task=task.name,
             episode_id=item.episode_id,
             seed=episode_seed(settings.seed, task.name, item.episode_id),
@@ -118,6 +123,7 @@ class EpisodeJob:
             noise_cm=settings.noise_cm,
             reason=f"The episode {reason}",
         )
+        return self.settings.condition(item.condition).mark(broken)
 
 
 class EpisodeRunner:
@@ -126,7 +132,7 @@ class EpisodeRunner:
     def __init__(self, job: EpisodeJob, *, models: TextModelFactory | None = None) -> None:
         """models: makes the text models of policies; by default they are loaded in this process."""
         self._job, self._models = job, models
-        self._task: str | None = None
+        self._made_for: tuple[str, dict[str, Option]] | None = None
         self._env: gym.Env[Any, Any] | None = None
         self._policy: Policy | None = None
         self._operator: Operator | None = None
@@ -134,16 +140,16 @@ class EpisodeRunner:
     def run(self, item: Item) -> EpisodeResult:
         """The result of one episode; an error that every episode would meet is raised."""
         settings = self._job.settings
-        if not is_real_robot(settings.backend) or widowx(self._prepare(item.task)[0]).knows_scene:
+        if not is_real_robot(settings.backend) or widowx(self._prepare(item)[0]).knows_scene:
             return self._run_once(item)
         if self._operator is None:
             self._operator = Operator([StreamAnswers(sys.stdin)], say=to_stderr)
         return run_attended(
-            lambda: self._run_once(item), lambda: self._prepare(item.task)[0], self._operator, item.episode_id
+            lambda: self._run_once(item), lambda: self._prepare(item)[0], self._operator, item.episode_id
         )
 
     def _run_once(self, item: Item) -> EpisodeResult:
-        env, policy = self._prepare(item.task)
+        env, policy = self._prepare(item)
         recorder: Recorder | None = None
         if self._job.recorder is not None:
             recorder = self._job.recorder(env, widowx(env).task, item.episode_id, self._job.folder)
@@ -161,23 +167,27 @@ class EpisodeRunner:
         return result
 
     def _run(self, env: gym.Env[Any, Any], policy: Policy, item: Item) -> EpisodeResult:
-        settings, task = self._job.settings, widowx(env).task
-        return run_episode(
+        settings, task, folder = self._job.settings.under(item.condition, item.task), widowx(env).task, self._job.folder
+        result = run_episode(
             env,
             policy,
             episode_id=item.episode_id,
             seed=episode_seed(settings.seed, task, item.episode_id),
             layouts=settings.layouts,
             spec=settings.spec,
-            videos=self._job.folder / VIDEOS if self._job.video else None,
-            log=self._job.folder / LOGS / f"{episode_stem(task, item.episode_id)}.txt",
+            videos=folder / VIDEOS / item.condition if self._job.video else None,
+            log=folder / LOGS / item.condition / f"{episode_stem(task, item.episode_id)}.txt",
             metrics=settings.metrics,
         )
+        if not item.condition:
+            return result
+        result = dataclasses.replace(result, video=f"{VIDEOS}/{result.video}" if result.video else "")
+        return self._job.settings.condition(item.condition).mark(result)
 
     def close(self) -> None:
         """Release environment and policy. May be called twice. A fault while closing is ignored: no result is lost."""
         env, policy = self._env, self._policy
-        self._env, self._policy, self._task = None, None, None
+        self._env, self._policy, self._made_for = None, None, None
         if policy is not None:
             close_policy(policy)
         if env is None:
@@ -187,13 +197,18 @@ class EpisodeRunner:
         except (BackendFaultError, OSError):
             return
 
-    def _prepare(self, task: str) -> tuple[gym.Env[Any, Any], Policy]:
-        if self._env is None or self._policy is None or task != self._task:
+    def _prepare(self, item: Item) -> tuple[gym.Env[Any, Any], Policy]:
+        settings = self._job.settings.under(item.condition, item.task)
+        wanted = item.task, settings.backend_options
+        if self._env is None or self._policy is None or wanted != self._made_for:
             self.close()
-            env = make_env(self._job.settings, task)
-            self._env = StopWrapper(env, self._check_stop) if is_real_robot(self._job.settings.backend) else env
-            self._policy = make_policy(self._env, self._job.settings.spec, models=self._models)
-            self._task = task
+            env = make_env(settings, item.task)
+            self._env = StopWrapper(env, self._check_stop) if is_real_robot(settings.backend) else env
+            self._policy = make_policy(self._env, settings.spec, models=self._models)
+            self._made_for = wanted
+        elif item.condition:
+            inner = widowx(self._env)
+            inner.instruct(settings.instruct(inner.spec_task.instruction))
         return self._env, self._policy
 
     def _check_stop(self) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.errors import SettingError, unknown_name
+from vlm2vla_sim.evaluation.conditions import PLAIN, Condition
 from vlm2vla_sim.language.translations import ENGLISH
 from vlm2vla_sim.policies.spec import Option, PolicySpec
 
@@ -46,6 +47,12 @@ class RunSettings:
     """Name of the policy in results; by default `policy`."""
     metrics: tuple[str, ...] = ()
     """Metrics besides success: names of `evaluation.metrics.METRICS`, or "package.module:NAME"."""
+    suite: str = ""
+    """Name, version and digest of the suites whose conditions are run; see `evaluation.with_suite`. Empty: none."""
+    conditions: tuple[Condition, ...] = field(default=(), compare=False)
+    """Those of the suites that are offered on the backend. `suite`, `backend` and `tasks` decide what they are."""
+    left_out: tuple[str, ...] = field(default=(), compare=False)
+    """Names of the conditions of the suites that are not offered on the backend."""
 
     def __post_init__(self) -> None:
         for name in ("tasks", "metrics"):
@@ -53,6 +60,9 @@ class RunSettings:
                 raise SettingError(f"{name} is the text {given!r}; expected a sequence of names, such as ({given!r},).")
         object.__setattr__(self, "tasks", tuple(self.tasks))
         object.__setattr__(self, "metrics", tuple(self.metrics))
+        object.__setattr__(self, "left_out", tuple(self.left_out))
+        made = (one if isinstance(one, Condition) else Condition.from_json(one) for one in self.conditions)
+        object.__setattr__(self, "conditions", tuple(made))
         object.__setattr__(self, "image_size", self.image_size and tuple(self.image_size))
         object.__setattr__(self, "backend_options", dict(self.backend_options))
         object.__setattr__(self, "policy_options", dict(self.policy_options))
@@ -69,10 +79,50 @@ class RunSettings:
                 "An instruction of your own is for one task, in the language you give it in: name one task with it, and"
                 " leave the language out."
             )
+        if bool(self.suite) != bool(self.conditions):
+            raise SettingError(
+                f"suite is {self.suite!r} with {len(self.conditions)} conditions. Give a suite to "
+                "evaluation.with_suite.with_suite, which returns settings with its conditions."
+            )
+        if self.suite and self.instruction:
+            raise SettingError("A suite says what the policy is told: leave out the instruction of your own.")
         if self.seed < 0:
             raise SettingError(f"The seed is {self.seed}; expected a whole number from 0 up.")
         if not (math.isfinite(self.noise_cm) and self.noise_cm >= 0):
             raise SettingError(f"The noise is {self.noise_cm} cm; expected 0 or more.")
+
+    @property
+    def plan(self) -> list[tuple[str, str, int]]:
+        """Every episode: its task as in `tasks`, the name of its condition ("" without a suite), and its number."""
+        return [
+            (task, condition.name, number)
+            for condition in self.conditions or (PLAIN,)
+            for task in (condition.tasks or self.tasks)
+            for number in range(self.episodes)
+        ]
+
+    def condition(self, name: str) -> Condition:
+        """The condition called `name`; `PLAIN` for ""."""
+        found = PLAIN if not name else next((one for one in self.conditions if one.name == name), None)
+        if found is None:
+            raise unknown_name("condition", name, [one.name for one in self.conditions])
+        return found
+
+    def under(self, condition: str, task: str) -> RunSettings:
+        """The settings of `task`, one of `tasks`, under the condition of that name: without a suite."""
+        if not condition:
+            return self
+        found = self.condition(condition)
+        return dataclasses.replace(
+            self,
+            tasks=(task,),
+            layouts=found.layouts or self.layouts,
+            instruction=found.instructions.get(task, ""),
+            backend_options={**self.backend_options, **found.options},
+            suite="",
+            conditions=(),
+            left_out=(),
+        )
 
     @property
     def spec(self) -> PolicySpec:

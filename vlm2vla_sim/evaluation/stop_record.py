@@ -14,9 +14,11 @@ from vlm2vla_sim.errors import RunFolderError
 
 KEY = "stopping"
 """In `settings.json` of a run that may stop early: its `StopRecord`."""
-METHOD = "betting confidence sequence, looked at after every round of one pair of each task"
-Episode = tuple[str, int]
-"""Task and number."""
+METHOD = "betting confidence sequence, looked at after every round of one pair of each task (and condition)"
+Cell = tuple[str, str]
+"""Task, and the name of its condition; "" without a suite."""
+Episode = tuple[str, str, int]
+"""Task, condition and number: `EpisodeResult.key`."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,16 @@ class StopRecord:
     """The success that is compared."""
     margin: float
     confidence: float
-    order: Mapping[str, tuple[int, ...]]
-    """Task -> the numbers of its episodes, in the order of the rounds."""
+    order: Mapping[Cell, tuple[int, ...]]
+    """Task and condition -> the numbers of their episodes, in the order of the rounds."""
     state: StopState | None = None
     """None while the run goes on, or where it was interrupted."""
 
     @property
     def rounds(self) -> list[list[Episode]]:
-        """The episodes of each round: one of every task."""
+        """The episodes of each round: one of every task, in every condition."""
         length = max(map(len, self.order.values()))
-        return [[(task, numbers[k]) for task, numbers in self.order.items()] for k in range(length)]
+        return [[(*cell, numbers[k]) for cell, numbers in self.order.items()] for k in range(length)]
 
     def counted(self, done: Collection[Episode], scored: Collection[Episode]) -> list[Episode]:
         """The episodes that count, in order: those of complete rounds up to the stop, or to the first that is not done.
@@ -84,14 +86,14 @@ class StopRecord:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         values = {**dataclasses.asdict(self), "when": "decided", "method": METHOD}
-        return {**values, "order": {task: list(numbers) for task, numbers in self.order.items()}}
+        return {**values, "order": _order_to_json(self.order)}
 
     @classmethod
     def from_json(cls, values: Any, where: object) -> StopRecord:
         """The inverse of `to_json`; RunFolderError if `values`, from the file `where`, are no such record."""
         try:
             known = {field.name: values[field.name] for field in dataclasses.fields(cls)}
-            order = {str(task): tuple(map(int, numbers)) for task, numbers in known["order"].items()}
+            order = _order_from_json(known["order"])
             state = known["state"] and StopState(**known["state"])
             if not order or len({len(numbers) for numbers in order.values()}) != 1:
                 raise ValueError("the tasks have no or unequal numbers of episodes")
@@ -103,7 +105,33 @@ class StopRecord:
         return cls(**{**known, "order": order, "state": state})
 
 
-def random_order(tasks: Sequence[str], episodes: int, seed: int) -> dict[str, tuple[int, ...]]:
-    """Task -> its episode numbers 0 .. episodes - 1, in an order drawn from the seed of the run and the task's name."""
-    drawn = {task: np.random.default_rng([seed, zlib.crc32(task.encode())]).permutation(episodes) for task in tasks}
-    return {task: tuple(map(int, numbers)) for task, numbers in drawn.items()}
+def random_order(cells: Sequence[Cell], episodes: int, seed: int) -> dict[Cell, tuple[int, ...]]:
+    """Each cell -> its episode numbers 0 .. episodes - 1, in an order drawn from the seed of the run and its names."""
+    order = {}
+    for cell in cells:
+        words = [seed, *(zlib.crc32(name.encode()) for name in cell if name)]
+        order[cell] = tuple(map(int, np.random.default_rng(words).permutation(episodes)))
+    return order
+
+
+def _order_to_json(order: Mapping[Cell, Sequence[int]]) -> dict[str, Any]:
+    """Task -> numbers; with a suite, condition -> task -> numbers."""
+    if not any(condition for _, condition in order):
+        return {task: list(numbers) for (task, _), numbers in order.items()}
+    nested: dict[str, Any] = {}
+    for (task, condition), numbers in order.items():
+        nested.setdefault(condition, {})[task] = list(numbers)
+    return nested
+
+
+def _order_from_json(values: Mapping[str, Any]) -> dict[Cell, tuple[int, ...]]:
+    """The inverse of `_order_to_json`."""
+    if all(isinstance(of, Mapping) for of in values.values()):
+        nested = {condition: dict(of) for condition, of in values.items()}
+    else:
+        nested = {"": dict(values)}
+    return {
+        (str(task), str(condition)): tuple(map(int, numbers))
+        for condition, of in nested.items()
+        for task, numbers in of.items()
+    }

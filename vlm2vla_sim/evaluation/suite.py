@@ -20,9 +20,10 @@ from vlm2vla_sim.core.finder import is_place
 from vlm2vla_sim.envs.backends import check_backend_options, is_real_robot, knows_scene, needs_own_process
 from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.envs.instruction_check import check_instruction
-from vlm2vla_sim.envs.tasks import TASKS, task_places
+from vlm2vla_sim.envs.tasks import TASKS, Task, task_places
 from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.comparison.stopping import StopRule, StopWatch
+from vlm2vla_sim.evaluation.conditions import PLAIN
 from vlm2vla_sim.evaluation.executors.base import Executor, Limits
 from vlm2vla_sim.evaluation.executors.local import LocalExecutor
 from vlm2vla_sim.evaluation.metrics import make_metric, short_name
@@ -33,6 +34,7 @@ from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import check_spec
 from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.evaluation.stop_record import StopState
+from vlm2vla_sim.evaluation.with_suite import check_conditions
 from vlm2vla_sim.policies import check_together
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -122,7 +124,7 @@ def run_suite(
     watch = None if stop is None else StopWatch(stop, settings)
     items = _items(settings, shard, watch)
     if watch is not None:
-        limits = dataclasses.replace(limits, ahead=2 * max(workers, len(settings.tasks)))
+        limits = dataclasses.replace(limits, ahead=2 * max(workers, len(settings.plan) // settings.episodes))
     folder = RunFolder(
         default_folder(settings) if out is None else Path(out),
         settings,
@@ -132,8 +134,8 @@ def run_suite(
     )
     with closing(folder):
         job = EpisodeJob(settings, folder.path, video, recorder)
-        done = {(result.task, result.episode_id) for result in folder.earlier}
-        todo = [i for i in items if (find_task(i.task, settings.backend).name, i.episode_id) not in done]
+        done, names = {result.key for result in folder.earlier}, _names(settings)
+        todo = [i for i in items if (names[i.task], i.condition, i.episode_id) not in done]
         try:
             return _collect(executor.run(job, todo, limits), folder, watch, total=len(items), on_result=on_result)
         except Exception:
@@ -144,14 +146,14 @@ def run_suite(
 def _items(settings: RunSettings, shard: Shard | None, watch: StopWatch | None) -> list[Item]:
     """The episodes of a run or of its shard, in the order in which they are run."""
     if watch is None:
-        items = [Item(task, k) for task in settings.tasks for k in range(settings.episodes)]
+        items = [Item(task, k, condition) for task, condition, k in settings.plan]
         return items if shard is None else shard.of(items)
     if shard is not None:
         raise SettingError(
             "A shard cannot stop when the comparison is decided (--shard, --stop-when): it does not see the "
             "episodes of the others. Run all of it in one folder, or leave --stop-when out."
         )
-    return [Item(place, k) for place, k in watch.plan]
+    return [Item(task, k, condition) for task, condition, k in watch.plan]
 
 
 def run_policies(
@@ -192,6 +194,7 @@ def check_settings(settings: RunSettings) -> RunSettings:
         raise SettingError(f"Two tasks have the same name in results: {', '.join(task_names)}. Leave one out.")
     check_backend_options(settings.backend, settings.backend_options)
     check_spec(settings.spec, settings.backend)
+    check_conditions(settings)
     names = [short_name(name) for name in settings.metrics]
     for name in settings.metrics:
         make_metric(name)
@@ -199,19 +202,31 @@ def check_settings(settings: RunSettings) -> RunSettings:
         raise SettingError(
             f"Two metrics have the same name in results: {', '.join(names)}. Leave one out, or rename it."
         )
-    for task in tasks:
-        told = settings.instruct(task.instruction)
-        if knows_scene(settings.backend):
-            check_instruction(told, task)
-        if settings.layouts == "grid" and settings.episodes > len(task.layouts) and not task.own:
-            raise EpisodeError(
-                f"{settings.episodes} episodes of {task.name} were asked for, but its grid has "
-                f"{len(task.layouts)}. Ask for at most that many, or for random layouts (--layouts random)."
-            )
+    for task, place in zip(tasks, places, strict=True):
+        for condition in settings.conditions or (PLAIN,):
+            if not condition.name or place in condition.tasks:
+                _check_episodes(settings.under(condition.name, place), task)
     return settings.with_tasks(
         task.instruction if task.own else place if is_place(place.partition("#")[0]) else task.name
         for task, place in zip(tasks, places, strict=True)
     )
+
+
+def _check_episodes(settings: RunSettings, task: Task) -> None:
+    """An error where the episodes of `task` cannot be run, or would be judged by something else than is asked."""
+    told = settings.instruct(task.instruction)
+    if knows_scene(settings.backend):
+        check_instruction(told, task)
+    if settings.layouts == "grid" and settings.episodes > len(task.layouts) and not task.own:
+        raise EpisodeError(
+            f"{settings.episodes} episodes of {task.name} were asked for, but its grid has {len(task.layouts)}. Ask "
+            "for at most that many, or for random layouts (--layouts random)."
+        )
+
+
+def _names(settings: RunSettings) -> dict[str, str]:
+    """What `find_task` takes -> the task's name in results."""
+    return {place: find_task(place, settings.backend).name for place in settings.tasks}
 
 
 def _places(name: str) -> tuple[str, ...]:

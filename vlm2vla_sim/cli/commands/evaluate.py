@@ -28,11 +28,11 @@ from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.evaluation.suite import (
     EPISODE_TIMEOUT,
     SuiteRun,
-    all_tasks,
     check_settings,
     run_policies,
     run_suite,
 )
+from vlm2vla_sim.evaluation.with_suite import left_out_sentence
 
 REPORT = "report.html"
 """The page that --report writes."""
@@ -44,7 +44,8 @@ def evaluate(
     stop: StopFlags,
     *,
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="all|NAME...")] = ("all",),
-    episodes: int = 24,
+    episodes: int | None = None,
+    suite: Annotated[str, tyro.conf.arg(metavar="NAME[,NAME]|FILE")] = "",
     policies: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE|NAME...")] = (),
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     no_video: bool = False,
@@ -72,7 +73,10 @@ def evaluate(
         where: Where episodes are run; a run may be resumed with another executor.
         stop: Whether the run stops as soon as its comparison with a baseline is decided.
         tasks: "all", or one or more names (see `vlm2vla tasks`).
-        episodes: Number of episodes per task; SIMPLER's grid has 24.
+        episodes: Number of episodes per task, and condition; by default 24 (all of SIMPLER's grid), or as the suite
+            says.
+        suite: Run the conditions of a suite (see `vlm2vla suites`), or of your own .toml file. --tasks then chooses
+            among its tasks.
         policies: Several policies in place of --policy, on the same episodes: .toml or .yaml files, or names. Each gets
             its own run folder below --out.
         out: Folder to write to; by default runs/<date>_<time>-<policy>-<backend>.
@@ -95,7 +99,6 @@ def evaluate(
     """
     if resume and out is None:
         raise SettingError("--resume needs the folder of the run to continue: add --out DIR.")
-    names = all_tasks() if tasks == ("all",) else tasks
     part = None if shard is None else Shard.parse(shard)
     options: dict[str, Any] = {
         "video": not no_video,
@@ -109,7 +112,8 @@ def evaluate(
     reporter = functools.partial(EpisodeReporter, shard=part)
     files = _CiFiles(min_success, min_success_by, junit, markdown)
     if not policies:
-        settings = run.settings(tasks=names, episodes=episodes)
+        settings = run.settings(tasks=tasks, episodes=episodes, suite=suite)
+        _say_left_out(settings)
         files.check([settings])
         on_result = reporter(settings, out if resume else None)
         with closing(where.make()) as executor:
@@ -120,7 +124,8 @@ def evaluate(
         return CommandResult(text, values, json, code=files.finish({settings.spec.label: made}))
     if run.policy != RunFlags.policy:
         raise SettingError("--policy and --policies were both given; name every policy with --policies.")
-    several = [run.settings(tasks=names, episodes=episodes, spec=run.spec(policy)) for policy in policies]
+    several = [run.settings(tasks=tasks, episodes=episodes, suite=suite, spec=run.spec(policy)) for policy in policies]
+    _say_left_out(several[0])
     files.check(several)
     with closing(where.make()) as executor:
         runs = run_policies(several, out=out, reporter=reporter, executor=executor, **options)
@@ -174,6 +179,11 @@ class _CiFiles:
 
     def _requirements(self, tasks: Sequence[str]) -> list[gates.Requirement]:
         return gates.read_requirements(self.min_success, tasks)
+
+
+def _say_left_out(settings: RunSettings) -> None:
+    if settings.left_out:
+        sys.stderr.write(f"{left_out_sentence(settings.left_out, len(settings.conditions), settings.backend)}\n")
 
 
 def _report(runs: Sequence[SuiteRun], folder: Path, *, write: bool) -> str:

@@ -14,7 +14,6 @@ from vlm2vla_sim.cli.result import CommandResult
 from vlm2vla_sim.data.recording.record import RUN
 from vlm2vla_sim.data.recording.record import record as record_run
 from vlm2vla_sim.evaluation.results import format_table
-from vlm2vla_sim.evaluation.suite import all_tasks
 
 
 def record(
@@ -47,7 +46,7 @@ def record(
             answers the questions of all of them in batches.
         json: Print one line of JSON instead of the table.
     """
-    settings = run.settings(tasks=all_tasks() if tasks == ("all",) else tasks, episodes=episodes)
+    settings = run.settings(tasks=tasks, episodes=episodes)
     with closing(where.make()) as executor:
         made = record_run(
             settings,

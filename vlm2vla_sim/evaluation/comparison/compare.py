@@ -199,8 +199,8 @@ def _counted(baseline: Side, candidate: Side, pairs: Sequence[Pair], rule: str, 
     for side in (baseline, candidate):
         if side.stopping is None:
             continue
-        by_episode = {(b.task, b.episode_id): (a, b) for a, b in pairs}
-        done = {(e.task, e.episode_id) for e in side.episodes}
+        by_episode = {b.key: (a, b) for a, b in pairs}
+        done = {e.key for e in side.episodes}
         kept = [by_episode[episode] for episode in side.stopping.counted(done, by_episode)]
         if len(kept) < len(pairs):
             left_out[NOT_COUNTED] = left_out.get(NOT_COUNTED, 0) + len(pairs) - len(kept)

@@ -13,6 +13,7 @@ class Pairing(enum.StrEnum):
     """How the episodes of two sides were matched."""
 
     EPISODE = "task, episode and seed"
+    """And, with a suite, its condition; so below."""
     SCENE = "task and scene"
     """The same layouts of the grid, with other seeds: what a policy samples differs, the scene does not."""
     NONE = "none"
@@ -63,5 +64,4 @@ def pair(
 
 def key(episode: EpisodeResult, pairing: Pairing) -> tuple[Any, ...]:
     """Equal for the two episodes of a pair."""
-    scene = (episode.task, episode.episode_id)
-    return (*scene, episode.seed) if pairing is Pairing.EPISODE else scene
+    return (*episode.key, episode.seed) if pairing is Pairing.EPISODE else episode.key

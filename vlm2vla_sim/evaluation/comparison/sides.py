@@ -20,7 +20,7 @@ from vlm2vla_sim.types import EpisodeResult, Outcome
 
 POLICY_SETTINGS = frozenset({"policy", "action_format", "noise_cm", "language", "policy_options", "policy_name"})
 """Settings that describe the policy: what is compared."""
-PLAN_SETTINGS = frozenset({"tasks", "episodes", "seed", "metrics"})
+PLAN_SETTINGS = frozenset({"tasks", "episodes", "seed", "metrics", "conditions", "left_out"})
 """Settings that decide which episodes there are, or nothing of an episode's result."""
 _SETTINGS = frozenset(field.name for field in dataclasses.fields(RunSettings))
 SIMULATOR = ("vlm2vla_sim", "mujoco", "sapien", "mani_skill")
@@ -72,7 +72,7 @@ def read_side(given: str) -> Side:
                 f"{part.policy}."
             )
     episodes = [episode for part in parts for episode in part.episodes]
-    keys = [(episode.task, episode.episode_id, episode.seed) for episode in episodes]
+    keys = [(*episode.key, episode.seed) for episode in episodes]
     if len(set(keys)) != len(keys):
         raise NotComparableError(f"{given} holds the same episode (task, number, seed) more than once.")
     return dataclasses.replace(parts[0], name=given, episodes=tuple(episodes))
@@ -124,11 +124,11 @@ def differences(first: Mapping[str, str], second: Mapping[str, str], allow: Sequ
 
 
 def setting_conditions(values: Mapping[str, Any]) -> dict[str, str]:
-    """The conditions among the settings of a run, as plain values."""
+    """The conditions among the settings of a run, as plain values. A run without a suite records none."""
     return {
         name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         for name, value in values.items()
-        if name not in POLICY_SETTINGS | PLAN_SETTINGS
+        if name not in POLICY_SETTINGS | PLAN_SETTINGS and (name, value) != ("suite", "")
     }
 
 
@@ -178,7 +178,8 @@ def episode_conditions(episodes: Sequence[EpisodeResult]) -> dict[str, str]:
     # An episode whose process died has no profile and no versions.
     episodes = [episode for episode in episodes if episode.outcome is not Outcome.ERROR] or episodes
     conditions: dict[str, str] = {}
-    for field in ("backend", "profile", "layouts"):
+    # With a suite, its conditions decide the layouts of their episodes.
+    for field in ("backend", "profile", *(() if any(episode.suite for episode in episodes) else ("layouts",))):
         conditions[field] = ", ".join(sorted({str(getattr(episode, field)) for episode in episodes}))
     for package in SIMULATOR:
         versions = sorted({episode.versions[package] for episode in episodes if package in episode.versions})

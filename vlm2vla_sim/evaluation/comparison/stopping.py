@@ -55,9 +55,10 @@ class StopWatch:
         check_level(rule.margin, rule.confidence)
         self._baseline = read_side(rule.baseline)
         self._rule = rule
-        names = {find_task(place, settings.backend).name: place for place in settings.tasks}
-        self._places = names
-        self._by_episode = _episodes_of(self._baseline, settings, list(names))
+        names = {place: find_task(place, settings.backend).name for place in settings.tasks}
+        self._places = {name: place for place, name in names.items()}
+        planned = [(names[place], condition, number) for place, condition, number in settings.plan]
+        self._by_episode = _episodes_of(self._baseline, settings, planned)
         self._check_conditions(setting_conditions(to_plain(settings)), whole=False)
         self.record = StopRecord(
             rule.baseline,
@@ -65,15 +66,16 @@ class StopWatch:
             rule.rule,
             rule.margin,
             rule.confidence,
-            random_order(list(names), settings.episodes, settings.seed),
+            random_order(list(dict.fromkeys(e[:2] for e in planned)), settings.episodes, settings.seed),
         )
+        self._tasks = list(dict.fromkeys(task for task, _ in self.record.order))
         self._results: dict[Episode, EpisodeResult] = {}
         self._looked, self._checked = 0, False
 
     @property
-    def plan(self) -> list[tuple[str, int]]:
-        """All episodes in their order: the task as the settings name it, and the number."""
-        return [(self._places[task], number) for episodes in self.record.rounds for task, number in episodes]
+    def plan(self) -> list[Episode]:
+        """All episodes in their order, each with its task as the settings name it."""
+        return [(self._places[task], condition, k) for round_ in self.record.rounds for task, condition, k in round_]
 
     def add(self, result: EpisodeResult) -> StopState | None:
         """The state at the stop, once `result` completes what decides, else None.
@@ -83,7 +85,7 @@ class StopWatch:
         if not self._checked and is_scored(result, self._rule.rule):
             self._check_conditions(episode_conditions([result]), whole=True)
             self._checked = True
-        self._results[result.task, result.episode_id] = result
+        self._results[result.key] = result
         rounds = self.record.rounds
         while self._looked < len(rounds) and all(episode in self._results for episode in rounds[self._looked]):
             self._looked += 1
@@ -114,7 +116,7 @@ class StopWatch:
         )
 
     def _cells(self, pairs: Sequence[Pair]) -> list[Cell]:
-        return sequential_cells(pairs, list(self.record.order), self._rule.rule, self._rule.confidence)
+        return sequential_cells(pairs, self._tasks, self._rule.rule, self._rule.confidence)
 
     def _check_conditions(self, conditions: dict[str, str], *, whole: bool) -> None:
         """whole: whether versions that these conditions lack differ from those of the baseline."""
@@ -130,26 +132,30 @@ class StopWatch:
             )
 
 
-def _episodes_of(baseline: Side, settings: RunSettings, tasks: Sequence[str]) -> dict[Episode, EpisodeResult]:
+def _episodes_of(baseline: Side, settings: RunSettings, planned: Sequence[Episode]) -> dict[Episode, EpisodeResult]:
     """The baseline's partner of every episode of the run."""
     if baseline.stopping is not None:
         raise NotComparableError(
             f"The baseline {baseline.name} may itself have stopped early, so its rates are not those of a full run. "
             "Run it without --stop-when."
         )
-    there = {(e.task, e.episode_id, e.seed): e for e in baseline.episodes}
-    wanted = {(t, k): episode_seed(settings.seed, t, k) for t in tasks for k in range(settings.episodes)}
-    found = {(t, k): there[t, k, seed] for (t, k), seed in wanted.items() if (t, k, seed) in there}
-    missing = [f"{t} {k}" for t, k in wanted if (t, k) not in found]
+    there = {(*e.key, e.seed): e for e in baseline.episodes}
+    wanted = {episode: episode_seed(settings.seed, episode[0], episode[2]) for episode in planned}
+    found = {episode: there[*episode, seed] for episode, seed in wanted.items() if (*episode, seed) in there}
+    missing = [f"{condition} {task} {k}".strip() for task, condition, k in wanted if (task, condition, k) not in found]
     if missing:
         raise NotComparableError(
             f"{len(missing)} of the {len(wanted)} episodes have no partner in the baseline {baseline.name}: "
             f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. Episodes are paired by task, number and "
-            "seed: run the baseline with the same tasks, --episodes and --seed."
+            "seed: run the baseline with the same tasks, --suite, --episodes and --seed."
         )
     return found
 
 
 def _digest(episodes: Sequence[EpisodeResult], rule: str) -> str:
-    lines = sorted([e.task, e.episode_id, e.seed, e.outcome.value, getattr(e, rule, None)] for e in episodes)
+    # Without a suite as it was before there were any, so that such a run can be resumed.
+    lines = sorted(
+        [e.task, *filter(None, (e.condition,)), e.episode_id, e.seed, e.outcome.value, getattr(e, rule, None)]
+        for e in episodes
+    )
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
