@@ -76,6 +76,8 @@ class Phase:
     plan: str
     chunk: ActionChunk
     """The motion of the phase as rows that an `ActionFormat` can write; `text` is in the default format."""
+    kind: str = ""
+    """One of `relabel.kinds.KINDS`; empty where nobody has said."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.stop:

@@ -1,4 +1,4 @@
-"""The wording of motion plans: sentences with directions and without numbers.
+"""The wording of motion plans: sentences with directions and without numbers, but for motions below a centimetre.
 
 The scripted policy and the rule-based labels use the same wording, so that a model trained on one can be compared with
 the other. Directions are those of the robot's base.
@@ -32,9 +32,23 @@ def directions(move: np.ndarray) -> str:
 
     >>> directions(np.array([0.1, 0.01, -0.2, 0]))
     'down and forward'
+    >>> directions(np.array([0, 0.004, 0]))
+    '4 mm left'
     """
     largest = float(np.abs(move[:3]).max())
-    return _named(move[:3], smallest=max(SMALLEST, MINOR * largest)) or "a little"
+    return _named(move[:3], smallest=max(SMALLEST, MINOR * largest)) or _millimetres(move[:3])
+
+
+def to_and_fro(moves: np.ndarray) -> str:
+    """The two directions of a motion to and fro. moves: (n, >= 2) dx, dy of each row [m].
+
+    >>> to_and_fro(np.array([[0, 0.1, 0], [0, -0.1, 0]]))
+    'to and fro, left and right'
+    """
+    axis = int(np.argmax(np.abs(moves[:, :2]).sum(axis=0)))
+    first = next((value for value in moves[:, axis] if abs(value) >= SMALLEST), 1.0)
+    words = (WORDS[axis].plus, WORDS[axis].minus)
+    return "to and fro, " + " and ".join(words if first > 0 else words[::-1])
 
 
 def turns(rotvec: np.ndarray) -> str:
@@ -78,6 +92,17 @@ def lower(name: str, goal: str) -> str:
 def leave() -> str:
     """Move up without the object."""
     return "move up, away from the object"
+
+
+def _millimetres(move: np.ndarray) -> str:
+    """A motion of less than `SMALLEST`, in whole millimetres; "a little" below one."""
+    parts = [
+        (abs(round(1000 * float(value))), words.plus if value > 0 else words.minus)
+        for value, words in zip(move, WORDS[:3], strict=True)
+        if abs(value) >= max(0.0005, MINOR * float(np.abs(move).max()))
+    ]
+    parts.sort(reverse=True)
+    return " and ".join(f"{size} mm {word}" for size, word in parts) or "a little"
 
 
 def _named(move: np.ndarray, *, smallest: float) -> str:

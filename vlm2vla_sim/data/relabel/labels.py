@@ -210,6 +210,7 @@ def to_json(labelled: LabelledTrajectory) -> dict[str, Any]:
                 "stop": phase.stop,
                 "subtask": phase.subtask,
                 "plan": phase.plan,
+                "kind": phase.kind,
                 "text": phase.chunk.text,
                 "deltas": np.round(phase.chunk.deltas.astype(np.float64), 6).tolist(),
             }
@@ -230,6 +231,7 @@ def from_json(line: dict[str, Any], trajectory: Trajectory) -> LabelledTrajector
             subtask=phase["subtask"],
             plan=phase["plan"],
             chunk=ActionChunk(np.array(phase["deltas"]), phase["text"]),
+            kind=phase.get("kind", ""),
         )
         for phase in line["phases"]
     )

@@ -6,8 +6,11 @@ Plans that name only directions would give a model nothing to look for in the im
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from vlm2vla_sim.data.relabel import kinds
 from vlm2vla_sim.data.relabel.gripper import GripperInterval
 from vlm2vla_sim.data.relabel.segments import Segment, motion_kind
 from vlm2vla_sim.language import plan_words
@@ -17,11 +20,17 @@ ORIENTATION = 0.01
 """[m] a phase that moves less than this is described by its rotation."""
 
 
-def subtask_for(parsed: ParsedInstruction, intervals: list[GripperInterval], index: int) -> str:
-    """The subtask of the `index`-th interval; the whole instruction if the gripper never acts."""
+def subtask_for(parsed: ParsedInstruction, intervals: Sequence[GripperInterval], index: int, whole: bool) -> str:
+    """The subtask of the `index`-th interval; the whole instruction if nothing is ever held, or if `whole`.
+
+    whole: whether the interval has a motion that is neither a pick nor a place, such as a push.
+    """
     interval = intervals[index]
-    if not any(other.acts for other in intervals):
+    acts = any(other.acts and not other.in_air for other in intervals[: index + 1] if other.is_open)
+    if whole or not any(other.acts for other in intervals):
         return parsed.instruction
+    if not acts and not any(other.acts and other.is_open and not other.in_air for other in intervals[index:]):
+        return parsed.instruction  # fingers that only close to push
     if interval.held_before:
         return parsed.put
     released = any(earlier.held_before for earlier in intervals[:index])
@@ -29,8 +38,11 @@ def subtask_for(parsed: ParsedInstruction, intervals: list[GripperInterval], ind
     return parsed.put if released and not grasps_later else parsed.grasp
 
 
-def plan_for(parsed: ParsedInstruction, segment: Segment, total: np.ndarray) -> str:
-    """The plan of a segment. total: (>= 6,) the sum of its rows, [m] and [rad]."""
+def plan_for(parsed: ParsedInstruction, segment: Segment, rows: Sequence[np.ndarray]) -> str:
+    """The plan of a segment. rows: each (7,) as `ActionChunk.deltas`; at least one."""
+    total = np.sum(rows, axis=0)
+    if segment.kind in kinds.WHOLE | {kinds.PAUSE}:
+        return _whole(parsed, segment, total, rows)
     interval, thing = segment.interval, parsed.object_phrase
     goal = f"the {parsed.goal}" if parsed.goal else "its goal"
     kind = motion_kind(total[:3]) if np.linalg.norm(total[:3]) >= ORIENTATION else "none"
@@ -43,16 +55,37 @@ def plan_for(parsed: ParsedInstruction, segment: Segment, total: np.ndarray) -> 
             return plan_words.lift(thing)
         return _after_turn(turning, plan_words.carry(thing, directions, goal), kind)
     if segment.acts and interval.is_open:
-        return plan_words.descend(thing) if kind == "down" else _then(f"move {directions}", "close", kind)
+        again = " again" if segment.kind == kinds.REGRASP else ""
+        if kind == "down" and not interval.in_air:
+            return plan_words.descend(f"{thing}{again}")
+        return _then(f"move {directions}", "close", kind) + again
     if segment.acts:
         return _then(f"move {directions}", "open", kind)
     if not interval.is_open:
         return _after_turn(turning, f"move {directions}, with the gripper closed", kind)
     if kind == "up":
         return plan_words.leave() if not interval.acts else "move up, with the gripper open"
-    if not interval.acts:
+    if not interval.acts or segment.kind == kinds.RETREAT:
         return _after_turn(turning, f"move {directions}, with the gripper open", kind)
     return _after_turn(turning, plan_words.approach(directions, thing), kind)
+
+
+def _whole(parsed: ParsedInstruction, segment: Segment, total: np.ndarray, rows: Sequence[np.ndarray]) -> str:
+    """The plan of a motion that is one whole."""
+    thing, kind = parsed.object_phrase, segment.kind
+    if kind == kinds.PAUSE:
+        return f"wait, with the gripper {'open' if segment.interval.is_open else 'closed'}"
+    turning = plan_words.turns(total[3:6])
+    if kind in (kinds.TURN, kinds.POUR):
+        verb = "turn" if kind == kinds.TURN else "pour"
+        return f"{verb}: {turning} with {thing}" if turning else f"{verb} {thing} {plan_words.directions(total[:3])}"
+    if kind in (kinds.SWEEP, kinds.WIPE):
+        return f"{kind} {plan_words.to_and_fro(np.array(rows)[:, :3])}"
+    where = plan_words.directions(total[:3])
+    if kind == kinds.ARC:
+        verb = kinds.verb_of(parsed.instruction, kind) or "move"
+        return f"{verb} {thing} along an arc, {where}"
+    return f"{kind} {thing} {where}"
 
 
 def _then(move: str, act: str, kind: str) -> str:

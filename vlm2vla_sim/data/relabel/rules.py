@@ -9,6 +9,7 @@ its own, executed while the arm stands still.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,9 +18,12 @@ import numpy as np
 from vlm2vla_sim.core.frames import matrix_to_rotvec, rotvec_to_matrix
 from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
 from vlm2vla_sim.data.relabel.gripper import GripperRules, find_gripper_intervals
+from vlm2vla_sim.data.relabel.kinds import PAUSE, WHOLE, kinds_in
 from vlm2vla_sim.data.relabel.path import PATHS, GripperPath, RowThresholds
 from vlm2vla_sim.data.relabel.plans import plan_for, subtask_for
+from vlm2vla_sim.data.relabel.recorded import MotionRules, RecordedMotion
 from vlm2vla_sim.data.relabel.segments import Segment, segment_within, segments_of
+from vlm2vla_sim.data.relabel.turns import said_rotations
 from vlm2vla_sim.errors import DataError, unknown_name
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS, Resolution
 from vlm2vla_sim.language.formats.rows import RowsFormat
@@ -38,6 +42,7 @@ class LabelingRules:
     """Carry the rounding error of a phase into the next, so that an episode's text adds up to its motion.
     False rounds every phase by itself."""
     cuts: RowThresholds = field(default_factory=RowThresholds)
+    kinds: MotionRules = field(default_factory=MotionRules)
     grip: GripperRules = field(default_factory=GripperRules)
     resolution: Resolution = field(default_factory=Resolution)
 
@@ -56,16 +61,20 @@ def relabel(trajectory: Trajectory, rules: LabelingRules | None = None) -> Label
     parsed = parse_instruction(trajectory.instruction, trajectory.instruction_en)
     path = PATHS[rules.motion](trajectory)
     intervals = find_gripper_intervals(trajectory, rules.grip)
-    rounder = _GridRounder(path, rules)
+    hints = kinds_in(trajectory.instruction_en or trajectory.instruction)
+    recorded = RecordedMotion(path, intervals, trajectory.states[:, 6], trajectory.fps, hints, rules.kinds)
+    found = [segments_of(recorded, index, rules.cuts, empty=rules.grip.empty) for index in range(len(intervals))]
+    rounder = _GridRounder(path, rules, [segment for segments in found for segment in segments])
     phases: list[Phase] = []
-    for index, interval in enumerate(intervals):
-        subtask = subtask_for(parsed, intervals, index)
-        for segment in segments_of(path, interval, rules.cuts):
+    for index, segments in enumerate(found):
+        subtask = subtask_for(parsed, intervals, index, any(segment.kind in WHOLE for segment in segments))
+        for segment in segments:
             rows = rounder.rows(segment)
             if rows:
                 start = phases[-1].stop if phases else 0
-                plan = plan_for(parsed, segment, np.sum(rows, axis=0))
-                phases.append(Phase(start, segment.stop, subtask, plan, _chunk(rows, rules.resolution)))
+                plan = plan_for(parsed, segment, rows)
+                chunk = _chunk(rows, rules.resolution)
+                phases.append(Phase(start, segment.stop, subtask, plan, chunk, segment.kind))
     return _labelled(trajectory, phases)
 
 
@@ -77,10 +86,13 @@ def label_spans(trajectory: Trajectory, spans: Sequence[Span], rules: LabelingRu
     """
     path = PATHS[rules.motion](trajectory)
     intervals = find_gripper_intervals(trajectory, rules.grip)
-    rounder = _GridRounder(path, rules)
+    found = [
+        [segment for interval in intervals if (segment := segment_within(path, interval, span, rules.cuts))]
+        for span in spans
+    ]
+    rounder = _GridRounder(path, rules, [segment for segments in found for segment in segments])
     phases: list[Phase] = []
-    for span in spans:
-        segments = [found for interval in intervals if (found := segment_within(path, interval, span, rules.cuts))]
+    for span, segments in zip(spans, found, strict=True):
         rows = [row for segment in segments for row in rounder.rows(segment)]
         if len(rows) > MAX_ROWS:
             raise DataError(
@@ -106,8 +118,12 @@ def _chunk(rows: list[np.ndarray], resolution: Resolution) -> ActionChunk:
 class _GridRounder:
     """Rounds motion to the resolution's grid and carries the rounding error from row to row."""
 
-    def __init__(self, path: GripperPath, rules: LabelingRules) -> None:
+    def __init__(self, path: GripperPath, rules: LabelingRules, segments: Sequence[Segment]) -> None:
         self._path, self._rules = path, rules
+        self._turns_first = rules.motion == "reached"
+        frames = [frame for one in segments for frame in (one.frames[-1:] if self._turns_first else one.frames[1:])]
+        step = float(np.radians(rules.resolution.rotation))
+        self._said = said_rotations(path, frames, step) if rules.carry_rest else {}
         # The pose that the rows written so far lead to.
         self._position, self._rotation = path.positions[0].copy(), path.rotations[0].copy()
         self._steps = np.array([float(step) * c.si for step, c in zip(rules.resolution.steps, COLUMNS, strict=True)])
@@ -118,19 +134,25 @@ class _GridRounder:
             first = segment.frames[0]
             self._position, self._rotation = self._path.positions[first].copy(), self._path.rotations[first].copy()
         gripper = float(segment.interval.is_open)
-        turns_first = self._rules.motion == "reached"
         rows = []
-        if turns_first:
+        if segment.kind == PAUSE:
+            return [] if self._rules.kinds.leave_out_pauses else [self._row(np.zeros(3), np.zeros(3), gripper)]
+        if self._turns_first:
             rows.append(self._row(np.zeros(3), self._turn_to(segment.frames[-1]), gripper))
-        for frame in segment.frames[1:]:
-            move = self._move_to(frame)
-            rows.append(self._row(move, np.zeros(3) if turns_first else self._turn_to(frame), gripper))
+        for before, frame in itertools.pairwise(segment.frames):
+            move = self._move_to(frame) if self._moves(before, frame) else np.zeros(3)
+            rows.append(self._row(move, np.zeros(3) if self._turns_first else self._turn_to(frame), gripper))
         rows = [part for row in rows if np.any(row[:6]) for part in _within_limits(row)]
         if segment.acts:
             if rows and segment.interval.pauses:
                 rows.append(self._row(np.zeros(3), np.zeros(3), gripper))
             rows.append(self._row(np.zeros(3), np.zeros(3), 1.0 - gripper))
         return rows
+
+    def _moves(self, start: int, stop: int) -> bool:
+        """Whether the path moves by more than its noise; a smaller move is said with the one after it."""
+        positions = self._path.positions
+        return bool(np.linalg.norm(positions[stop] - positions[start]) >= 3 * self._path.noise)
 
     def _move_to(self, frame: int) -> np.ndarray:
         steps = self._steps[:3]
@@ -140,7 +162,8 @@ class _GridRounder:
 
     def _turn_to(self, frame: int) -> np.ndarray:
         steps = self._steps[3:]
-        turn = np.round(matrix_to_rotvec(self._path.rotations[frame] @ self._rotation.T) / steps) * steps
+        wanted = self._said.get(frame, self._path.rotations[frame])
+        turn = np.round(matrix_to_rotvec(wanted @ self._rotation.T) / steps) * steps
         self._rotation = rotvec_to_matrix(turn) @ self._rotation
         return turn
 
