@@ -42,7 +42,7 @@ ORDER = {
         ("executors",),
         ("suite",),
     ),
-    "data": (("episode",), ("datasets",), ("relabel", "examples", "inspect_page"), ("recording",)),
+    "data": (("episode",), ("datasets",), ("relabel", "examples", "inspect_page"), ("recording", "exports")),
     "policies": (
         ("base", "options"),
         ("models", "__init__"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from labelled_fakes import make_labelled
 
+from vlm2vla_sim.cli import training_rows
 from vlm2vla_sim.cli.commands import train as command
 from vlm2vla_sim.data.examples.folder import read_examples
 from vlm2vla_sim.errors import SettingError
@@ -20,7 +21,7 @@ SETTINGS = preset("small", "model")
 
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(command, "read_labelled", lambda path: iter([make_labelled(0)]))
+    monkeypatch.setattr(training_rows, "read_labelled", lambda path: iter([make_labelled(0)]))
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "labels.jsonl").write_text("{}\n")
@@ -34,7 +35,7 @@ def rows_of(data: Path, **changed: Any) -> Path:
 def test_rows_are_made_once_and_used_again_for_the_same_training_run(data, monkeypatch):
     rows = rows_of(data)
     made = (rows / "rows.jsonl").read_bytes()
-    monkeypatch.setattr(command, "read_labelled", lambda path: pytest.fail("made again"))
+    monkeypatch.setattr(training_rows, "read_labelled", lambda path: pytest.fail("made again"))
     assert rows_of(data) == rows
     monkeypatch.chdir(data.parent)
     assert rows_of(Path("data")) == Path("out.rows")

@@ -24,7 +24,7 @@ import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import AutoModelForImageTextToText  # noqa: E402
 
-from vlm2vla_sim.cli.commands import train as command  # noqa: E402
+from vlm2vla_sim.cli import training_rows  # noqa: E402
 from vlm2vla_sim.cli.main import main  # noqa: E402
 from vlm2vla_sim.data.examples.folder import IMAGES, ROWS, read_examples, write_examples  # noqa: E402
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings, to_chat  # noqa: E402
@@ -423,7 +423,7 @@ def test_the_command_makes_rows_with_the_models_own_rare_tokens_and_leaves_them_
 ):
     from vlm2vla_sim.cli.main import main
 
-    monkeypatch.setattr(command, "read_labelled", lambda path: iter([make_labelled(0), make_labelled(1)]))
+    monkeypatch.setattr(training_rows, "read_labelled", lambda path: iter([make_labelled(0), make_labelled(1)]))
     (tmp_path / "data").mkdir()
     out = tmp_path / "adapter"
     words = ["train", str(tmp_path / "data"), "--model", str(tiny_folder), "--out", str(out), "--preset", "small"]

@@ -40,6 +40,7 @@ COMMANDS = {
         "vlm2vla_sim.cli.commands.relabel:relabel",
         "label recorded trajectories in language: subtasks, plans, actions",
     ),
+    "convert": ("vlm2vla_sim.cli.commands.convert:convert", "write a dataset as a LeRobot folder, v3 or v2.1"),
     "inspect": (
         "vlm2vla_sim.cli.commands.inspect:inspect",
         "write an HTML page of a dataset: images, labels, trajectories",
@@ -64,7 +65,10 @@ COMMANDS = {
         "follow a session live in the browser, with the operator's buttons",
     ),
     "train": ("vlm2vla_sim.cli.commands.train:train", "train a LoRA adapter or all weights on labelled trajectories"),
-    "export": ("vlm2vla_sim.cli.commands.export:export", "write a trained model as vLLM reads it"),
+    "export": (
+        "vlm2vla_sim.cli.commands.export:export",
+        "write a model as vLLM reads it, or rows for TRL, LLaMA-Factory, OpenAI",
+    ),
     "vqa": ("vlm2vla_sim.cli.commands.vqa:vqa", "measure VQA retention, base vs. tuned model, with 95 % CIs"),
     "logprob": (
         "vlm2vla_sim.cli.commands.logprob:logprob",

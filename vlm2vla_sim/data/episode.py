@@ -48,6 +48,8 @@ class Trajectory:
     """Whether the episode ended in success; None where the data set does not say."""
     instruction_en: str = ""
     """The instruction in English, where `instruction` is in another language or in other words; empty if not known."""
+    solved: np.ndarray | None = None
+    """(T,) bool, whether the task is solved after each action; None where the data set does not say."""
 
     def __post_init__(self) -> None:
         count = len(self.images)

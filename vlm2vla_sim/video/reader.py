@@ -77,6 +77,13 @@ class VideoFrames:
             why = f": {problem}" if problem else ""
             raise DataError(f"{self.path.name} holds {found} of {self._count} frames that can be read{why}.")
 
+    def whole_file(self, codec: str) -> Path | None:
+        """The file, if it holds these frames and no others, in `codec` ("h264") and as 8-bit 4:2:0; else None."""
+        with _open(self.path) as (_, stream):
+            info, pixels = _info(stream), stream.codec_context.pix_fmt
+            same = (info.codec, pixels, stream.frames) == (codec, "yuv420p", self._count)
+            return self.path if same and self._first == 0 and abs(info.fps - self._fps) <= 0.01 else None
+
     def _decode(self, start: int, count: int) -> np.ndarray:
         """(count, H, W, 3) uint8 RGB, from the frame `start` of these on."""
         from av.video.reformatter import VideoReformatter

@@ -32,6 +32,8 @@ SUCCESS = "next.success"
 """LeRobot's name for a bool per frame: whether the task is solved after the frame's action."""
 INSTRUCTION_EN = "instruction_en"
 """Our column in the metadata of episodes, which LeRobot passes over: the instruction in English."""
+DEFAULTS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+"""The columns that every LeRobot folder has."""
 QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 
 Stats = dict[str, dict[str, Any]]
@@ -139,7 +141,7 @@ def features(size: tuple[int, int], fps: float) -> dict[str, Any]:
         },
         SUCCESS: numbers("bool", None),
         "timestamp": numbers("float32", None),
-        **{key: numbers("int64", None) for key in ("frame_index", "episode_index", "index", "task_index")},
+        **{key: numbers("int64", None) for key in DEFAULTS[1:]},
     }
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vlm2vla_sim.data.datasets import lerobot_layout as layout
 from vlm2vla_sim.data.datasets import lerobot_metadata as metadata
 from vlm2vla_sim.data.datasets.base import Skipped
@@ -58,6 +60,12 @@ class LeRobotFolder:
     def __len__(self) -> int:
         return len(self._episodes)
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The columns of the data set that no trajectory has: further cameras, states, rewards."""
+        used = {self._columns.image, self._columns.state, self._columns.action, layout.SUCCESS, *layout.DEFAULTS}
+        return tuple(key for key in self._info["features"] if key not in used)
+
     def __iter__(self) -> Iterator[Trajectory | Skipped]:
         """See `TrajectoryDataset`."""
         files: dict[str, list[EpisodeEntry]] = {}
@@ -101,6 +109,7 @@ class LeRobotFolder:
                 actions,
                 success=self._success(episode, table),
                 instruction_en=episode.instruction_en or english_of(instruction),
+                solved=_solved(table, first),
             )
         except (DataError, ValueError) as error:
             return Skipped(name, str(error))
@@ -158,6 +167,14 @@ class LeRobotFolder:
                 "and a gripper opening of 0 to 1."
             )
         return Columns(image, asked.state, asked.action, convention)
+
+
+def _solved(table: dict[str, Any], first: int) -> np.ndarray | None:
+    """(T,) bool from the frame `first` on, as in `Trajectory`; None if a cell is empty."""
+    if layout.SUCCESS not in table:
+        return None
+    values = [truth(value, layout.SUCCESS) for value in table[layout.SUCCESS][first:]]
+    return None if None in values else np.array(values, bool)
 
 
 def _encoded(stored: Any) -> bytes:

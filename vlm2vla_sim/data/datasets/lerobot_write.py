@@ -7,6 +7,7 @@ overwritten by the next episode; a finished episode is never overwritten.
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,29 +30,40 @@ SAMPLED = 8
 class LeRobotWriter:
     """Appends episodes to a folder."""
 
-    def __init__(self, root: Path, *, size: tuple[int, int], fps: float, robot_type: str = "widowx") -> None:
+    VERSION = layout.VERSION
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        size: tuple[int, int],
+        fps: float,
+        robot_type: str = "widowx",
+        outcomes: bool = True,
+    ) -> None:
         """Create the folder `root`, or open one; DataError if it has another image size or rate.
 
-        size: (height, width) [px]. fps: [Hz] a whole number, because LeRobot supports no other.
+        size: (height, width) [px]. fps: [Hz] a whole number, because LeRobot supports no other. outcomes: whether the
+        folder says which episodes succeeded, for each frame; without, the column is not there.
         """
         self._pq = layout.parquet()
         if fps != round(fps):
             raise DataError(f"The frame rate is {fps:g}; LeRobot data sets have a whole number of frames per second.")
         self.root, self._size, self._fps = root, size, round(fps)
+        self._features = layout.features(size, self._fps)
+        if not outcomes:
+            del self._features[layout.SUCCESS]
         self._info = self._read_info() or {
-            "codebase_version": layout.VERSION,
+            "codebase_version": self.VERSION,
             "robot_type": robot_type,
             "total_episodes": 0,
             "total_frames": 0,
             "total_tasks": 0,
             "chunks_size": layout.CHUNK,
-            "data_files_size_in_mb": 100,
-            "video_files_size_in_mb": 200,
             "fps": self._fps,
             "splits": {},
-            "data_path": layout.DATA,
-            "video_path": layout.VIDEO,
-            "features": layout.features(size, self._fps),
+            "features": self._features,
+            **self._layout_info(),
         }
         annotations = layout.read_annotations(root) if self._info["total_episodes"] else []
         self.names = {episode.name for episode in annotations}
@@ -63,12 +75,16 @@ class LeRobotWriter:
         return self._info["total_episodes"]
 
     def add(self, trajectory: Trajectory, annotation: EpisodeAnnotation) -> None:
-        """Append an episode and encode its images."""
+        """Append an episode and encode its images; a video that has them already is copied."""
         draft = self.root / "unfinished.mp4"
         draft.parent.mkdir(parents=True, exist_ok=True)
-        frames = (trajectory.images[index] for index in range(len(trajectory)))
-        write_video(draft, frames, size=self._size, fps=self._fps)
-        self.add_with_video(draft, trajectory.states, trajectory.actions, annotation)
+        images = trajectory.images
+        whole = images.whole_file("h264") if isinstance(images, VideoFrames) else None
+        if whole:
+            shutil.copyfile(whole, draft)
+        else:
+            write_video(draft, (images[index] for index in range(len(images))), size=self._size, fps=self._fps)
+        self.add_with_video(draft, trajectory.states, trajectory.actions, annotation, solved=trajectory.solved)
 
     def add_with_video(
         self,
@@ -84,9 +100,9 @@ class LeRobotWriter:
         states, actions: (T, 7) each, as in `Trajectory`. solved: (T,) bool, whether the task is solved after each
         frame's action; by default nobody saw it before the end. The last frame has the annotation's outcome. DataError
         for a name that is in the folder already, a video of another size, or an outcome that is neither success nor
-        failure; the folder is then unchanged.
+        failure where the folder has a column for it; the folder is then unchanged.
         """
-        if annotation.success is None:
+        if annotation.success is None and layout.SUCCESS in self._features:
             raise DataError(
                 f"The outcome of {annotation.name!r} is {annotation.outcome!r}; expected 'success' or 'failure', which "
                 f"the column {layout.SUCCESS} holds."
@@ -99,32 +115,62 @@ class LeRobotWriter:
             raise DataError(f"The video has images of {info.height} x {info.width}; the folder has {self._size}.")
         Trajectory(annotation.name, annotation.instruction, self._fps, images, states, actions)  # raises if invalid
         success = np.zeros(len(states), bool) if solved is None else np.array(solved, bool)
-        success[-1] = annotation.success
+        success[-1] = bool(annotation.success)
         index, start = self._info["total_episodes"], self._info["total_frames"]
         instruction = annotation.instruction
         tasks = {**self._tasks} | {instruction: self._tasks.get(instruction, len(self._tasks))}
         columns = self._columns(states, actions, success, index, start, tasks[instruction])
         stats = self._episode_stats(columns, images)
-        where = layout.part(index)
-        video_home = self.root / layout.VIDEO.format(video_key=layout.IMAGE, **where)
-        video_home.parent.mkdir(parents=True, exist_ok=True)
-        video.replace(video_home)
-        self._write_table(columns, self.root / layout.DATA.format(**where))
+        data_path, video_path = self._paths(index)
+        video_path.parent.mkdir(parents=True, exist_ok=True)
+        video.replace(video_path)
+        self._write_table(columns, data_path)
         self._append_annotation(annotation, index)
-        self._write_tasks(tasks)
-        row = self._episode_row(index, start, len(states), annotation, stats)
-        self._write_table(row, self.root / layout.EPISODES.format(**where))
-        self._stats = layout.combine_stats(self._stats, stats)
-        write_text(self.root / layout.STATS, json.dumps(self._stats))
-        self._tasks = tasks
+        together = layout.combine_stats(self._stats, stats)
+        self._write_metadata(len(states), annotation, tasks, stats=stats, together=together)
+        self._tasks, self._stats = tasks, together
         self._info |= {
             "total_episodes": index + 1,
             "total_frames": start + len(states),
             "total_tasks": len(tasks),
             "splits": {"train": f"0:{index + 1}"},
+            **self._layout_totals(index + 1),
         }
         write_text(self.root / layout.INFO, json.dumps(self._info, indent=4))
         self.names.add(annotation.name)
+
+    # What depends on the version of the format.
+
+    def _layout_info(self) -> dict[str, Any]:
+        """The keys of info.json that only this version has, or whose values are its own."""
+        sizes = {"data_files_size_in_mb": 100, "video_files_size_in_mb": 200}
+        return {**sizes, "data_path": layout.DATA, "video_path": layout.VIDEO}
+
+    def _layout_totals(self, episodes: int) -> dict[str, Any]:
+        """Counts in info.json that only this version has."""
+        return {}
+
+    def _paths(self, index: int) -> tuple[Path, Path]:
+        """The files of rows and of images of an episode."""
+        where = layout.part(index)
+        video = layout.VIDEO.format(video_key=layout.IMAGE, **where)
+        return self.root / layout.DATA.format(**where), self.root / video
+
+    def _write_metadata(
+        self,
+        length: int,
+        annotation: EpisodeAnnotation,
+        tasks: dict[str, int],
+        *,
+        stats: layout.Stats,
+        together: layout.Stats,
+    ) -> None:
+        """Write the tasks, the line of the next episode and the statistics, `stats` of it and `together` of all."""
+        index, start = self._info["total_episodes"], self._info["total_frames"]
+        self._write_tasks(tasks)
+        row = self._episode_row(index, start, length, annotation, stats)
+        self._write_table(row, self.root / layout.EPISODES.format(**layout.part(index)))
+        write_text(self.root / layout.STATS, json.dumps(together))
 
     # Reading what the folder contains.
 
@@ -133,7 +179,7 @@ class LeRobotWriter:
         if not path.exists():
             return None
         info = json.loads(path.read_text(encoding="utf-8"))
-        expected = layout.features(self._size, self._fps)
+        expected = self._features
         missing = expected.keys() - info.get("features", {}).keys()
         if missing == {layout.SUCCESS}:
             raise DataError(
@@ -141,7 +187,7 @@ class LeRobotWriter:
                 "but not continued: choose another folder."
             )
         if (
-            info.get("codebase_version") != layout.VERSION
+            info.get("codebase_version") != self.VERSION
             or info.get("features") != expected
             or info.get("fps") != self._fps
         ):
@@ -187,7 +233,7 @@ class LeRobotWriter:
         return {
             layout.ACTION: np.asarray(actions, np.float32),
             layout.STATE: np.asarray(states, np.float32),
-            layout.SUCCESS: success,
+            **({layout.SUCCESS: success} if layout.SUCCESS in self._features else {}),
             "timestamp": (frames / self._fps).astype(np.float32),
             "frame_index": frames,
             "episode_index": np.full(len(frames), index),
@@ -245,7 +291,10 @@ class LeRobotWriter:
             self._pq.write_table(table, file)
 
     def _append_annotation(self, annotation: EpisodeAnnotation, index: int) -> None:
-        """Write line `index`; later lines belong to an episode that was never finished."""
-        with closing(JsonLines(self.root / layout.ANNOTATIONS)) as lines:
+        self._append_line(layout.ANNOTATIONS, annotation.to_json(), index)
+
+    def _append_line(self, file: str, values: dict[str, Any], index: int) -> None:
+        """Write line `index` of a file; later lines belong to an episode that was never finished."""
+        with closing(JsonLines(self.root / file)) as lines:
             lines.keep_first(index)
-            lines.append(json.dumps(annotation.to_json(), ensure_ascii=False))
+            lines.append(json.dumps(values, ensure_ascii=False))

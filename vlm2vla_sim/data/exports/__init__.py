@@ -1,0 +1,1 @@
+"""Training rows as other programs read them, with a data set card."""
