@@ -83,6 +83,8 @@ COMMANDS = "cli.commands"
 FOR_ALL = ("numpy", "gymnasium")
 MODELS = ("policies.models",)
 PICTURES = (
+    "envs.image_effects",
+    "envs.photo",
     "envs.robot_link",
     "envs.mujoco",
     "envs.simpler",

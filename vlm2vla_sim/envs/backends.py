@@ -15,6 +15,7 @@ import numpy as np
 
 from vlm2vla_sim.core.finder import find, making
 from vlm2vla_sim.envs.tasks import Layout, Task
+from vlm2vla_sim.envs.variation import OPTIONS, take_variation
 from vlm2vla_sim.errors import ExtensionError, unknown_name
 from vlm2vla_sim.types import Status
 
@@ -29,6 +30,8 @@ BACKENDS = {
 """Name -> "module:class". The module is imported when the backend is asked for, not before."""
 
 METHODS = ("reset", "move", "observe", "status", "close")
+VARIATION = "variation"
+"""Parameter of backends that take the options of `variation.Variation`, each by its own name."""
 FIXED = ("task", "image_size", "quality")
 """Parameters that every backend is given; the others are its own options."""
 
@@ -38,6 +41,7 @@ class Backend(Protocol):
 
     The class attributes may be left out; their defaults are those below. A backend whose images take time may also
     have `observe_state()`, which returns the observation without "pixels": then rollouts draw only what is looked at.
+    A backend that is made with `variation=` takes the options of `variation.Variation` by name, and gets the record.
     """
 
     real_robot: ClassVar[bool] = False
@@ -90,6 +94,9 @@ def make_backend(backend: str | type, task: Task, **options: Any) -> Any:
             f"The backend {backend_name(backend)!r} takes no {' and no '.join(absent)}; expected a class made with "
             "(task, *, image_size, quality, **options) (see `envs.backends.Backend`)."
         )
+    if takes_variation(backend):
+        variation, options = take_variation(options)
+        options |= {VARIATION: variation} if variation.changed else {}
     with making("backend", backend_name(backend)):
         made = load_backend(backend)(task, **options)
     missing = [name for name in METHODS if not callable(getattr(made, name, None))]
@@ -132,7 +139,21 @@ def own_options(backend: str | type) -> tuple[str, ...] | None:
     parameters = inspect.signature(load_backend(backend)).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return tuple(parameter.name for parameter in parameters if parameter.name not in FIXED)
+    names = [parameter.name for parameter in parameters if parameter.name not in (*FIXED, VARIATION)]
+    return (*names, *OPTIONS) if takes_variation(backend) else tuple(names)
+
+
+def takes_variation(backend: str | type) -> bool:
+    """Whether the backend, or a class that it hands its options on to, has the parameter `VARIATION`."""
+    found = load_backend(backend)
+    makers = [maker for maker in getattr(found, "__mro__", (found,)) if maker is not object]
+    for maker in makers:
+        parameters = inspect.signature(maker).parameters
+        if VARIATION in parameters:
+            return True
+        if all(one.kind is not inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+            return False
+    return False
 
 
 def check_backend_options(backend: str | type, options: Iterable[str], *, shared: Iterable[str] = ()) -> None:

@@ -180,7 +180,8 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
 
     def _reset(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        layout, self._episode_id = choose_layout(self.spec_task, options, self.layouts, self.np_random)
+        margin = getattr(self._backend, "layout_margin", 0.0)
+        layout, self._episode_id = choose_layout(self.spec_task, options, self.layouts, self.np_random, margin)
         self._status = self._judge = None  # nothing of the last episode, should the backend fail
         expire_images(self._observation)
         self._backend.reset(layout, self.np_random)

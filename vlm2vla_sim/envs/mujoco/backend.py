@@ -11,13 +11,16 @@ import numpy as np
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.envs.cameras import Camera, read_cameras
-from vlm2vla_sim.envs.mujoco import arm, scene, variations
+from vlm2vla_sim.envs.distractors import choose_distractors, place_distractors
+from vlm2vla_sim.envs.image_effects import ImageEffects
+from vlm2vla_sim.envs.mujoco import arm, scene
 from vlm2vla_sim.envs.mujoco.contacts import ContactReader
 from vlm2vla_sim.envs.mujoco.drawing.backdrop import read_backdrop
 from vlm2vla_sim.envs.mujoco.ik import ArmSolver
 from vlm2vla_sim.envs.mujoco.renderer import OffscreenRenderer
-from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task
-from vlm2vla_sim.errors import EpisodeError, SettingError, unknown_name
+from vlm2vla_sim.envs.tasks import Layout, Task
+from vlm2vla_sim.envs.variation import Variation
+from vlm2vla_sim.errors import EpisodeError, unknown_name
 from vlm2vla_sim.types import Pose, RobotState, SceneState, Status
 
 QUALITIES = ("fast", "high")
@@ -39,10 +42,8 @@ class MujocoBackend:
         image_size: tuple[int, int] | None = (480, 640),
         quality: str = "fast",
         backdrop: str = "stage",
-        source_colour: str = "",
-        target_colour: str = "",
-        distractors: int = 0,
         cameras: Mapping[str, Camera] | None = None,
+        variation: Variation | None = None,
     ) -> None:
         """Compile the scene.
 
@@ -52,34 +53,37 @@ class MujocoBackend:
             quality: "fast", or "high" with cast shadows and anti-aliasing.
             backdrop: "stage" draws table or sink; "photo" shows SIMPLER's photo behind robot and objects, as SIMPLER
                 does, and needs SIMPLER's assets (`vlm2vla assets`).
-            source_colour: colour of `envs.colours` for the object that is to be moved; empty for its own look.
-            target_colour: the same for the object it is put on.
-            distractors: number of further objects on the table, placed at random at every reset.
             cameras: further cameras, by name. Their images are in observation["pixels"] beside "primary". They show
                 the drawn stage, also where "primary" shows the photo. It is drawn as far as "primary" sees it, and the
                 image is black beyond.
+            variation: what differs from SIMPLER's scene; an environment is given its fields by name.
 
         Raises:
-            UnknownNameError: no such quality, backdrop or colour.
-            SettingError: the distractors do not fit, an object has no look, the target cannot be painted, or a camera
-                makes no sense.
+            UnknownNameError: no such quality or backdrop.
+            SettingError: the variation cannot be had in this scene, an object has no look, or a camera makes no sense.
             AssetsError: the photo is missing.
         """
         if quality not in QUALITIES:
             raise unknown_name("quality", quality, QUALITIES)
         if backdrop not in BACKDROPS:
             raise unknown_name("backdrop", backdrop, BACKDROPS)
-        self._task = task
+        variation = variation or Variation()
+        self.layout_margin = variation.layout_margin
+        self._task = task = variation.scale(task)
+        self._home = variation.home(task)
         self._image_size = image_size
-        self._photo = read_backdrop(task, image_size) if backdrop == "photo" and image_size else None
-        self._distractors = variations.choose_distractors(task, distractors)
+        self._photo = read_backdrop(task, image_size, variation) if backdrop == "photo" and image_size else None
+        self._distractors = choose_distractors(task, variation.distractors)
         self._cameras = read_cameras(cameras, image_size)
+        self._effects = ImageEffects(variation)
         self._model = scene.build_model(
-            task, quality=quality, image_size=image_size, extras=self._distractors, cameras=self._cameras
+            task,
+            quality=quality,
+            image_size=image_size,
+            extras=self._distractors,
+            cameras=self._cameras,
+            variation=variation,
         )
-        for painted, colour in ((task.source, source_colour), (task.target, target_colour)):
-            if colour:
-                self._paint(painted, variations.find_colour(colour))
         self._data = mujoco.MjData(self._model)
         self._substeps = round(1.0 / (CONTROL_HZ * self._model.opt.timestep))
         self._robot = robot = task.arm
@@ -100,11 +104,10 @@ class MujocoBackend:
         return self.__dict__ | {"_renderer": None}
 
     def reset(self, layout: Layout, rng: np.random.Generator) -> None:
-        """Place the objects, let them come to rest, arm at home with the gripper open. Only distractors use `rng`."""
+        """Place the objects, let them come to rest, arm at home, gripper open. `rng`: for distractors and noise."""
         mujoco.mj_resetData(self._model, self._data)
-        home = np.array(self._task.setup.home)
-        self._data.qpos[self._arm_qpos] = home
-        self._data.ctrl[self._arm_ctrl] = home
+        self._data.qpos[self._arm_qpos] = self._home
+        self._data.ctrl[self._arm_ctrl] = self._home
         self._data.qpos[self._finger_qpos] = self._robot.gripper.open
         self._data.ctrl[self._finger_ctrl] = self._robot.gripper.open
         source, target = self._task.source, self._task.target
@@ -115,12 +118,13 @@ class MujocoBackend:
             self._place(source.name, layout.source_xy, layout.source_yaw)
         if target.fixed is None:
             self._place(target.name, layout.target_xy, layout.target_yaw)
-        places = variations.place_distractors(self._task, self._distractors, layout, rng)
+        places = place_distractors(self._task, self._distractors, layout, rng)
         for distractor, (xy, yaw) in zip(self._distractors, places, strict=True):
             self._place(distractor.name, xy, yaw)
         mujoco.mj_step(self._model, self._data, nstep=round(SETTLE_SECONDS / self._model.opt.timestep))
         mujoco.mj_forward(self._model, self._data)
         self._target = self._tcp()
+        self._effects.start(rng)
 
     def move(self, delta: np.ndarray) -> None:
         """One control step: advance the target, solve for the joints, run the servos for a fifth of a second."""
@@ -135,6 +139,7 @@ class MujocoBackend:
         mujoco.mj_step(self._model, self._data, nstep=self._substeps)
         # Positions and contacts that belong to the state after the last substep, not before it.
         mujoco.mj_forward(self._model, self._data)
+        self._effects.advance()
 
     def observe(self) -> Observation:
         """The image of SIMPLER's camera, and the proprioception (`Robot.agent_pos`)."""
@@ -145,7 +150,7 @@ class MujocoBackend:
         if self._photo is not None:
             pixels = np.where(self.foreground()[..., None], pixels, self._photo)
         others = {n: self.renderer().render(self._data, n, camera.size) for n, camera in self._cameras.items()}
-        return {"pixels": {"primary": pixels, **others}, **state}
+        return {"pixels": self._effects.apply({"primary": pixels, **others}), **state}
 
     def observe_state(self) -> Observation:
         """The observation without images."""
@@ -191,14 +196,6 @@ class MujocoBackend:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-
-    def _paint(self, painted: ObjectSpec, colour: tuple[float, float, float]) -> None:
-        if painted.fixed is not None:
-            raise SettingError(
-                f"The {painted.name} is part of the scene {self._task.scene.name!r} and cannot be painted; leave its "
-                "colour out."
-            )
-        variations.paint(self._model, painted.name, colour)
 
     def _place(self, name: str, xy: tuple[float, float], yaw: float) -> None:
         stage = self._task.scene

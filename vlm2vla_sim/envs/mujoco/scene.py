@@ -13,11 +13,12 @@ import mujoco
 import numpy as np
 
 from vlm2vla_sim.envs.cameras import Camera
-from vlm2vla_sim.envs.mujoco import objects
+from vlm2vla_sim.envs.mujoco import objects, variations
 from vlm2vla_sim.envs.mujoco.arm import COLLISION, add_arm
 from vlm2vla_sim.envs.mujoco.drawing import scenery
 from vlm2vla_sim.envs.mujoco.drawing.paint import GRIP_ONLY
 from vlm2vla_sim.envs.tasks import ObjectSpec, Task
+from vlm2vla_sim.envs.variation import Variation
 
 TIMESTEP = 0.002
 """[s] SIMPLER's own. simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:167-168"""
@@ -36,6 +37,8 @@ IMPEDANCE = (0.9, 0.995, 0.0005, 0.5, 1)
 presses a fingertip so deep into an object that the contact normal turns sideways and shoves the object away; in SIMPLER
 the finger stays on top of it. As hard at the surface, objects slip out of the gripper."""
 
+DEFAULT = Variation()
+
 
 def build_model(
     task: Task,
@@ -44,10 +47,11 @@ def build_model(
     image_size: tuple[int, int] | None,
     extras: Sequence[ObjectSpec] = (),
     cameras: Mapping[str, Camera] = MappingProxyType({}),
+    variation: Variation = DEFAULT,
 ) -> mujoco.MjModel:
     """The compiled scene of `task`, with the objects `extras` and the `cameras` besides its own.
 
-    World and base frame are the same.
+    World and base frame are the same. `task` has the sizes of `variation` already (`Variation.scale`).
     """
     spec = mujoco.MjSpec()
     spec.modelname = task.name
@@ -66,7 +70,14 @@ def build_model(
     _set_contacts(spec, task)
     sizes = [image_size or (16, 16), *(camera.size for camera in cameras.values() if camera.size)]
     _set_image(spec, quality=quality, buffer=(max(height for height, _ in sizes), max(width for _, width in sizes)))
-    return spec.compile()
+    for name, size in ((task.source.name, variation.source_size), (task.target.name, variation.target_size)):
+        if size != 1:
+            variations.scale_body(spec, name, size)
+    if variation.source_texture:
+        variations.wrap_in_texture(spec, task.source.name, variation.source_texture, variation.source_colour)
+    model = spec.compile()
+    variations.vary_model(model, task, variation)
+    return model
 
 
 def _set_physics(spec: mujoco.MjSpec) -> None:

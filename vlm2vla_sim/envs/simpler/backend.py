@@ -16,8 +16,12 @@ from PIL import Image
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.base import Observation
+from vlm2vla_sim.envs.distractors import choose_distractors, place_distractors
+from vlm2vla_sim.envs.image_effects import ImageEffects
+from vlm2vla_sim.envs.photo import check_photo
 from vlm2vla_sim.envs.simpler import assets, contacts, devices
 from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task, is_built_in
+from vlm2vla_sim.envs.variation import Variation, part_of_scene, refuse
 from vlm2vla_sim.errors import BackendFaultError, SettingError, unknown_name
 from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status
 
@@ -45,6 +49,7 @@ class SimplerBackend:
         quality: str = "fast",
         profile: str = "simpler",
         render_backend: str = "auto",
+        variation: Variation | None = None,
     ) -> None:
         """Check that the scene can run here; `reset` loads it.
 
@@ -55,22 +60,30 @@ class SimplerBackend:
             quality: one of `SHADERS`.
             profile: one of `PROFILES`.
             render_backend: "auto" (an NVIDIA GPU if there is one, else the CPU), "gpu" or "cpu".
+            variation: what differs from SIMPLER's scene; an environment is given its fields by name. Behind robot and
+                objects is a photo: `envs.photo` says what it can follow.
 
         Raises:
-            SettingError: SIMPLER does not have the task's robot, scene or objects.
+            SettingError: SIMPLER does not have the task's robot, scene or objects, or cannot have the variation.
             AssetsError, MissingExtraError, RendererError: files, packages or a driver are missing.
         """
         if quality not in SHADERS:
             raise unknown_name("quality", quality, SHADERS)
         if profile not in PROFILES:
             raise unknown_name("profile", profile, PROFILES)
+        variation = variation or Variation()
         check_task(task, profile)
+        check_variation(task, profile, variation)
+        self._own, self._variation = task, variation
+        self.layout_margin = variation.layout_margin
+        self._distractors = choose_distractors(task, variation.distractors)
+        self._effects = ImageEffects(variation)
         assets.prepare()
         self.profile = profile
         self._render_backend = devices.probe().choose(render_backend)
         self._shader = SHADERS[quality]
         self._image_size = image_size
-        self._task = task
+        self._task = variation.scale(task)
         self._robot = task.arm
         self._base = task.scene.base
         # Made at the first reset: a vector environment makes one environment in the parent process only for its spaces.
@@ -81,7 +94,11 @@ class SimplerBackend:
         with _upstream("reset"):
             if self._env is None:
                 self._env = self._load()
-            _, self._evaluation = self._env.reset(options={"layout": layout, "reconfigure": True})
+            options: dict[str, Any] = {"layout": layout, "reconfigure": True}
+            if self._distractors:
+                options["places"] = place_distractors(self._task, self._distractors, layout, rng)
+            _, self._evaluation = self._env.reset(options=options)
+        self._effects.start(rng)
         self._links = self._env.agent.robot.links_map
         self._bodies = self._identify()
 
@@ -98,13 +115,14 @@ class SimplerBackend:
             # ManiSkill's step() without its image, which takes nine tenths of the time: `observe` renders it.
             self._env._step_action(action)
             self._evaluation = self._env.get_info()
+        self._effects.advance()
 
     def observe(self) -> Observation:
         """SIMPLER's image, and the proprioception (`Robot.agent_pos`)."""
         state = self.observe_state()
         if self._image_size is None:
             return state
-        return {"pixels": {"primary": self._render(self._image_size)}, **state}
+        return {"pixels": self._effects.apply({"primary": self._render(self._image_size)}), **state}
 
     def observe_state(self) -> Observation:
         """The observation without images."""
@@ -127,6 +145,7 @@ class SimplerBackend:
             touches_target=on,
             touches_robot=contacts.touches(found, self._bodies, self._bodies.links),
             on_target=bool(self._evaluation["success"]) if "success" in self._evaluation else None,
+            others=tuple(self._body(spec) for spec in self._distractors),
         )
         return Status(robot, scene)
 
@@ -141,7 +160,12 @@ class SimplerBackend:
         from vlm2vla_sim.envs.simpler import scenes
 
         return scenes.make_scene(
-            self._task, profile=self.profile, shader=self._shader, render_backend=self._render_backend
+            self._own,
+            profile=self.profile,
+            shader=self._shader,
+            render_backend=self._render_backend,
+            variation=self._variation,
+            others=self._distractors,
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SimplerBackend:
@@ -211,6 +235,17 @@ def check_task(task: Task, profile: str) -> None:
         raise SettingError(
             f"The profile 'maniskill3' has ManiSkill's own four tasks only, not {task.name!r}; use profile='simpler'."
         )
+
+
+def check_variation(task: Task, profile: str, variation: Variation) -> None:
+    """SettingError with a sentence for what SIMPLER's scene of `task` cannot have."""
+    if profile == "maniskill3":
+        inside = [name for name in variation.changed if not name.startswith(("image_", "jpeg_", "layout_"))]
+        refuse(inside, "the profile 'maniskill3' leaves ManiSkill's scene as it is; use profile='simpler'.")
+    if variation.target_colour and task.target.fixed is not None:
+        raise part_of_scene(task, "target_colour")
+    check_photo(task.scene, variation)
+    variation.home(task)
 
 
 @contextlib.contextmanager

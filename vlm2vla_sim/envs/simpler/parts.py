@@ -32,8 +32,13 @@ class Mesh:
 def split_file(path: Path) -> Path:
     """A Wavefront file with the meshes of the Wavefront file `path`, every connected part an object."""
     parts = list(itertools.chain.from_iterable(split(mesh) for mesh in read_obj(path)))
-    target = _folder() / f"{len(list(_folder().iterdir()))}-{path.stem}.obj"
-    target.write_text(_write_obj(parts), encoding="utf-8")
+    return write_file(path.stem, _write_obj(parts))
+
+
+def write_file(name: str, text: str) -> Path:
+    """A new Wavefront file in this process's own folder."""
+    target = _folder() / f"{len(list(_folder().iterdir()))}-{name}.obj"
+    target.write_text(text, encoding="utf-8")
     return target
 
 

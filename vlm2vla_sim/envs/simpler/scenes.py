@@ -9,6 +9,7 @@ for its assets when it is imported: import this module after `assets.prepare()`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from mani_skill.utils import io_utils
 from sapien.physx import PhysxMaterial, PhysxRigidDynamicComponent
 
 from vlm2vla_sim.core import frames
-from vlm2vla_sim.envs.simpler import parts
+from vlm2vla_sim.envs.photo import vary_photo
+from vlm2vla_sim.envs.simpler import parts, variations
 from vlm2vla_sim.envs.simpler.assets import LISTS, VISUALS
-from vlm2vla_sim.envs.tasks import Layout, Task, is_built_in
+from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task, is_built_in
+from vlm2vla_sim.envs.variation import Variation
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 
 ORIGINAL_PHYSICS = {
@@ -55,22 +58,39 @@ STILL = (1e-3, 1e-2)
 """[m/s], [rad/s]: above either, summed over the objects, they settle for another 1.5 s.
 MS2 move_near_in_scene.py:317-322"""
 
+DEFAULT = Variation()
 _IGNORED_WARNINGS = ("Mimic targets dictionary is missing", "No initial pose set for actor builder")
 """Beginnings of warnings that ManiSkill logs about its own code at every reset."""
 
 
-def make_scene(task: Task, *, profile: str, shader: str, render_backend: str) -> Any:
-    """One environment of ManiSkill 3 for `task`, without a time limit; `reset` takes options["layout"].
+def make_scene(
+    task: Task,
+    *,
+    profile: str,
+    shader: str,
+    render_backend: str,
+    variation: Variation = DEFAULT,
+    others: Sequence[ObjectSpec] = (),
+) -> Any:
+    """One environment of ManiSkill 3 for `task`, without a time limit.
 
-    profile: "simpler" or "maniskill3". shader: ManiSkill's shader pack. render_backend: "gpu" or "cpu".
+    `reset` takes options["layout"], and with `others` options["places"], their places in order.
+
+    Args:
+        task: with SIMPLER's own sizes.
+        profile: "simpler" or "maniskill3".
+        shader: ManiSkill's shader pack.
+        render_backend: "gpu" or "cpu".
+        variation: for the profile "simpler".
+        others: further objects with a `model`; for the profile "simpler".
     """
     camera: dict[str, Any] = {"shader_pack": shader}
     physics: dict[str, Any] = {}
     if profile == "simpler":
-        camera |= ORIGINAL_PLANES[task.scene.maniskill]
+        camera |= ORIGINAL_PLANES[task.scene.maniskill] | variations.camera_config(task.scene, variation)
         physics = ORIGINAL_PHYSICS
     logger.addFilter(_is_relevant)
-    return _scene_class(task, profile)(
+    return _scene_class(task, profile, {"variation": variation, "others": tuple(others)})(
         obs_mode="rgb+segmentation",
         sim_backend="physx_cpu",
         render_backend=render_backend,
@@ -79,7 +99,7 @@ def make_scene(task: Task, *, profile: str, shader: str, render_backend: str) ->
     )
 
 
-def _scene_class(task: Task, profile: str) -> type:
+def _scene_class(task: Task, profile: str, extra: dict[str, Any]) -> type:
     """A class for one environment only.
 
     ManiSkill keeps the photo, and the list of what is shown in front of it, in class attributes, which environments of
@@ -88,7 +108,7 @@ def _scene_class(task: Task, profile: str) -> type:
     shipped = is_built_in(task)
     upstream = getattr(put_on_in_scene, task.simpler_id.removesuffix("-v0")) if shipped else _own_scene_class(task)
     rules = Original if profile == "simpler" else AsShipped
-    own = {"_rgb_overlay_images": {}, "_objects_to_remove_from_greenscreen": [], "task": task}
+    own = {"_rgb_overlay_images": {}, "_objects_to_remove_from_greenscreen": [], "task": task, **extra}
     return type(upstream.__name__, (rules, upstream), own)
 
 
@@ -103,12 +123,6 @@ def _own_scene_class(task: Task) -> type[base_env.BaseBridgeEnv]:
             # `Original` starts the objects from the layout; these are not read.
             start = torch.zeros((1, 2, 3)), torch.tensor([[[1.0, 0.0, 0.0, 0.0]] * 2])
             super().__init__([task.source.model, task.target.model], *start, **kwargs)
-
-        def _load_scene(self, options: dict[str, Any]) -> None:
-            for name in LISTS:  # the objects may come from different lists
-                known = io_utils.load_json(base_env.BRIDGE_DATASET_ASSET_PATH / "custom" / name)
-                self.model_db = known | self.model_db
-            super()._load_scene(options)
 
         def get_language_instruction(self, **_: Any) -> list[str]:
             return [task.instruction] * self.num_envs
@@ -143,6 +157,8 @@ class Original(base_env.BaseBridgeEnv):
     """What the original SIMPLER does differently from ManiSkill 3, besides `ORIGINAL_PHYSICS` and `ORIGINAL_PLANES`."""
 
     task: Task
+    variation: Variation
+    others: tuple[ObjectSpec, ...]
 
     def _load_agent(self, options: dict[str, Any]) -> None:
         robot: type[WidowX250S] = self.robot_uids
@@ -154,14 +170,34 @@ class Original(base_env.BaseBridgeEnv):
         sapien.set_log_level("warn")
 
     def _load_scene(self, options: dict[str, Any]) -> None:
+        for name in LISTS:  # the objects may come from different lists
+            known = io_utils.load_json(base_env.BRIDGE_DATASET_ASSET_PATH / "custom" / name)
+            self.model_db = known | self.model_db
         super()._load_scene(options)
+        for spec in self.others:
+            self.objs[spec.model] = self._build_actor_helper(spec.model)
+            self.remove_object_from_greenscreen(self.objs[spec.model])
         for body in self._bodies():
             body.linear_damping = body.angular_damping = DAMPING
+
+    def _load_lighting(self, options: dict[str, Any]) -> None:
+        super()._load_lighting(options)
+        if self.variation.changes("light_"):
+            variations.vary_light(self.scene, self.variation)
+
+    def _after_reconfigure(self, options: dict[str, Any]) -> None:
+        if self.variation.changed:
+            for name, photo in self._rgb_overlay_images.items():
+                if isinstance(photo, np.ndarray):  # not yet a tensor, which the first time makes of it
+                    self._rgb_overlay_images[name] = vary_photo(photo, self.task.scene, self.variation)
+        super()._after_reconfigure(options)
 
     def _build_actor_helper(
         self, model_id: str, scale: float = 1, kinematic: bool = False, initial_pose: sapien.Pose | None = None
     ) -> Any:
         """As ManiSkill's, with the collision mesh in its parts. MS2 custom_scenes/base_env.py:411-443."""
+        colour, texture, size = self._look(model_id)
+        scale *= size
         folder = base_env.BRIDGE_DATASET_ASSET_PATH / "custom/models" / model_id
         builder = self.scene.create_actor_builder()
         builder.add_multiple_convex_collisions_from_file(
@@ -171,7 +207,9 @@ class Original(base_env.BaseBridgeEnv):
             density=self.model_db[model_id].get("density", 1000),
         )
         visual = next(folder / name for name in VISUALS if (folder / name).is_file())
-        builder.add_visual_from_file(filename=str(visual), scale=[scale] * 3)
+        visual = variations.project(visual) if texture else visual
+        paint = variations.material(colour, texture)
+        builder.add_visual_from_file(filename=str(visual), scale=[scale] * 3, material=paint)
         builder.initial_pose = initial_pose or sapien.Pose()
         return builder.build_kinematic(name=model_id) if kinematic else builder.build(name=model_id)
 
@@ -180,18 +218,22 @@ class Original(base_env.BaseBridgeEnv):
         layout: Layout = options.get("layout", self.task.layouts[0])
         robot = self.agent.robot
         robot.set_pose(sapien.Pose(PARKED))
-        source, target = self._bodies()
-        _drop(source, layout.source_xy, layout.source_yaw)
-        _drop(target, layout.target_xy, layout.target_yaw)
+        bodies = self._bodies()
+        own = (layout.source_xy, layout.source_yaw), (layout.target_xy, layout.target_yaw)
+        # ManiSkill resets an environment once while it is made.
+        aside = [((-0.5, 0.15 * number), 0.0) for number in range(len(self.others))]
+        for body, (xy, yaw) in zip(bodies, (*own, *options.get("places", aside)), strict=True):
+            _drop(body, xy, yaw)
         self._run(0.5)
-        _release(source)
-        _release(target)
+        for body in bodies:
+            _release(body)
         self._run(0.5)
-        speed = np.linalg.norm(source.linear_velocity) + np.linalg.norm(target.linear_velocity)
-        turning = np.linalg.norm(source.angular_velocity) + np.linalg.norm(target.angular_velocity)
+        speed = sum(np.linalg.norm(body.linear_velocity) for body in bodies)
+        turning = sum(np.linalg.norm(body.angular_velocity) for body in bodies)
         if speed > STILL[0] or turning > STILL[1]:
             self._run(1.5)
-        self.agent.reset(init_qpos=np.array([*self.task.setup.home, *[self.task.arm.gripper.open] * 2]))
+        home = self.variation.home(self.task)
+        self.agent.reset(init_qpos=np.array([*home, *[self.task.arm.gripper.open] * 2]))
         base = self.task.scene.base
         robot.set_pose(sapien.Pose([base.x, base.y, base.z], frames.HALF_TURN))
 
@@ -200,9 +242,18 @@ class Original(base_env.BaseBridgeEnv):
         return {}
 
     def _bodies(self) -> list[PhysxRigidDynamicComponent]:
-        """Source and target."""
-        names = (self.source_obj_name, self.target_obj_name)
+        """Source, target, and the others in order."""
+        names = (self.source_obj_name, self.target_obj_name, *(spec.model for spec in self.others))
         return [self.objs[name]._objs[0].find_component_by_type(PhysxRigidDynamicComponent) for name in names]
+
+    def _look(self, model_id: str) -> tuple[str, str, float]:
+        """Colour, texture and size of a model; empty and 1 for its own."""
+        asked = self.variation
+        if model_id == self.source_obj_name:
+            return asked.source_colour, asked.source_texture, asked.source_size
+        if model_id == self.target_obj_name:
+            return asked.target_colour, "", asked.target_size
+        return "", "", 1.0
 
     def _run(self, seconds: float) -> None:
         for _ in range(round(self.sim_freq * seconds)):

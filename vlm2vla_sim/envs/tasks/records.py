@@ -109,6 +109,13 @@ class Scene:
     """[m] of the scene's surfaces in MuJoCo; None: objects may roll freely."""
     distractors: tuple[tuple[float, float], tuple[float, float]] | None = None
     """[m, world] low and high corner of the area for distractors; None where there is no room for any."""
+    table_looks: tuple[str, ...] = ()
+    """Materials of the table in MuJoCo, which `table_colour` and `table_texture` change."""
+    backdrop_looks: tuple[str, ...] = ()
+    """Materials of what is behind and below it, which `backdrop_colour` and `backdrop_texture` change."""
+    top: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """[m, base frame] x and y of the near right and the far left corner of the table top, where all that the photo
+    shows of it is one rectangle; None elsewhere."""
     maniskill: str = ""
     """ManiSkill's `scene_setting`; empty for a scene that SIMPLER does not have."""
 
@@ -199,12 +206,16 @@ class Task:
             )
         return self.layouts[int(episode_id)]
 
-    def random_layout(self, rng: np.random.Generator) -> Layout:
-        """A layout drawn uniformly from the task's region, the objects at least `region.distance` apart."""
+    def random_layout(self, rng: np.random.Generator, margin: float = 0.0) -> Layout:
+        """A layout drawn uniformly from the task's region, the objects at least `region.distance` apart.
+
+        margin: [m] by which the objects that can be moved may leave the region, on every side.
+        """
         region = self.region
+        around = 0.0 if self.target.fixed is not None else margin
         while True:
-            source = rng.uniform(region.source_low, region.source_high)
-            target = rng.uniform(region.target_low, region.target_high)
+            source = rng.uniform(np.subtract(region.source_low, margin), np.add(region.source_high, margin))
+            target = rng.uniform(np.subtract(region.target_low, around), np.add(region.target_high, around))
             yaw = rng.uniform(region.yaw_low, region.yaw_high)
             if np.linalg.norm(source - target) >= region.distance:
                 return Layout(

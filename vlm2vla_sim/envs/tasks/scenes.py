@@ -20,6 +20,9 @@ TABLE = Scene(
     light=(0.15, -0.45, -1.0),  # in SIMPLER the table is lit from the left
     look=f"{_DRAWING}.table_stage:add_table_stage",
     photo="bridge_real_eval_1.png",
+    table_looks=("look_table",),
+    backdrop_looks=("look_back_wall", "look_left_wall", "look_below"),
+    top=((0.1360, -0.3140), (0.4925, 0.3260)),  # the right edge is outside the photo, which shows more of the top
     distractors=((-0.275, -0.115), (-0.045, 0.115)),  # the part of the table that the arm and the camera reach
     maniskill="flat_table",
 )
@@ -36,5 +39,7 @@ SINK = Scene(
     photo="bridge_sink.png",
     # SIMPLER's object has facets and lies still; the twin's is made of spheres and would roll.
     rolling_friction=0.003,
+    table_looks=("look_table",),
+    backdrop_looks=("look_white_wall", "look_tiles", "look_floor"),
     maniskill="sink",
 )

@@ -9,18 +9,21 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from vlm2vla_sim.envs.photo import vary_photo
 from vlm2vla_sim.envs.simpler import assets
 from vlm2vla_sim.envs.tasks import Task
+from vlm2vla_sim.envs.variation import Variation
 from vlm2vla_sim.errors import AssetsError, SettingError
 
 PHOTOS = assets.DATA_SET / "real_inpainting"
+DEFAULT = Variation()
 
 
-def read_backdrop(task: Task, image_size: tuple[int, int]) -> np.ndarray:
-    """The photo of the task's scene: (H, W, 3) uint8 RGB, resampled to `image_size`.
+def read_backdrop(task: Task, image_size: tuple[int, int], variation: Variation = DEFAULT) -> np.ndarray:
+    """The photo of the task's scene: (H, W, 3) uint8 RGB, varied, and resampled to `image_size`.
 
     Raises:
-        SettingError: SIMPLER has no photo of this scene.
+        SettingError: SIMPLER has no photo of this scene, or the photo cannot follow the variation.
         AssetsError: the assets folder lacks the file.
     """
     if not task.scene.photo:
@@ -33,6 +36,8 @@ def read_backdrop(task: Task, image_size: tuple[int, int]) -> np.ndarray:
         )
     height, width = image_size
     photo = Image.open(path).convert("RGB")
+    if variation.changed:
+        photo = Image.fromarray(vary_photo(np.asarray(photo), task.scene, variation))
     if photo.size != (width, height):
         photo = photo.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(photo)

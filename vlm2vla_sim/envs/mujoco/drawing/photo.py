@@ -12,11 +12,9 @@ import numpy as np
 
 from vlm2vla_sim.core.rotations import quaternion_to_matrix
 from vlm2vla_sim.envs.mujoco.drawing.shapes import Mesh, sheet
+from vlm2vla_sim.envs.photo import CENTRE, FOCAL
 from vlm2vla_sim.envs.tasks import CameraPose
 
-FOCAL, CENTRE, SIZE = 623.588, (319.501, 239.545), (640, 480)
-"""[pixels] focal length, principal point and size (columns, rows).
-simpler-env/ManiSkill2_real2sim@ef7a4d4 agents/configs/widowx/defaults.py"""
 AHEAD, LEFT, UP = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
 

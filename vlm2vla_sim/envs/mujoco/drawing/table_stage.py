@@ -15,7 +15,8 @@ from vlm2vla_sim.envs.mujoco.drawing.photo import LEFT as ASIDE
 from vlm2vla_sim.envs.mujoco.drawing.shapes import Mesh, merge, sheet, tinted
 from vlm2vla_sim.envs.tasks import TABLE
 
-FAR, NEAR, LEFT, RIGHT = 0.4925, 0.1360, 0.3260, -0.3140
+assert TABLE.top is not None
+(NEAR, RIGHT), (FAR, LEFT) = TABLE.top
 """The table top's edges; the right one is outside the image, the top continues as far again."""
 TOP = TABLE.support_height - TABLE.base.z
 THICKNESS = 0.028
