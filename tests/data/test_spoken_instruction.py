@@ -22,7 +22,7 @@ from vlm2vla_sim.data.relabel.rules import LabelingRules, relabel
 from vlm2vla_sim.errors import DataError
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.language.formats import get_format
-from vlm2vla_sim.language.instructions import parse_instruction
+from vlm2vla_sim.language.steps import steps_of
 from vlm2vla_sim.language.translations import LANGUAGES, TRANSLATIONS, english_of, translate
 
 ENGLISH = "put carrot on plate"
@@ -79,14 +79,21 @@ def test_an_instruction_in_ones_own_words_has_the_tasks_beside_it(tmp_path):
         ("pon la zanahoria en el plato", ENGLISH, "grasp the carrot", "put the carrot on the plate"),
         ("把胡萝卜放在盘子上", ENGLISH, "grasp the carrot", "put the carrot on the plate"),
         ("place the orange thing on the dish", ENGLISH, "grasp the orange thing", "put the orange thing on the dish"),
-        ("get the orange thing onto the dish", ENGLISH, "grasp the carrot", "put the carrot on the plate"),
+        ("get the orange thing onto the dish", ENGLISH, "grasp the orange thing", "put the orange thing on the dish"),
+        ("lege die Karotte auf den Teller", ENGLISH, "grasp the carrot", "put the carrot on the plate"),
         ("lift the carrot", "", "grasp the carrot", "move the carrot and let it go"),
-        ("pon la zanahoria en el plato", "wipe it", "grasp the object", "move the object and let it go"),
+        ("pon la zanahoria en el plato", "wipe it", "grasp the carrot", "put the carrot on the plate"),
     ],
 )
 def test_names_come_from_the_instruction_that_has_them(instruction, english, grasp, put):
-    parsed = parse_instruction(instruction, english)
-    assert (parsed.grasp, parsed.put) == (grasp, put)
+    (step,) = steps_of(instruction, english).steps
+    assert (step.grasp, step.put) == (grasp, put)
+
+
+def test_an_instruction_that_is_not_understood_is_the_subtask_in_its_own_words():
+    spoken = "lleva la zanahoria al plato"
+    assert steps_of(spoken, "wipe it").steps == ()
+    assert relabel(told(spoken, "")).subtasks == (spoken,)
 
 
 def test_a_recording_of_an_earlier_version_is_recognised_by_the_table_of_translations(tmp_path):

@@ -10,40 +10,22 @@ import re
 
 from vlm2vla_sim.envs.tasks import TASKS, Task
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.language.instructions import parse_instruction
+from vlm2vla_sim.language.instruction_parser import Clause, Parsed, parse
+from vlm2vla_sim.language.steps import steps_of
 from vlm2vla_sim.language.translations import TRANSLATIONS
 
-_PUT = "put|place|move|stack|set|drop|transfer|bring|push|pull|lay|leave"
-_VERB = rf"(?:{_PUT}|pick|take|grasp|grab|lift|get|touch)"
+_VERB = r"(?:put|place|move|stack|set|drop|transfer|bring|push|pull|lay|leave|pick|take|grasp|grab|lift|get|touch)"
 _NOT = r"(?:(?:do|must|should|shall|may|can|will)\s*n(?:o|')?t|cannot|never|avoid|without)"
 _ON = r"(?:on|onto|in|into|inside|over)"
-_POLITE = re.compile(
-    r"^(?:(?:please|kindly|carefully|gently|slowly|just|try to|make sure to"
-    r"|now|first|then|robot|(?:could|can|would|will) you|i want you to|you (?:should|must|need to)),?\s+)+"
-)
 _CLAUSE = re.compile(
     rf"[;.!]+\s+|,?\s+(?:and\s+then|then|and|but)\s+(?=(?:{_NOT}\s+)?{_VERB}\b)|,\s+(?=(?:{_NOT}\s+)?{_VERB}\b)"
 )
 _NOT_DONE = re.compile(rf"\b{_NOT}\s+(?:\w+\s+)?(?:{_VERB}|plac|mov|leav|dropp)(?:t?ing)?\b(?P<rest>.*)")
 _NOT_THERE = re.compile(rf"\b(?:not|anywhere but|nowhere)\s+{_ON}\s+(?P<goal>.+)")
-_NEARBY = re.compile(
-    r"\b(?:next to|close to|near|behind|in front of|under|beneath|below"
-    r"|(?:(?:on|to) the )?(?:left|right)(?: side)? of)\b"
-)
-"""All of them are read as "beside"."""
-_BESIDE = re.compile(rf"(?:{_PUT})\s+(?:(?!\b{_ON}\b).)+?\sbeside\s+(?P<goal>(?:(?!\b{_ON}\b).)+)")
-_OFF = re.compile(r".*?\s(?:off|away from|from|out of)\s+(?P<goal>(?!beside\b).+)")
 _DESCRIPTION = re.compile(
     r"\s+(?:that|which|beside|from|off|out|on|onto|in|into|inside|over|above|with|without|of|and|at|by|to)\b|,"
 )
 """Where the name of an object ends and a description of it begins."""
-_FURTHER = re.compile(rf"[^,]+?\s{_ON}\s+(?P<goal>.+)")
-_BRING = re.compile(r"^(?:get|lift|grab|pick(?:\s+up)?|push|pull|slide|carry)\s+(?=.+?\s(?:onto|into|on top of|to)\s)")
-"""Verbs that ask to put something where a place follows. `parse_instruction` knows them without one."""
-_LIES = re.compile(r"(?:pick|take)\s(?:(?!\b(?:to|onto|into|over|on top)\b).)+")
-"""Says where the object lies: "pick up the eggplant in the sink"."""
-_GRIPPER = re.compile(r"^move\s+(?:over|above|to|towards?)\s")
-"""A motion of the gripper itself: what follows is not the object."""
 _CAREFUL = re.compile(rf",?\s+without\s+(?!put|plac|stack|set|lay|leav)\w+ing\b.*?(?=\s{_ON}\b|$)")
 """What must not happen meanwhile."""
 _LEFT_ALONE = re.compile(
@@ -55,6 +37,8 @@ _COMPOUND = re.compile(r"\b(table|sink) (?=(?:cloth|mat|runner|napkin|rack|drain
 """The cloth and the rack, not the places they are named after."""
 _PLACES = frozenset(task.scene.name for task in TASKS.values())
 """Where an object may be put besides a target: "table", "sink"."""
+_THERE = frozenset({"on", "in", "to", "above", "toward"})
+"""Relations to a goal that a task may be judged by; the others ask for another place."""
 
 
 def check_instruction(instruction: str, task: Task, *, judged: bool = True) -> bool | None:
@@ -93,54 +77,68 @@ def _compare(text: str, task: Task) -> tuple[str, bool]:
         if text in _wordings(other) and (other.source, other.target) != (task.source, task.target):
             return f"is that of {other.name}", False
     known, named = _names(task), set()
-    denied, clauses = [], [one for one in _CLAUSE.split(_without_contrast(text, task, known)) if one]
-    for clause in clauses:
-        clause = _CAREFUL.sub("", _NEARBY.sub("beside", _POLITE.sub("", clause)))
-        if _NOT_DONE.search(clause) or _LEFT_ALONE.match(clause):
-            denied.append(clause)  # "do not touch the spoon"
-            continue
-        problem = _other_place(clause, task, known) or _other_object(clause, task, known, named)
-        if problem:
+    clauses = [one for one in _CLAUSE.split(text) if one]
+    denied = [one for one in clauses if _NOT_DONE.search(_CAREFUL.sub("", one)) or _LEFT_ALONE.match(one)]
+    kept = [_CAREFUL.sub("", one) for one in clauses if one not in denied]
+    if any(_denied_place(one, task, known) for one in kept):
+        return _elsewhere(task), False
+    parsed = parse(". ".join(kept))
+    for clause in parsed.asked:
+        if problem := _other_clause(clause, task, known, named):
             return problem, False
-    alone = len(denied) == len(clauses)
-    if any(_denies(clause, task, known, named, alone=alone) for clause in denied):
+    if strange := _strange(parsed, task, known):
+        return f"names the {strange}", False
+    if any(_denies(one, task, known, named, alone=not kept) for one in denied):
         return "says what is not to be done", False
     return "", len(named) == 2
 
 
-def _other_object(clause: str, task: Task, known: dict[str, set[str]], named: set[str]) -> str:
-    """Which other object or place than the task's `clause` names; "" for none. Those of the task go into `named`."""
-    parsed = parse_instruction("" if _GRIPPER.match(clause) else _BRING.sub("put ", clause))
-    if not parsed.object_name:
-        mentions = [name for name in _mentions(clause, known) if not known[name] & _PLACES]
-        strange = [name for name in mentions if not known[name] & {task.source.name, task.target.name}]
-        if strange:
-            return f"names the {strange[0]}"
-    for phrase, wanted, role in (
-        (parsed.object_name, task.source, "object"),
-        (parsed.goal, task.target, "place"),
-    ):
-        found = _named(phrase, known)
-        if found and role == "place" and wanted.name not in known[found] and known[found] & _PLACES:
-            if _LIES.fullmatch(clause):
-                continue
-            further = _FURTHER.match(phrase)  # "on the table on the plate"
-            found = (_named(further["goal"], known) if further else "") or found
-        if found and wanted.name not in known[found]:
-            return f"names the {found} as the {role}"
-        if found:
-            named.add(role)
+def _other_clause(clause: Clause, task: Task, known: dict[str, set[str]], named: set[str]) -> str:
+    """What in `clause` contradicts `task`; "" for nothing. The roles that it names go into `named`."""
+    if clause.object is None and clause.verb == "move":
+        return ""  # the gripper
+    thing = _named(clause.object.text, known) if clause.object else ""
+    thing = "" if thing and known[thing] <= _PLACES else thing
+    if thing and task.source.name not in known[thing]:
+        return f"names the {thing} as the object"
+    if thing:
+        named.add("object")
+    left = _named(clause.source.phrase.text, known) if clause.source and clause.source.relation == "from" else ""
+    if left and task.target.name in known[left]:
+        return _elsewhere(task)
+    if clause.goal is None:
+        return ""
+    place = _named(clause.goal.phrase.text, known)
+    if place and clause.relation not in _THERE:
+        return _elsewhere(task)
+    if place and task.target.name not in known[place]:
+        return f"names the {place} as the place"
+    over = clause.relation == "above" and clause.verb == "move"  # on the way, not there
+    if place and not clause.goal.phrase.pronoun and not over:
+        named.add("place")
     return ""
 
 
-def _other_place(clause: str, task: Task, known: dict[str, set[str]]) -> str:
-    """How `clause` asks for another place than the target; "" where it does not."""
-    for pattern, any_place in ((_NOT_THERE, False), (_OFF, False), (_BESIDE, True)):
-        found = pattern.fullmatch(clause) if pattern is not _NOT_THERE else pattern.search(clause)
-        goal = _named(found["goal"], known) if found else ""
-        if goal and (any_place or task.target.name in known[goal]):
-            return f"asks for another place than {_on(task)} the {_plain(task.target.name)}"
+def _strange(parsed: Parsed, task: Task, known: dict[str, set[str]]) -> str:
+    """The known object that is not the task's and of which it is not understood what is said; "" for none."""
+    unread = [part.text for part in parsed.unread if not part.is_remark]
+    of_nothing = [one.goal.phrase.text for one in parsed.asked if one.object is None and one.goal]
+    for text in (*unread, *of_nothing):
+        for name in _mentions(text, known):
+            if not known[name] & ({task.source.name, task.target.name} | _PLACES):
+                return name
     return ""
+
+
+def _denied_place(clause: str, task: Task, known: dict[str, set[str]]) -> bool:
+    """Whether `clause` says that the target is not where something goes: "not on the plate"."""
+    found = _NOT_THERE.search(clause)
+    goal = _named(found["goal"], known) if found else ""
+    return bool(goal and task.target.name in known[goal])
+
+
+def _elsewhere(task: Task) -> str:
+    return f"asks for another place than {_on(task)} the {_plain(task.target.name)}"
 
 
 def _denies(clause: str, task: Task, known: dict[str, set[str]], named: set[str], *, alone: bool) -> bool:
@@ -151,25 +149,23 @@ def _denies(clause: str, task: Task, known: dict[str, set[str]], named: set[str]
     """
     own = {task.source.name, task.target.name} if alone else {task.source.name}
     found = _NOT_DONE.search(clause)
-    goal = _named(parse_instruction(f"put{found['rest']}").goal, known) if found else ""
+    goal = _goal(f"put{found['rest']}", known) if found else ""
     moved = any(known[name] & own for name in _mentions(clause, known))
     return (moved and "place" not in named) or bool(goal and task.target.name in known[goal])
 
 
-def _without_contrast(text: str, task: Task, known: dict[str, set[str]]) -> str:
-    """`text` without the other objects that it names only to say that they are not meant: "(not the spoon)"."""
-    own = {task.source.name, task.target.name}
-    others = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True) if not known[name] & own)
-    contrast = rf"\s*[,(]?\s*\b(?:not|instead of|rather than)\s+(?:the|an?)\s+(?:\w+\s+)?(?:{others})s?\b\s*[,)]?"
-    return re.sub(contrast, " ", text).strip()
+def _goal(text: str, known: dict[str, set[str]]) -> str:
+    """The known name of the last goal in `text`; "" for none."""
+    goals = [clause.goal.phrase.text for clause in parse(text).clauses if clause.goal]
+    return _named(goals[-1], known) if goals else ""
 
 
 def _names(task: Task) -> dict[str, set[str]]:
     """Name in an instruction -> the objects (`ObjectSpec.name`) it may mean."""
     names: dict[str, set[str]] = {place: {place} for place in _PLACES}
     for one in (*TASKS.values(), task):
-        parsed = parse_instruction(one.instruction)
-        for spec, called in ((one.source, parsed.object_name), (one.target, parsed.goal)):
+        called_so = steps_of(one.instruction)
+        for spec, called in ((one.source, called_so.object_name), (one.target, called_so.goal)):
             for name in filter(None, (_plain(spec.name), _DESCRIPTION.split(_plain(called), maxsplit=1)[0])):
                 names.setdefault(name, set()).add(spec.name)
     # "carrot" may mean a task's own "big carrot".
@@ -184,7 +180,7 @@ def _names(task: Task) -> dict[str, set[str]]:
 def _mentions(text: str, known: dict[str, set[str]]) -> list[str]:
     """The known names in `text`, in order; of names inside one another the longest."""
     pattern = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
-    return [match[1] for match in re.finditer(rf"\b({pattern})s?\b", text)]
+    return [match[1] for match in re.finditer(rf"\b({pattern})s?\b", _COMPOUND.sub(r"\1", text))]
 
 
 def _named(phrase: str, known: dict[str, set[str]]) -> str:
@@ -201,7 +197,7 @@ def _wordings(task: Task) -> set[str]:
 def _plain(text: str) -> str:
     """Lower case, single blanks, no hyphens, underscores or final punctuation."""
     words = " ".join(re.sub(r"[-_]", " ", str(text)).replace("\u2019", "'").casefold().split())
-    return _COMPOUND.sub(r"\1", words).strip(" .!?\u3002\u0964")
+    return words.strip(" .!?\u3002\u0964")
 
 
 def _refusal(instruction: str, task: Task, problem: str) -> str:

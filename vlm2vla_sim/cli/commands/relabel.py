@@ -246,8 +246,7 @@ def _report(summary: LabelSummary, out: Path, *, by_rules: bool) -> str:
         )
     if summary.unnamed and by_rules:
         lines.append(
-            f"Instructions that do not name an object: {summary.unnamed}. Their subtasks say 'the object'; the rules "
-            "read English."
+            f"Instructions that do not name an object: {summary.unnamed}. Their subtasks are the instruction itself."
         )
     if summary.agreement is not None:
         lines.append(f"Agreement with the rules: {100 * summary.agreement:.0f} % on average. The least:")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vlm2vla_sim.data.episode import LabelledTrajectory, Trajectory
-from vlm2vla_sim.language.instructions import parse_instruction
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY
+from vlm2vla_sim.language.steps import steps_of
 
 
 def verdict_after(labelled: LabelledTrajectory, number: int) -> str | None:
@@ -24,9 +24,11 @@ def verdict_after(labelled: LabelledTrajectory, number: int) -> str | None:
 
 def _is_all_that_is_asked(subtask: str, trajectory: Trajectory) -> bool:
     """Whether `subtask` is all that the instruction asks for, and not a step on the way."""
-    parsed = parse_instruction(trajectory.instruction, trajectory.instruction_en)
-    last = parsed.put if parsed.goal else parsed.grasp if parsed.object_name else parsed.instruction
-    return _plain(subtask) in {_plain(last), _plain(trajectory.instruction), _plain(trajectory.instruction_en)}
+    whole = {_plain(trajectory.instruction), _plain(trajectory.instruction_en)}
+    steps = steps_of(trajectory.instruction, trajectory.instruction_en).steps
+    if len(steps) == 1 and steps[0].object_name:
+        whole.add(_plain(steps[0].put if steps[0].goal else steps[0].grasp))
+    return _plain(subtask) in whole
 
 
 def _plain(text: str) -> str:

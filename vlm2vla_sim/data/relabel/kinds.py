@@ -6,6 +6,8 @@ comes up again has pushed something; one that holds something and never lifts it
 
 from __future__ import annotations
 
+from vlm2vla_sim.language.instruction_parser import parse
+
 REACH = "reach"
 """The empty gripper moves to where it will act."""
 GRASP = "grasp"
@@ -66,25 +68,18 @@ _VERBS = {
 
 
 def kinds_in(instruction: str) -> tuple[str, ...]:
-    """The kinds that the verbs of an English instruction name, in order, each once.
+    """The kinds that the verbs of an instruction name, in order, each once.
 
-    >>> kinds_in("Open the drawer and wiped the table"), kinds_in("put the carrot on the plate")
+    >>> kinds_in("Open the drawer and wiped the table"), kinds_in("put the brush on the clean plate")
     (('arc', 'wipe'), ())
     """
-    words = (word.strip(".,;:!?") for word in instruction.lower().split())
-    return tuple(dict.fromkeys(kind for word in words for stem in _stems(word) if (kind := _VERBS.get(stem))))
+    return tuple(dict.fromkeys(_VERBS[verb] for verb in _verbs(instruction) if verb in _VERBS))
 
 
 def verb_of(instruction: str, kind: str) -> str:
     """The verb of `instruction`, in its plain form, that names `kind`; empty without one."""
-    words = (word.strip(".,;:!?") for word in instruction.lower().split())
-    return next((stem for word in words for stem in _stems(word) if _VERBS.get(stem) == kind), "")
+    return next((verb for verb in _verbs(instruction) if _VERBS.get(verb) == kind), "")
 
 
-def _stems(word: str) -> tuple[str, ...]:
-    """What `word` may be a form of: "wiping" of "wip" and "wipe", "flipped" of "flipp", "flip" and "flippe"."""
-    for ending in ("ing", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) > len(ending) + 2:
-            stem = word.removesuffix(ending)
-            return (word, stem, f"{stem}e", stem[:-1] if stem[-1] == stem[-2] else stem)
-    return (word,)
+def _verbs(instruction: str) -> list[str]:
+    return [clause.verb.split()[0] for clause in parse(instruction).asked]

@@ -25,7 +25,7 @@ from vlm2vla_sim.data.datasets.base import Skipped, TrajectoryDataset
 from vlm2vla_sim.data.datasets.open import DatasetOptions, open_dataset
 from vlm2vla_sim.data.episode import Agreement, LabelledTrajectory, Phase, Trajectory
 from vlm2vla_sim.errors import DataError
-from vlm2vla_sim.language.instructions import parse_instruction
+from vlm2vla_sim.language.steps import steps_of
 from vlm2vla_sim.types import ActionChunk
 
 LEAST = 5
@@ -131,7 +131,7 @@ def summarize(path: Path) -> LabelSummary:
             failed += 1
             continue
         labelled += 1
-        unnamed += not parse_instruction(line["instruction"], line.get("instruction_en", "")).object_name
+        unnamed += not steps_of(line["instruction"], line.get("instruction_en", "")).object_name
         phases += len(line["phases"])
         rows += sum(len(phase["deltas"]) for phase in line["phases"])
         subtasks.update(line["subtasks"])

@@ -20,15 +20,15 @@ from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
 from vlm2vla_sim.data.relabel.gripper import GripperRules, find_gripper_intervals
 from vlm2vla_sim.data.relabel.kinds import PAUSE, WHOLE, kinds_in
 from vlm2vla_sim.data.relabel.path import PATHS, GripperPath, RowThresholds
-from vlm2vla_sim.data.relabel.plans import plan_for, subtask_for
+from vlm2vla_sim.data.relabel.plans import plan_for, step_for, subtask_for
 from vlm2vla_sim.data.relabel.recorded import MotionRules, RecordedMotion
 from vlm2vla_sim.data.relabel.segments import Segment, segment_within, segments_of
 from vlm2vla_sim.data.relabel.turns import said_rotations
 from vlm2vla_sim.errors import DataError, unknown_name
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS, Resolution
 from vlm2vla_sim.language.formats.rows import RowsFormat
-from vlm2vla_sim.language.instructions import parse_instruction
 from vlm2vla_sim.language.label_prompt import Span
+from vlm2vla_sim.language.steps import steps_of
 from vlm2vla_sim.types import ActionChunk
 
 
@@ -58,7 +58,7 @@ def relabel(trajectory: Trajectory, rules: LabelingRules | None = None) -> Label
         raise DataError(f"It has {len(trajectory)} frame; expected at least 2.")
     if not trajectory.instruction.strip():
         raise DataError("It has no instruction, from which the subtasks are named.")
-    parsed = parse_instruction(trajectory.instruction, trajectory.instruction_en)
+    steps = steps_of(trajectory.instruction, trajectory.instruction_en)
     path = PATHS[rules.motion](trajectory)
     intervals = find_gripper_intervals(trajectory, rules.grip)
     hints = kinds_in(trajectory.instruction_en or trajectory.instruction)
@@ -67,12 +67,13 @@ def relabel(trajectory: Trajectory, rules: LabelingRules | None = None) -> Label
     rounder = _GridRounder(path, rules, [segment for segments in found for segment in segments])
     phases: list[Phase] = []
     for index, segments in enumerate(found):
-        subtask = subtask_for(parsed, intervals, index, any(segment.kind in WHOLE for segment in segments))
+        step = step_for(steps, intervals, index)
+        subtask = subtask_for(steps, intervals, index, any(segment.kind in WHOLE for segment in segments))
         for segment in segments:
             rows = rounder.rows(segment)
             if rows:
                 start = phases[-1].stop if phases else 0
-                plan = plan_for(parsed, segment, rows)
+                plan = plan_for(steps, step, segment, rows)
                 chunk = _chunk(rows, rules.resolution)
                 phases.append(Phase(start, segment.stop, subtask, plan, chunk, segment.kind))
     return _labelled(trajectory, phases)

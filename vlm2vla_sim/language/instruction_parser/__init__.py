@@ -29,7 +29,7 @@ def parse(text: str) -> Parsed:
     >>> [(one.verb, one.object.text, one.relation) for one in parsed.clauses]
     [('take', 'banana', ''), ('put', 'banana', 'next to')]
     >>> parsed.clauses[0].source.text, parsed.clauses[1].goal.text
-    ('drawer', 'next to red spoon')
+    ('from drawer', 'next to red spoon')
     >>> parse("put the cup on the tray while humming").unread[0].text
     'while humming'
     """

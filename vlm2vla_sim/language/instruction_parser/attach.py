@@ -36,7 +36,7 @@ class Attached:
 
     object: Phrase | None
     goal: Place | None = None
-    source: Phrase | None = None
+    source: Place | None = None
     tool: Phrase | None = None
     further: list[Place] = field(default_factory=list)
     problem: str = ""
@@ -49,8 +49,11 @@ def attach(verb: str, thing: Phrase | None, said: list[Said], further: list[Plac
     for one in said:
         if one.place.relation == "from" and verb == "hang":
             one.place = Place("on", one.place.phrase)
-        if one.place.relation == "from" and found.source is None:
-            found.source = one.place.phrase
+        if one.place.relation == "from" and found.source:
+            found.problem = "it has two places that something is taken from"
+            return found
+        if one.place.relation == "from":
+            found.source = Place(_left(one.said), one.place.phrase)
         elif one.place.relation == "with" and not rest and found.object and verb not in verbs.TOOL_VERBS:
             found.object = _at(found.object, one.place)
         elif one.place.relation == "with" and rest and verb not in verbs.TOOL_VERBS and rest[-1].place.relation != "to":
@@ -62,7 +65,7 @@ def attach(verb: str, thing: Phrase | None, said: list[Said], further: list[Plac
         else:
             rest.append(one)
     if len(rest) > 1 and not rest[0].said and rest[1].said == "to" and not found.source:
-        found.source = rest.pop(0).place.phrase  # "turn the lever vertical to front"
+        found.source = Place("from", rest.pop(0).place.phrase)  # "turn the lever vertical to front"
     rest = _nested(rest)
     if not rest:
         return found
@@ -74,11 +77,21 @@ def attach(verb: str, thing: Phrase | None, said: list[Said], further: list[Plac
 def _describe(found: Attached, rest: list[Said], place: Place) -> None:
     """Attach `place` to what was named last."""
     if rest:
-        rest[-1].place = Place(rest[-1].place.relation, _at(rest[-1].place.phrase, place))
+        rest[-1].place = _in(rest[-1].place, place)
     elif found.source:
-        found.source = _at(found.source, place)
+        found.source = _in(found.source, place)
     elif found.object:
         found.object = _at(found.object, place)
+
+
+def _left(said: str) -> str:
+    """The relation to what something is taken from: of "from under" "under", else "from"."""
+    relation = relations.PREPOSITIONS.get(tuple(said.split()[1:]), "from")
+    return relation if relation in relations.BESIDES else "from"
+
+
+def _in(place: Place, where: Place) -> Place:
+    return Place(place.relation, _at(place.phrase, where))
 
 
 def _at(phrase: Phrase, place: Place) -> Phrase:
@@ -92,7 +105,7 @@ def _nested(rest: list[Said]) -> list[Said]:
     rest = list(rest)
     while len(rest) > 1 and _is_furniture(rest[-1]) and not _is_furniture(rest[-2]) and not rest[-1].moves:
         last = rest.pop()
-        rest[-1].place = Place(rest[-1].place.relation, _at(rest[-1].place.phrase, last.place))
+        rest[-1].place = _in(rest[-1].place, last.place)
     return rest
 
 
@@ -114,21 +127,23 @@ def _to_a_goal(found: Attached, rest: list[Said]) -> Attached:
     if not first.moves and found.object and found.object.pronoun and not found.source:  # where "it" lies is not said
         sure = last.moves or last.place.relation in _BESIDE
         found.problem = "" if sure else f"it is not clear what {last.place.text} belongs to"
-        found.goal = Place(first.place.relation, _at(first.place.phrase, last.place))
+        found.goal = _in(first.place, last.place)
         return found
     if first.moves and not last.moves:
-        found.goal = Place(first.place.relation, _at(first.place.phrase, last.place))
+        found.goal = _in(first.place, last.place)
     elif first.moves:
         found.goal, found.further = first.place, [last.place, *found.further]
     elif last.moves and found.source:
-        found.source, found.goal = _at(found.source, first.place), last.place
+        found.source, found.goal = _in(found.source, first.place), last.place
     elif last.moves or _stands_before(first, last):
         found.object = _at(found.object, first.place) if found.object else None
         found.goal = last.place
     elif last.place.relation in _BESIDE:
-        found.goal = Place(first.place.relation, _at(first.place.phrase, last.place))
+        found.goal = _in(first.place, last.place)
     else:
-        found.problem = f"it is not clear whether {last.place.text} is where it goes or where {first.place.phrase.text} is"
+        found.problem = (
+            f"it is not clear whether {last.place.text} is where it goes or where {first.place.phrase.text} is"
+        )
     return found
 
 
@@ -147,9 +162,9 @@ def _held(verb: str, found: Attached, rest: list[Said]) -> Attached:
         if goes and found.goal is None:
             found.goal = one.place
         elif found.goal:
-            found.goal = Place(found.goal.relation, _at(found.goal.phrase, one.place))
+            found.goal = _in(found.goal, one.place)
         elif found.source:
-            found.source = _at(found.source, one.place)
+            found.source = _in(found.source, one.place)
         elif found.object:
             found.object = _at(found.object, one.place)
     return found

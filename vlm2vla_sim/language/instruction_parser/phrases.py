@@ -25,7 +25,7 @@ class Part:
 
 
 def pronoun(words: Words, at: int) -> tuple[Phrase, int] | None:
-    """ "it" or "them" at `at`, and the place after it."""
+    """The pronoun at `at`, and the place after it."""
     if words[at] in ("it", "them") or (words[at] in ("this", "that") and not _is_name(words, at + 1)):
         return Phrase("", words.span(at, at + 1), pronoun=True), at + 1
     return None
@@ -91,7 +91,9 @@ def _ends(words: Words, at: int, taken: list[str], *, has_noun: bool) -> bool:
 def part(words: Words, at: int) -> tuple[Part, int] | None:
     """The part of a place at `at`, and the place after it; None where there is none."""
     at = start = words.skip(at, relations.DETERMINERS)
-    while (words[at] in relations.WHERE and (words[at] != "near" or words[at + 1] in relations.WHERE)) or (words[at] == "and" and at > start and words[at + 1] in relations.WHERE):
+    while (words[at] in relations.WHERE and (words[at] != "near" or words[at + 1] in relations.WHERE)) or (
+        words[at] == "and" and at > start and words[at + 1] in relations.WHERE
+    ):
         if words[at] == "and" and words[at + 1] not in relations.DIRECTIONS:
             break
         at += 1
@@ -133,9 +135,13 @@ def place_of(relation: str, said: str, found: Part, span: tuple[int, int]) -> Pl
         return Place("between", owner)
     if relation in relations.BESIDES:
         return Place(relation, whole)
-    is_part = fixed or len([word for word in words if word not in ("side", "hand")]) > 1 or (
-        owner.head in nouns.PARTED
-        and ("side" in words or owner.head in nouns.BASES or directions[:1] not in (["left"], ["right"]))
+    is_part = (
+        fixed
+        or len([word for word in words if word not in ("side", "hand")]) > 1
+        or (
+            owner.head in nouns.PARTED
+            and ("side" in words or owner.head in nouns.BASES or directions[:1] not in (["left"], ["right"]))
+        )
     )
     if not is_part and directions and directions[0] in relations.BESIDE:
         return Place(relations.BESIDE[directions[0]], owner)

@@ -47,8 +47,8 @@ class Clause:
     object: Phrase | None = None
     goal: Place | None = None
     """Where the object is to go."""
-    source: Phrase | None = None
-    """What it is taken from: "out of the drawer"; the first part of "from left to right"."""
+    source: Place | None = None
+    """What it is taken from: "from" the drawer, or "next to" the bowl; the first part of "from left to right"."""
     tool: Phrase | None = None
     further: tuple[Place, ...] = ()
     """What else is said of the goal: "and to the right of the bowl"."""

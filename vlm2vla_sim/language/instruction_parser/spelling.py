@@ -11,13 +11,13 @@ SHORTEST = 5
 LONG = 8
 """Letters of a word in which two errors are corrected, if it begins and ends as a known name does."""
 _USUAL = {
-    "teh": "the", "hte": "the", "th": "the", "tehe": "the", "thee": "the", "adn": "and", "nad": "and", "ot": "to", "fo": "of",
-    "nxt": "next", "tothe": "to the", "onthe": "on the", "inthe": "in the", "ofthe": "of the", "infront": "in front",
-    "inbetween": "in between", "ontop": "on top", "centre": "center", "grey": "gray", "upto": "up to", "lft": "left",
-    "rigth": "right", "lef": "left", "pu": "put", "mvoe": "move", "mve": "move", "plce": "place", "pickup": "pick up",
-    "pich": "pick", "tkae": "take", "frm": "from", "fron": "front", "botton": "bottom", "wth": "with", "wiht": "with",
-    "abd": "and", "anf": "and", "amd": "and", "ans": "and", "yhe": "the", "rhe": "the", "tge": "the", "bellow": "below",
-    "widow": "window", "whit": "with",
+    "teh": "the", "hte": "the", "th": "the", "tehe": "the", "thee": "the", "adn": "and", "nad": "and", "ot": "to",
+    "fo": "of", "nxt": "next", "tothe": "to the", "onthe": "on the", "inthe": "in the", "ofthe": "of the",
+    "infront": "in front", "inbetween": "in between", "ontop": "on top", "centre": "center", "grey": "gray",
+    "upto": "up to", "lft": "left", "rigth": "right", "lef": "left", "pu": "put", "mvoe": "move", "mve": "move",
+    "plce": "place", "pickup": "pick up", "pich": "pick", "tkae": "take", "frm": "from", "fron": "front",
+    "botton": "bottom", "wth": "with", "wiht": "with", "abd": "and", "anf": "and", "amd": "and", "ans": "and",
+    "yhe": "the", "rhe": "the", "tge": "the", "bellow": "below", "widow": "window", "whit": "with",
 }  # fmt: skip
 """What people type for short words, and words that they run together."""
 
@@ -30,7 +30,14 @@ def known() -> frozenset[str]:
     """Every word that is read as something."""
     small = {word for said in relations.PREPOSITIONS for word in said}
     sets = (nouns.NOUNS, nouns.ADJECTIVES, verbs.FORMS, relations.WHERE, relations.FILLERS, relations.JOINTS, small)
-    more = (relations.SUBJECTS, relations.STOPS, relations.NEGATIONS, relations.DETERMINERS, relations.ARE, relations.PRONOUNS)
+    more = (
+        relations.SUBJECTS,
+        relations.STOPS,
+        relations.NEGATIONS,
+        relations.DETERMINERS,
+        relations.ARE,
+        relations.PRONOUNS,
+    )
     pairs = {word for pair in nouns.PAIRS for word in pair}
     return frozenset({"of", "or", "side", *pairs, *relations.RELATIVES}.union(*sets, *more))
 
@@ -57,19 +64,26 @@ def corrected(word: str) -> str:
     near = {found for key in _shortened(word) for found in _index().get(key, ())}
     found = {one for one in near if one[0] == word[0] and _distance(word, one, 1) == 1 and _slipped(word, one)}
     if not found and len(word) >= LONG:
-        found = {one for one in near & nouns.NOUNS if one[::len(one) - 1] == word[::len(word) - 1] and _distance(word, one, 2) == 2}
+        found = {
+            one
+            for one in near & nouns.NOUNS
+            if one[:: len(one) - 1] == word[:: len(word) - 1] and _distance(word, one, 2) == 2
+        }
     return found.pop() if len(found) == 1 else word if found else _divided(word)
 
 
 def _slipped(word: str, meant: str) -> bool:
-    """Whether one typing error makes `word` of `meant`: a letter left out, added or swapped with the next, a vowel for
-    another, or the next key. Another letter in its place makes another word: "blank" is no "black"."""
+    """Whether one typing error makes `word` of `meant`.
+
+    It is a letter left out, added or swapped with the next, a vowel for another, or the next key. Another letter in its
+    place makes another word: "blank" is no "black".
+    """
     if len(word) != len(meant):
         return True
     changed = [(one, other) for one, other in zip(word, meant, strict=True) if one != other]
     if len(changed) != 1:
         return True
-    (one, other), = changed
+    ((one, other),) = changed
     return {one, other} <= set("aeiouy") or any(one + other in row or other + one in row for row in _ROWS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from vlm2vla_sim.language.instruction_parser import nouns, relations, verbs
+from vlm2vla_sim.language.instruction_parser import nouns, relations
 from vlm2vla_sim.language.instruction_parser.records import Span
 from vlm2vla_sim.language.instruction_parser.spelling import corrected
 
@@ -47,7 +47,7 @@ def _paired(found: list[Token]) -> list[Token]:
 
 
 class Words:
-    """The words of an instruction, with questions about what stands at a place. Past the end stands "". """
+    """The words of an instruction, with questions about what stands at a place. Past the end stands ""."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = tokens
@@ -81,7 +81,3 @@ class Words:
     def is_joint(self, at: int) -> bool:
         """Whether a clause may end at `at`."""
         return at >= len(self) or self[at] in relations.JOINTS
-
-    def begins_clause(self, at: int) -> bool:
-        """Whether a verb stands at `at`, in a form in which it asks for something and does not describe."""
-        return self[at] in verbs.FORMS

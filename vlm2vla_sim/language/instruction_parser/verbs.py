@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-PUTS = "put place move set drop slide push pull bring transfer stack keep leave lay pour sweep insert hang throw drag"
-PUTS += " shift return position relocate roll carry toss dump gather collect rest deliver tilt guide nudge spread scoop pack stash deposit"
-HOLDS = "take pick grasp grab lift get hold raise remove fetch extract retrieve catch unstack reach touch grip"
-CHANGES = "open close shut turn flip twist fold unfold rotate wipe clean wash press zip unzip topple upright tip cover"
-CHANGES += " uncover switch stir shake brush dry unroll straighten invert arrange sort swap cut hit knock spin release"
-CHANGES += " point use scrub unplug plug pinch squeeze flatten poke tap stretch crumple align adjust unscrew screw"
-LEMMAS = f"{PUTS} {HOLDS} {CHANGES}".split()
+from vlm2vla_sim.language.instruction_parser.sets import words
 
-GOAL_VERBS = frozenset(PUTS.split())
+_PUTS = """
+put place move set drop slide push pull bring transfer stack keep leave lay pour sweep insert hang throw drag shift
+return position relocate roll carry toss dump gather collect rest deliver tilt guide nudge spread scoop pack stash
+deposit
+"""
+_HOLDS = """
+take pick grasp grab lift get hold raise remove fetch extract retrieve catch unstack reach touch grip
+"""
+_CHANGES = """
+open close shut turn flip twist fold unfold rotate wipe clean wash press zip unzip topple upright tip cover uncover
+switch stir shake brush dry unroll straighten invert arrange sort swap cut hit knock spin release point use scrub
+unplug plug pinch squeeze flatten poke tap stretch crumple align adjust shove draw swipe rub dust empty unscrew screw
+"""
+LEMMAS = f"{_PUTS} {_HOLDS} {_CHANGES}".split()
+
+GOAL_VERBS = words(_PUTS)
 """A place that follows is where the object is to go."""
-HOLD_VERBS = frozenset({"pick up", "put down", *HOLDS.split()})
+HOLD_VERBS = frozenset({"pick up", "put down", *words(_HOLDS)})
 """A place that follows is where the object lies, unless it is "to", "into" or "onto"."""
-TOOL_VERBS = frozenset({"wipe", "clean", "sweep", "cover", "push", "stir", "brush", "wash", "dry", "scrub", "hit", "scoop"})
+TOOL_VERBS = frozenset(
+    {"wipe", "clean", "sweep", "cover", "push", "stir", "brush", "wash", "dry", "scrub", "hit", "scoop"}
+)
 """What follows "with" is a tool."""
 DOOR_VERBS = frozenset({"open", "close", "shut"})
 OVER = frozenset({"move", "slide", "push", "pull"})
@@ -27,13 +38,16 @@ _IRREGULAR = {
     "lay": "lays laid laying", "bring": "brings brought bringing", "throw": "throws threw thrown throwing",
     "hang": "hangs hung hanging hanged", "sweep": "sweeps swept sweeping", "hold": "holds held holding",
     "catch": "catches caught catching", "shut": "shuts shutting", "cut": "cuts cutting", "hit": "hits hitting",
-    "shake": "shakes shook shaken shaking", "spread": "spreads spreading", "spin": "spins spun spinning",
+    "shake": "shakes shook shaken shaking", "spread": "spreads spreading",
+    "draw": "draws drew drawn drawing",
+    "empty": "empties emptied emptying", "spin": "spins spun spinning",
     "upright": "uprights uprighted uprighting", "swap": "swaps swapped swapping",
 }  # fmt: skip
-_DOUBLED = frozenset("drop drag flip tip zip unzip grab unplug plug tap grip stir transfer scrub".split())
-_NOUNS = frozenset("brush dry clean roll stack cover press cut point turn use rest place set return dump shift lift tap".split())
+_DOUBLED = words("drop drag flip tip zip unzip grab unplug plug tap grip stir transfer scrub")
+_NOUNS = words(
+    "empty dust brush dry clean roll stack cover press cut point turn use rest place set return dump shift lift tap"
+)
 """Words that are nouns or adjectives as well: "the brush", "the dry cloth"."""
-_STRONG = frozenset("put move pick take remove grab grasp lift slide push pull bring transfer place fold unfold".split())
 
 
 def _forms(lemma: str) -> list[str]:
@@ -51,8 +65,6 @@ def _forms(lemma: str) -> list[str]:
 
 FORMS: dict[str, str] = {form: lemma for lemma in LEMMAS for form in _forms(lemma)}
 """Form -> lemma."""
-STRONG = frozenset(form for form, lemma in FORMS.items() if lemma in _STRONG)
-"""Forms that begin a clause also without "and" before them: "pick up the cup put it on the tray"."""
 DESCRIBES = frozenset(form for form in FORMS if form.endswith(("ed", "ing", "en")) or form in _NOUNS or form == "open")
 """Forms that may describe a thing: "the folded cloth", "the open drawer"."""
 PARTICLES = {
