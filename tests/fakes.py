@@ -135,6 +135,19 @@ class TunableBackend(PointBackend):
         self.profile = f"{host}:{port}"
 
 
+class LitBackend(PointBackend):
+    """Has a lamp, and counts how often it is made."""
+
+    made = 0
+
+    def __init__(
+        self, task: Task, *, image_size: tuple[int, int] | None, quality: str = "fast", light: float = 1.0
+    ) -> None:
+        super().__init__(task, image_size=image_size, quality=quality)
+        self.profile = f"lit {light}"
+        LitBackend.made += 1
+
+
 class MaskBackend(PointBackend):
     """Says whether Ctrl-C is kept from its process."""
 

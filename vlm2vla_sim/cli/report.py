@@ -57,7 +57,7 @@ def report_errors(results: Iterable[EpisodeResult]) -> int:
     first = errors[0]
     sys.stderr.write(
         f"{len(errors)} of {len(found)} episodes ended in an error and are not scored. "
-        f"First: {first.task} episode {first.episode_id}: {first.reason}\n"
+        f"First: {f'{first.condition} {first.task}'.strip()} episode {first.episode_id}: {first.reason}\n"
     )
     ended = any(result.outcome in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN) for result in found)
     return SOME_ERRORS if ended else ALL_ERRORS

@@ -10,6 +10,9 @@ from typing import Any
 from vlm2vla_sim.policies.spec import Option
 from vlm2vla_sim.types import EpisodeResult
 
+UNCHANGED = "none"
+"""The factor of a condition in which nothing is changed: what the others are looked at against."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -20,7 +23,7 @@ class Condition:
     suite: str = ""
     """Name and version of its suite, such as "language@1"."""
     factor: str = ""
-    """What is varied, such as "light"."""
+    """What is varied, such as "light"; `UNCHANGED` for nothing."""
     level: str = ""
     """How, such as "left"."""
     tasks: tuple[str, ...] = ()

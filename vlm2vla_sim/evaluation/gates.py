@@ -12,7 +12,7 @@ from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.evaluation.failures import LABELS
 from vlm2vla_sim.evaluation.outcome_shares import failure_rows
 from vlm2vla_sim.evaluation.rates import Rate, wilson_interval
-from vlm2vla_sim.evaluation.results import RunSummary
+from vlm2vla_sim.evaluation.results import RunSummary, level_rows
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 JUDGED_BY = ("point", "lower")
@@ -20,12 +20,16 @@ JUDGED_BY = ("point", "lower")
 OVERALL = ""
 
 
+EACH = "each-condition"
+"""Stands for every condition of a suite."""
+
+
 @dataclass(frozen=True)
 class Requirement:
-    """The success rate that a task, or all together, has to reach."""
+    """The success rate that a task, a condition, or all together, has to reach."""
 
     task: str
-    """`OVERALL` for all tasks together."""
+    """A task or a condition of a suite; `OVERALL` for all together."""
     rate: float
     """0 .. 1."""
 
@@ -33,11 +37,14 @@ class Requirement:
         return f"{self.task or 'overall'} {100 * self.rate:g} %"
 
 
-def read_requirements(given: Sequence[str], tasks: Sequence[str]) -> list[Requirement]:
-    """The requirements written as "0.8", for all tasks together, or "TASK=0.8". tasks: the names there are.
+def read_requirements(given: Sequence[str], tasks: Sequence[str], conditions: Sequence[str] = ()) -> list[Requirement]:
+    """The requirements written as "0.8", for all tasks together, or "TASK=0.8", "CONDITION=0.8".
 
-    SettingError for a rate that is not above 0 and at most 1, and for a task that is named twice or not run.
+    tasks, conditions: the names there are; "each-condition=0.8" is for every condition that is not named itself.
+
+    SettingError for a rate that is not above 0 and at most 1, and for a name that is given twice or not run.
     """
+    names = [*tasks, *conditions, *([EACH] if conditions else [])]
     found: dict[str, Requirement] = {}
     for text in given:
         task, _, number = text.rpartition("=")
@@ -49,11 +56,14 @@ def read_requirements(given: Sequence[str], tasks: Sequence[str]) -> list[Requir
             raise SettingError(
                 f"A required success rate is {text!r}; expected 0.8, or TASK=0.8, above 0 and at most 1."
             )
-        if task and task not in tasks:
-            raise unknown_name("task of this run", task, tasks)
+        if task and task not in names:
+            raise unknown_name("task or condition of this run" if conditions else "task of this run", task, names)
         if task in found:
             raise SettingError(f"Two success rates are required of {task or 'all tasks together'}; leave one out.")
         found[task] = Requirement(task, rate)
+    each = found.pop(EACH, None)
+    if each is not None:
+        found |= {name: Requirement(name, each.rate) for name in conditions if name not in found}
     return list(found.values())
 
 
@@ -66,7 +76,8 @@ def missed(summary: RunSummary, requirements: Iterable[Requirement], by: str = "
         raise unknown_name("way to judge a success rate", by, JUDGED_BY)
     sentences = []
     for required in requirements:
-        part = summary.overall if required.task == OVERALL else summary.tasks.get(required.task)
+        parts = {**summary.conditions, **summary.tasks, OVERALL: summary.overall}
+        part = parts.get(required.task)
         rate = Rate(0, 0) if part is None else part.success_at_end
         reached = _reached(rate, by)
         if reached is None:
@@ -84,7 +95,7 @@ def _reached(rate: Rate, by: str) -> float | None:
 
 
 def junit(results: Iterable[EpisodeResult], sentences: Iterable[str] = ()) -> str:
-    """JUnit XML: a test suite for each task, a test case for each episode, and one for each missed requirement.
+    """JUnit XML: a test suite for each task and condition, a test case for each episode and each missed requirement.
 
     A failed episode is a `failure`, an error of the simulator or the link an `error`, an episode that was aborted or
     whose outcome is unknown `skipped`.
@@ -92,12 +103,13 @@ def junit(results: Iterable[EpisodeResult], sentences: Iterable[str] = ()) -> st
     root = ElementTree.Element("testsuites", name="vlm2vla evaluate")
     suites: dict[str, ElementTree.Element] = {}
     for result in results:
-        if result.task not in suites:
-            suites[result.task] = ElementTree.SubElement(root, "testsuite", name=result.task)
+        name = ".".join(filter(None, (result.condition, result.task)))
+        if name not in suites:
+            suites[name] = ElementTree.SubElement(root, "testsuite", name=name)
         case = ElementTree.SubElement(
-            suites[result.task],
+            suites[name],
             "testcase",
-            classname=f"{result.policy}.{result.task}",
+            classname=f"{result.policy}.{name}",
             name=f"episode {result.episode_id}",
             time=f"{result.seconds:.3f}",
         )
@@ -142,7 +154,7 @@ def markdown(summary: RunSummary, sentences: Iterable[str] = (), *, title: str =
     lines = [f"### {title}", ""] if title else []
     lines += ["| task | success at the last step | at any step | errors |", "|---|---|---|---|"]
     parts = [*summary.tasks.items(), *([("all tasks", summary.overall)] if len(summary.tasks) > 1 else [])]
-    for name, part in parts:
+    for name, part in [*level_rows(summary), *parts]:
         once = part.success_once
         lines.append(f"| {name} | {part.success_at_end} | {once.k}/{once.n} | {part.n_error} |")
     failures = failure_rows({name: part.failures for name, part in parts})

@@ -14,6 +14,7 @@ from typing import Any
 from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import RunFolderError
+from vlm2vla_sim.evaluation.conditions import UNCHANGED
 from vlm2vla_sim.evaluation.outcome_shares import align, failure_rows, failure_shares, word_rows, word_shares
 from vlm2vla_sim.evaluation.rates import Mean, Rate
 from vlm2vla_sim.types import EpisodeResult, Outcome
@@ -86,11 +87,22 @@ class RunSummary:
 
     overall: Summary
     tasks: dict[str, Summary]
+    factors: dict[str, dict[str, Summary]] = dataclasses.field(default_factory=dict)
+    """With a suite: factor -> level -> its episodes."""
+    conditions: dict[str, Summary] = dataclasses.field(default_factory=dict)
+    """With a suite: condition -> its episodes."""
 
     def to_json(self) -> dict[str, object]:
-        """Plain values: `summary.json`."""
-        tasks = {name: summary.to_json() for name, summary in self.tasks.items()}
-        return {"overall": self.overall.to_json(), "tasks": tasks}
+        """Plain values: `summary.json`. Factors and conditions are there with a suite only."""
+        values: dict[str, object] = {"overall": self.overall.to_json(), "tasks": _plain(self.tasks)}
+        if self.conditions:
+            values["factors"] = {factor: _plain(levels) for factor, levels in self.factors.items()}
+            values["conditions"] = _plain(self.conditions)
+        return values
+
+
+def _plain(parts: Mapping[str, Summary]) -> dict[str, object]:
+    return {name: summary.to_json() for name, summary in parts.items()}
 
 
 def sort_results(results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
@@ -100,13 +112,30 @@ def sort_results(results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
 
 
 def summarize(results: Iterable[EpisodeResult]) -> RunSummary:
-    """The summary of all results, and of those of each task."""
+    """The summary of all results, and of those of each task, factor, level and condition."""
     ordered = sort_results(results)
-    tasks = dict.fromkeys(result.task for result in ordered)
+
+    def by(field: str, of: Iterable[EpisodeResult] = ordered) -> dict[str, list[EpisodeResult]]:
+        groups: dict[str, list[EpisodeResult]] = {}
+        for result in of:
+            groups.setdefault(getattr(result, field), []).append(result)
+        return groups
+
+    tagged = sorted((result for result in ordered if result.condition), key=_place_of_level)
     return RunSummary(
         overall=_summarize(ordered),
-        tasks={task: _summarize([result for result in ordered if result.task == task]) for task in tasks},
+        tasks={task: _summarize(found) for task, found in by("task").items()},
+        factors={
+            factor: {level: _summarize(part) for level, part in by("level", found).items()}
+            for factor, found in by("factor", tagged).items()
+        },
+        conditions={name: _summarize(found) for name, found in by("condition", tagged).items()},
     )
+
+
+def _place_of_level(result: EpisodeResult) -> tuple[bool, str, str]:
+    """By factor and level; what is changed in nothing comes first."""
+    return result.factor != UNCHANGED, result.factor, result.level
 
 
 def _summarize(results: Sequence[EpisodeResult]) -> Summary:
@@ -173,10 +202,14 @@ def _summarize_metrics(results: Sequence[EpisodeResult]) -> dict[str, Rate | Mea
 
 
 def format_table(summary: RunSummary) -> str:
-    """The summary as lines of text for a terminal: one per task, and one for all tasks if there are several."""
-    rows = list(summary.tasks.items())
-    if len(rows) > 1:
-        rows.append(("all tasks", summary.overall))
+    """The summary as lines of text for a terminal: one per task, and one for all tasks if there are several.
+
+    With a suite, one per factor and level comes first.
+    """
+    tasks = list(summary.tasks.items())
+    if len(tasks) > 1:
+        tasks.append(("all tasks", summary.overall))
+    rows = [*level_rows(summary), *tasks]
     metrics = list(dict.fromkeys(name for _, row in rows for name in row.metrics))
     columns = ["success at the last step", "at any step", "released", "settled", "grasped", "moved"]
     columns += ["parse errors", "clipped"]
@@ -193,7 +226,9 @@ def format_table(summary: RunSummary) -> str:
     ]
     lines = align(cells)
     rule = "-" * max(map(len, lines))
-    body = lines[1:] if len(rows) == 1 else [*lines[1:-1], rule, lines[-1]]
+    body = lines[1:] if len(tasks) == 1 else [*lines[1:-1], rule, lines[-1]]
+    if len(rows) > len(tasks):
+        body.insert(len(rows) - len(tasks), rule)
     overall = summary.overall
     counts = (
         ("aborted", overall.n_aborted),
@@ -205,7 +240,14 @@ def format_table(summary: RunSummary) -> str:
     if overall.tokens_per_second is not None:
         more += f"; tokens per second of an answer: {overall.tokens_per_second:g}"
     foot = f"In brackets: 95 % Wilson interval. Episodes scored: {overall.n}; errors: {overall.n_error}"
-    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *_outcome_lines(dict(rows))])
+    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *_outcome_lines(dict(tasks))])
+
+
+def level_rows(summary: RunSummary) -> list[tuple[str, Summary]]:
+    """The summary of every level of a suite's factors, named "factor: level"."""
+    return [
+        (f"{factor}: {level}", part) for factor, levels in summary.factors.items() for level, part in levels.items()
+    ]
 
 
 def _outcome_lines(parts: dict[str, Summary]) -> list[str]:

@@ -74,6 +74,8 @@ class RunSettings:
             raise SettingError(f"A task was asked for twice: {', '.join(self.tasks)}.")
         if self.layouts not in LAYOUTS:
             raise SettingError(f"layouts is {self.layouts!r}; expected 'grid' or 'random'.")
+        if self.suite and self.instruction:
+            raise SettingError("A suite says what the policy is told: leave out the instruction of your own.")
         if self.instruction and (len(self.tasks) > 1 or self.language != ENGLISH):
             raise SettingError(
                 "An instruction of your own is for one task, in the language you give it in: name one task with it, and"
@@ -84,8 +86,6 @@ class RunSettings:
                 f"suite is {self.suite!r} with {len(self.conditions)} conditions. Give a suite to "
                 "evaluation.with_suite.with_suite, which returns settings with its conditions."
             )
-        if self.suite and self.instruction:
-            raise SettingError("A suite says what the policy is told: leave out the instruction of your own.")
         if self.seed < 0:
             raise SettingError(f"The seed is {self.seed}; expected a whole number from 0 up.")
         if not (math.isfinite(self.noise_cm) and self.noise_cm >= 0):
@@ -93,11 +93,15 @@ class RunSettings:
 
     @property
     def plan(self) -> list[tuple[str, str, int]]:
-        """Every episode: its task as in `tasks`, the name of its condition ("" without a suite), and its number."""
+        """Every episode: its task as in `tasks`, the name of its condition ("" without a suite), and its number.
+
+        Task by task, because conditions of one task may share its environment.
+        """
         return [
             (task, condition.name, number)
+            for task in self.tasks
             for condition in self.conditions or (PLAIN,)
-            for task in (condition.tasks or self.tasks)
+            if task in condition.tasks or not self.conditions
             for number in range(self.episodes)
         ]
 

@@ -33,9 +33,9 @@ def compare(
 ) -> CommandResult:
     """Compare policies: the first run is the baseline, every further one a candidate.
 
-    Episodes are paired by task, episode and seed; the rates of each pair of runs are compared with McNemar's exact
-    test, per task and overall, with Holm's correction over all tests. Runs without common episodes are compared as
-    independent samples.
+    Episodes are paired by task, episode, seed and, with a suite, condition; the rates of each pair of runs are compared
+    with McNemar's exact test, per task, per factor and overall, with Holm's correction over all tests. Runs without
+    common episodes are compared as independent samples.
 
     A run is a folder of `vlm2vla evaluate`, or of a session; FOLDER#POLICY names one of several policies in it, and
     A,B merges the runs of one policy with several seeds. LeRobot's eval_info.json is a run, too; it names no seeds, so
@@ -76,7 +76,15 @@ compare.error_status = NOT_COMPARABLE  # type: ignore[attr-defined]  # 1 and 2 a
 
 
 def _text(found: Comparison, *, markdown: bool) -> str:
-    heading = ["task", "baseline", "candidate", "difference [points]", "only one succeeded", "p", "p (Holm)"]
+    heading = [
+        "task" if not found.levels else "task or factor",
+        "baseline",
+        "candidate",
+        "difference [points]",
+        "only one succeeded",
+        "p",
+        "p (Holm)",
+    ]
     rows = [heading, *(_row(cell) for cell in found.cells)]
     table = _markdown(rows) if markdown else columns(rows)
     paired = f"paired by {found.pairing.value}" if found.overall.only_baseline is not None else "unpaired"
@@ -89,6 +97,7 @@ def _text(found: Comparison, *, markdown: bool) -> str:
         f"{found.rule}, {paired}; the difference is candidate minus baseline, with its "
         f"{100 * found.confidence:g} % interval.",
     ]
+    lines += _levels(found, markdown=markdown)
     lines += _causes(found)
     if found.stopping is not None:
         lines.append(_stopping(found.stopping))
@@ -100,6 +109,15 @@ def _text(found: Comparison, *, markdown: bool) -> str:
         lines.append("Scenes were run with several seeds, and such episodes count as independent: p is too small.")
     lines.append(_verdict(found))
     return "\n".join(lines)
+
+
+def _levels(found: Comparison, *, markdown: bool) -> list[str]:
+    """A table of the levels of a suite's factors, which are not tested one by one; none outside a suite."""
+    if not found.levels:
+        return []
+    heading = ["factor: level", "baseline", "candidate", "difference [points]", "only one succeeded"]
+    rows = [heading, *(_row(cell)[: len(heading)] for cell in found.levels)]
+    return ["", _markdown(rows) if markdown else columns(rows), ""]
 
 
 def _causes(found: Comparison) -> list[str]:

@@ -22,7 +22,7 @@ from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation import gates
 from vlm2vla_sim.evaluation.comparison.stopping import StopRule
-from vlm2vla_sim.evaluation.results import format_table
+from vlm2vla_sim.evaluation.results import RunSummary, format_table
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.evaluation.suite import (
@@ -88,8 +88,8 @@ def evaluate(
         episode_timeout: Seconds after which an episode in a worker process is stopped and tried once more.
         shard: Run part I of N (0 to N - 1) of the episodes, into a folder of its own; `vlm2vla merge` makes one run of
             all parts.
-        min_success: Required success rates at the last step, 0 to 1: of all tasks together (0.8), or of one task
-            (carrot_on_plate=0.5).
+        min_success: Required success rates at the last step, 0 to 1: of all tasks together (0.8), of one task
+            (carrot_on_plate=0.5), or with a suite of one condition (spanish=0.5) or every one (each-condition=0.9).
         min_success_by: Compare a required rate with the measured one (point), or with the lower end of its interval
             (lower).
         junit: Write a JUnit XML file, a test case for each episode, for CI systems.
@@ -148,7 +148,8 @@ class _CiFiles:
     def check(self, several: Sequence[RunSettings]) -> None:
         """An error, before the first episode, for what cannot be checked or written at the end."""
         for settings in several:
-            self._requirements([find_task(task, settings.backend).name for task in check_settings(settings).tasks])
+            names = [find_task(task, settings.backend).name for task in check_settings(settings).tasks]
+            self._requirements(names, [condition.name for condition in settings.conditions])
         for path in (self.junit, self.markdown):
             if path is None:
                 continue
@@ -162,7 +163,7 @@ class _CiFiles:
         sentences: list[str] = []
         tables: list[str] = []
         for label, made in runs.items():
-            found = gates.missed(made.summary, self._requirements(list(made.summary.tasks)), self.by)
+            found = gates.missed(made.summary, self._of(made.summary), self.by)
             sentences += [f"{label}: {sentence}" for sentence in found] if len(runs) > 1 else found
             tables.append(gates.markdown(made.summary, found, title=label))
         try:
@@ -177,8 +178,11 @@ class _CiFiles:
             sys.stderr.write(f"Success rate: {sentence}\n")
         return report_errors(results) or (TOO_LOW if sentences else 0)
 
-    def _requirements(self, tasks: Sequence[str]) -> list[gates.Requirement]:
-        return gates.read_requirements(self.min_success, tasks)
+    def _of(self, summary: RunSummary) -> list[gates.Requirement]:
+        return self._requirements(list(summary.tasks), list(summary.conditions))
+
+    def _requirements(self, tasks: Sequence[str], conditions: Sequence[str]) -> list[gates.Requirement]:
+        return gates.read_requirements(self.min_success, tasks, conditions)
 
 
 def _say_left_out(settings: RunSettings) -> None:

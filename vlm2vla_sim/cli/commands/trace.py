@@ -24,6 +24,7 @@ def trace(
     episode: Annotated[int, tyro.conf.Positional] = 0,
     *,
     task: str = "",
+    condition: str = "",
     policy: str = "",
     json: bool = False,
 ) -> CommandResult:
@@ -35,6 +36,7 @@ def trace(
         run: The folder of a run of `vlm2vla evaluate`, or of a session.
         episode: Number of the episode.
         task: Name of the task; required if the run has several.
+        condition: Name of the condition; required if the run has several, of a suite.
         policy: Name of the policy in the results; required if a session has several.
         json: Print the episode's line of results.jsonl.
     """
@@ -42,11 +44,14 @@ def trace(
     if not path.is_file():
         raise RunFolderError(wrong_folder(run, f"a run of `vlm2vla evaluate` or a session, which contains {RESULTS}"))
     results = [result for result in read_results(path) if result.episode_id == episode]
-    found = [result for result in results if task in ("", result.task) and policy in ("", result.policy)]
+    asked = {"task": task, "condition": condition, "policy": policy}
+    found = [one for one in results if all(name in ("", getattr(one, field)) for field, name in asked.items())]
     if not found:
-        wanted = "".join(f" of {name}" for name in (task, policy) if name)
+        wanted = "".join(f" of {name}" for name in asked.values() if name)
         raise EpisodeError(f"The run {run} has no episode {episode}{wanted}.")
     _check_one("tasks", [result.task for result in found], f"The run {run} has episode {episode}", "--task")
+    conditions = [result.condition for result in found]
+    _check_one("conditions", conditions, f"The run {run} has episode {episode}", "--condition")
     _check_one("policies", [result.policy for result in found], f"The run {run} has episode {episode}", "--policy")
     result = found[-1]
     return CommandResult("\n".join(_dialogue(result)), json_module.loads(result.to_json()), json)
@@ -58,8 +63,9 @@ def _check_one(what: str, names: list[str], has: str, flag: str) -> None:
 
 
 def _dialogue(result: EpisodeResult) -> list[str]:
+    where = f", condition {result.condition} of {result.suite}" if result.condition else ""
     lines = [
-        f"{result.task}, episode {result.episode_id}, policy {result.policy}, seed {result.seed}",
+        f"{result.task}, episode {result.episode_id}, policy {result.policy}, seed {result.seed}{where}",
         f"TASK      {result.instruction}",
     ]
     for decision in result.decisions:

@@ -61,6 +61,11 @@ def record(
     image size that cannot be encoded; RunFolderError for a folder that is not empty.
     """
     settings = check_settings(settings)
+    if settings.suite:
+        raise SettingError(
+            f"A recording takes no suite ({settings.suite}): its episodes are named by task and number. Record each "
+            "condition by itself, with its options and its instruction."
+        )
     tasks = [find_task(task, settings.backend) for task in settings.tasks]
     instructions = {task.name: task.instruction for task in tasks}
     if settings.image_size is None or any(side % 2 for side in settings.image_size):

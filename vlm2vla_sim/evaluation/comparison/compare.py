@@ -9,9 +9,10 @@ from typing import Any
 
 from vlm2vla_sim.errors import NotComparableError, SettingError, unknown_name
 from vlm2vla_sim.evaluation.comparison import cells as cells_of
-from vlm2vla_sim.evaluation.comparison.cells import OVERALL, Cell, Verdict, verdict
+from vlm2vla_sim.evaluation.comparison.cells import Cell, Verdict, verdict
+from vlm2vla_sim.evaluation.comparison.groups import Group, groups_of, level_groups
 from vlm2vla_sim.evaluation.comparison.pairing import Pairing, key, pair, scored, won
-from vlm2vla_sim.evaluation.comparison.sides import Side, differences
+from vlm2vla_sim.evaluation.comparison.sides import Side, differences, other_profile
 from vlm2vla_sim.evaluation.rates import CONFIDENCE
 from vlm2vla_sim.evaluation.stop_record import StopRecord
 from vlm2vla_sim.types import EpisodeResult
@@ -33,7 +34,7 @@ class Comparison:
     pairing: Pairing
     margin: float
     cells: tuple[Cell, ...]
-    """The tasks in the order of the baseline, then all together."""
+    """The tasks in the order of the baseline; with a suite the factors, if there are several; then all together."""
     left_out: dict[str, int]
     """Episodes that do not count, by reason."""
     allowed: tuple[str, ...]
@@ -44,6 +45,8 @@ class Comparison:
     confidence: float = CONFIDENCE
     stopping: StopRecord | None = None
     """The rule by which a side may stop early: p-values and intervals then hold whenever that was."""
+    levels: tuple[Cell, ...] = ()
+    """With a suite: each level of each factor. They show where a difference is; the verdict does not test them."""
 
     @property
     def overall(self) -> Cell:
@@ -72,6 +75,7 @@ class Comparison:
             "repeated_scenes": self.repeated_scenes,
             "stopping": self.stopping and self.stopping.to_json(),
             "cells": [cell.to_json() for cell in self.cells],
+            "levels": [cell.to_json() for cell in self.levels],
         }
 
 
@@ -141,17 +145,16 @@ def _compare(
 ) -> Comparison:
     different = differences(baseline.conditions, candidate.conditions, allow)
     if different:
-        raise NotComparableError(
-            f"{baseline.name} and {candidate.name} were not run under the same conditions: {'; '.join(different)}. Run "
-            "them alike, or name what may differ (--allow NAME)."
-        )
+        raise NotComparableError(_unlike(baseline, candidate, "; ".join(different)))
     tolerated = differences(baseline.conditions, candidate.conditions)
     left_out: dict[str, int] = {}
     first, second = (scored(side.episodes, rule, side.name, left_out) for side in (baseline, candidate))
     seeded = baseline.seeded and candidate.seeded
     pairing, pairs = pair(first, second, left_out) if seeded else (Pairing.NONE, [])
-    tasks = [task for task in dict.fromkeys(e.task for e in first) if any(e.task == task for e in second)]
-    if not tasks:
+    if "profile" not in allow and (other := other_profile(pairs)):
+        raise NotComparableError(_unlike(baseline, candidate, other))
+    groups, of_levels = groups_of(first, second), level_groups(first, second)
+    if not groups:
         raise NotComparableError(f"{baseline.name} and {candidate.name} share no task with a scored episode.")
     stopping = candidate.stopping or baseline.stopping
     if stopping is not None:
@@ -161,14 +164,16 @@ def _compare(
                 "is accounted for in pairs only. Run both on the same episodes."
             )
         pairs = _counted(baseline, candidate, pairs, rule, left_out)
-        cells = sequential_cells(pairs, tasks, rule, confidence)
+        cells = sequential_cells(pairs, groups, rule, confidence)
+        levels = [cells_of.sequential(one.name, _won(pairs, one, rule), confidence) for one in of_levels]
     elif pairing is Pairing.NONE:
-        cells = []
-        for name, of in _named(tasks):
-            wins = [[won(episode, rule) for episode in side if episode.task in of] for side in (first, second)]
-            cells.append(cells_of.unpaired(name, wins[0], wins[1], confidence))
+        sides = _in_common(first, second, left_out)
+        cells, levels = ([_unpaired(one, *sides, rule, confidence) for one in of] for of in (groups, of_levels))
     else:
-        cells = [cells_of.paired(name, _won(pairs, of, rule), confidence) for name, of in _named(tasks)]
+        cells, levels = (
+            [cells_of.paired(one.name, _won(pairs, one, rule), confidence) for one in of] for of in (groups, of_levels)
+        )
+    cells, levels = tuple(cells), tuple(levels)
     if any(cell.baseline.n == 0 for cell in cells):
         raise NotComparableError(f"{baseline.name} and {candidate.name} share no scored episode of a task.")
     scenes = [key(e, Pairing.SCENE) for e in first if e.layouts == "grid"]
@@ -179,19 +184,45 @@ def _compare(
         rule,
         pairing,
         margin,
-        tuple(cells),
+        cells,
         left_out,
         tuple(tolerated),
         repeated,
         confidence,
         stopping,
+        levels,
     )
 
 
-def sequential_cells(pairs: Sequence[Pair], tasks: Sequence[str], rule: str, confidence: float) -> list[Cell]:
+def _unlike(baseline: Side, candidate: Side, different: str) -> str:
+    return (
+        f"{baseline.name} and {candidate.name} were not run under the same conditions: {different}. Run them alike, or "
+        "name what may differ (--allow NAME)."
+    )
+
+
+def sequential_cells(pairs: Sequence[Pair], groups: Sequence[Group], rule: str, confidence: float) -> list[Cell]:
     """The cells of the pairs of complete rounds, by the test that may be looked at whenever one likes."""
-    found = [cells_of.sequential(name, _won(pairs, of, rule), confidence) for name, of in _named(tasks)]
+    found = [cells_of.sequential(one.name, _won(pairs, one, rule), confidence) for one in groups]
     return cells_of.adjusted_sequential(found)
+
+
+def _in_common(
+    first: Sequence[EpisodeResult], second: Sequence[EpisodeResult], left_out: dict[str, int]
+) -> tuple[list[EpisodeResult], list[EpisodeResult]]:
+    """The episodes of tasks and conditions that both sides have."""
+    shared = {e.key[:2] for e in first} & {e.key[:2] for e in second}
+    alone = sum(bool(e.condition) and e.key[:2] not in shared for e in (*first, *second))
+    if alone:
+        left_out["of a condition of one side only"] = alone
+    return [e for e in first if e.key[:2] in shared], [e for e in second if e.key[:2] in shared]
+
+
+def _unpaired(
+    group: Group, first: Sequence[EpisodeResult], second: Sequence[EpisodeResult], rule: str, confidence: float
+) -> Cell:
+    wins = [[won(episode, rule) for episode in side if group.holds(episode)] for side in (first, second)]
+    return cells_of.unpaired(group.name, wins[0], wins[1], confidence)
 
 
 def _counted(baseline: Side, candidate: Side, pairs: Sequence[Pair], rule: str, left_out: dict[str, int]) -> list[Pair]:
@@ -208,10 +239,5 @@ def _counted(baseline: Side, candidate: Side, pairs: Sequence[Pair], rule: str, 
     return list(pairs)
 
 
-def _named(tasks: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
-    """The name of each cell and its tasks."""
-    return [*((task, [task]) for task in tasks), *([(OVERALL, tasks)] if len(tasks) > 1 else [])]
-
-
-def _won(pairs: Sequence[Pair], tasks: Sequence[str], rule: str) -> list[tuple[bool, bool]]:
-    return [(won(a, rule), won(b, rule)) for a, b in pairs if a.task in tasks]
+def _won(pairs: Sequence[Pair], group: Group, rule: str) -> list[tuple[bool, bool]]:
+    return [(won(a, rule), won(b, rule)) for a, b in pairs if group.holds(a)]

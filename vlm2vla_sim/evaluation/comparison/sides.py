@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,11 +178,20 @@ def episode_conditions(episodes: Sequence[EpisodeResult]) -> dict[str, str]:
     # An episode whose process died has no profile and no versions.
     episodes = [episode for episode in episodes if episode.outcome is not Outcome.ERROR] or episodes
     conditions: dict[str, str] = {}
-    # With a suite, its conditions decide the layouts of their episodes.
-    for field in ("backend", "profile", *(() if any(episode.suite for episode in episodes) else ("layouts",))):
+    # With a suite, its conditions decide the layouts of their episodes, and their options may the profile: see below.
+    own = () if any(episode.suite for episode in episodes) else ("profile", "layouts")
+    for field in ("backend", *own):
         conditions[field] = ", ".join(sorted({str(getattr(episode, field)) for episode in episodes}))
     for package in SIMULATOR:
         versions = sorted({episode.versions[package] for episode in episodes if package in episode.versions})
         if versions:
             conditions[f"version of {package}"] = ", ".join(versions)
     return conditions
+
+
+def other_profile(pairs: Iterable[tuple[EpisodeResult, EpisodeResult]]) -> str:
+    """Which pair of a suite's episodes has two profiles, as `differences` says it; empty for none."""
+    for first, second in pairs:
+        if first.suite and first.profile != second.profile:
+            return f"profile (condition {first.condition}): {first.profile}, {second.profile}"
+    return ""

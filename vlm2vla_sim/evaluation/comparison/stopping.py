@@ -17,8 +17,16 @@ from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import NotComparableError
 from vlm2vla_sim.evaluation.comparison.cells import Cell, Verdict, verdict
 from vlm2vla_sim.evaluation.comparison.compare import Pair, check_level, sequential_cells
+from vlm2vla_sim.evaluation.comparison.groups import groups_of
 from vlm2vla_sim.evaluation.comparison.pairing import is_scored
-from vlm2vla_sim.evaluation.comparison.sides import Side, differences, episode_conditions, read_side, setting_conditions
+from vlm2vla_sim.evaluation.comparison.sides import (
+    Side,
+    differences,
+    episode_conditions,
+    other_profile,
+    read_side,
+    setting_conditions,
+)
 from vlm2vla_sim.evaluation.rates import CONFIDENCE
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import episode_seed
@@ -68,7 +76,8 @@ class StopWatch:
             rule.confidence,
             random_order(list(dict.fromkeys(e[:2] for e in planned)), settings.episodes, settings.seed),
         )
-        self._tasks = list(dict.fromkeys(task for task, _ in self.record.order))
+        partners = list(self._by_episode.values())
+        self._groups = groups_of(partners, partners)
         self._results: dict[Episode, EpisodeResult] = {}
         self._looked, self._checked = 0, False
 
@@ -82,8 +91,10 @@ class StopWatch:
 
         NotComparableError where the result shows that the run has other conditions than the baseline.
         """
-        if not self._checked and is_scored(result, self._rule.rule):
-            self._check_conditions(episode_conditions([result]), whole=True)
+        if is_scored(result, self._rule.rule):
+            if not self._checked:
+                self._check_conditions(episode_conditions([result]), whole=True)
+            self._refuse([other_profile([(self._by_episode[result.key], result)])])
             self._checked = True
         self._results[result.key] = result
         rounds = self.record.rounds
@@ -116,7 +127,7 @@ class StopWatch:
         )
 
     def _cells(self, pairs: Sequence[Pair]) -> list[Cell]:
-        return sequential_cells(pairs, self._tasks, self._rule.rule, self._rule.confidence)
+        return sequential_cells(pairs, self._groups, self._rule.rule, self._rule.confidence)
 
     def _check_conditions(self, conditions: dict[str, str], *, whole: bool) -> None:
         """whole: whether versions that these conditions lack differ from those of the baseline."""
@@ -124,8 +135,10 @@ class StopWatch:
         shared = {name: value for name, value in known.items() if name in conditions}
         if whole:
             shared |= {name: value for name, value in known.items() if name.startswith("version of ")}
-        different = differences(shared, conditions)
-        if different:
+        self._refuse(differences(shared, conditions))
+
+    def _refuse(self, different: Sequence[str]) -> None:
+        if any(different):
             raise NotComparableError(
                 f"This run and its baseline {self._baseline.name} do not have the same conditions (baseline, run): "
                 f"{'; '.join(different)}. Run the baseline again as this run is, or leave out --stop-when."

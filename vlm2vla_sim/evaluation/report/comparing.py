@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlm2vla_sim.errors import NotComparableError
-from vlm2vla_sim.evaluation.comparison.compare import OVERALL, Cell, Comparison, compare, discordant
+from vlm2vla_sim.evaluation.comparison.cells import OVERALL, Cell
+from vlm2vla_sim.evaluation.comparison.compare import Comparison, compare, discordant
 from vlm2vla_sim.evaluation.comparison.sides import read_side
 from vlm2vla_sim.evaluation.report import charts
 from vlm2vla_sim.evaluation.report.charts import text
@@ -64,24 +65,29 @@ def _one(one: Compared, runs: Sequence[ReportRun], numbers: Mapping[str, int]) -
     if found is None:
         return f'{title}<p class="verdict">Not comparable. {text(one.problem)}</p>'
     rows = [
-        charts.Row(
-            text(_name(cell)),
-            (1 + cell.difference) / 2,
-            (1 + cell.low) / 2,
-            (1 + cell.high) / 2,
-            _numbers(cell),
-            cell.name == OVERALL,
-            "bad" if cell.is_worse else "good" if cell.is_better else "",
-        )
-        for cell in found.cells
+        _row(cell, _numbers(cell), "bad" if cell.is_worse else "good" if cell.is_better else "") for cell in found.cells
     ]
     paired = f"paired by {found.pairing.value}" if found.overall.only_baseline is not None else "not paired"
     sides, level = f"{candidate.label} minus {baseline.label}", f"{100 * found.confidence:g} %"
     caption = f"{found.rule} in points, {sides}, with {level} intervals; {paired}"
     return (
         f'{title}<p class="verdict {TONES.get(found.verdict.value, "")}">{_verdict(found)}</p>'
-        f"{charts.forest(rows, POINTS, caption, middle=True)}{_remarks(found)}{_pairs(found, numbers)}"
+        f"{charts.forest(rows, POINTS, caption, middle=True)}{_levels(found)}{_remarks(found)}{_pairs(found, numbers)}"
     )
+
+
+def _row(cell: Cell, numbers: str, kind: str = "") -> charts.Row:
+    value, low, high = ((1 + end) / 2 for end in (cell.difference, cell.low, cell.high))
+    return charts.Row(text(_name(cell)), value, low, high, numbers, cell.name == OVERALL, kind)
+
+
+def _levels(found: Comparison) -> str:
+    """A forest plot of the levels of a suite's factors; empty outside a suite."""
+    if not found.levels:
+        return ""
+    rows = [_row(cell, _difference(cell)) for cell in found.levels]
+    caption = "The same by factor and level, which are not tested one by one"
+    return charts.forest(rows, POINTS, caption, middle=True)
 
 
 def _name(cell: Cell) -> str:
@@ -89,9 +95,13 @@ def _name(cell: Cell) -> str:
 
 
 def _numbers(cell: Cell) -> str:
+    return _difference(cell, f", p {cell.p_adjusted:.2g}")
+
+
+def _difference(cell: Cell, more: str = "") -> str:
     both = f"{cell.baseline.k}/{cell.baseline.n} → {cell.candidate.k}/{cell.candidate.n}"
     difference = f"<b>{100 * cell.difference:+.1f}</b> ({100 * cell.low:+.1f} to {100 * cell.high:+.1f})"
-    return f"{difference} <small>{both}, p {cell.p_adjusted:.2g}</small>"
+    return f"{difference} <small>{both}{more}</small>"
 
 
 def _verdict(found: Comparison) -> str:
@@ -134,7 +144,12 @@ def _pairs(found: Comparison, numbers: Mapping[str, int]) -> str:
         return '<p class="remark">No pairs to show side by side: the runs share no episode.</p>'
     lost, won = [], []
     for first, second in discordant(found):
-        pair = (first.task, first.episode_id, numbers[first.to_json()], numbers[second.to_json()])
+        pair = (
+            f"{first.condition} {first.task}".strip(),
+            first.episode_id,
+            numbers[first.to_json()],
+            numbers[second.to_json()],
+        )
         (lost if getattr(first, found.rule) else won).append(pair)
     parts = "".join(
         f"<h4>{html.escape(name)}: {len(pairs)}</h4><p>{''.join(_buttons(pairs)) or 'none'}</p>"
@@ -144,5 +159,5 @@ def _pairs(found: Comparison, numbers: Mapping[str, int]) -> str:
 
 
 def _buttons(pairs: Sequence[tuple[str, int, int, int]]) -> Iterator[str]:
-    for task, number, first, second in pairs:
-        yield f'<button class="pair plain" data-pair="{first} {second}">{text(task)} {number}</button> '
+    for name, number, first, second in pairs:
+        yield f'<button class="pair plain" data-pair="{first} {second}">{text(name)} {number}</button> '

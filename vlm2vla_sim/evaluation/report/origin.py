@@ -12,6 +12,7 @@ from vlm2vla_sim.evaluation.report.causes import NOT_KNOWN, cause
 from vlm2vla_sim.evaluation.report.charts import text
 from vlm2vla_sim.evaluation.report.reproduce import commands
 from vlm2vla_sim.evaluation.report.runs import Episode, ReportRun
+from vlm2vla_sim.evaluation.with_suite import left_out_sentence
 from vlm2vla_sim.types import Outcome
 
 
@@ -34,6 +35,10 @@ def _missing(run: ReportRun) -> Iterator[str]:
         yield f"{run.label} is not finished: {count} of {run.planned} episodes. Its rates are those so far."
     if run.planned is None:
         yield f"{run.label}: the number of planned episodes is not known, so neither is whether the run is finished."
+    for settings in run.settings:
+        if settings.get("left_out"):
+            count = len(settings.get("conditions") or ())
+            yield f"{run.label}: {left_out_sentence(settings['left_out'], count, str(settings.get('backend')))}"
     without = sum(episode.video is None for episode in run.episodes)
     if without:
         gone = sum(episode.video is None and bool(episode.result.video) for episode in run.episodes)
@@ -95,6 +100,7 @@ def _recorded(run: ReportRun) -> Mapping[str, Any]:
         elif len(seen) > 1:
             recorded[f"{name} of its episodes"] = f"{len(seen)} different"
     first = run.episodes[0].result
+    recorded.pop("conditions", None)  # `suite` names them, with their digest
     return {"policy": first.policy, "backend": first.backend, "profile": first.profile, **recorded}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from vlm2vla_sim.evaluation.report.runs import ReportRun
 from vlm2vla_sim.evaluation.settings import RunSettings
+from vlm2vla_sim.evaluation.with_suite import suites_of
 from vlm2vla_sim.policies.spec import SHORTHAND
 
 FLAGS = {
@@ -40,6 +41,12 @@ def commands(run: ReportRun) -> tuple[list[str], list[str]]:
 def _command(settings: Mapping[str, Any], notes: list[str]) -> str:
     default = RunSettings()
     words = ["vlm2vla", "evaluate", "--policy", str(settings["policy"])]
+    if settings.get("suite"):
+        words += ["--suite", suites_of(str(settings["suite"]))]
+        notes.append(
+            f"The suite was {settings['suite']}. One that is not the package's own is given as its .toml file; results "
+            "of another version cannot be compared."
+        )
     words += ["--tasks", *map(str, settings.get("tasks", ()))]
     words += ["--episodes", str(settings.get("episodes", default.episodes))]
     for name, flag in FLAGS.items():

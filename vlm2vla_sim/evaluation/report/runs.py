@@ -156,5 +156,7 @@ def _planned(settings: Mapping[str, Any]) -> int | None:
     tasks, episodes = settings.get("tasks"), settings.get("episodes")
     if not isinstance(tasks, list) or not isinstance(episodes, int):
         return None
+    conditions = settings.get("conditions") or ()
+    count = episodes * (sum(len(condition["tasks"]) for condition in conditions) or len(tasks))
     shard = settings.get(SHARD)
-    return len(tasks) * episodes if not shard else len(Shard.parse(str(shard)).of(range(len(tasks) * episodes)))
+    return count if not shard else len(Shard.parse(str(shard)).of(range(count)))
