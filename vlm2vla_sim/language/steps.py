@@ -1,7 +1,6 @@
-"""The subtasks that follow from an instruction, in the words of labels and demonstrations.
+"""The subtasks that follow from an instruction, in the words that labels have.
 
-Rule-based labels and the scripted policy take their words from here, so that they describe the same subtask in the same
-words.
+They are those of the scripted policy, which knows its objects from the scene: both say "put the carrot on the plate".
 """
 
 from __future__ import annotations

@@ -12,6 +12,11 @@ from vlm2vla_sim.language.instruction_parser.referents import Referents
 from vlm2vla_sim.language.instruction_parser.tokens import Words
 
 _BEFORE = relations.SUBJECTS | relations.FILLERS | relations.DETERMINERS | frozenset({"and", "'"})
+_SKIPPED = _BEFORE | relations.NEGATIONS
+_HOW = frozenset({"carefully", "slowly", "all", "of", "just"})
+_UP = frozenset({"up", "over"})
+_LIST = frozenset({"and", "&", ","})
+_ARE = relations.ARE - frozenset(verbs.FORMS)
 _ARM = frozenset({"gripper", "arm", "effector", "hand"})
 """What is moved without being an object."""
 
@@ -52,7 +57,7 @@ class ClauseReader:
         at, negated = start, False
         while words[at] not in verbs.FORMS:
             negated |= words[at] in relations.NEGATIONS
-            if words[at] not in _BEFORE | relations.NEGATIONS:
+            if words[at] not in _SKIPPED:
                 return self._passive()
             at += 1
         lemma = verbs.FORMS[words[at]]
@@ -82,11 +87,11 @@ class ClauseReader:
     def _objects(self, verb: str) -> list[Phrase]:
         """The things that the verb is about, with "and" between them."""
         words = self.words
-        self._at = words.skip(self._at, frozenset({"carefully", "slowly", "all", "of", "just"}))
+        self._at = words.skip(self._at, _HOW)
         if found := phrases.pronoun(words, self._at):
             self._at = found[1]
             if verb in verbs.HOLD_VERBS or verb in ("flip", "turn"):
-                self._at = words.skip(self._at, frozenset({"up", "over"}))
+                self._at = words.skip(self._at, _UP)
             return [self._named.of_object(found[0], verb)]
         if words.preposition(self._at):
             return []
@@ -107,7 +112,7 @@ class ClauseReader:
         things: list[Phrase] = []
         while words[at] in ("and", "&", ","):
             is_last = words[at] != "," or words[at + 1] in ("and", "&")
-            start = words.skip(at, frozenset({"and", "&", ","}))
+            start = words.skip(at, _LIST)
             if words[start] in verbs.FORMS or words.preposition(start) or phrases.part(words, start):
                 break
             if not (found := phrases.name(words, start)):
@@ -166,7 +171,7 @@ class ClauseReader:
         """Read "and the strawberry in the pan" after "put the potato on the plate"."""
         words = self.words
         while clause.goal and clause.verb in verbs.GOAL_VERBS and words[self._at] in ("and", ","):
-            start = words.skip(self._at, frozenset({"and", ","}))
+            start = words.skip(self._at, _LIST)
             found = phrases.name(words, start) if words[start] not in verbs.FORMS else None
             if not found or not (words.preposition(found[1]) or phrases.part(words, found[1])):
                 return
@@ -200,7 +205,7 @@ class ClauseReader:
         found = phrases.name(words, start)
         if not found or words[found[1]] not in relations.ARE:
             return False
-        at = words.skip(found[1], relations.ARE - frozenset(verbs.FORMS))
+        at = words.skip(found[1], _ARE)
         if words[at] not in verbs.FORMS or not words[at].endswith(("ed", "en", "t", "id")):
             return False
         verb, self._at = self._verb(verbs.FORMS[words[at]], at + 1)

@@ -11,6 +11,9 @@ from vlm2vla_sim.language.instruction_parser.tokens import Words
 LONGEST = 6
 """The most words of a name; a longer run of words is a sentence, not a name."""
 _ENDS = relations.RELATIVES | relations.ARE | relations.NEGATIONS | relations.STOPS | relations.DETERMINERS
+_NO_NOUNS = nouns.ADJECTIVES | relations.WHERE | verbs.DESCRIBES
+_ASKS_FOR = relations.DETERMINERS | relations.PRONOUNS
+_PLACED = relations.DIRECTIONS | relations.PARTS
 _BOUNDARY = _ENDS | relations.JOINTS | relations.PRONOUNS | {""}
 
 
@@ -63,7 +66,7 @@ def _phrase(words: Words, taken: list[str], head: str, start: int, stop: int) ->
 
 
 def _is_noun(word: str) -> bool:
-    return word in nouns.NOUNS or word not in nouns.ADJECTIVES | relations.WHERE | verbs.DESCRIBES
+    return word in nouns.NOUNS or word not in _NO_NOUNS
 
 
 def _is_name(words: Words, at: int) -> bool:
@@ -79,12 +82,16 @@ def _ends(words: Words, at: int, taken: list[str], *, has_noun: bool) -> bool:
     if word in _BOUNDARY or words.preposition(at):
         return True
     if word in verbs.FORMS:
-        asks = words[at + 1] in relations.DETERMINERS | relations.PRONOUNS
+        asks = words[at + 1] in _ASKS_FOR
         if word in nouns.NOUNS or word in verbs.DESCRIBES or word in nouns.ADJECTIVES:
             return has_noun and (asks or word not in nouns.NOUNS)
         return True
     if has_noun:
-        return word.isdigit() or word in relations.WHERE or (word in relations.FILLERS and word not in nouns.NOUNS)
+        return (
+            (word.isdigit() and words[at + 1] in relations.UNITS)
+            or word in relations.WHERE
+            or (word in relations.FILLERS and word not in nouns.NOUNS)
+        )
     return word in ("up", "down", "away", "again")
 
 
@@ -98,7 +105,7 @@ def part(words: Words, at: int) -> tuple[Part, int] | None:
             break
         at += 1
     said = tuple(word for word in (words[place] for place in range(start, at)) if word not in ("very", "and"))
-    if not set(said) & (relations.DIRECTIONS | relations.PARTS):
+    if not set(said) & _PLACED:
         return None
     if words[at] == "of":
         owner = name(words, at + 1)

@@ -13,6 +13,9 @@ from vlm2vla_sim.language.instruction_parser.tokens import Words
 HOW_AFTER_VERB = words("down up over away out off open together back apart")
 _DIRECTION_SAYS_HOW = verbs.HOLD_VERBS | verbs.NEEDS_A_GOAL | {"drop"}
 _CLOSE = frozenset({"directly", "just", "right", "all", "immediately"})
+_RELATES = relations.RELATIVES | relations.ARE
+_HOW = HOW_AFTER_VERB | {"upright", "closed"}
+_OPENS, _SHUTS = frozenset({",", "("}), frozenset({",", ")"})
 _AND = frozenset({"and", ","})
 
 
@@ -42,9 +45,7 @@ class PlaceReader:
                     one.describes = describes
                     self.said.append(one)
                 describes = False
-            elif words[at] in relations.RELATIVES | relations.ARE and (
-                words[at] not in ("placed", "laid") or words.preposition(at + 1)
-            ):
+            elif words[at] in _RELATES and (words[at] not in ("placed", "laid") or words.preposition(at + 1)):
                 describes, self.at = True, at + 1
             elif words[at] in relations.FILLERS or (words[at] in ("on", "over", "in") and words.is_joint(at + 1)):
                 self.says_how, self.at = True, at + 1
@@ -59,7 +60,7 @@ class PlaceReader:
         at = words.skip(at, _CLOSE) if _is_close(words, at) else at
         found = words.preposition(at)
         relation, text, target = found or ("", "", at)
-        if not found and words[at] in HOW_AFTER_VERB | {"upright", "closed"}:
+        if not found and words[at] in _HOW:
             how = self.verb in _DIRECTION_SAYS_HOW or not words.is_joint(at + 1)
             if how or words[at] in ("upright", "open", "closed", "back"):
                 return None
@@ -102,7 +103,7 @@ class PlaceReader:
 
 def after_contrast(words: Words, at: int) -> int:
     """The place after "(not the spoon)" or "instead of the towel" at `at`; `at` itself where there is none."""
-    start = words.skip(at, frozenset({",", "("}))
+    start = words.skip(at, _OPENS)
     said = next((one for one in relations.CONTRASTS if all(words[start + n] == word for n, word in enumerate(one))), ())
     start += len(said)
     found = words.preposition(start)
@@ -111,7 +112,7 @@ def after_contrast(words: Words, at: int) -> int:
         return at
     if not (one := phrases.pronoun(words, target) or phrases.name(words, target)):
         return at
-    return words.skip(one[1], frozenset({",", ")"}))
+    return words.skip(one[1], _SHUTS)
 
 
 def _after_measure(words: Words, at: int) -> int:

@@ -6,7 +6,7 @@ from vlm2vla_sim.language.instruction_parser.sets import words
 
 RELATIONS = (
     *("on", "in", "under", "above", "next to", "left of", "right of", "behind", "in front of", "between", "at", "to"),
-    *("toward", "against", "through", "around", "across", "with"),
+    *("toward", "against", "far from", "through", "around", "across", "with"),
 )
 """Every value of `Place.relation`. "at": a part of a place, such as "left side of table". "to": a direction, or a thing
 of which it is not said whether the object is to be on it, in it or beside it."""
@@ -26,6 +26,7 @@ _WORDS = {
     "to": "to|up to|down to|over to",
     "at": "at",
     "toward": "toward|towards|in the direction of",
+    "far from": "far from|farther from|further from|farthest from|furthest from",
     "against": "against|up against",
     "through": "through",
     "across": "across",

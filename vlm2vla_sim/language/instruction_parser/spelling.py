@@ -69,7 +69,10 @@ def corrected(word: str) -> str:
             for one in near & nouns.NOUNS
             if one[:: len(one) - 1] == word[:: len(word) - 1] and _distance(word, one, 2) == 2
         }
-    return found.pop() if len(found) == 1 else word if found else _divided(word)
+    if len(found) > 1:
+        found &= nouns.NOUNS  # what is wrong in a verb is more often wrong in a name
+        return found.pop() if len(found) == 1 else word
+    return found.pop() if found else _divided(word)
 
 
 def _slipped(word: str, meant: str) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vlm2vla_sim.language.instruction_parser import nouns, relations
 from vlm2vla_sim.language.instruction_parser.records import Span
 from vlm2vla_sim.language.instruction_parser.spelling import corrected
 
+_FIRST = frozenset(said[0] for said in relations.PREPOSITIONS)
+_PAST_THE_END = ("",) * (relations.LONGEST + 4)
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[.,;!?&()]")
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A word as it is read, in lower case, and where it stands."""
 
     word: str
@@ -24,14 +25,14 @@ def tokens_of(text: str) -> list[Token]:
     """The words and the punctuation of `text`, in lower case, typing errors corrected; without Bridge's own tags."""
     found: list[Token] = []
     for match in _WORD.finditer(text.replace("\u2019", "'")):
-        for word in corrected(match[0].lower()).split():
-            found.append(Token(word, match.span()))
+        word = corrected(match[0].lower())
+        found += [Token(one, match.span()) for one in (word.split() if " " in word else (word,))]
     for tag in relations.TAGS:
         count = len(tag)
         if len(found) > count and tuple(token.word for token in found[-count:]) == tag:
             found = found[:-count]
-    while len(found) > 2 and found[-1].word.isdigit():
-        found.pop()
+    while len(found) > 2 and found[-1].word.isdigit() and found[-2].word in relations.DIRECTIONS:
+        found.pop()  # "turn faucet left 56"
     return _paired(found)
 
 
@@ -51,13 +52,13 @@ class Words:
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = tokens
-        self._words = [token.word for token in tokens]
+        self._words = [*(token.word for token in tokens), *_PAST_THE_END]
 
     def __len__(self) -> int:
-        return len(self._words)
+        return len(self.tokens)
 
     def __getitem__(self, at: int) -> str:
-        return self._words[at] if 0 <= at < len(self._words) else ""
+        return self._words[at]
 
     def span(self, start: int, stop: int) -> Span:
         """From the first character of the words from `start` to before `stop` to their last."""
@@ -72,7 +73,9 @@ class Words:
 
     def preposition(self, at: int) -> tuple[str, str, int] | None:
         """(relation, as it is said, place after it) of the longest preposition at `at`."""
-        for count in range(min(relations.LONGEST, len(self) - at), 0, -1):
+        if self._words[at] not in _FIRST:
+            return None
+        for count in range(relations.LONGEST, 0, -1):
             said = tuple(self._words[at : at + count])
             if said in relations.PREPOSITIONS and not (said[-1] == "top" and self[at + count] in relations.WHERE):
                 return relations.PREPOSITIONS[said], " ".join(said), at + count

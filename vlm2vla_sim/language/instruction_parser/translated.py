@@ -114,13 +114,14 @@ def english_tokens(text: str) -> Found | None:
     """`text` in another language as English words; None where it is in none of those that are known."""
     plain = text.strip().rstrip(".!。।\uff01 ")
     offset = len(text) - len(text.lstrip())
-    if re.search("[\u4e00-\u9fff]", text):
+    if not text.isascii() and re.search("[\u4e00-\u9fff]", text):
         return "zh", *_by_pattern(plain, offset, (_CHINESE_PUT, _CHINESE_HOLD), _CHINESE)
-    if re.search("[\u0900-\u097f]", text):
+    if not text.isascii() and re.search("[\u0900-\u097f]", text):
         return "hi", *_by_pattern(plain, offset, (_HINDI_SENTENCE,), _HINDI)
-    words = [Token(match[0].lower(), match.span()) for match in re.finditer(r"[^\W\d_]+", text)]
-    first = next((token.word for token in words if token.word not in _SPANISH_FILLERS), "")
-    return ("es", *_spanish(words)) if first in _SPANISH_VERBS else None
+    first = next((word for word in text.lower().split() if word not in _SPANISH_FILLERS), "")
+    if first not in _SPANISH_VERBS:
+        return None
+    return "es", *_spanish([Token(match[0].lower(), match.span()) for match in re.finditer(r"[^\W\d_]+", text)])
 
 
 def _spanish(words: list[Token]) -> tuple[list[Token], list[Unread]]:
