@@ -12,7 +12,8 @@ from PIL import Image
 from trajectory_fakes import PICK_AND_PLACE, trajectory
 
 from vlm2vla_sim.data.datasets.base import Skipped
-from vlm2vla_sim.data.inspect_page import WIDTH, write_page
+from vlm2vla_sim.data.inspect_page.page import write_page
+from vlm2vla_sim.data.inspect_page.section import WIDTH
 from vlm2vla_sim.data.relabel.rules import relabel
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vlm2vla_sim.envs.cameras import Camera
 from vlm2vla_sim.types import ACTION_SIZE, ActionChunk
 
 STATE_SIZE = 7
@@ -50,6 +51,8 @@ class Trajectory:
     """The instruction in English, where `instruction` is in another language or in other words; empty if not known."""
     solved: np.ndarray | None = None
     """(T,) bool, whether the task is solved after each action; None where the data set does not say."""
+    camera: Camera | None = None
+    """The camera of the images; None where its pose is not known."""
 
     def __post_init__(self) -> None:
         count = len(self.images)

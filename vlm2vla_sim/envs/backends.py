@@ -50,6 +50,8 @@ class Backend(Protocol):
     """Runs in a process of its own, one environment each: native code that allows no second one, or may crash."""
     knows_scene: ClassVar[bool | None] = True
     """Whether `status().scene` is known: True, False, or None where it depends on the options."""
+    scene_camera: ClassVar[bool] = False
+    """Whether the image "primary" is that of the scene's camera (`Scene.camera`), at any size."""
     robot: ClassVar[str] = ""
     """Name of the one robot that it drives, in `robots.ROBOTS`; empty: the task's."""
 
@@ -125,6 +127,11 @@ def needs_own_process(backend: str | type) -> bool:
 def knows_scene(backend: str | type) -> bool | None:
     """See `Backend.knows_scene`."""
     return getattr(load_backend(backend), "knows_scene", True)
+
+
+def has_scene_camera(backend: str | type) -> bool:
+    """See `Backend.scene_camera`."""
+    return bool(getattr(load_backend(backend), "scene_camera", False))
 
 
 def with_robot_of(backend: str | type, task: Task) -> Task:

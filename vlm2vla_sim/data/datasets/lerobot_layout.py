@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.data.datasets.conventions import ACTION_NAMES, STATE_NAMES
-from vlm2vla_sim.errors import DataError, missing_extra
+from vlm2vla_sim.envs.cameras import Camera
+from vlm2vla_sim.errors import DataError, SettingError, missing_extra
 
 VERSION = "v3.0"
 CHUNK = 1000
@@ -73,6 +74,8 @@ class EpisodeAnnotation:
     decisions: tuple[DecisionRecord, ...] = ()
     instruction_en: str = ""
     """As in `Trajectory`."""
+    camera: Camera | None = None
+    """That of the images in the column `IMAGE`; None where its pose is not known."""
 
     @property
     def success(self) -> bool | None:
@@ -89,7 +92,9 @@ class EpisodeAnnotation:
     def from_json(cls, values: dict[str, Any]) -> EpisodeAnnotation:
         """The inverse of `to_json`."""
         decisions = tuple(DecisionRecord(**decision) for decision in values["said"])
-        return cls(**{key: value for key, value in values.items() if key != "said"}, decisions=decisions)
+        camera = Camera(**values["camera"]) if values.get("camera") else None
+        others = {key: value for key, value in values.items() if key not in ("said", "camera")}
+        return cls(**others, decisions=decisions, camera=camera)
 
 
 def read_annotations(root: Path) -> list[EpisodeAnnotation]:
@@ -101,7 +106,7 @@ def read_annotations(root: Path) -> list[EpisodeAnnotation]:
         total = json.loads((root / INFO).read_text(encoding="utf-8"))["total_episodes"]
         lines = path.read_text(encoding="utf-8").split("\n")[:total]
         return [EpisodeAnnotation.from_json(json.loads(line)) for line in lines]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SettingError) as error:
         raise DataError(
             f"{path} cannot be read ({type(error).__name__}: {error}). The file is optional: move it away to read the "
             "data set without annotations."

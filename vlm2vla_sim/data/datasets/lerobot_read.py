@@ -22,6 +22,7 @@ from vlm2vla_sim.data.datasets.lerobot_tables import read_tables, truth, whole_n
 from vlm2vla_sim.data.datasets.rows import number_rows
 from vlm2vla_sim.data.datasets.stored_images import EncodedImages, refuse_absent
 from vlm2vla_sim.data.episode import ImageSequence, Trajectory
+from vlm2vla_sim.envs.cameras import Camera
 from vlm2vla_sim.errors import DataError, unknown_name
 from vlm2vla_sim.language.translations import english_of
 from vlm2vla_sim.video.reader import VideoFrames
@@ -110,6 +111,7 @@ class LeRobotFolder:
                 success=self._success(episode, table),
                 instruction_en=episode.instruction_en or english_of(instruction),
                 solved=_solved(table, first),
+                camera=self._camera(episode),
             )
         except (DataError, ValueError) as error:
             return Skipped(name, str(error))
@@ -138,6 +140,10 @@ class LeRobotFolder:
             return said
         last = truth(table[layout.SUCCESS][-1], layout.SUCCESS)
         return said if last is None else last
+
+    def _camera(self, episode: EpisodeEntry) -> Camera | None:
+        annotation = self._annotations.get(episode.index)
+        return annotation.camera if annotation and self._columns.image == layout.IMAGE else None
 
     def _name(self, index: int) -> str:
         annotation = self._annotations.get(index)

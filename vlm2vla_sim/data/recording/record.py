@@ -16,8 +16,10 @@ from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.store import check_made_with
 from vlm2vla_sim.data.datasets.lerobot_layout import DecisionRecord, EpisodeAnnotation
 from vlm2vla_sim.data.datasets.lerobot_write import LeRobotWriter
+from vlm2vla_sim.data.recording.camera import recorded_camera
 from vlm2vla_sim.data.recording.recorder import SCORED, DemonstrationFolder, read_staged, stem
 from vlm2vla_sim.envs.base import CONTROL_HZ, find_task
+from vlm2vla_sim.envs.cameras import Camera
 from vlm2vla_sim.errors import RunFolderError, SettingError, Vlm2VlaError
 from vlm2vla_sim.evaluation.executors.base import Executor
 from vlm2vla_sim.evaluation.run_folder import SETTINGS
@@ -67,7 +69,7 @@ def record(
             "condition by itself, with its options and its instruction."
         )
     tasks = [find_task(task, settings.backend) for task in settings.tasks]
-    instructions = {task.name: task.instruction for task in tasks}
+    known = {task.name: (task.instruction, recorded_camera(task, settings)) for task in tasks}
     if settings.image_size is None or any(side % 2 for side in settings.image_size):
         raise SettingError(f"The image size is {settings.image_size}; expected two even numbers, for the videos.")
     check_path(out, RunFolderError)
@@ -91,7 +93,7 @@ def record(
         name = f"{result.task}/{result.episode_id:05d}"
         wanted = result.outcome is Outcome.SUCCESS or (keep_failures and result.outcome in SCORED)
         if wanted and name not in writer.names:
-            annotation = _annotation(result, name, instructions[result.task])
+            annotation = _annotation(result, name, *known[result.task])
             writer.add_with_video(staged.video, staged.states, staged.actions, annotation, solved=staged.solved)
         staged.discard()
 
@@ -124,7 +126,7 @@ def record(
     return Recording(out, run, len(writer), scored - len(writer), failed if keep_failures else 0)
 
 
-def _annotation(result: EpisodeResult, name: str, own: str) -> EpisodeAnnotation:
+def _annotation(result: EpisodeResult, name: str, own: str, camera: Camera | None) -> EpisodeAnnotation:
     """own: the task's own instruction, which is English."""
     starts = [_to_int(decision["step"]) for decision in result.decisions] + [result.steps]
     decisions = tuple(
@@ -150,6 +152,7 @@ def _annotation(result: EpisodeResult, name: str, own: str) -> EpisodeAnnotation
         backend=result.backend,
         decisions=decisions,
         instruction_en=own if own != result.instruction else "",
+        camera=camera,
     )
 
 

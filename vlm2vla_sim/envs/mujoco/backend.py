@@ -33,6 +33,7 @@ SETTLE_SECONDS = 1.0
 class MujocoBackend:
     """A task's scene in MuJoCo; see `envs.base.Backend` for the methods."""
 
+    scene_camera = True
     profile = "twin"
 
     def __init__(

@@ -38,6 +38,7 @@ NAMES = {"arena": "table"}
 class SimplerBackend:
     """A task's scene on ManiSkill 3; see `envs.base.Backend` for the methods."""
 
+    scene_camera = True
     own_process = True
     """SAPIEN allows no second environment in a process, and a crash in its native code ends the process."""
 

@@ -69,6 +69,18 @@ def _forest_row(row: Row, ticks: int, middle: bool) -> str:
     )
 
 
+def bars(rows: Sequence[tuple[str, int]], caption: str) -> str:
+    """A bar chart of counts, each with its share of all. rows: a name (text) and its count."""
+    total, most = sum(count for _, count in rows), max((count for _, count in rows), default=0)
+    body = "".join(
+        f'<tr><th scope="row">{text(name)}</th><td class="plot"><svg viewBox="0 0 100 10" preserveAspectRatio="none" '
+        f'aria-hidden="true">{f"""<path class="bar" d="M0 5H{100 * count / most:.2f}"/>""" if count else ""}</svg></td>'
+        f'<td class="number"><b>{count}</b> {100 * count / total:.0f} %</td></tr>'
+        for name, count in rows
+    )
+    return f'<table class="bars"><caption>{html.escape(caption)}</caption><tbody>{body}</tbody></table>'
+
+
 def heat(
     heading: Sequence[str], rows: Iterable[tuple[str, Sequence[Rate]]], caption: str, *, none: str = "not known"
 ) -> str:

@@ -7,24 +7,21 @@ content security policy allows this page's own script and style only.
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
 import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import TextIO
 
-import vlm2vla_sim.evaluation.report as package
 from vlm2vla_sim.core.atomic import replacing
 from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.evaluation.outcome_shares import PAIR_NAMES
 from vlm2vla_sim.evaluation.report import comparing, cost, origin, sections
 from vlm2vla_sim.evaluation.report.charts import text
 from vlm2vla_sim.evaluation.report.episode_data import as_json, details, entry
+from vlm2vla_sim.evaluation.report.page_files import content_policy, read_file, style
 from vlm2vla_sim.evaluation.report.pictures import (
     EMBED,
     Filmstrip,
@@ -131,7 +128,7 @@ def _block(name: str, content: str, kind: str = "application/json") -> str:
 
 
 def _head(runs: Sequence[ReportRun], missing: Sequence[str], compared: str) -> str:
-    style = _read("report.css")
+    css = style()
     title = "Report: " + ", ".join(run.label for run in runs)
     count = sum(len(run.episodes) for run in runs)
     tasks = len(sections.tasks_of(runs))
@@ -139,9 +136,9 @@ def _head(runs: Sequence[ReportRun], missing: Sequence[str], compared: str) -> s
     what = f"{count} episodes of {tasks} task{'s'[: tasks != 1]}; written {now}"
     comparison = f'<section id="compare"><h2>Comparison</h2>{compared}</section>' if compared else ""
     factors = sections.factors(runs)
-    return Template(_read("report.html")).substitute(
-        policy=_policy(style, _script()),
-        style=style,
+    return Template(read_file("report.html")).substitute(
+        policy=content_policy(css, _script()),
+        style=css,
         title=html.escape(title),
         heading=text(title),
         what=html.escape(what),
@@ -161,27 +158,10 @@ def _head(runs: Sequence[ReportRun], missing: Sequence[str], compared: str) -> s
     )
 
 
-def _policy(style: str, script: str) -> str:
-    """The content security policy: nothing from a network, and no script or style but the page's own, by digest."""
-    own = {name: f"'sha256-{_digest(content)}'" for name, content in (("style", style), ("script", script))}
-    return (
-        f"default-src 'none'; style-src {own['style']}; script-src {own['script']}; img-src data:; "
-        "media-src 'self' blob: file:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _digest(content: str) -> str:
-    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
 def _script() -> str:
     return "".join(_parts())
 
 
 def _parts() -> Iterator[str]:
     for name in SCRIPTS:
-        yield _read(name)
-
-
-def _read(name: str) -> str:
-    return (files(package) / "files" / name).read_text(encoding="utf-8")
+        yield read_file(name)
