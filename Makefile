@@ -30,7 +30,7 @@ PACKAGE := vlm2vla_sim tests benchmarks docs examples
 REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
 	tests/extending/test_one_file.py::test_a_text_model_is_served
 ROBOT_TESTS := tests/envs/bridge tests/envs/widowx_ai tests/envs/manipulator_gym tests/cli/test_robot_docs_and_cli.py tests/cli/test_robot_doctor.py tests/evaluation/test_session.py tests/evaluation/test_session_scenarios.py tests/evaluation/test_watch.py \
-	tests/evaluation/test_watch_page.py tests/evaluation/test_report_page.py
+	tests/evaluation/test_watch_page.py tests/evaluation/test_report_page.py tests/data/test_inspect_browser.py
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo mini test check format test-simpler test-robot test-remote test-vlm test-ray test-fuzz test-data test-lowest test-newer \

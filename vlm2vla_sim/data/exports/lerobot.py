@@ -113,8 +113,10 @@ def _annotations(dataset: TrajectoryDataset) -> dict[str, EpisodeAnnotation]:
 def _annotation(found: Trajectory, words: Mapping[str, EpisodeAnnotation]) -> EpisodeAnnotation:
     outcome = OUTCOMES[found.success]
     if found.name in words:
-        return dataclasses.replace(words[found.name], outcome=outcome)
-    return EpisodeAnnotation(found.name, found.instruction, outcome, instruction_en=found.instruction_en)
+        return dataclasses.replace(words[found.name], outcome=outcome, camera=found.camera)
+    return EpisodeAnnotation(
+        found.name, found.instruction, outcome, instruction_en=found.instruction_en, camera=found.camera
+    )
 
 
 def _write_card(out: Path, to: str, made: Conversion, license_name: str) -> None:

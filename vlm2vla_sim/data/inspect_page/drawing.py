@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from vlm2vla_sim.data.episode import LabelledTrajectory, Phase, Trajectory
@@ -123,9 +121,10 @@ def _rings(trajectory: Trajectory, places: np.ndarray, phase: Phase | None = Non
     ]
 
 
-def _line(places: Sequence[Sequence[float]] | np.ndarray, kind: str) -> str:
+def _line(places: np.ndarray, kind: str) -> str:
+    """places: (n, 2) [px]; those that are not finite are left out."""
     kept: list[tuple[float, float]] = []
-    finite = [(float(x), float(y)) for x, y in places if np.isfinite([x, y]).all()]
+    finite = places[np.isfinite(places).all(axis=1)].tolist()
     for number, (x, y) in enumerate(finite):
         if not kept or number == len(finite) - 1 or abs(x - kept[-1][0]) + abs(y - kept[-1][1]) >= APART:
             kept.append((x, y))

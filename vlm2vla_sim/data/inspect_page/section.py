@@ -84,7 +84,7 @@ def _phase(labelled: LabelledTrajectory, phase: Phase, colour: str) -> str:
     return (
         f'<li class="phase {colour}">{_frame(labelled, phase, colour)}<div class="words">'
         f'<p class="what">steps {phase.start} to {phase.stop}{f", {html.escape(kind)}" if kind else ""}</p>'
-        f'<p class="subtask">{text(phase.subtask)}</p><p>{text(phase.plan)}</p>'
+        f'<p class="subtask">{html.escape(phase.subtask)}</p><p>{html.escape(phase.plan)}</p>'
         f'<p class="code">{html.escape(phase.chunk.text)}</p><p class="what moves">{moves}</p>{plan}</div></li>'
     )
 
@@ -106,7 +106,8 @@ def _image(trajectory: Trajectory, frame: int) -> tuple[str, tuple[int, int]]:
     from PIL import Image
 
     image = Image.fromarray(trajectory.images[frame])
-    image = image.resize((WIDTH, round(WIDTH * image.height / image.width)))
+    size = (WIDTH, round(WIDTH * image.height / image.width))
+    image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     file = io.BytesIO()
     image.save(file, format="JPEG", quality=75)
     data = base64.b64encode(file.getvalue()).decode()
