@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vlm2vla_sim.data.episode import LabelledTrajectory
-from vlm2vla_sim.language.instructions import parse_instruction
+from vlm2vla_sim.language.instruction_parser import parse
 
 NOT_READ = "(not read)"
 
 
 def instruction_words(labelled: LabelledTrajectory) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The verbs of the instruction, and the objects that it names; `NOT_READ` for one that is not understood."""
+    """The verbs of the instruction, and the objects that it names; `NOT_READ` where it is not understood."""
     trajectory = labelled.trajectory
-    english = trajectory.instruction_en or trajectory.instruction
-    name = parse_instruction(english).object_name
-    return (first_words([english]) or (NOT_READ,)), (name.lower() or NOT_READ,)
+    asked = parse(trajectory.instruction_en or trajectory.instruction).asked
+    verbs = dict.fromkeys(clause.verb for clause in asked)
+    objects = dict.fromkeys(clause.object.text for clause in asked if clause.object)
+    return tuple(verbs) or (NOT_READ,), tuple(objects) or (NOT_READ,)
 
 
 def first_words(texts: Sequence[str]) -> tuple[str, ...]:
