@@ -32,7 +32,7 @@ ORDER = {
     "evaluation": (
         ("conditions",),
         ("settings", "metrics", "credit", "rates", "shard", "stop_record", "agreement", "failures"),
-        ("outcome_shares", "event_log", "suite_file"),
+        ("outcome_shares", "event_log", "suite_file", "verdicts"),
         ("results",),
         ("setup", "with_suite"),
         ("run_folder", "episode"),

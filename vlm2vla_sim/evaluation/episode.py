@@ -35,7 +35,7 @@ from vlm2vla_sim.evaluation.episode_files import (
     write_log,
 )
 from vlm2vla_sim.evaluation.event_log import EventLog
-from vlm2vla_sim.evaluation.metrics import Metric, check_value, make_metric, short_name
+from vlm2vla_sim.evaluation.metrics import EpisodeMetrics
 from vlm2vla_sim.evaluation.policy_crash import PolicyCrash, as_policy_crash
 from vlm2vla_sim.evaluation.settings import LAYOUTS
 from vlm2vla_sim.evaluation.setup import episode_length, make_policy, widowx
@@ -94,8 +94,7 @@ def run_episode(
     spec = spec or PolicySpec(type(policy).__name__, action_format="")
     if layouts not in LAYOUTS:
         raise SettingError(f"layouts is {layouts!r}; expected 'grid' or 'random'.")
-    measured = {short_name(name): make_metric(name) for name in metrics}
-    run = _Run(env, policy, Executor(limits), measured, title=f"{widowx(env).task} ep {episode_id}")
+    run = _Run(env, policy, Executor(limits), EpisodeMetrics(metrics), title=f"{widowx(env).task} ep {episode_id}")
     options = {"episode_id": episode_id} if layouts == "grid" else {"layout": "random"}
     video = None if videos is None else (check_video_folder(Path(videos)), episode_stem(widowx(env).task, episode_id))
     asked = {"episode_id": episode_id, "seed": seed, "layouts": layouts}
@@ -136,7 +135,7 @@ class _Run:
     """State and video of one running episode."""
 
     def __init__(
-        self, env: gym.Env[Any, Any], policy: Policy, executor: Executor, metrics: dict[str, Metric], *, title: str
+        self, env: gym.Env[Any, Any], policy: Policy, executor: Executor, metrics: EpisodeMetrics, *, title: str
     ) -> None:
         self._env, self._policy, self._executor, self._metrics = env, policy, executor, metrics
         self._length = episode_length(env)
@@ -160,8 +159,7 @@ class _Run:
         self._observation, self.info = self._env.reset(seed=seed, options=options)
         self._executor.reset(self._observation["agent_pos"])
         self._events.start(self._executor.gripper)
-        for metric in self._metrics.values():
-            metric.reset(self._observation, self.info)
+        self._metrics.reset(self._observation, self.info)
         if video is not None:
             if "pixels" not in self._observation:
                 raise SettingError("A video was requested, but the environment renders no images (image_size=None).")
@@ -176,6 +174,7 @@ class _Run:
         while not self._over:
             with as_policy_crash():
                 decision = decide(self._policy, self._observation)
+            self._events.judged(getattr(self._policy, "judgement", None))
             if decision is None:
                 self._ended = getattr(self._policy, "ended", "")
                 self._events.stopped(self._ended)
@@ -230,7 +229,7 @@ class _Run:
             instruction_fits=inner.instruction_fits,
             versions=collect_versions(prompts=prompts_hash()),
             provenance=provenance(self._policy),
-            metrics=self._measure(outcome),
+            metrics=self._metrics.results(whole=outcome in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)),
         )
 
     def close(self) -> None:
@@ -252,11 +251,6 @@ class _Run:
         return f"{path.parent.name}/{path.name}"
 
     # Parts.
-
-    def _measure(self, outcome: Outcome) -> dict[str, Any]:
-        """The value of every metric; None for an episode that did not run to its end."""
-        whole = outcome in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
-        return {name: check_value(name, metric.result()) if whole else None for name, metric in self._metrics.items()}
 
     def _note(self, decision: Decision) -> None:
         self._parse_failures += decision.parse_failures
@@ -281,8 +275,7 @@ class _Run:
         self._clipped_steps += bool(self.info["clipped"])
         if self._first_success is None and self.info["is_success"]:
             self._first_success = self._steps_made
-        for metric in self._metrics.values():
-            metric.step(self._observation, self.info)
+        self._metrics.step(self._observation, self.info)
         self._over = terminated or truncated or self._steps_made >= self._length
         self._record_frame()
 

@@ -1,4 +1,4 @@
-"""Keeps what happens in an episode, step by step and decision by decision, for `failures` and `agreement`.
+"""Keeps what happens in an episode, step by step and decision by decision: for `failures`, `agreement` and `verdicts`.
 
 While the episode runs, it only keeps the states that the environment has computed anyway, and renders nothing. Where
 the scene is not known, no failure is named; words and motion are compared all the same.
@@ -16,8 +16,9 @@ from vlm2vla_sim.core.rotations import quaternion_to_matrix
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.evaluation.agreement import compare_words, measured_motion, summarize_words, written_motion
 from vlm2vla_sim.evaluation.failures import DONE, STOPPED, Asked, EpisodeEvents, Moment, classify
+from vlm2vla_sim.policies.base import Judgement
 from vlm2vla_sim.policies.language_action import VERIFIED
-from vlm2vla_sim.policies.verifier import TruthVerifier, subtask_kind
+from vlm2vla_sim.policies.verifier import is_truly_done, subtask_kind
 from vlm2vla_sim.robots.base import Workspace
 from vlm2vla_sim.types import Body, Decision, Outcome, SceneState, Status
 
@@ -44,6 +45,7 @@ class EventLog:
         self._env = env
         self._steps: list[_Step] = []
         self._decisions: list[tuple[int, Decision]] = []
+        self._verdicts: dict[int, dict[str, bool | None]] = {}
         self._ended, self._stopped_at = "", -1
 
     def start(self, gripper: float) -> None:
@@ -54,6 +56,17 @@ class EventLog:
         """A control step was made; `info` is what `WidowXEnv.step` returned."""
         flags = (bool(info[name]) for name in ("clipped", "moved_wrong_object", "on_target"))
         self._steps.append(_Step(self._env.status, float(info["sent_action"][6]), *flags))
+
+    def judged(self, judgement: object) -> None:
+        """The policy was asked. judgement: what its verifier answered about the decision before, if it was asked.
+
+        That is kept with the truth at this moment, as "verdict" of that decision; anything but a `Judgement` is not.
+        """
+        if not isinstance(judgement, Judgement) or not self._decisions:
+            return
+        scene, (_, decision) = self._steps[-1].status.scene, self._decisions[-1]
+        truth = None if scene is None else is_truly_done(decision.subtask, scene)
+        self._verdicts[len(self._decisions) - 1] = {"said": bool(judgement.advance), "truth": truth}
 
     def decided(self, decision: Decision) -> None:
         """A decision was made; the one before it, if any, has been carried out."""
@@ -67,9 +80,14 @@ class EventLog:
     def report(self, outcome: Outcome, decisions: Sequence[Mapping[str, object]]) -> dict[str, Any]:
         """`decisions`, `failure` and `words` of the episode's result.
 
-        decisions: as in results.jsonl; each is returned with its comparison as "words".
+        decisions: as in results.jsonl; each is returned with its comparison as "words", and as "verdict" with what the
+        verifier said of its subtask after it was carried out ("said", true for "advance") and whether that was done in
+        the simulator ("truth", None where it is not known); None if the verifier was not asked.
         """
-        compared = [{**entry, "words": words} for entry, words in zip(decisions, self._words(), strict=True)]
+        compared = [
+            {**entry, "words": words, "verdict": self._verdicts.get(number)}
+            for number, (entry, words) in enumerate(zip(decisions, self._words(), strict=True))
+        ]
         scenes = [step.status.scene for step in self._steps]
         known = [scene for scene in scenes if scene is not None]
         failure = None
@@ -138,9 +156,7 @@ class EventLog:
 
 def _truth(subtask: str, scene: SceneState) -> bool | None:
     """Whether a subtask of grasping or releasing is done; None for any other."""
-    if subtask_kind(subtask) not in ("grasp", "release"):
-        return None
-    return TruthVerifier(lambda: scene).is_done(subtask)
+    return is_truly_done(subtask, scene) if subtask_kind(subtask) in ("grasp", "release") else None
 
 
 def _positions(bodies: Sequence[Body]) -> np.ndarray:

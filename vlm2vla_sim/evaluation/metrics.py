@@ -7,6 +7,7 @@ printed table by itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,6 +54,28 @@ class PathLength:
     def result(self) -> Value:
         """See `Metric.result`."""
         return round(100 * self._length, 3)
+
+
+class EpisodeMetrics:
+    """The metrics of one episode."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """names: as `make_metric` takes them."""
+        self._metrics = {short_name(name): make_metric(name) for name in names}
+
+    def reset(self, observation: dict[str, Any], info: dict[str, Any]) -> None:
+        """See `Metric.reset`."""
+        for metric in self._metrics.values():
+            metric.reset(observation, info)
+
+    def step(self, observation: dict[str, Any], info: dict[str, Any]) -> None:
+        """See `Metric.step`."""
+        for metric in self._metrics.values():
+            metric.step(observation, info)
+
+    def results(self, *, whole: bool) -> dict[str, Value]:
+        """Short name -> value; None for an episode that did not run to its end (`whole` is False)."""
+        return {name: check_value(name, metric.result()) if whole else None for name, metric in self._metrics.items()}
 
 
 def make_metric(name: str) -> Metric:

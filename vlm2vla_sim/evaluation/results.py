@@ -17,6 +17,7 @@ from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.evaluation.conditions import UNCHANGED
 from vlm2vla_sim.evaluation.outcome_shares import align, failure_rows, failure_shares, word_rows, word_shares
 from vlm2vla_sim.evaluation.rates import Mean, Rate
+from vlm2vla_sim.evaluation.verdicts import VerdictTable, verdict_rows, verdict_tables
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 
@@ -71,13 +72,15 @@ class Summary:
     words: dict[str, Mean] = dataclasses.field(default_factory=dict)
     """Of each pair of plan, action text and arm (`agreement.PAIRS`): the share of decisions in which they agree,
     0 .. 100, mean of the episodes."""
+    verdicts: dict[str, VerdictTable] = dataclasses.field(default_factory=dict)
+    """Of each kind of subtask that a verifier was asked about: how often it was right."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values, as in `summary.json`."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain = {name: value.to_json() if isinstance(value, (Rate, Mean)) else value for name, value in values.items()}
-        several: dict[str, Mapping[str, Rate | Mean]] = {"metrics": self.metrics, "failures": self.failures}
-        several["words"] = self.words
+        several: dict[str, Mapping[str, Rate | Mean | VerdictTable]] = {"metrics": self.metrics}
+        several |= {"failures": self.failures, "words": self.words, "verdicts": self.verdicts}
         return {**plain, **{what: {name: one.to_json() for name, one in of.items()} for what, of in several.items()}}
 
 
@@ -175,6 +178,7 @@ def _summarize(results: Sequence[EpisodeResult]) -> Summary:
         metrics=_summarize_metrics(ended),
         failures=failure_shares(scored),
         words=word_shares(ended),
+        verdicts=verdict_tables(ended),
     )
 
 
@@ -240,7 +244,7 @@ def format_table(summary: RunSummary) -> str:
     if overall.tokens_per_second is not None:
         more += f"; tokens per second of an answer: {overall.tokens_per_second:g}"
     foot = f"In brackets: 95 % Wilson interval. Episodes scored: {overall.n}; errors: {overall.n_error}"
-    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *_outcome_lines(dict(tasks))])
+    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *_outcome_lines(dict(tasks)), *_verdict_lines(overall)])
 
 
 def level_rows(summary: RunSummary) -> list[tuple[str, Summary]]:
@@ -258,6 +262,11 @@ def _outcome_lines(parts: dict[str, Summary]) -> list[str]:
         *lines,
         *(["", "Decisions in which words and motion agree, mean of episodes:", *align(words)] if words else []),
     ]
+
+
+def _verdict_lines(summary: Summary) -> list[str]:
+    rows = verdict_rows(summary.verdicts)
+    return ["", "Subtasks that the verifier passed, by the simulator's truth:", *align(rows)] if rows else []
 
 
 def _cells(summary: Summary) -> list[str]:

@@ -19,9 +19,11 @@ from vlm2vla_sim.types import Decision, Stage
 class Policy(Protocol):
     """Decides, from an observation, what to do next.
 
-    A policy that stops before the episode is over may give the reason in an attribute `ended`, which is recorded. A
-    policy that holds a resource such as a connection may have a method `close()`; one that uses weights or a server, a
-    method `provenance()` (see the function of that name).
+    A policy that stops before the episode is over may give the reason in an attribute `ended`, which is recorded. One
+    that asks a verifier may keep its answer in the last `act` in an attribute `judgement` (a `Judgement`, None if it
+    was not asked), which is recorded beside the simulator's truth (`evaluation.verdicts`). A policy that holds a
+    resource such as a connection may have a method `close()`; one that uses weights or a server, a method
+    `provenance()` (see the function of that name).
     """
 
     def reset(self, instruction: str, seed: int = 0) -> None:

@@ -17,7 +17,16 @@ from vlm2vla_sim.errors import ActionTextError, AnswerError, SettingError
 from vlm2vla_sim.language.answers import read_plan, read_subtasks
 from vlm2vla_sim.language.formats import ActionFormat, is_self_delimiting
 from vlm2vla_sim.language.prompts import action_prompt, describe_state, plan_prompt, subtasks_prompt
-from vlm2vla_sim.policies.base import Question, Sampling, TextModel, Verifier, mark_cut_off, prepare, provenance
+from vlm2vla_sim.policies.base import (
+    Judgement,
+    Question,
+    Sampling,
+    TextModel,
+    Verifier,
+    mark_cut_off,
+    prepare,
+    provenance,
+)
 from vlm2vla_sim.types import ActionChunk, Decision, Stage
 
 MAX_ACTION_TOKENS = 2048
@@ -131,11 +140,14 @@ class LanguageActionPolicy:
         self._target: np.ndarray | None = None
         self.ended = ""
         """Why `act` returned None; empty before."""
+        self.judgement: Judgement | None = None
+        """What the verifier answered in the last `act`; None if it was not asked."""
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
         """Verify the last motion, then plan and write the next one. None when done or out of attempts."""
         image = np.asarray(observation["pixels"]["primary"])
         stages: list[Stage] = []
+        self.judgement = None
         where = self._where(np.asarray(observation["agent_pos"])) if self.settings.state else None
         state = "" if where is None else describe_state(where)
         if self._before is not None and not self._verify(self._before, image, state, stages):
@@ -174,6 +186,7 @@ class LanguageActionPolicy:
             return True
         following = self._subtasks[self._current + 1] if self._current + 1 < len(self._subtasks) else ""
         judgement = self._verifier.judge(before, after, current=self._subtask, following=following, state=state)
+        self.judgement = judgement
         stages.append(judgement.stage)
         if not judgement.advance:
             return True

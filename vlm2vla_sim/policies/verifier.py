@@ -113,6 +113,11 @@ class TruthVerifier:
         return scene.grasped or kind != "grasp"
 
 
+def is_truly_done(subtask: str, scene: SceneState) -> bool | None:
+    """Whether `subtask` is done in `scene`, as `TruthVerifier` judges it; None for one whose verb it does not know."""
+    return TruthVerifier(lambda: scene).is_done(subtask) if subtask_kind(subtask) else None
+
+
 def subtask_kind(subtask: str) -> str:
     """One of "release", "carry", "grasp", by the verb of `subtask`; empty where it has none of them."""
     subtask = subtask.lower()

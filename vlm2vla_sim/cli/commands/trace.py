@@ -16,6 +16,7 @@ from vlm2vla_sim.evaluation.failures import LABELS
 from vlm2vla_sim.evaluation.outcome_shares import PAIR_NAMES
 from vlm2vla_sim.evaluation.results import read_results
 from vlm2vla_sim.evaluation.run_folder import RESULTS
+from vlm2vla_sim.evaluation.verdicts import misjudged
 from vlm2vla_sim.types import EpisodeResult
 
 
@@ -30,7 +31,7 @@ def trace(
 ) -> CommandResult:
     """Print the model's answers in one episode, stage by stage, with token counts and seconds.
 
-    Decisions in which plan, action text and the arm's motion disagree are marked.
+    Decisions in which plan, action text and the arm's motion disagree are marked, and verdicts that were wrong.
 
     Args:
         run: The folder of a run of `vlm2vla evaluate`, or of a session.
@@ -79,6 +80,7 @@ def _dialogue(result: EpisodeResult) -> list[str]:
             lines.append(f"  PARSE ERROR  {decision['error']}")
         words: Any = decision.get("words") or {}
         lines += [f"  DISAGREE  {line}" for line in disagreements(words)]
+        lines += [f"  VERIFIER  {line}" for line in misjudged(decision)]
     failures = f", {result.parse_failures} parse errors" if result.parse_failures else ""
     ended = f"{result.outcome.value} after {result.steps} steps, {len(result.decisions)} decisions{failures}"
     lines += ["", ended + (f": {result.reason}" if result.reason else "")]

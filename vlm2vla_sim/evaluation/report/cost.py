@@ -1,4 +1,4 @@
-"""What episodes took, and how often words and motion agree: tables of a report."""
+"""What episodes took, how often words and motion agree, and how often the verifier was right: tables of a report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vlm2vla_sim.evaluation.report.charts import text
 from vlm2vla_sim.evaluation.report.episode_data import model_seconds, tokens
 from vlm2vla_sim.evaluation.report.runs import ReportRun
 from vlm2vla_sim.evaluation.report.sections import tasks_of
+from vlm2vla_sim.evaluation.verdicts import COLUMNS, verdict_rows, verdict_tables
 from vlm2vla_sim.types import EpisodeResult
 
 
@@ -27,6 +28,16 @@ def words(runs: Sequence[ReportRun]) -> str:
                 rows.append([name, str(count), *(_percent(shares.get(pair)) for pair in PAIR_NAMES)])
     caption = "Decisions in which words and motion agree, mean of episodes with its 95 % interval"
     return charts.table(["task", "decisions", *PAIR_NAMES.values()], rows, caption, "numbers") if rows else ""
+
+
+def verdicts(runs: Sequence[ReportRun]) -> str:
+    """What verifiers said against the simulator's truth, by kind of subtask; empty where none was asked."""
+    rows = []
+    for run in runs:
+        for kind, *cells in verdict_rows(verdict_tables(run.results))[1:]:
+            rows.append([text(kind) + (f" <small>{text(run.label)}</small>" if len(runs) > 1 else ""), *cells])
+    caption = "Subtasks that the verifier passed, by the simulator's truth, with 95 % intervals"
+    return charts.table(["subtask", *COLUMNS], rows, caption, "numbers") if rows else ""
 
 
 def _percent(mean: Mean | None) -> str:

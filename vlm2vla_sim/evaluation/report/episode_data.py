@@ -14,6 +14,7 @@ from vlm2vla_sim.evaluation.agreement import disagreements
 from vlm2vla_sim.evaluation.report.causes import cause, got_as_far, label
 from vlm2vla_sim.evaluation.report.pictures import Filmstrip
 from vlm2vla_sim.evaluation.report.runs import Episode
+from vlm2vla_sim.evaluation.verdicts import misjudged
 from vlm2vla_sim.types import ActionChunk, EpisodeResult
 
 
@@ -98,7 +99,7 @@ def _decision(decision: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{key: decision[key] for key in kept if decision.get(key) not in (None, "", {}, ())},
         "stages": stages,
-        "disagree": disagree,
+        "disagree": [*disagree, *misjudged(decision)],
     }
 
 

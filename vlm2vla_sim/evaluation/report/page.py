@@ -150,7 +150,7 @@ def _head(runs: Sequence[ReportRun], missing: Sequence[str], compared: str) -> s
         stages=sections.stages(runs),
         factors=factors or '<p class="remark">The episodes of these runs name no factor, such as light or camera.</p>',
         causes=sections.causes(runs),
-        words=cost.words(runs),
+        words=cost.words(runs) + cost.verdicts(runs),
         comparison=comparison,
         cost=cost.table(runs),
         reproduce=origin.reproduce(runs),
