@@ -158,24 +158,26 @@ $(LOWEST)/.made: $(VENV)/.made pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet $(TORCH)
 	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints-lowest.txt \
-		--editable '.[data,plots,remote,robot,vlm]' hypothesis imageio-ffmpeg moviepy pytest pytest-xdist
+		--editable '.[data,plots,remote,robot,trackio,vlm]' hypothesis imageio-ffmpeg moviepy pytest pytest-xdist
 	touch $@
 
 test-lowest: $(LOWEST)/.made ## tests with the lowest versions that pyproject.toml allows (in .venv/lowest)
-	VLM2VLA_REQUIRE="lowest vlm" $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) \
-		tests/distribution/test_bounds.py tests/vlm/test_hf_model.py
+	VLM2VLA_REQUIRE="lowest trackio vlm" $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) \
+		tests/distribution/test_bounds.py tests/vlm/test_hf_model.py \
+		tests/evaluation/test_trackers.py
 	$(LOWEST)/bin/python -m pytest tests/video
 
 $(NEWER_VENV)/.made: pyproject.toml constraints.txt
 	$(NEWER) -m venv $(NEWER_VENV)
 	$(NEWER_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS) \
-		--editable '.[data,plots,remote,robot]' hypothesis imageio-ffmpeg llguidance moviepy pytest pytest-xdist
+		--editable '.[data,plots,remote,rerun,robot,tensorboard,wandb]' hypothesis imageio-ffmpeg llguidance moviepy pytest pytest-xdist
 	touch $@
 
 test-newer: ## tests with a newer Python (in .venv/newer); skipped without that interpreter, unless it is required
 	@if $(NEWER) -c '' 2>/dev/null; then \
 		$(MAKE) --no-print-directory $(NEWER_VENV)/.made && \
-		VLM2VLA_REQUIRE= $(NEWER_VENV)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) tests/video; \
+		VLM2VLA_REQUIRE=trackers $(NEWER_VENV)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) tests/video \
+			tests/evaluation/test_trackers.py tests/evaluation/test_rerun_files.py; \
 	elif echo " $$VLM2VLA_REQUIRE " | grep -q ' newer '; then \
 		echo "VLM2VLA_REQUIRE asks for 'newer', but $(NEWER) does not run. Set NEWER to a newer Python." >&2; exit 1; \
 	else \

@@ -33,6 +33,7 @@ ORDER = {
         ("conditions",),
         ("settings", "metrics", "credit", "rates", "shard", "stop_record", "agreement", "failures"),
         ("outcome_shares", "event_log", "suite_file", "verdicts"),
+        ("outcome_lines",),
         ("results",),
         ("setup", "with_suite"),
         ("run_folder", "episode"),
@@ -136,7 +137,11 @@ HEAVY = {
     "av": ("video",),
     "matplotlib": ("analysis.density",),
     "ray": ("evaluation.executors",),
-    "tqdm": ("evaluation.suite", "cli", "envs.simpler", "training"),
+    "rerun": ("evaluation.rerun_files",),
+    "tensorboard": ("evaluation.trackers",),
+    "trackio": ("evaluation.trackers",),
+    "wandb": ("evaluation.trackers",),
+    "tqdm": ("evaluation.progress", "cli", "envs.simpler", "training"),
     "tyro": ("cli", "mini.__main__"),
 }
 """Package from elsewhere -> the only places that may import it, at the top of a module or in a function."""

@@ -14,7 +14,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOWEST_EXTRAS = ("data", "plots", "remote", "robot", "vlm")
+LOWEST_EXTRAS = ("data", "plots", "remote", "robot", "trackio", "vlm")
 """Those that the lane installs."""
 UNTESTED = {"torch"}
 """Packages whose lowest version the lane does not install; `constraints-lowest.txt` says why."""

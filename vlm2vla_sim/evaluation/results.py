@@ -15,9 +15,10 @@ from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.evaluation.conditions import UNCHANGED
-from vlm2vla_sim.evaluation.outcome_shares import align, failure_rows, failure_shares, word_rows, word_shares
+from vlm2vla_sim.evaluation.outcome_lines import more_tables, tracker_lines
+from vlm2vla_sim.evaluation.outcome_shares import align, failure_shares, word_shares
 from vlm2vla_sim.evaluation.rates import Mean, Rate
-from vlm2vla_sim.evaluation.verdicts import VerdictTable, verdict_rows, verdict_tables
+from vlm2vla_sim.evaluation.verdicts import VerdictTable, verdict_tables
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 
@@ -94,14 +95,16 @@ class RunSummary:
     """With a suite: factor -> level -> its episodes."""
     conditions: dict[str, Summary] = dataclasses.field(default_factory=dict)
     """With a suite: condition -> its episodes."""
+    trackers: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Of each tracker: episodes of the last session that it was told of, calls that failed, and the first error."""
 
     def to_json(self) -> dict[str, object]:
-        """Plain values: `summary.json`. Factors and conditions are there with a suite only."""
+        """Plain values: `summary.json`. Factors and conditions are there with a suite only, trackers with one."""
         values: dict[str, object] = {"overall": self.overall.to_json(), "tasks": _plain(self.tasks)}
         if self.conditions:
             values["factors"] = {factor: _plain(levels) for factor, levels in self.factors.items()}
             values["conditions"] = _plain(self.conditions)
-        return values
+        return {**values, **({"trackers": self.trackers} if self.trackers else {})}
 
 
 def _plain(parts: Mapping[str, Summary]) -> dict[str, object]:
@@ -244,7 +247,9 @@ def format_table(summary: RunSummary) -> str:
     if overall.tokens_per_second is not None:
         more += f"; tokens per second of an answer: {overall.tokens_per_second:g}"
     foot = f"In brackets: 95 % Wilson interval. Episodes scored: {overall.n}; errors: {overall.n_error}"
-    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *_outcome_lines(dict(tasks)), *_verdict_lines(overall)])
+    more_lines = more_tables({name: (part.failures, part.words) for name, part in tasks}, overall.verdicts)
+    more_lines += tracker_lines(summary.trackers)
+    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *more_lines])
 
 
 def level_rows(summary: RunSummary) -> list[tuple[str, Summary]]:
@@ -252,21 +257,6 @@ def level_rows(summary: RunSummary) -> list[tuple[str, Summary]]:
     return [
         (f"{factor}: {level}", part) for factor, levels in summary.factors.items() for level, part in levels.items()
     ]
-
-
-def _outcome_lines(parts: dict[str, Summary]) -> list[str]:
-    failures = failure_rows({name: part.failures for name, part in parts.items()})
-    words = word_rows({name: part.words for name, part in parts.items()})
-    lines = ["", "Why episodes failed, of the failures whose cause is known:", *align(failures)] if failures else []
-    return [
-        *lines,
-        *(["", "Decisions in which words and motion agree, mean of episodes:", *align(words)] if words else []),
-    ]
-
-
-def _verdict_lines(summary: Summary) -> list[str]:
-    rows = verdict_rows(summary.verdicts)
-    return ["", "Subtasks that the verifier passed, by the simulator's truth:", *align(rows)] if rows else []
 
 
 def _cells(summary: Summary) -> list[str]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from vlm2vla_sim.core.file_names import file_name
+from vlm2vla_sim.core.settings_diff import to_plain
 from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.core.versions import collect_versions
 from vlm2vla_sim.errors import RunFolderError
@@ -21,6 +23,7 @@ from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.evaluation.stop_record import KEY as STOPPING
 from vlm2vla_sim.evaluation.stop_record import StopRecord, StopState
+from vlm2vla_sim.evaluation.trackers.base import TrackedRun
 from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.types import EpisodeResult
 
@@ -29,6 +32,8 @@ VIDEOS, LOGS = "videos", "logs"
 """Folders for what episodes write: videos, and tracebacks of errors."""
 SHARD = "shard"
 """In `settings.json` of a shard: which one, as "I/N"."""
+TRACKER_ID = "tracker_id"
+"""In `settings.json` of a run with a tracker: `TrackedRun.id`."""
 
 
 def default_folder(settings: RunSettings | None) -> Path:
@@ -59,7 +64,7 @@ class RunFolder:
 
         RunFolderError if another process writes to the folder, or if it cannot be used or written.
         """
-        self.path = path
+        self.path, self._settings = path, settings
         if recorded is None:
             recorded = {
                 "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -111,6 +116,12 @@ class RunFolder:
         if self._stopping is None:
             raise RunFolderError(f"The run in {self.path} has no rule of stopping.")
         self._store.record(STOPPING, dataclasses.replace(self._stopping, state=state).to_json())
+
+    def tracked_run(self) -> TrackedRun:
+        """What a tracker is told of this run; its id is kept in `settings.json`."""
+        if self._store.recorded(TRACKER_ID) is None:
+            self._store.record(TRACKER_ID, uuid.uuid4().hex[:16])
+        return TrackedRun(self.path, self._store.recorded(TRACKER_ID), to_plain(self._settings))
 
     def append(self, result: EpisodeResult) -> None:
         """Write one line and flush it to the disk.

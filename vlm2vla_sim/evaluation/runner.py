@@ -54,8 +54,13 @@ class Recorder(Protocol):
 class RecorderFactory(Protocol):
     """Makes the recorder of an episode. It is sent to worker processes, so it can be pickled."""
 
-    def __call__(self, env: gym.Env[Any, Any], task: str, episode_id: int, folder: Path) -> Recorder:
-        """The recorder of this episode of `task`, around `env`. folder: the run folder, which its files are below."""
+    def __call__(
+        self, env: gym.Env[Any, Any], task: str, episode_id: int, folder: Path, condition: str = "", /
+    ) -> Recorder:
+        """The recorder of this episode of `task`, around `env`.
+
+        folder: the run folder, which its files are below. condition: that of the suite, empty outside one.
+        """
         ...
 
 
@@ -152,7 +157,7 @@ class EpisodeRunner:
         env, policy = self._prepare(item)
         recorder: Recorder | None = None
         if self._job.recorder is not None:
-            recorder = self._job.recorder(env, widowx(env).task, item.episode_id, self._job.folder)
+            recorder = self._job.recorder(env, widowx(env).task, item.episode_id, self._job.folder, item.condition)
         try:
             result = self._run(env if recorder is None else recorder.env, policy, item)
         except BaseException:

@@ -6,14 +6,11 @@ A run survives crashes of episodes and workers, Ctrl-C and a full disk, and can 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from vlm2vla_sim.core.file_names import file_name
 from vlm2vla_sim.core.finder import is_place
@@ -27,6 +24,7 @@ from vlm2vla_sim.evaluation.conditions import PLAIN
 from vlm2vla_sim.evaluation.executors.base import Executor, Limits
 from vlm2vla_sim.evaluation.executors.local import LocalExecutor
 from vlm2vla_sim.evaluation.metrics import make_metric, short_name
+from vlm2vla_sim.evaluation.progress import ProgressLine, RunProgress
 from vlm2vla_sim.evaluation.results import RunSummary, sort_results, summarize
 from vlm2vla_sim.evaluation.run_folder import RunFolder, default_folder
 from vlm2vla_sim.evaluation.runner import EpisodeJob, Item, RecorderFactory
@@ -34,9 +32,10 @@ from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import check_spec
 from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.evaluation.stop_record import StopState
+from vlm2vla_sim.evaluation.trackers.tracking import Tracking, final_values
 from vlm2vla_sim.evaluation.with_suite import check_conditions
 from vlm2vla_sim.policies import check_together
-from vlm2vla_sim.types import EpisodeResult, Outcome
+from vlm2vla_sim.types import EpisodeResult
 
 EPISODE_TIMEOUT = 3600.0
 """[s] after which an episode in a worker process is stopped; generous, for large models on slow machines."""
@@ -78,6 +77,7 @@ def run_suite(
     shard: Shard | None = None,
     stop: StopRule | None = None,
     recorder: RecorderFactory | None = None,
+    trackers: Sequence[str] = (),
     on_result: Callable[[EpisodeResult], None] | None = None,
 ) -> SuiteRun:
     """Run `settings.episodes` episodes of every task and write results, summary and videos to a folder.
@@ -96,6 +96,8 @@ def run_suite(
         stop: compare the run with a baseline while it goes on, and stop it as soon as that is decided. The episodes are
             run in rounds of one of every task, in a random order that `settings.json` records.
         recorder: wraps the environment of every episode, to record it (see `data.recording`).
+        trackers: where the figures of every episode are sent: names of `trackers.base.TRACKERS`, or your own as
+            "package.module:NAME". One that fails while the run goes on is counted in `summary.json`.
         on_result: called with every new result.
 
     An error before the first episode has ended, such as a model that cannot be loaded, leaves no folder behind.
@@ -121,6 +123,7 @@ def run_suite(
         raise SettingError("There is one robot and one operator: run with one worker, not isolated.")
     if workers > 1:
         check_together(settings.spec.policy, settings.spec.options)
+    tracking = Tracking(trackers)
     watch = None if stop is None else StopWatch(stop, settings)
     items = _items(settings, shard, watch)
     if watch is not None:
@@ -136,8 +139,11 @@ def run_suite(
         job = EpisodeJob(settings, folder.path, video, recorder)
         done, names = {result.key for result in folder.earlier}, _names(settings)
         todo = [i for i in items if (names[i.task], i.condition, i.episode_id) not in done]
+        tasks = [find_task(item.task, settings.backend) for item in todo]
+        progress = RunProgress([(task.name, task.max_steps) for task in tasks], folder.earlier, workers=workers)
         try:
-            return _collect(executor.run(job, todo, limits), folder, watch, total=len(items), on_result=on_result)
+            tracking.open(folder.tracked_run)
+            return _collect(executor.run(job, todo, limits), folder, watch, progress, tracking, on_result=on_result)
         except Exception:
             folder.discard_unused()
             raise
@@ -243,22 +249,22 @@ def _collect(
     episodes: Generator[EpisodeResult, Any, None],
     folder: RunFolder,
     watch: StopWatch | None,
+    progress: RunProgress,
+    tracking: Tracking,
     *,
-    total: int,
     on_result: Callable[[EpisodeResult], None] | None,
 ) -> SuiteRun:
     results = list(folder.earlier)
     stopped = _look(watch, results)
-    bar = tqdm(total=total, initial=len(results), unit="episode", disable=None, file=sys.stderr, smoothing=0.1)
     try:
-        with bar, closing(episodes):
+        with ProgressLine(progress, at_most=watch is not None) as shown, closing(episodes):
             for result in () if stopped else episodes:
                 folder.append(result)
                 results.append(result)
                 stopped = _look(watch, [result])
-                bar.set_description(result.task, refresh=False)
-                bar.set_postfix_str(_score(results), refresh=False)
-                bar.update()
+                progress.add(result)
+                shown.show()
+                tracking.log(result, progress)
                 if on_result is not None:
                     on_result(result)
                 if stopped is not None:
@@ -266,12 +272,16 @@ def _collect(
         if stopped is not None:
             folder.record_stop(stopped)
     except KeyboardInterrupt as stop:
-        raise InterruptedRunError(folder.path, len(folder.read()), total) from stop
+        raise InterruptedRunError(folder.path, len(folder.read()), progress.total) from stop
     finally:
         # From the disk: Ctrl-C may come after a result was written and before it is counted here.
         results = folder.read()
         summary = summarize(results)
         folder.write_summary(summary)
+        tracking.close(final_values(summary))
+        if reported := tracking.report():
+            summary = dataclasses.replace(summary, trackers=reported)
+            folder.write_summary(summary)
     return SuiteRun(folder.path, tuple(sort_results(results)), summary, stopped)
 
 
@@ -280,10 +290,3 @@ def _look(watch: StopWatch | None, results: Iterable[EpisodeResult]) -> StopStat
     if watch is None:
         return None
     return next((state for state in map(watch.add, results) if state is not None), None)
-
-
-def _score(results: Sequence[EpisodeResult]) -> str:
-    succeeded = sum(result.outcome is Outcome.SUCCESS for result in results)
-    failed = sum(result.outcome is Outcome.FAILURE for result in results)
-    errors = sum(result.outcome is Outcome.ERROR for result in results)
-    return f"success {succeeded}/{succeeded + failed}" + (f", {errors} errors" if errors else "")

@@ -22,6 +22,7 @@ from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.evaluation import gates
 from vlm2vla_sim.evaluation.comparison.stopping import StopRule
+from vlm2vla_sim.evaluation.rerun_files import RerunFolder
 from vlm2vla_sim.evaluation.results import RunSummary, format_table
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.shard import Shard
@@ -59,6 +60,8 @@ def evaluate(
     junit: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     markdown: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     report: bool = False,
+    tracker: Annotated[tuple[str, ...], tyro.conf.arg(metavar="trackio|wandb|tensorboard|MODULE:NAME...")] = (),
+    rerun: bool = False,
     json: bool = False,
 ) -> CommandResult:
     """Run episodes of some or all tasks and print success rates with their 95 % intervals.
@@ -95,6 +98,9 @@ def evaluate(
         junit: Write a JUnit XML file, a test case for each episode, for CI systems.
         markdown: Append a Markdown table, for example to $GITHUB_STEP_SUMMARY.
         report: Write report.html into the run folder, or into that of all --policies: the page of `vlm2vla report`.
+        tracker: Send the figures of every episode to experiment trackers: trackio, wandb, tensorboard, or your own as
+            package.module:NAME.
+        rerun: Write a recording for the Rerun viewer (rerun.io) of every episode, to rerun/ in the run folder.
         json: Print the summary as one line of JSON instead of the table.
     """
     if resume and out is None:
@@ -107,6 +113,8 @@ def evaluate(
         "isolate": isolate or None,
         "episode_timeout": episode_timeout,
         "shard": part,
+        "trackers": tracker,
+        "recorder": RerunFolder() if rerun else None,
         "stop": _rule(stop, several=bool(policies), gates=bool(min_success)),
     }
     reporter = functools.partial(EpisodeReporter, shard=part)

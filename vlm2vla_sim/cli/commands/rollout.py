@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from vlm2vla_sim.cli.flags import RunFlags
 from vlm2vla_sim.cli.result import ALL_ERRORS, CommandResult
 from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.evaluation.episode_files import episode_stem
+from vlm2vla_sim.evaluation.rerun_files import RerunRecorder, check_rerun_file
 from vlm2vla_sim.evaluation.setup import make_env, make_policy, widowx
 from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.policies.base import Policy
@@ -25,6 +27,7 @@ def rollout(
     episode: int = 0,
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/rollouts"),
     no_video: bool = False,
+    rerun: Annotated[Path | None, tyro.conf.arg(metavar="FILE.rrd")] = None,
     json: bool = False,
 ) -> CommandResult:
     """Run one episode, print what the policy writes as it writes it, and save a video.
@@ -35,15 +38,19 @@ def rollout(
         episode: SIMPLER's episode, 0 to 23.
         out: Folder for the video; a video in it is never overwritten.
         no_video: Write no video.
+        rerun: Write the episode as a recording for the Rerun viewer (rerun.io); a file that is there is replaced.
         json: Print the result as one line of JSON; what the policy writes goes to standard error.
     """
     settings = run.settings(tasks=(task,), episodes=1)
     spec = settings.spec
+    if rerun is not None:
+        check_rerun_file(rerun)
     env = make_env(settings, task)
+    recorder = None if rerun is None else RerunRecorder(env, rerun)
     try:
         printing = _PrintingPolicy(make_policy(env, spec), to_stderr=json)
         result = run_episode(
-            env,
+            env if recorder is None else recorder.env,
             printing,
             episode_id=episode,
             seed=settings.seed,
@@ -53,10 +60,14 @@ def rollout(
             log=out / f"{episode_stem(widowx(env).task, episode)}.txt",
             metrics=settings.metrics,
         )
+        if recorder is not None:
+            recorder.keep(result)
     finally:
+        if recorder is not None:
+            recorder.drop()  # of an episode that was broken off
         env.close()
     return CommandResult(
-        _ending(result, out), _plain(result), json, code=ALL_ERRORS if result.outcome is Outcome.ERROR else 0
+        _ending(result, out, recorder), _plain(result), json, code=ALL_ERRORS if result.outcome is Outcome.ERROR else 0
     )
 
 
@@ -88,6 +99,10 @@ class _PrintingPolicy:
             self._say("moves", "; then ".join(describe(decision.chunk)))
         return decision
 
+    def __getattr__(self, name: str) -> Any:
+        """What else a policy may tell: `ended`, `judgement`, `provenance`."""
+        return getattr(self._policy, name)
+
     def _say(self, label: str, text: str) -> None:
         self._stream.write(f"{label:>8}  {text}\n")
         self._stream.flush()
@@ -99,9 +114,11 @@ def _plain(result: EpisodeResult) -> object:
     return json.loads(result.to_json())
 
 
-def _ending(result: EpisodeResult, out: Path) -> str:
+def _ending(result: EpisodeResult, out: Path, recorder: RerunRecorder | None) -> str:
     lines = [f"{result.task} episode {result.episode_id}: {_verdict(result)}"]
     lines += [f"Video: {out / Path(result.video).name}"] if result.video else []
+    if recorder is not None and recorder.written:
+        lines.append(f"Recording: {recorder.path} (open it with: rerun {shlex.quote(str(recorder.path))})")
     return "\n".join(["", *lines])
 
 

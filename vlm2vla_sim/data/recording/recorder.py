@@ -51,10 +51,10 @@ class DemonstrationFolder:
     """Of the folder, below the run folder."""
 
     def __call__(
-        self, env: gym.Env[Observation, np.ndarray], task: str, episode_id: int, folder: Path
+        self, env: gym.Env[Observation, np.ndarray], task: str, episode_id: int, folder: Path, condition: str = ""
     ) -> EpisodeRecorder:
         """The recorder of one episode."""
-        return EpisodeRecorder(DemonstrationRecorder(env, folder / self.name, stem(task, episode_id)))
+        return EpisodeRecorder(DemonstrationRecorder(env, folder / self.name / condition, stem(task, episode_id)))
 
 
 class EpisodeRecorder:
