@@ -86,6 +86,7 @@ MODELS = ("policies.models",)
 PICTURES = (
     "envs.image_effects",
     "envs.photo",
+    "envs.card_pictures",
     "envs.robot_link",
     "envs.mujoco",
     "envs.simpler",

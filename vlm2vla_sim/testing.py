@@ -13,7 +13,7 @@ import numpy as np
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task
-from vlm2vla_sim.errors import unknown_name
+from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY
 from vlm2vla_sim.policies.base import Judgement, Question
 from vlm2vla_sim.types import Pose, RobotState, SceneState, Stage, Status
@@ -41,6 +41,11 @@ class PointBackend:
         """quality: "fast" or "high"; the image is the same."""
         if quality not in ("fast", "high"):
             raise unknown_name("quality", quality, ("fast", "high"))
+        if task.others or task.goals:
+            raise SettingError(
+                f"The backend 'point' has a source and a target only, and {task.name} has more objects or goals. Use "
+                "the backend 'mujoco'."
+            )
         self._task = task
         self._image_size = image_size
 

@@ -9,6 +9,7 @@ import dataclasses
 import enum
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +65,17 @@ class Body:
         object.__setattr__(self, "extents", frozen_array(self.extents, (3,), "Body.extents"))
 
 
+@dataclass(frozen=True)
+class Touch:
+    """What an object touches."""
+
+    touching: frozenset[str]
+    """By name, the robot aside."""
+    touches_robot: bool
+    grasped: bool
+    """As `SceneState.grasped`."""
+
+
 @dataclass(frozen=True, eq=False)
 class SceneState:
     """Ground truth of the scene, which a simulator knows: the judge and the scripted upper bound read it."""
@@ -83,7 +95,9 @@ class SceneState:
     touches_robot: bool | None = None
     """The source presses against any link of the robot."""
     others: tuple[Body, ...] = ()
-    """Further objects that can be moved: distractors."""
+    """Further objects that can be moved: candidates, objects of further goals, distractors."""
+    touches: Mapping[str, Touch] = field(default_factory=dict)
+    """What each of the task's own further objects touches; a distractor has no entry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +235,8 @@ class EpisodeResult:
     consecutive_grasp: bool | None = None
     moved_correct_object: bool | None = None
     on_target: bool | None = None
+    goals_reached: float | None = None
+    """Share of the task's goals that are reached at the last step: 1.0 or 0.0 for a task of one."""
     progress: float | None = None
     """0 .. 100: how far the operator says the episode got, a success being 100; None where nobody was asked."""
     steps: int = 0

@@ -39,9 +39,9 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
     environment in turns, such as those of `asyncio.to_thread`; a method called while another one runs is refused.
 
     Keys of info: "instruction", "task", "episode_id" (-1 for a random layout), "clipped" (whether the action was
-    limited), "sent_action" (the limited action, (7,) float64; None after a reset), "is_success" and the fields of
-    `judge.SuccessFlags`, and what the backend reports of itself. All flags are None where the scene is not known;
-    "settled" also where the backend does not report contacts.
+    limited), "sent_action" (the limited action, (7,) float64; None after a reset), "is_success", "goals" (whether each
+    of `Task.all_goals` is reached) and the fields of `judge.SuccessFlags`, and what the backend reports of itself. All
+    flags are None where the scene is not known; "settled" also where the backend does not report contacts.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012 - Gymnasium's own declaration
@@ -216,9 +216,8 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
             return in_form(self._observation, self.observation), 0.0, False, True, info
         flags = dataclasses.asdict(self._judge.judge(status.scene)) if self._judge and status.scene else UNKNOWN
         success = flags["success"] is True
-        info = self._info(flags, clipped=clipped, sent=delta)
-        observation = in_form(self._observation, self.observation)
-        return observation, float(success), self._terminate_on_success and success, False, info
+        info, seen = self._info(flags, clipped=clipped, sent=delta), in_form(self._observation, self.observation)
+        return seen, float(success), self._terminate_on_success and success, False, info
 
     def render(self) -> np.ndarray | None:
         """A copy of the latest image of the camera "primary", (H, W, 3) uint8 RGB; None without render_mode."""
@@ -266,6 +265,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
             "episode_id": self._episode_id,
             "is_success": flags["success"],
             "clipped": clipped,
+            "goals": self._judge.reached if self._judge and flags["success"] is not None else None,
             "sent_action": None if sent is None else sent.copy(),
             **flags,
             # What only this backend reports: the age of a real camera's image, a stall.

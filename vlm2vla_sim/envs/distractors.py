@@ -23,8 +23,8 @@ Place = tuple[tuple[float, float], float]
 
 def choose_distractors(task: Task, count: int) -> tuple[ObjectSpec, ...]:
     """`count` objects that have no part in `task`; SettingError for more than there are, or where none fits."""
-    taken = (task.source.name, task.target.name)
-    free = [spec for spec in DISTRACTORS if spec.name not in taken]
+    taken = {name for spec in task.objects for name in (spec.name, spec.model)}
+    free = [spec for spec in DISTRACTORS if spec.name not in taken and spec.model not in taken]
     if task.scene.distractors is None and count:
         raise SettingError(f"The scene of {task.name} has no room for distractors; leave them out.")
     if not 0 <= count <= len(free):
@@ -56,7 +56,7 @@ def _place_all(
 ) -> list[Place] | None:
     """None where one of them finds no place."""
     low, high = area
-    taken = [(np.array(layout.source_xy), _radius(task.source)), (np.array(layout.target_xy), _radius(task.target))]
+    taken = [(np.array(place.xy), _radius(spec)) for spec, place in task.places(layout)]
     placed: list[Place] = []
     for spec in distractors:
         for _ in range(TRIES):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlm2vla_sim.core.goals import LIFTED, ON, Goal, is_lifted, seen_for
 from vlm2vla_sim.core.rotations import quaternion_to_matrix
 from vlm2vla_sim.envs.tasks import Task
 from vlm2vla_sim.types import Body, SceneState
@@ -44,11 +45,12 @@ class SuccessFlags:
     settled: bool | None
     """Released, at rest and carried by the target alone: see `is_settled`."""
     on_target: bool
+    """Every goal of lying somewhere is reached."""
     grasped: bool
     consecutive_grasp: bool
     moved_correct_object: bool
     moved_wrong_object: bool
-    """The target or another object was moved, and further than the source."""
+    """The target or another object that no goal moves was moved, and further than the source."""
 
 
 UNKNOWN: dict[str, bool | None] = dict.fromkeys(field.name for field in dataclasses.fields(SuccessFlags))
@@ -56,52 +58,110 @@ UNKNOWN: dict[str, bool | None] = dict.fromkeys(field.name for field in dataclas
 
 
 class Judge:
-    """Computes the flags of one episode, from the settled scene and then the scene after every step."""
+    """Computes the flags of one episode, from the settled scene and then the scene after every step.
+
+    With several goals the task is solved while all of them are reached. One whose object a later goal moves again
+    ("put the carrot on the plate, then lift it") stays reached. If the goals are ordered, one that is reached before
+    its time counts only when it is reached anew. `released` and `settled` concern what is to lie somewhere; `grasped`,
+    `consecutive_grasp` and `moved_correct_object` hold if they do for the object of any goal.
+    """
 
     def __init__(self, task: Task, settled: SceneState) -> None:
-        self._task = task
-        self._start = settled
-        # Signed, as in SIMPLER (put_on_in_scene.py:333-340): the settled rotation times the declared lengths.
-        self._source_box = quaternion_to_matrix(settled.source.pose.quaternion) @ settled.source.extents
-        self._target_box = quaternion_to_matrix(settled.target.pose.quaternion) @ settled.target.extents
-        self._recent = deque([settled], maxlen=REST_STEPS + 1)
-        self._grasped = False
-        self._held_steps = 0
-        self._held_long = False
+        self._start, self._ordered = settled, task.ordered
+        moved = [goal.moved for goal in task.all_goals]
+        self._parts = [
+            _GoalJudge(goal, settled, again=goal.moved in moved[number + 1 :])
+            for number, goal in enumerate(task.all_goals)
+        ]
+        self._further = frozenset(moved) - {task.source.name, ""}
+
+    @property
+    def reached(self) -> tuple[bool, ...]:
+        """Of each goal, in order, whether it is reached."""
+        return tuple(part.reached for part in self._parts)
 
     def judge(self, scene: SceneState) -> SuccessFlags:
         """The flags for `scene`; call once per control step, in order."""
-        self._recent.append(scene)
-        self._grasped |= scene.grasped
-        self._held_steps = self._held_steps + 1 if scene.grasped else 0
-        self._held_long |= self._held_steps >= CONSECUTIVE
-        on_target = self._is_on_target(scene) if scene.on_target is None else scene.on_target
-        source_moved = self._moved(self._start.source, scene.source)
-        # All other objects of the scene, as in put_on_in_scene.py:57-70.
-        other_moved = max(map(self._moved, (self._start.target, *self._start.others), (scene.target, *scene.others)))
+        earlier = True
+        for part in self._parts:
+            part.update(scene, early=self._ordered and not earlier)
+            earlier = earlier and part.been_reached
+        right, wrong = self._farthest(scene)
+        on = [part for part in self._parts if part.goal.kind == ON]
+        lying = [part for part in on if not part.again]
+        success = all(self.reached)
+        settled = [part.is_settled() for part in lying]
         return SuccessFlags(
-            success=on_target,
-            released=on_target and not scene.grasped,
-            settled=is_settled(self._recent, success=on_target),
-            on_target=on_target,
-            grasped=self._grasped,
-            consecutive_grasp=self._held_long,
-            moved_correct_object=source_moved > MOVED and source_moved > other_moved,
-            moved_wrong_object=other_moved > MOVED and other_moved > source_moved,
+            success=success,
+            released=success and not any(part.held for part in lying),
+            settled=None if None in settled else success and all(settled),
+            on_target=all(part.reached for part in on or self._parts),
+            grasped=any(part.grasped for part in self._parts),
+            consecutive_grasp=any(part.held_long for part in self._parts),
+            moved_correct_object=right > MOVED and right > wrong,
+            moved_wrong_object=wrong > MOVED and wrong > right,
         )
 
+    def _farthest(self, scene: SceneState) -> tuple[float, float]:
+        """[m] How far an object of a goal was moved at most, and any other one."""
+        # All other objects of the scene, as in put_on_in_scene.py:57-70.
+        before, now = (self._start.target, *self._start.others), (scene.target, *scene.others)
+        pairs = [(one.name, _moved(one, other)) for one, other in zip(before, now, strict=True)]
+        further = [distance for name, distance in pairs if name in self._further]
+        wrong = [distance for name, distance in pairs if name not in self._further]
+        return max([_moved(self._start.source, scene.source), *further]), max(wrong, default=0.0)
+
+
+class _GoalJudge:
+    """Follows one goal. again: whether a later goal moves its object again."""
+
+    def __init__(self, goal: Goal, settled: SceneState, *, again: bool) -> None:
+        self.goal, self.again = goal, again
+        self._start = start = seen_for(settled, goal)
+        # Signed, as in SIMPLER (put_on_in_scene.py:333-340): the settled rotation times the declared lengths.
+        self._source_box = quaternion_to_matrix(start.source.pose.quaternion) @ start.source.extents
+        self._target_box = quaternion_to_matrix(start.target.pose.quaternion) @ start.target.extents
+        self._recent = deque([start], maxlen=REST_STEPS + 1)
+        self._held_steps = 0
+        self._early = False
+        self.grasped = self.held_long = self.been_reached = self.reached = False
+
+    @property
+    def held(self) -> bool:
+        """Whether the gripper holds the object now."""
+        return self._recent[-1].grasped
+
+    def update(self, scene: SceneState, *, early: bool) -> None:
+        """The next control step. early: the goal is not to be reached yet."""
+        now = seen_for(scene, self.goal)
+        self._recent.append(now)
+        self.grasped |= now.grasped
+        self._held_steps = self._held_steps + 1 if now.grasped else 0
+        self.held_long |= self._held_steps >= CONSECUTIVE
+        holds = is_lifted(now, self._start) if self.goal.kind == LIFTED else self._is_on_target(now)
+        self._early = holds and (early or self._early)
+        counts = holds and not self._early
+        self.been_reached |= counts
+        self.reached = counts or (self.again and self.been_reached)
+
+    def is_settled(self) -> bool | None:
+        """See the function of that name."""
+        return is_settled(self._recent, success=self.reached)
+
     def _is_on_target(self, scene: SceneState) -> bool:
+        if scene.on_target is not None:
+            return scene.on_target
         offset = scene.source.pose.position - scene.target.pose.position
         reach = np.linalg.norm(self._target_box[:2] / 2) + XY_SLACK
         gap = offset[2] - self._target_box[2] / 2 - self._source_box[2] / 2
         near = bool(np.linalg.norm(offset[:2]) <= reach)
-        resting = bool(offset[2] > 0 and gap <= self._task.height_slack)
-        alone = not scene.touching or not self._task.only_target_contact
+        resting = bool(offset[2] > 0 and gap <= self.goal.height_slack)
+        alone = not scene.touching or not self.goal.only_target_contact
         return near and resting and alone
 
-    @staticmethod
-    def _moved(before: Body, now: Body) -> float:
-        return float(np.linalg.norm((now.pose.position - before.pose.position)[:2]))
+
+def _moved(before: Body, now: Body) -> float:
+    return float(np.linalg.norm((now.pose.position - before.pose.position)[:2]))
 
 
 def start_flags(scene: SceneState) -> dict[str, bool | None]:

@@ -20,6 +20,7 @@ def credit(outcome: Outcome, info: Mapping[str, Any], first_success: int | None)
     """
     if outcome is Outcome.UNKNOWN or not info:
         return {}
+    goals = info.get("goals")
     ended = outcome in (Outcome.SUCCESS, Outcome.FAILURE)
     succeeded = outcome is Outcome.SUCCESS if ended else None
     return {
@@ -30,6 +31,7 @@ def credit(outcome: Outcome, info: Mapping[str, Any], first_success: int | None)
         "success_released": _both(succeeded, info["released"]),
         "success_settled": _both(succeeded, info["settled"]),
         **{name: info[name] for name in PARTIAL},
+        "goals_reached": sum(goals) / len(goals) if goals else None,
     }
 
 

@@ -6,16 +6,17 @@ the scene is not known, no failure is named; words and motion are compared all t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from vlm2vla_sim.core.goals import ON, Goal, height_above, seen_for
 from vlm2vla_sim.core.rotations import quaternion_to_matrix
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.evaluation.agreement import compare_words, measured_motion, summarize_words, written_motion
-from vlm2vla_sim.evaluation.failures import DONE, STOPPED, Asked, EpisodeEvents, Moment, classify
+from vlm2vla_sim.evaluation.failures import DONE, LIFTED, STOPPED, Asked, EpisodeEvents, Moment, classify
 from vlm2vla_sim.policies.base import Judgement
 from vlm2vla_sim.policies.language_action import VERIFIED
 from vlm2vla_sim.policies.verifier import is_truly_done, subtask_kind
@@ -35,7 +36,8 @@ class _Step:
     """What the gripper was last told: 0 closed .. 1 open."""
     clipped: bool = False
     moved_wrong: bool = False
-    on_target: bool = False
+    goals: tuple[bool, ...] = ()
+    """Of each of the task's goals, whether it is reached."""
 
 
 class EventLog:
@@ -54,8 +56,8 @@ class EventLog:
 
     def step(self, info: Mapping[str, Any]) -> None:
         """A control step was made; `info` is what `WidowXEnv.step` returned."""
-        flags = (bool(info[name]) for name in ("clipped", "moved_wrong_object", "on_target"))
-        self._steps.append(_Step(self._env.status, float(info["sent_action"][6]), *flags))
+        flags = (bool(info[name]) for name in ("clipped", "moved_wrong_object"))
+        self._steps.append(_Step(self._env.status, float(info["sent_action"][6]), *flags, info["goals"] or ()))
 
     def judged(self, judgement: object) -> None:
         """The policy was asked. judgement: what its verifier answered about the decision before, if it was asked.
@@ -65,7 +67,7 @@ class EventLog:
         if not isinstance(judgement, Judgement) or not self._decisions:
             return
         scene, (_, decision) = self._steps[-1].status.scene, self._decisions[-1]
-        truth = None if scene is None else is_truly_done(decision.subtask, scene)
+        truth = None if scene is None else is_truly_done(decision.subtask, scene, self._env.spec_task.goals)
         self._verdicts[len(self._decisions) - 1] = {"said": bool(judgement.advance), "truth": truth}
 
     def decided(self, decision: Decision) -> None:
@@ -112,8 +114,15 @@ class EventLog:
             words.append(compare_words(plan, written, moved))
         return words
 
-    def _events(self, scenes: Sequence[SceneState]) -> EpisodeEvents:
-        first, workspace = scenes[0], self._env.spec_task.setup.workspace
+    def _events(self, whole: Sequence[SceneState]) -> EpisodeEvents:
+        """The record as it concerns the first goal that is not reached at the end."""
+        task = self._env.spec_task
+        reached = self._steps[-1].goals or (False,)
+        number = reached.index(False) if False in reached else 0
+        goal = task.all_goals[number]
+        scenes = [seen_for(scene, goal) for scene in whole]
+        first, workspace = scenes[0], task.setup.workspace
+        moved = {goal.moved or task.source.name for goal in task.all_goals}
         tcp = np.array([step.status.robot.tcp.position for step in self._steps])
         aim = np.array([step.status.robot.target.position for step in self._steps])
         start_height = float(first.source.pose.position[2])
@@ -122,7 +131,9 @@ class EventLog:
             self._steps,
             scenes,
             _distances(tcp, [scene.source for scene in scenes]),
-            _are_over([scene.source for scene in scenes], [scene.target for scene in scenes]),
+            _are_over([scene.source for scene in scenes], [scene.target for scene in scenes]) & (goal.kind == ON),
+            _are_over_others(scenes),
+            _are_others_lifted(whole, moved),
             _are_at_border(aim, workspace),
             strict=True,
         )
@@ -135,12 +146,14 @@ class EventLog:
                 told_closed=step.told <= 0.5,
                 at_border=step.clipped and bool(at_border),
                 moved_wrong=step.moved_wrong,
-                on_target=step.on_target,
+                on_target=bool(step.goals) and step.goals[number],
+                over_other=bool(over_other),
+                lifted_other=bool(lifted_other),
             )
-            for step, scene, distance, over, at_border in per_moment
+            for step, scene, distance, over, over_other, lifted_other, at_border in per_moment
         ]
         goal_height = top + _half_height(first.source) - start_height
-        return EpisodeEvents(moments, self._asked(scenes), goal_height, self._ended)
+        return EpisodeEvents(moments, self._asked(whole), goal_height, self._ended)
 
     def _asked(self, scenes: Sequence[SceneState]) -> list[Asked]:
         asked = []
@@ -148,15 +161,15 @@ class EventLog:
         for number, (start, decision) in enumerate(self._decisions):
             passed = was_done = None
             if number and any(stage.name == "verify" for stage in decision.stages):
-                passed, was_done = decision.subtask != before, _truth(before, scenes[start])
+                passed, was_done = decision.subtask != before, _truth(before, scenes[start], self._env.spec_task.goals)
             asked.append(Asked(decision.chunk is not None, passed, was_done))
             before = decision.subtask
         return asked
 
 
-def _truth(subtask: str, scene: SceneState) -> bool | None:
+def _truth(subtask: str, scene: SceneState, goals: Sequence[Goal]) -> bool | None:
     """Whether a subtask of grasping or releasing is done; None for any other."""
-    return is_truly_done(subtask, scene) if subtask_kind(subtask) in ("grasp", "release") else None
+    return is_truly_done(subtask, scene, goals) if subtask_kind(subtask) in ("grasp", "release") else None
 
 
 def _positions(bodies: Sequence[Body]) -> np.ndarray:
@@ -186,6 +199,28 @@ def _are_over(sources: Sequence[Body], targets: Sequence[Body]) -> np.ndarray:
     upright = _to_local(np.broadcast_to([0.0, 0.0, 1.0], offsets.shape), targets)
     inside[np.arange(len(inside)), np.abs(upright).argmax(axis=1)] = True
     return inside.all(axis=1) & (offsets[:, 2] > 0)
+
+
+def _are_over_others(scenes: Sequence[SceneState]) -> np.ndarray:
+    """(T,) bool: the source's centre is above the declared box of one of the further objects."""
+    sources = [scene.source for scene in scenes]
+    rows = [_are_over(sources, bodies) for bodies in zip(*(scene.others for scene in scenes), strict=True)]
+    return np.any(rows, axis=0) if rows else np.zeros(len(scenes), bool)
+
+
+def _are_others_lifted(scenes: Sequence[SceneState], moved: Collection[str]) -> np.ndarray:
+    """(T,) bool: the gripper holds an object above the support that no goal moves, as far as contacts are reported."""
+    start = {body.name: body for body in scenes[0].others if body.name not in moved}
+    return np.array(
+        [
+            any(
+                scene.touches[body.name].grasped and height_above(body, start[body.name]) >= LIFTED
+                for body in scene.others
+                if body.name in start and body.name in scene.touches
+            )
+            for scene in scenes
+        ]
+    )
 
 
 def _are_at_border(positions: np.ndarray, workspace: Workspace) -> np.ndarray:

@@ -9,18 +9,20 @@ and answered at every decision. The first rule that holds gives the label:
 3. If the source was lifted, what ended the last time it was carried after it was lifted. `dropped`: it left the gripper
    while that was told to be closed. `toppled_after_release`: it was let go over the target, or was judged to be on it
    then or later, and is not on it at the end. `dropped` also: it was let go elsewhere, more than `DROP` above both its
-   start and the height at which it would lie on the target. `placed_outside`: it was let go elsewhere, lower.
+   start and the height at which it would lie on the target. Lower: `wrong_target`, it was let go over another object
+   than the target, or `placed_outside`.
    `not_released`: it is over the target, still held. One that is still held elsewhere goes on to rule 7.
 4. `wrong_object`: another object than the source was moved, by more than 3 cm and further than the source
-   (`judge.SuccessFlags.moved_wrong_object` at the last step).
+   (`judge.SuccessFlags.moved_wrong_object` at the last step), or lifted.
 5. `verifier_too_early`: the verifier passed a subtask of grasping or releasing that was not done.
 6. `workspace`: in at least `BORDER` of the steps the arm was stopped at the border of its workspace.
    `missed_grasp`: the gripper was told to close within `NEAR` of the source, and does not hold it at the end.
 7. `verifier_too_early`: the verifier ended the episode. `gave_up`: the policy ended it by itself.
    `never_approached`: the gripper never came within `NEAR` of the source. `out_of_steps`: none of these.
 
-"Over the target" means that the source's centre of mass is above the target's declared box, seen from above. The
-thresholds are ours: no benchmark has published any.
+In a task of several goals, source and target are those of the first goal that is not reached at the end, and objects of
+its other goals are not wrong. "Over the target" means that the source's centre of mass is above the target's declared
+box, seen from above. The thresholds are ours: no benchmark has published any.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ LABELS = {
     "wrong_object": "wrong object",
     "dropped": "dropped",
     "placed_outside": "placed outside",
+    "wrong_target": "placed on another object",
     "toppled_after_release": "toppled after release",
     "not_released": "not released",
     "verifier_too_early": "verifier said done too early",
@@ -85,7 +88,11 @@ class Moment:
     moved_wrong: bool = False
     """`judge.SuccessFlags.moved_wrong_object`."""
     on_target: bool = False
-    """`judge.SuccessFlags.on_target`."""
+    """The goal is reached."""
+    over_other: bool = False
+    """The source is over another object than the target."""
+    lifted_other: bool = False
+    """An object that the task does not move is held, `LIFTED` or more above its height at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,7 @@ def classify(events: EpisodeEvents) -> str:
     lifted = [carry for carry in _carries(moments) if carry.lifted]
     if lifted:
         return _carried(events, lifted[-1].last) or _ending(events)
-    if moments[-1].moved_wrong:
+    if moments[-1].moved_wrong or any(moment.lifted_other for moment in moments):
         return "wrong_object"
     if any(decision.passed and decision.was_done is False for decision in asked):
         return "verifier_too_early"
@@ -173,7 +180,9 @@ def _carried(events: EpisodeEvents, last: int) -> str:
         return "dropped"
     if held.over_target or any(moment.on_target for moment in moments[last:]):
         return "toppled_after_release"
-    return "dropped" if held.height > max(events.goal_height, 0.0) + DROP else "placed_outside"
+    if held.height > max(events.goal_height, 0.0) + DROP:
+        return "dropped"
+    return "wrong_target" if held.over_other else "placed_outside"
 
 
 def _ending(events: EpisodeEvents) -> str:

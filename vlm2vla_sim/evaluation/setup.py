@@ -55,6 +55,7 @@ def make_policy(env: gym.Env[Any, Any], spec: PolicySpec, *, models: TextModelFa
         robot=lambda: inner.status.robot,
         noise_cm=spec.noise_cm,
         options=spec.options,
+        goals=inner.spec_task.goals,
         arm=inner.spec_task.arm,
         models=models,
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, cast
 
 from vlm2vla_sim.core.finder import find, making
+from vlm2vla_sim.core.goals import Goal
 from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
 from vlm2vla_sim.policies.base import Policy, TextModel
 from vlm2vla_sim.policies.options import with_present_names
@@ -63,6 +64,8 @@ class PolicyContext:
     noise_cm: float = 0.0
     """[cm] how far off a policy that takes noise sees the objects; drawn from the seed of `Policy.reset`."""
     options: PolicyOptions = field(default_factory=dict)
+    goals: tuple[Goal, ...] = ()
+    """What the task asks for, in order, for upper bounds; empty: the scene's source is to be put on its target."""
     arm: Robot = WIDOWX_250S
     """The robot's description."""
     models: TextModelFactory | None = None

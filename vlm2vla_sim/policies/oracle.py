@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from vlm2vla_sim.core.goals import ON, Goal
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import ActionFormat
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY
@@ -29,12 +30,17 @@ class OracleModel:
     """A `TextModel` for the four questions of the loop."""
 
     def __init__(
-        self, see: Callable[[], SceneState], robot: Callable[[], RobotState], action_format: ActionFormat
+        self,
+        see: Callable[[], SceneState],
+        robot: Callable[[], RobotState],
+        action_format: ActionFormat,
+        *,
+        goals: Sequence[Goal] = (),
     ) -> None:
-        """`see` and `robot` return ground truth as of the last step."""
-        self._see = see
-        self._scripted = ScriptedPolicy(see, robot, action_format)
-        self._truth = TruthVerifier(see)
+        """`see` and `robot` return ground truth as of the last step. goals: `PolicyContext.goals`."""
+        self._see, self._goals = see, goals
+        self._scripted = ScriptedPolicy(see, robot, action_format, goals=goals)
+        self._truth = TruthVerifier(see, goals)
         self._next: Decision | None = None
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
@@ -51,8 +57,12 @@ class OracleModel:
     def _list(self, prompt: str) -> str:
         self._scripted.reset("")
         scene = self._see()
-        source, target = (body.name.replace("_", " ") for body in (scene.source, scene.target))
-        return f"1. Grasp the {source}.\n2. Put the {source} on the {target}."
+        goals = self._goals or (Goal(ON, scene.source.name, scene.target.name),)
+        subtasks = []
+        for goal in goals:
+            moved, place = goal.moved.replace("_", " "), goal.place.replace("_", " ")
+            subtasks += [f"Grasp the {moved}.", f"Put the {moved} on the {place}." if place else f"Lift the {moved}."]
+        return "\n".join(f"{number}. {words}" for number, words in enumerate(subtasks, start=1))
 
     def _plan(self, prompt: str) -> str:
         _find(_SUBTASK, prompt)
@@ -73,7 +83,7 @@ def make(context: PolicyContext) -> Policy:
     """The factory behind "oracle" in `policies.POLICIES`."""
     if context.see is None or context.robot is None:
         raise SettingError("The oracle needs ground truth, which this backend does not have. Use another policy.")
-    model = OracleModel(context.see, context.robot, context.action_format)
+    model = OracleModel(context.see, context.robot, context.action_format, goals=context.goals)
     return LanguageActionPolicy(model, context.action_format, ModelVerifier(model), settings=LoopSettings())
 
 

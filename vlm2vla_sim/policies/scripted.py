@@ -6,12 +6,13 @@ through text at all. `noise_cm` adds an error to the positions of the objects, w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vlm2vla_sim.core.goals import LIFTED, ON, Goal, seen_for
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language import plan_words
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
@@ -40,14 +41,16 @@ def make(context: PolicyContext) -> ScriptedPolicy:
     """The scripted policy for `context`; SettingError without the scene and the arm's state."""
     if context.see is None or context.robot is None:
         raise SettingError("The policy 'scripted' needs the scene and the arm's state in its context.")
-    return ScriptedPolicy(context.see, context.robot, context.action_format, noise_cm=context.noise_cm, arm=context.arm)
+    how = {"noise_cm": context.noise_cm, "arm": context.arm, "goals": context.goals}
+    return ScriptedPolicy(context.see, context.robot, context.action_format, **how)
 
 
 @dataclass(frozen=True, eq=False)
 class _Estimate:
-    """The scene as the policy perceives it; base frame [m]."""
+    """The scene as it concerns the present goal, as the policy perceives it; base frame [m]."""
 
     source: Body
+    target: Body
     held: bool
     source_at: np.ndarray
     """(3,) centre of mass."""
@@ -58,7 +61,10 @@ class _Estimate:
 
 
 class ScriptedPolicy:
-    """Picks up the source and puts it on the target, reading the scene again before every decision."""
+    """Reaches one goal after the other, reading the scene again before every decision.
+
+    By default the goal is to have the source on the target.
+    """
 
     def __init__(
         self,
@@ -68,45 +74,48 @@ class ScriptedPolicy:
         *,
         noise_cm: float = 0.0,
         arm: Robot = WIDOWX_250S,
+        goals: Sequence[Goal] = (),
     ) -> None:
         """Create the policy from `see` and `robot`, which return the present ground truth.
 
         noise_cm: standard deviation, in x and in y, of the error of each object's position, drawn anew for every
-        attempt to grasp. arm: the robot's description.
+        attempt to grasp. arm: the robot's description. goals: `PolicyContext.goals`.
         """
         self._see = see
         self._arm = arm
         self._robot = robot
         self._format = action_format
         self._noise = noise_cm / 100
+        self._goals = goals
         self._rng = np.random.default_rng(0)
         self.reset("")
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         """Start an episode."""
         self._rng = np.random.default_rng(seed)
-        self._subtasks: tuple[str, str] | None = None
+        self._subtasks: list[tuple[str, str]] = []
+        self._current = 0
         self._height: float | None = None
         self._attempts = 0
         self._draw_errors()
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
-        """The next decision; None once the object lies on the target and the gripper is clear of it."""
-        estimate = self._perceive()
-        stages = [] if self._subtasks else [self._list_subtasks(estimate)]
-        assert self._subtasks is not None
-        if estimate.held:
-            step = self._carry(estimate)
-            subtask = self._subtasks[1]
-        elif self._is_placed(estimate):
-            if self._is_clear(estimate):
+        """The next decision; None once every goal is reached and the gripper is clear of what it put down."""
+        stages = [] if self._subtasks else [self._list_subtasks()]
+        while self._is_reached(estimate := self._perceive()):
+            if self._current + 1 == len(self._subtasks):
                 return None
-            step = (plan_words.leave(), [self._up_to(estimate, self._travel_height(estimate), OPEN)])
-            subtask = self._subtasks[1]
+            self._current += 1
+            self._attempts = 0
+        grasp, put = self._subtasks[self._current]
+        lift = self._kind == LIFTED
+        if estimate.held:
+            subtask, (plan, rows) = put, self._lift(estimate) if lift else self._carry(estimate)
+        elif not lift and self._is_placed(estimate):
+            rows = [self._up_to(estimate, self._travel_height(estimate), OPEN)]
+            subtask, plan = put, plan_words.leave()
         else:
-            step = self._fetch(estimate)
-            subtask = self._subtasks[0]
-        plan, rows = step
+            subtask, (plan, rows) = grasp, self._fetch(estimate)
         text = self._format.write(np.array(rows, dtype=np.float32))
         stages += [Stage("plan", plan), Stage("action", text)]
         return Decision(subtask=subtask, plan=plan, action=text, chunk=self._format.read(text), stages=tuple(stages))
@@ -117,12 +126,13 @@ class ScriptedPolicy:
         self._errors = self._rng.normal(0.0, self._noise, (2, 2)) if self._noise else np.zeros((2, 2))
 
     def _perceive(self) -> _Estimate:
-        scene, arm = self._see(), self._robot()
+        scene, arm = self._scene(self._current), self._robot()
         offsets = np.concatenate([self._errors, np.zeros((2, 1))], axis=1)
         if self._height is None:
             self._height = float(arm.target.position[2])
         return _Estimate(
             source=scene.source,
+            target=scene.target,
             held=scene.grasped,
             source_at=scene.source.pose.position + offsets[0],
             target_at=scene.target.pose.position + offsets[1],
@@ -130,12 +140,29 @@ class ScriptedPolicy:
             arm=arm,
         )
 
-    def _list_subtasks(self, estimate: _Estimate) -> Stage:
-        scene = self._see()
-        source, target = (body.name.replace("_", " ") for body in (scene.source, scene.target))
-        preposition = "into" if scene.target.container else "on"
-        self._subtasks = (f"grasp the {source}", f"put the {source} {preposition} the {target}")
-        return Stage("subtasks", "\n".join(f"{i}. {words}" for i, words in enumerate(self._subtasks, start=1)))
+    def _scene(self, number: int) -> SceneState:
+        """The scene as it concerns a goal."""
+        return seen_for(self._see(), self._goals[number]) if self._goals else self._see()
+
+    @property
+    def _kind(self) -> str:
+        return self._goals[self._current].kind if self._goals else ON
+
+    def _list_subtasks(self) -> Stage:
+        for number in range(max(len(self._goals), 1)):
+            scene = self._scene(number)
+            source, target = (body.name.replace("_", " ") for body in (scene.source, scene.target))
+            preposition = "into" if scene.target.container else "on"
+            put = f"put the {source} {preposition} the {target}"
+            lift = bool(self._goals) and self._goals[number].kind == LIFTED
+            self._subtasks.append((f"grasp the {source}", f"lift the {source}" if lift else put))
+        listed = [words for pair in self._subtasks for words in pair]
+        return Stage("subtasks", "\n".join(f"{i}. {words}" for i, words in enumerate(listed, start=1)))
+
+    def _is_reached(self, estimate: _Estimate) -> bool:
+        if self._kind == LIFTED:
+            return estimate.held and not self._is_low(estimate)
+        return not estimate.held and self._is_placed(estimate) and self._is_clear(estimate)
 
     # Decisions.
 
@@ -155,10 +182,13 @@ class ScriptedPolicy:
         rows = [_row(0, 0, down, OPEN), _row(0, 0, 0, OPEN), _row(0, 0, 0, CLOSED)]
         return plan_words.descend(name), rows
 
+    def _lift(self, estimate: _Estimate) -> tuple[str, list[np.ndarray]]:
+        rows = [self._up_to(estimate, self._travel_height(estimate), CLOSED), _row(0, 0, 0, CLOSED)]
+        return plan_words.lift(f"the {estimate.source.name.replace('_', ' ')}"), rows
+
     def _carry(self, estimate: _Estimate) -> tuple[str, list[np.ndarray]]:
         """Lift; move over the target; lower and open the gripper."""
-        scene = self._see()
-        name, goal = (f"the {body.name.replace('_', ' ')}" for body in (scene.source, scene.target))
+        name, goal = (f"the {body.name.replace('_', ' ')}" for body in (estimate.source, estimate.target))
         shift = (
             estimate.target_at[:2]
             - estimate.source_at[:2]
@@ -166,7 +196,8 @@ class ScriptedPolicy:
         )
         height = self._travel_height(estimate)
         if np.abs(shift).max() <= 0.75 * self._step:
-            bottom = scene.source.pose.position[2] - self._half_height(scene.source) - estimate.arm.tcp.position[2]
+            source = estimate.source
+            bottom = source.pose.position[2] - self._half_height(source) - estimate.arm.tcp.position[2]
             down = estimate.target_top + RELEASE_GAP - bottom - estimate.arm.target.position[2]
             down = min(0.0, np.ceil(down / self._step - 1e-6) * self._step)
             rows = [_row(0, 0, down, CLOSED), _row(0, 0, 0, CLOSED), _row(0, 0, 0, OPEN)]

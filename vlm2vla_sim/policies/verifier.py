@@ -10,13 +10,14 @@ import dataclasses
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from vlm2vla_sim.core.finder import find
+from vlm2vla_sim.core.goals import LIFTED, Goal, seen_for
 from vlm2vla_sim.errors import EpisodeAbortedError, ExtensionError, SettingError
 from vlm2vla_sim.language.answers import VerifierAnswer, read_verifier_answer
 from vlm2vla_sim.language.formats.grammar import Choice, Literal, compile_grammar
@@ -44,6 +45,7 @@ OVER_TARGET = 0.04
 
 _RELEASE = re.compile(r"\b(place|put|release|drop|stack|set|lay|insert|let go|open)\b")
 _CARRY = re.compile(r"\b(move|bring|carry|transport|take|lower)\b.*\b(over|above|to|onto|into|towards?)\b")
+_LIFT = re.compile(r"\b(lift|raise|pick up)\b")
 _GRASP = re.compile(r"\b(grasp|grab|grip|pick|lift|raise|take|hold|close)\b")
 
 
@@ -87,12 +89,13 @@ class TruthVerifier:
     """Reads the simulator's ground truth: an upper bound for verifiers.
 
     A subtask is classified by its verb. Putting down is done when the object lies on the target and is released;
-    carrying, when it is above the target; grasping, when it is held.
+    carrying, when it is above the target; grasping, when it is held; where the task is to lift it, lifting, when it
+    touches nothing but the gripper. In a task of several goals the subtask is that of the goal whose object it names.
     """
 
-    def __init__(self, see: Callable[[], SceneState]) -> None:
-        """`see` returns the scene as of the last step."""
-        self._see = see
+    def __init__(self, see: Callable[[], SceneState], goals: Sequence[Goal] = ()) -> None:
+        """`see` returns the scene as of the last step. goals: `PolicyContext.goals`."""
+        self._see, self._goals = see, goals
 
     def judge(
         self, before: np.ndarray, after: np.ndarray, *, current: str, following: str, state: str = ""
@@ -104,6 +107,11 @@ class TruthVerifier:
     def is_done(self, subtask: str) -> bool:
         """Whether `subtask` is done in the simulator."""
         kind, scene = subtask_kind(subtask), self._see()
+        goal = self._goal_of(subtask)
+        if goal is not None:
+            scene = seen_for(scene, goal)
+            if goal.kind == LIFTED and _LIFT.search(subtask.lower()):
+                return scene.grasped and not scene.touching and not scene.touches_target
         offset = scene.source.pose.position - scene.target.pose.position
         over = bool(np.linalg.norm(offset[:2]) < OVER_TARGET and offset[2] > 0)
         if kind == "release":
@@ -112,10 +120,17 @@ class TruthVerifier:
             return over
         return scene.grasped or kind != "grasp"
 
+    def _goal_of(self, subtask: str) -> Goal | None:
+        """The goal that `subtask` belongs to: the first whose object it names, of the kind of its verb if possible."""
+        lift = _LIFT.search(subtask.lower()) is not None
+        named = [goal for goal in self._goals if goal.moved.replace("_", " ") in subtask.lower()]
+        of_kind = [goal for goal in named if (goal.kind == LIFTED) is lift]
+        return next(iter(of_kind or named or self._goals), None)
 
-def is_truly_done(subtask: str, scene: SceneState) -> bool | None:
+
+def is_truly_done(subtask: str, scene: SceneState, goals: Sequence[Goal] = ()) -> bool | None:
     """Whether `subtask` is done in `scene`, as `TruthVerifier` judges it; None for one whose verb it does not know."""
-    return TruthVerifier(lambda: scene).is_done(subtask) if subtask_kind(subtask) else None
+    return TruthVerifier(lambda: scene, goals).is_done(subtask) if subtask_kind(subtask) else None
 
 
 def subtask_kind(subtask: str) -> str:
@@ -172,12 +187,14 @@ class VerifierContext:
     """Whether the policy decodes under a grammar; a verifier that asks `model` does as the policy."""
     timeout: float = 120.0
     """[s] for one request to `server`."""
+    goals: tuple[Goal, ...] = ()
+    """`PolicyContext.goals`."""
 
 
 def _truth(context: VerifierContext) -> Verifier:
     if context.see is None:
         raise SettingError("verifier=truth needs a simulator; on a real robot use adapter, base, server or operator.")
-    return TruthVerifier(context.see)
+    return TruthVerifier(context.see, context.goals)
 
 
 def _on_server(context: VerifierContext) -> Verifier:

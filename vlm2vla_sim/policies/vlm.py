@@ -141,6 +141,7 @@ def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
                 options.verifier_model,
                 constrained=options.uses_grammar,
                 timeout=options.timeout,
+                goals=context.goals,
             ),
         )
     return LanguageActionPolicy(model, context.action_format, verifier, settings=options.loop())

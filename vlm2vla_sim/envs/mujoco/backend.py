@@ -21,7 +21,7 @@ from vlm2vla_sim.envs.mujoco.renderer import OffscreenRenderer
 from vlm2vla_sim.envs.tasks import Layout, Task
 from vlm2vla_sim.envs.variation import Variation
 from vlm2vla_sim.errors import EpisodeError, unknown_name
-from vlm2vla_sim.types import Pose, RobotState, SceneState, Status
+from vlm2vla_sim.types import Pose, RobotState, SceneState, Status, Touch
 
 QUALITIES = ("fast", "high")
 BACKDROPS = ("stage", "photo")
@@ -81,7 +81,7 @@ class MujocoBackend:
             task,
             quality=quality,
             image_size=image_size,
-            extras=self._distractors,
+            extras=(*task.others, *self._distractors),
             cameras=self._cameras,
             variation=variation,
         )
@@ -90,6 +90,9 @@ class MujocoBackend:
         self._robot = robot = task.arm
         self._solver = ArmSolver(self._model, robot)
         self._contacts = ContactReader(self._model, robot, source=task.source.name, target=task.target.name)
+        self._further = {
+            spec.name: ContactReader(self._model, robot, source=spec.name, target="") for spec in task.others
+        }
         self._arm_qpos = [int(self._model.joint(name).qposadr[0]) for name in robot.arm_joints]
         self._finger_qpos = [int(self._model.joint(name).qposadr[0]) for name in robot.gripper.joints]
         self._arm_ctrl = [self._model.actuator(name).id for name in robot.arm_joints]
@@ -111,14 +114,13 @@ class MujocoBackend:
         self._data.ctrl[self._arm_ctrl] = self._home
         self._data.qpos[self._finger_qpos] = self._robot.gripper.open
         self._data.ctrl[self._finger_ctrl] = self._robot.gripper.open
-        source, target = self._task.source, self._task.target
         rest = self._task.source_rest(layout)
-        if rest is not None:
-            self._put(source.name, rest.pose())
-        else:
-            self._place(source.name, layout.source_xy, layout.source_yaw)
-        if target.fixed is None:
-            self._place(target.name, layout.target_xy, layout.target_yaw)
+        heights = self._task.base_heights
+        for spec, place in self._task.places(layout):
+            if spec is self._task.source and rest is not None:
+                self._put(spec.name, rest.pose())
+            elif spec.fixed is None:
+                self._place(spec.name, place.xy, place.yaw, above=heights.get(spec.name, 0.0))
         places = place_distractors(self._task, self._distractors, layout, rng)
         for distractor, (xy, yaw) in zip(self._distractors, places, strict=True):
             self._place(distractor.name, xy, yaw)
@@ -189,8 +191,11 @@ class MujocoBackend:
         source, target = self._task.source, self._task.target
         on = self._com(target.name) if target.fixed is None else target.fixed.pose()
         bodies = source.body(self._com(source.name)), target.body(on)
-        others = tuple(spec.body(self._com(spec.name)) for spec in self._distractors)
-        return Status(robot, SceneState(*bodies, **vars(touch), others=others))
+        further = *self._task.others, *self._distractors
+        others = tuple(spec.body(self._com(spec.name)) for spec in further)
+        read = {name: reader.read(self._data) for name, reader in self._further.items()}
+        touches = {name: Touch(one.touching, one.touches_robot, one.grasped) for name, one in read.items()}
+        return Status(robot, SceneState(*bodies, **vars(touch), others=others, touches=touches))
 
     def close(self) -> None:
         """Free the renderer. May be called twice."""
@@ -198,10 +203,10 @@ class MujocoBackend:
             self._renderer.close()
             self._renderer = None
 
-    def _place(self, name: str, xy: tuple[float, float], yaw: float) -> None:
+    def _place(self, name: str, xy: tuple[float, float], yaw: float, *, above: float = 0.0) -> None:
         stage = self._task.scene
         turn = frames.rotvec_to_quaternion(np.array([0.0, 0.0, yaw]))
-        pose = stage.base.pose_from_world(np.array([*xy, stage.support_height + DROP]), turn)
+        pose = stage.base.pose_from_world(np.array([*xy, stage.support_height + above + DROP]), turn)
         address = int(self._model.joint(name).qposadr[0])
         self._data.qpos[address : address + 7] = [*pose.position, *pose.quaternion]
         mujoco.mj_kinematics(self._model, self._data)

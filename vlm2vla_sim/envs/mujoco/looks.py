@@ -10,6 +10,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from vlm2vla_sim.envs.card_pictures import draw_card
 from vlm2vla_sim.envs.mujoco.drawing import textures
 from vlm2vla_sim.envs.mujoco.drawing.paint import Paint, add_ball, add_box, add_visual
 from vlm2vla_sim.envs.mujoco.drawing.shapes import Mesh, box, lathe, loft, merge, sheet
@@ -30,16 +31,24 @@ def carrot(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         (0.0542, 0.0016, 0.0069, 0.0100),
     ]  # fmt: skip
     add_visual(
-        body, spec, "look_carrot_root", mesh=loft(np.array(root)), paint=Paint(textures.carrot(), glow=0.25, shine=0.1)
+        body,
+        spec,
+        f"look_{body.name}_root",
+        mesh=loft(np.array(root)),
+        paint=Paint(textures.carrot(), glow=0.25, shine=0.1),
     )
     add_visual(
-        body, spec, "look_carrot_stub", mesh=loft(np.array(stub), around=10), paint=Paint(colour=(0.22, 0.29, 0.20))
+        body,
+        spec,
+        f"look_{body.name}_stub",
+        mesh=loft(np.array(stub), around=10),
+        paint=Paint(colour=(0.22, 0.29, 0.20)),
     )
-    add_box(body, "carrot_tip", centre=(-0.0520, 0, -0.0040), half=(0.0121, 0.0064, 0.0068))
-    add_box(body, "carrot_waist", centre=(-0.0270, 0, -0.0030), half=(0.0130, 0.0115, 0.0120))
+    add_box(body, f"{body.name}_tip", centre=(-0.0520, 0, -0.0040), half=(0.0121, 0.0064, 0.0068))
+    add_box(body, f"{body.name}_waist", centre=(-0.0270, 0, -0.0030), half=(0.0130, 0.0115, 0.0120))
     # Pitched like the facet that SIMPLER's carrot lies on, which lifts the tip by 5 degrees.
-    add_box(body, "carrot_root", centre=(0.0061, 0, -0.0013), half=(0.0200, 0.0158, 0.0162), pitch=_CARROT_PITCH)
-    add_box(body, "carrot_stub", centre=(0.0402, 0, 0.0065), half=(0.0140, 0.0130, 0.0148))
+    add_box(body, f"{body.name}_root", centre=(0.0061, 0, -0.0013), half=(0.0200, 0.0158, 0.0162), pitch=_CARROT_PITCH)
+    add_box(body, f"{body.name}_stub", centre=(0.0402, 0, 0.0065), half=(0.0140, 0.0130, 0.0148))
 
 
 _CARROT_PITCH = -0.086
@@ -54,12 +63,12 @@ def plate(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
         (0, 0.0014),
     ]  # fmt: skip
     paint = Paint(colour=(0.91, 0.975, 0.67), glow=0.75)
-    add_visual(body, spec, "look_plate_disc", mesh=lathe(np.array(profile), around=48), paint=paint)
+    add_visual(body, spec, f"look_{body.name}_disc", mesh=lathe(np.array(profile), around=48), paint=paint)
     # SIMPLER's plate touches as its convex hull: a full disc, 6 mm high. An octagon of four boxes keeps box-to-box
     # contacts; the first one's top is a hair higher, so that what lies on the middle rests on one box, not on four.
     for index in range(4):
         top = 0.0030 if index == 0 else 0.00295
-        geom = add_box(body, f"plate_{index}", centre=(0, 0, top), half=(0.0515, 0.0213, top))
+        geom = add_box(body, f"{body.name}_{index}", centre=(0, 0, top), half=(0.0515, 0.0213, top))
         turn = (index + 0.5) * np.pi / 4
         geom.quat = [np.cos(turn / 2), 0, 0, np.sin(turn / 2)]
 
@@ -75,16 +84,16 @@ def spoon(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
     add_visual(
         body,
         spec,
-        "look_spoon_handle",
+        f"look_{body.name}_handle",
         mesh=loft(np.array(handle), around=16),
         paint=Paint(textures.spoon_handle(), glow=0.45),
     )
-    add_visual(body, spec, "look_spoon_bowl", mesh=_bowl(), paint=Paint(colour=(0.87, 0.87, 0.87), glow=0.6))
+    add_visual(body, spec, f"look_{body.name}_bowl", mesh=_bowl(), paint=Paint(colour=(0.87, 0.87, 0.87), glow=0.6))
     # The round handle and the bowl lie on the table together, which lowers the bowl by 2.7 degrees.
-    add_box(body, "spoon_handle", centre=(0.0375, 0, 0.0008), half=(0.0280, 0.0108, 0.0120), pitch=_SPOON_PITCH)
-    add_box(body, "spoon_neck", centre=(-0.0060, 0, 0.0008), half=(0.0165, 0.0062, 0.0072))
-    add_box(body, "spoon_bowl", centre=(-0.0440, 0, -0.0045), half=(0.0205, 0.0170, 0.0038), pitch=_SPOON_PITCH)
-    add_box(body, "spoon_tip", centre=(-0.0672, 0, 0.0055), half=(0.0055, 0.0140, 0.0075))
+    add_box(body, f"{body.name}_handle", centre=(0.0375, 0, 0.0008), half=(0.0280, 0.0108, 0.0120), pitch=_SPOON_PITCH)
+    add_box(body, f"{body.name}_neck", centre=(-0.0060, 0, 0.0008), half=(0.0165, 0.0062, 0.0072))
+    add_box(body, f"{body.name}_bowl", centre=(-0.0440, 0, -0.0045), half=(0.0205, 0.0170, 0.0038), pitch=_SPOON_PITCH)
+    add_box(body, f"{body.name}_tip", centre=(-0.0672, 0, 0.0055), half=(0.0055, 0.0140, 0.0075))
 
 
 _SPOON_PITCH = 0.047
@@ -107,8 +116,8 @@ def _bowl(rows: int = 9, columns: int = 9) -> Mesh:
 
 def towel(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
     """A folded towel."""
-    add_visual(body, spec, "look_towel_cloth", mesh=_cloth(), paint=Paint(textures.towel(), glow=0.0))
-    add_box(body, "towel_cloth", centre=(-0.0005, -0.0003, 0), half=(0.0503, 0.0502, 0.0050))
+    add_visual(body, spec, f"look_{body.name}_cloth", mesh=_cloth(), paint=Paint(textures.towel(), glow=0.0))
+    add_box(body, f"{body.name}_cloth", centre=(-0.0005, -0.0003, 0), half=(0.0503, 0.0502, 0.0050))
 
 
 def _cloth(around: int = 48) -> Mesh:
@@ -169,19 +178,33 @@ def eggplant(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
     add_visual(
         body,
         spec,
-        "look_eggplant_skin",
+        f"look_{body.name}_skin",
         mesh=loft(np.array(sections)),
         paint=Paint(textures.eggplant(), glow=0.5, shine=0.15),
     )
-    add_ball(body, "eggplant_belly", centre=(0.0105, 0, -0.0014), radius=0.0186)
-    add_ball(body, "eggplant_end", centre=(0.0195, 0, -0.0018), radius=0.0143)
-    add_ball(body, "eggplant_neck", centre=(-0.0165, 0, 0.0014), radius=0.0150)
-    add_ball(body, "eggplant_stem", centre=(-0.0360, 0.0005, 0.0085), radius=0.0065)
+    add_ball(body, f"{body.name}_belly", centre=(0.0105, 0, -0.0014), radius=0.0186)
+    add_ball(body, f"{body.name}_end", centre=(0.0195, 0, -0.0018), radius=0.0143)
+    add_ball(body, f"{body.name}_neck", centre=(-0.0165, 0, 0.0014), radius=0.0150)
+    add_ball(body, f"{body.name}_stem", centre=(-0.0360, 0.0005, 0.0085), radius=0.0065)
     # SIMPLER's hull has flat facets, which the fingers hold; these boxes touch only the fingers and never the floor.
-    add_box(body, "eggplant_sides", centre=(0.0095, 0, -0.0014), half=(0.0085, 0.0186, 0.0035), grip_only=True)
+    add_box(body, f"{body.name}_sides", centre=(0.0095, 0, -0.0014), half=(0.0085, 0.0186, 0.0035), grip_only=True)
     keel = (0.0140, 0.0050, 0.0152)
-    add_box(body, "eggplant_keel", centre=(-0.0030, 0, -0.0018), half=keel, pitch=_EGGPLANT_PITCH, grip_only=True)
+    add_box(body, f"{body.name}_keel", centre=(-0.0030, 0, -0.0018), half=keel, pitch=_EGGPLANT_PITCH, grip_only=True)
 
 
 _EGGPLANT_PITCH = 0.236
 """[rad] Slope of the plane that touches belly and neck from below."""
+
+
+def card(body: mujoco.MjsBody, spec: mujoco.MjSpec) -> None:
+    """A printed card, 10 cm square and 3 mm thick; its picture is that of its name, as in "cat_card"."""
+    name, half, thick = body.name, 0.0500, 0.0015
+    row = np.array([-half, half])
+    x, y = np.meshgrid(row, row, indexing="ij")
+    # Seen by the robot, which looks along -x, the picture is upright: its rows run along +x, its columns along +y.
+    top = sheet(np.stack([x, y, np.full_like(x, thick + 1e-5)], axis=-1))
+    picture = draw_card(name.removesuffix("_card"))
+    add_visual(body, spec, f"look_{name}_picture", mesh=top, paint=Paint(picture, glow=0.5))
+    board = Paint(colour=(0.85, 0.85, 0.83), glow=0.5)
+    add_visual(body, spec, f"look_{name}_board", mesh=box((-half, -half, -thick), (half, half, thick)), paint=board)
+    add_box(body, f"{name}_sides", centre=(0, 0, 0), half=(half, half, thick))

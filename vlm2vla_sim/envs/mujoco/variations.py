@@ -42,6 +42,9 @@ def vary_model(model: mujoco.MjModel, task: Task, variation: Variation) -> None:
     """Change what is drawn; SettingError for what the scene does not have."""
     if variation.target_colour and task.target.fixed is not None:
         raise part_of_scene(task, "target_colour")
+    for spec in task.objects:
+        if spec.colour:
+            paint(model, spec.name, find_colour(spec.colour))
     for spec, colour in ((task.source, variation.source_colour), (task.target, variation.target_colour)):
         if colour and not (spec is task.source and variation.source_texture):
             paint(model, spec.name, find_colour(colour))

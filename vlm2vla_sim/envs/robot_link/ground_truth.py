@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.envs.tasks import Layout
+from vlm2vla_sim.envs.tasks import Layout, Place
 from vlm2vla_sim.errors import BackendFaultError, SettingError, missing_extra
-from vlm2vla_sim.types import Body, Pose, SceneState
+from vlm2vla_sim.types import Body, Pose, SceneState, Touch
 
 TIMEOUT_MS = 20_000
 
@@ -26,7 +26,10 @@ def scene_to_json(scene: SceneState) -> dict[str, Any]:
     bodies = {"source": _body_to_json(scene.source), "target": _body_to_json(scene.target)}
     contacts = {name: getattr(scene, name) for name in ("grasped", "touches_target", "touches_robot")}
     others = [_body_to_json(body) for body in scene.others]
-    return {**bodies, "touching": sorted(scene.touching), **contacts, "others": others}
+    touches = {
+        name: {**dataclasses.asdict(touch), "touching": sorted(touch.touching)} for name, touch in scene.touches.items()
+    }
+    return {**bodies, "touching": sorted(scene.touching), **contacts, "others": others, "touches": touches}
 
 
 def scene_from_json(values: dict[str, Any]) -> SceneState:
@@ -34,7 +37,11 @@ def scene_from_json(values: dict[str, Any]) -> SceneState:
     source, target, *others = map(_body_from_json, (values["source"], values["target"], *values.get("others", ())))
     contacts = {name: values.get(name) for name in ("touches_target", "touches_robot")}  # None on an older server
     touching, grasped = frozenset(values["touching"]), bool(values["grasped"])
-    return SceneState(source, target, touching, grasped, **contacts, others=tuple(others))
+    touches = {
+        name: Touch(**{**touch, "touching": frozenset(touch["touching"])})
+        for name, touch in values.get("touches", {}).items()
+    }
+    return SceneState(source, target, touching, grasped, **contacts, others=tuple(others), touches=touches)
 
 
 def _body_to_json(body: Body) -> dict[str, Any]:
@@ -53,7 +60,9 @@ def _body_from_json(body: dict[str, Any]) -> Body:
 
 def layout_from_json(values: dict[str, Any]) -> Layout:
     """The layout in a request to place the objects."""
-    return Layout(tuple(values["source_xy"]), values["source_yaw"], tuple(values["target_xy"]), values["target_yaw"])
+    source, target = tuple(values["source_xy"]), tuple(values["target_xy"])
+    others = tuple(Place(tuple(place["xy"]), place["yaw"]) for place in values.get("others", ()))
+    return Layout(source, values["source_yaw"], target, values["target_yaw"], others)
 
 
 class TruthClient:

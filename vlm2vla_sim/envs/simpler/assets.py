@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm2vla_sim.envs.simpler import stages
-from vlm2vla_sim.envs.tasks import TASKS
+from vlm2vla_sim.envs.tasks import TASKS, ObjectSpec, Task, is_built_in
 from vlm2vla_sim.errors import AssetsError, missing_extra
 
 VARIABLES = ("VLM2VLA_ASSETS", "MS_ASSET_DIR")
@@ -131,6 +131,11 @@ def download(root: Path | None = None) -> list[str]:
             )
     _point_maniskill_at(root)
     return [f"downloaded {_fetch(name, root)}" for name in wanted]
+
+
+def actor_name(task: Task, spec: ObjectSpec) -> str:
+    """ManiSkill's name of an object: in its own four scenes that of the model; other scenes may have two of a model."""
+    return spec.model if is_built_in(task) else spec.name
 
 
 def _point_maniskill_at(root: Path) -> None:

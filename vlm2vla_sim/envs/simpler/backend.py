@@ -7,6 +7,7 @@ centre of rotation and success as they are. `scenes` and `docs/architecture.md` 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +24,7 @@ from vlm2vla_sim.envs.simpler import assets, contacts, devices
 from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task, is_built_in
 from vlm2vla_sim.envs.variation import Variation, part_of_scene, refuse
 from vlm2vla_sim.errors import BackendFaultError, SettingError, unknown_name
-from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status
+from vlm2vla_sim.types import Body, Pose, RobotState, SceneState, Status, Touch
 
 PROFILES = ("simpler", "maniskill3")
 SHADERS = {"fast": "minimal", "high": "default"}
@@ -133,6 +134,7 @@ class SimplerBackend:
         """Ground truth after the last step."""
         robot = RobotState(tcp=self._tcp(), target=self._target(), gripper=self._opening())
         found = self._env.scene.px.get_contacts()
+        others = self._task.others
         touching = contacts.touching(found, self._bodies)
         on = contacts.touches(found, self._bodies, self._bodies.target)
         if on and self._task.target.container:
@@ -146,7 +148,8 @@ class SimplerBackend:
             touches_target=on,
             touches_robot=contacts.touches(found, self._bodies, self._bodies.links),
             on_target=bool(self._evaluation["success"]) if "success" in self._evaluation else None,
-            others=tuple(self._body(spec) for spec in self._distractors),
+            others=tuple(self._body(spec) for spec in (*others, *self._distractors)),
+            touches={spec.name: self._touch(found, spec) for spec in others},
         )
         return Status(robot, scene)
 
@@ -196,7 +199,7 @@ class SimplerBackend:
         return self._robot.gripper.opening(float(self._env.agent.robot.get_qpos()[0, -2:].mean()))
 
     def _body(self, spec: ObjectSpec) -> Body:
-        body = self._env.objs[spec.model]._bodies[0]
+        body = self._env.objs[assets.actor_name(self._own, spec)]._bodies[0]
         own = body.entity.pose
         centre = (own * body.cmass_local_pose).p
         return spec.body(self._base.pose_from_world(centre, own.q))
@@ -204,18 +207,30 @@ class SimplerBackend:
     def _is_grasped(self, found: list[Any]) -> bool:
         if self.profile == "maniskill3":
             return bool(self._env.agent.is_grasping(self._env.objs[self._task.source.model]))
+        return contacts.is_grasped(found, self._bodies, self._finger_openings())
+
+    def _touch(self, found: list[Any], spec: ObjectSpec) -> Touch:
+        bodies = dataclasses.replace(self._bodies, source=self._numbers[spec.name], target=frozenset())
+        return Touch(
+            contacts.touching(found, bodies),
+            contacts.touches(found, bodies, bodies.links),
+            contacts.is_grasped(found, bodies, self._finger_openings()),
+        )
+
+    def _finger_openings(self) -> tuple[np.ndarray, np.ndarray]:
+        """(3,) each, world: the directions in which the left and the right finger open."""
         left, right = (self._links[f"{side}_finger_link"].pose.sp.q for side in ("left", "right"))
-        opening = frames.quaternion_to_matrix(left)[:, 1], -frames.quaternion_to_matrix(right)[:, 1]
-        return contacts.is_grasped(found, self._bodies, opening)
+        return frames.quaternion_to_matrix(left)[:, 1], -frames.quaternion_to_matrix(right)[:, 1]
 
     def _identify(self) -> contacts.Bodies:
-        numbers = {str(part.name): number for number, part in self._env.segmentation_id_map.items()}
+        numbers = self._numbers = {str(part.name): number for number, part in self._env.segmentation_id_map.items()}
+        actors = {assets.actor_name(self._own, spec): spec.name for spec in self._task.objects}
         return contacts.Bodies(
-            source=numbers[self._task.source.model],
-            target=frozenset({numbers[self._task.target.model]}),
+            source=numbers[assets.actor_name(self._own, self._task.source)],
+            target=frozenset({numbers[assets.actor_name(self._own, self._task.target)]}),
             links=frozenset(numbers[name] for name in self._links),
             fingers=(numbers["left_finger_link"], numbers["right_finger_link"]),
-            names={number: NAMES.get(name, name) for name, number in numbers.items()},
+            names={number: actors.get(name) or NAMES.get(name, name) for name, number in numbers.items()},
         )
 
 
@@ -226,8 +241,8 @@ def check_task(task: Task, profile: str) -> None:
         raise SettingError(f"The SIMPLER scenes do not have the robot {robot.name!r}; use the backend 'mujoco'.")
     if not task.scene.maniskill:
         raise SettingError(f"SIMPLER does not have the scene {task.scene.name!r}; use the backend 'mujoco'.")
-    for spec in (task.source, task.target):
-        if not spec.model:
+    for spec in task.objects:
+        if not spec.model and not spec.card:
             raise SettingError(
                 f"SIMPLER has no model of the object {spec.name!r}: its ObjectSpec names none (`model=`). Use the "
                 "backend 'mujoco'."

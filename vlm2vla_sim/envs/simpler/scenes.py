@@ -24,7 +24,9 @@ from sapien.physx import PhysxMaterial, PhysxRigidDynamicComponent
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.photo import vary_photo
 from vlm2vla_sim.envs.simpler import parts, variations
-from vlm2vla_sim.envs.simpler.assets import LISTS, VISUALS
+from vlm2vla_sim.envs.simpler.assets import LISTS, VISUALS, actor_name
+from vlm2vla_sim.envs.simpler.cards import add_card
+from vlm2vla_sim.envs.simpler.upstream_scenes import AsShipped, about_z, own_scene_class
 from vlm2vla_sim.envs.tasks import Layout, ObjectSpec, Task, is_built_in
 from vlm2vla_sim.envs.variation import Variation
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
@@ -59,6 +61,9 @@ STILL = (1e-3, 1e-2)
 MS2 move_near_in_scene.py:317-322"""
 
 DEFAULT = Variation()
+STACKED, ALOFT = 0.01, 5.0
+"""[m] above an object from which another one falls that is to lie on it, and height [m, world] at which it is until the
+lower one lies: ours, SIMPLER has no such scene."""
 _IGNORED_WARNINGS = ("Mimic targets dictionary is missing", "No initial pose set for actor builder")
 """Beginnings of warnings that ManiSkill logs about its own code at every reset."""
 
@@ -106,28 +111,10 @@ def _scene_class(task: Task, profile: str, extra: dict[str, Any]) -> type:
     one class would share. (MS3 envs/tasks/digital_twins/base_env.py:44,50)
     """
     shipped = is_built_in(task)
-    upstream = getattr(put_on_in_scene, task.simpler_id.removesuffix("-v0")) if shipped else _own_scene_class(task)
+    upstream = getattr(put_on_in_scene, task.simpler_id.removesuffix("-v0")) if shipped else own_scene_class(task)
     rules = Original if profile == "simpler" else AsShipped
     own = {"_rgb_overlay_images": {}, "_objects_to_remove_from_greenscreen": [], "task": task, **extra}
     return type(upstream.__name__, (rules, upstream), own)
-
-
-def _own_scene_class(task: Task) -> type[base_env.BaseBridgeEnv]:
-    """A ManiSkill scene for a task that SIMPLER does not have, made of SIMPLER's scene and objects."""
-
-    class OwnScene(base_env.BaseBridgeEnv):
-        scene_setting = task.scene.maniskill
-        objects_excluded_from_greenscreening = [s.model for s in (task.source, task.target) if s.fixed is None]  # noqa: RUF012
-
-        def __init__(self, **kwargs: Any) -> None:
-            # `Original` starts the objects from the layout; these are not read.
-            start = torch.zeros((1, 2, 3)), torch.tensor([[[1.0, 0.0, 0.0, 0.0]] * 2])
-            super().__init__([task.source.model, task.target.model], *start, **kwargs)
-
-        def get_language_instruction(self, **_: Any) -> list[str]:
-            return [task.instruction] * self.num_envs
-
-    return OwnScene
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
@@ -174,10 +161,10 @@ class Original(base_env.BaseBridgeEnv):
             known = io_utils.load_json(base_env.BRIDGE_DATASET_ASSET_PATH / "custom" / name)
             self.model_db = known | self.model_db
         super()._load_scene(options)
-        for spec in self.others:
-            self.objs[spec.model] = self._build_actor_helper(spec.model)
-            self.remove_object_from_greenscreen(self.objs[spec.model])
-        for body in self._bodies():
+        for spec in (*self.task.others, *self.others):
+            actor = self.objs[actor_name(self.task, spec)] = self._build_object(spec)
+            self.remove_object_from_greenscreen(actor)
+        for body in self._bodies().values():
             body.linear_damping = body.angular_damping = DAMPING
 
     def _load_lighting(self, options: dict[str, Any]) -> None:
@@ -196,8 +183,25 @@ class Original(base_env.BaseBridgeEnv):
         self, model_id: str, scale: float = 1, kinematic: bool = False, initial_pose: sapien.Pose | None = None
     ) -> Any:
         """As ManiSkill's, with the collision mesh in its parts. MS2 custom_scenes/base_env.py:411-443."""
-        colour, texture, size = self._look(model_id)
-        scale *= size
+        spec = next((one for one in self.task.objects if actor_name(self.task, one) == model_id), None)
+        if spec is not None:
+            return self._build_object(spec, scale)
+        builder = self._builder(model_id, scale)
+        builder.initial_pose = initial_pose or sapien.Pose()
+        return builder.build_kinematic(name=model_id) if kinematic else builder.build(name=model_id)
+
+    def _build_object(self, spec: ObjectSpec, scale: float = 1) -> Any:
+        """The actor of an object of the task, or of a distractor."""
+        if spec.card:
+            builder = self.scene.create_actor_builder()
+            add_card(builder, spec, PhysxMaterial(self.obj_static_friction, self.obj_dynamic_friction, 0.0))
+        else:
+            colour, texture, size = self._look(spec)
+            builder = self._builder(spec.model, scale * size, colour, texture)
+        builder.initial_pose = sapien.Pose()
+        return builder.build(name=actor_name(self.task, spec))
+
+    def _builder(self, model_id: str, scale: float, colour: str = "", texture: str = "") -> Any:
         folder = base_env.BRIDGE_DATASET_ASSET_PATH / "custom/models" / model_id
         builder = self.scene.create_actor_builder()
         builder.add_multiple_convex_collisions_from_file(
@@ -210,8 +214,7 @@ class Original(base_env.BaseBridgeEnv):
         visual = variations.project(visual) if texture else visual
         paint = variations.material(colour, texture)
         builder.add_visual_from_file(filename=str(visual), scale=[scale] * 3, material=paint)
-        builder.initial_pose = initial_pose or sapien.Pose()
-        return builder.build_kinematic(name=model_id) if kinematic else builder.build(name=model_id)
+        return builder
 
     def _initialize_episode(self, env_idx: torch.Tensor, options: dict[str, Any]) -> None:
         """Drop the objects upright, let them settle, then bring the robot. MS2 move_near_in_scene.py:268-340."""
@@ -219,17 +222,25 @@ class Original(base_env.BaseBridgeEnv):
         robot = self.agent.robot
         robot.set_pose(sapien.Pose(PARKED))
         bodies = self._bodies()
-        own = (layout.source_xy, layout.source_yaw), (layout.target_xy, layout.target_yaw)
+        upper = self.task.base_heights
         # ManiSkill resets an environment once while it is made.
         aside = [((-0.5, 0.15 * number), 0.0) for number in range(len(self.others))]
-        for body, (xy, yaw) in zip(bodies, (*own, *options.get("places", aside)), strict=True):
-            _drop(body, xy, yaw)
+        for spec, (xy, yaw) in zip(self.others, options.get("places", aside), strict=True):
+            _drop(bodies[spec.name], xy, yaw, height=DROP_HEIGHT)
+        for spec, place in self.task.places(layout):
+            _drop(bodies[spec.name], place.xy, place.yaw, height=ALOFT if spec.name in upper else DROP_HEIGHT)
         self._run(0.5)
-        for body in bodies:
+        for spec, place in self.task.places(layout):
+            if spec.name in upper:
+                height = self.task.scene.support_height + upper[spec.name] + spec.extents[2] / 2 + STACKED
+                _drop(bodies[spec.name], place.xy, place.yaw, height=height)
+        if upper:
+            self._run(0.5)
+        for body in bodies.values():
             _release(body)
         self._run(0.5)
-        speed = sum(np.linalg.norm(body.linear_velocity) for body in bodies)
-        turning = sum(np.linalg.norm(body.angular_velocity) for body in bodies)
+        speed = sum(np.linalg.norm(body.linear_velocity) for body in bodies.values())
+        turning = sum(np.linalg.norm(body.angular_velocity) for body in bodies.values())
         if speed > STILL[0] or turning > STILL[1]:
             self._run(1.5)
         home = self.variation.home(self.task)
@@ -241,63 +252,32 @@ class Original(base_env.BaseBridgeEnv):
         """Nothing: `envs.judge` computes success by the original's rule."""
         return {}
 
-    def _bodies(self) -> list[PhysxRigidDynamicComponent]:
-        """Source, target, and the others in order."""
-        names = (self.source_obj_name, self.target_obj_name, *(spec.model for spec in self.others))
-        return [self.objs[name]._objs[0].find_component_by_type(PhysxRigidDynamicComponent) for name in names]
+    def _bodies(self) -> dict[str, PhysxRigidDynamicComponent]:
+        """The bodies of the task's objects and of the others, by the names of their records."""
+        specs = *self.task.objects, *self.others
+        actors = {spec.name: self.objs[actor_name(self.task, spec)] for spec in specs}
+        return {
+            name: actor._objs[0].find_component_by_type(PhysxRigidDynamicComponent) for name, actor in actors.items()
+        }
 
-    def _look(self, model_id: str) -> tuple[str, str, float]:
-        """Colour, texture and size of a model; empty and 1 for its own."""
+    def _look(self, spec: ObjectSpec) -> tuple[str, str, float]:
+        """Colour, texture and size of an object; empty and 1 for its own."""
         asked = self.variation
-        if model_id == self.source_obj_name:
-            return asked.source_colour, asked.source_texture, asked.source_size
-        if model_id == self.target_obj_name:
-            return asked.target_colour, "", asked.target_size
-        return "", "", 1.0
+        if spec.name == self.task.source.name:
+            return asked.source_colour or spec.colour, asked.source_texture, asked.source_size
+        if spec.name == self.task.target.name:
+            return asked.target_colour or spec.colour, "", asked.target_size
+        return spec.colour, "", 1.0
 
     def _run(self, seconds: float) -> None:
         for _ in range(round(self.sim_freq * seconds)):
             self.scene.step()
 
 
-class AsShipped(base_env.BaseBridgeEnv):
-    """ManiSkill's own physics, settling and success; only the layout comes from the task.
-
-    On SIMPLER's grid the layouts are the same, at ManiSkill's heights. For the sink ManiSkill has eight recorded
-    orientations of the source; the nearest to the layout's yaw is taken and turned by the difference, which is zero on
-    SIMPLER's 24 episodes.
-    """
-
-    task: Task
-
-    def _initialize_episode(self, env_idx: torch.Tensor, options: dict[str, Any]) -> None:
-        layout: Layout = options.get("layout", self.task.layouts[0])
-        shipped = self.xyz_configs, self.quat_configs
-        heights = shipped[0][0, :, 2].tolist()
-        places = [[*layout.source_xy, heights[0]], [*layout.target_xy, heights[1]]]
-        turns = [self._source_turn(layout.source_yaw), _about_z(layout.target_yaw)]
-        self.xyz_configs = torch.tensor(np.array([places]), dtype=torch.float32)
-        self.quat_configs = torch.tensor(np.array([turns]), dtype=torch.float32)
-        try:
-            super()._initialize_episode(env_idx, {"episode_id": torch.tensor([0])})
-        finally:
-            self.xyz_configs, self.quat_configs = shipped
-
-    def _source_turn(self, yaw: float) -> np.ndarray:
-        if len(self.quat_configs) != 8:
-            return _about_z(yaw)
-        # MS3 put_on_in_scene.py:110-121 calls the eight orientations -45, 0, 45, ... 270 degrees.
-        step = int(np.rint(yaw / (np.pi / 4)))
-        return frames.multiply(_about_z(yaw - step * np.pi / 4), self.quat_configs[(step + 1) % 8, 0].numpy())
-
-
-def _about_z(yaw: float) -> np.ndarray:
-    return frames.rotvec_to_quaternion(np.array([0.0, 0.0, yaw]))
-
-
-def _drop(body: PhysxRigidDynamicComponent, xy: tuple[float, float], yaw: float) -> None:
-    """Put `body` in the air, free to fall and to turn about z only."""
-    body.entity.set_pose(sapien.Pose([*xy, DROP_HEIGHT], _about_z(yaw)))
+def _drop(body: PhysxRigidDynamicComponent, xy: tuple[float, float], yaw: float, *, height: float) -> None:
+    """Put `body` in the air at `height` [m, world], at rest, free to fall and to turn about z only."""
+    body.entity.set_pose(sapien.Pose([*xy, height], about_z(yaw)))
+    body.linear_velocity = body.angular_velocity = np.zeros(3)
     body.set_locked_motion_axes([False, False, False, True, True, False])
 
 

@@ -7,15 +7,15 @@ import re
 import numpy as np
 
 from vlm2vla_sim.core.finder import find, is_place
+from vlm2vla_sim.core.goals import Goal
 from vlm2vla_sim.envs.tasks.bridge import BRIDGE_TASKS
+from vlm2vla_sim.envs.tasks.layouts import Layout, Place, Region
 from vlm2vla_sim.envs.tasks.objects import BASKET, CARROT, EGGPLANT, GREEN_CUBE, PLATE, SPOON, TOWEL, YELLOW_CUBE
 from vlm2vla_sim.envs.tasks.records import (
     OWN_TASK_ID,
     CameraPose,
     Inertia,
-    Layout,
     ObjectSpec,
-    Region,
     RestPose,
     Scene,
     Task,
@@ -37,9 +37,11 @@ __all__ = [
     "TOWEL",
     "YELLOW_CUBE",
     "CameraPose",
+    "Goal",
     "Inertia",
     "Layout",
     "ObjectSpec",
+    "Place",
     "Region",
     "RestPose",
     "Scene",

@@ -10,6 +10,7 @@ import itertools
 
 import numpy as np
 
+from vlm2vla_sim.envs.tasks.layouts import Layout, Region
 from vlm2vla_sim.envs.tasks.objects import (
     BASKET,
     CARROT,
@@ -20,7 +21,7 @@ from vlm2vla_sim.envs.tasks.objects import (
     TOWEL,
     YELLOW_CUBE,
 )
-from vlm2vla_sim.envs.tasks.records import Layout, Region, RestPose, Task
+from vlm2vla_sim.envs.tasks.records import RestPose, Task
 from vlm2vla_sim.envs.tasks.scenes import SINK, TABLE
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from vlm2vla_sim.core.frames import BaseFrame
-from vlm2vla_sim.errors import EpisodeError
+from vlm2vla_sim.core.goals import ON, Goal
+from vlm2vla_sim.envs.tasks.layouts import Layout, Place, Region, draw_layout, shift_layout
+from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.robots import get_robot
 from vlm2vla_sim.robots.base import ArmSetup, Robot
 from vlm2vla_sim.types import Body, Pose
@@ -65,6 +67,10 @@ class ObjectSpec:
     """Builds the object's MuJoCo geoms: a function (body, spec), or its place "package.module:function"."""
     inertia: Inertia | None = None
     """None: from `density` and the collision geoms."""
+    colour: str = ""
+    """Colour of `envs.colours` in which it is painted; empty for its own look."""
+    card: str = ""
+    """Picture on a printed card (`envs.tasks.cards`), which is an object that every simulator makes; else empty."""
     container: bool = False
     """Whether objects are put into it rather than on it."""
     fixed: RestPose | None = None
@@ -126,34 +132,8 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where the two objects are dropped, in SIMPLER's world (x, y [m]; yaw [rad] about +z)."""
-
-    source_xy: tuple[float, float]
-    source_yaw: float
-    target_xy: tuple[float, float]
-    target_yaw: float = 0.0
-
-
-@dataclass(frozen=True)
-class Region:
-    """Where random layouts put the objects, in SIMPLER's world."""
-
-    source_low: tuple[float, float]
-    source_high: tuple[float, float]
-    target_low: tuple[float, float]
-    target_high: tuple[float, float]
-    """[m]"""
-    yaw_low: float
-    yaw_high: float
-    """[rad] of the source; the target keeps yaw 0, as in SIMPLER."""
-    distance: float
-    """[m] smallest distance between the two centres."""
-
-
-@dataclass(frozen=True)
 class Task:
-    """One task: put the source on (or into) the target."""
+    """One task: put the source on (or into) the target, unless `goals` says otherwise."""
 
     name: str
     instruction: str
@@ -179,6 +159,55 @@ class Task:
     """Rest poses of the source, one for each layout, where the twin must not settle it by its own physics."""
     robot: Robot | str = "widowx_250s"
     """A name of `robots.ROBOTS`, "package.module:NAME", or the record."""
+    others: tuple[ObjectSpec, ...] = ()
+    """Further objects: candidates that the instruction does not mean, objects of further goals. Where they are stands
+    in `Layout.others`."""
+    lies_on: tuple[tuple[str, str], ...] = ()
+    """(object, what it lies on at the start) by name. Both are dropped at the same place, the object from above."""
+    goals: tuple[Goal, ...] = ()
+    """What is to be reached; empty: the source is on the target."""
+    ordered: bool = False
+    """Whether the goals count only in their order."""
+
+    def __post_init__(self) -> None:
+        names = [spec.name for spec in self.objects]
+        if len(set(names)) < len(names) and self.source != self.target:
+            raise SettingError(f"Two objects of the task {self.name!r} have the same name: {', '.join(names)}.")
+        for layout in self.layouts:
+            if len(layout.others) != len(self.others):
+                raise SettingError(
+                    f"A layout of the task {self.name!r} has places for {len(layout.others)} further objects; expected "
+                    f"{len(self.others)}, as many as `others`."
+                )
+        asked = {name for goal in self.goals for name in (goal.moved, goal.place) if name}
+        for name in sorted(asked | {name for pair in self.lies_on for name in pair}):
+            if name not in names:
+                raise SettingError(
+                    f"A goal, or lies_on, of the task {self.name!r} names {name!r}; it has {', '.join(names)}."
+                )
+
+    @property
+    def objects(self) -> tuple[ObjectSpec, ...]:
+        """Source, target and all others."""
+        return (self.source, self.target, *self.others)
+
+    @property
+    def all_goals(self) -> tuple[Goal, ...]:
+        """`goals`, or the one goal that the source is on the target."""
+        slack = {"height_slack": self.height_slack, "only_target_contact": self.only_target_contact}
+        return self.goals or (Goal(ON, **slack),)
+
+    def places(self, layout: Layout) -> list[tuple[ObjectSpec, Place]]:
+        """Every object and where it is dropped; what something lies on comes before it."""
+        places = [Place(layout.source_xy, layout.source_yaw), Place(layout.target_xy, layout.target_yaw)]
+        upper = dict(self.lies_on)
+        return sorted(zip(self.objects, (*places, *layout.others), strict=True), key=lambda pair: pair[0].name in upper)
+
+    @property
+    def base_heights(self) -> dict[str, float]:
+        """[m] Of each object that lies on another one, the height of that."""
+        heights = {spec.name: spec.extents[2] for spec in self.objects}
+        return {name: heights[below] for name, below in self.lies_on}
 
     @property
     def arm(self) -> Robot:
@@ -209,20 +238,13 @@ class Task:
     def random_layout(self, rng: np.random.Generator, margin: float = 0.0) -> Layout:
         """A layout drawn uniformly from the task's region, the objects at least `region.distance` apart.
 
+        In a task with `others` it is one of the grid, shifted as a whole: what is left of another object stays left.
+
         margin: [m] by which the objects that can be moved may leave the region, on every side.
         """
-        region = self.region
-        around = 0.0 if self.target.fixed is not None else margin
-        while True:
-            source = rng.uniform(np.subtract(region.source_low, margin), np.add(region.source_high, margin))
-            target = rng.uniform(np.subtract(region.target_low, around), np.add(region.target_high, around))
-            yaw = rng.uniform(region.yaw_low, region.yaw_high)
-            if np.linalg.norm(source - target) >= region.distance:
-                return Layout(
-                    source_xy=(float(source[0]), float(source[1])),
-                    source_yaw=float(yaw),
-                    target_xy=(float(target[0]), float(target[1])),
-                )
+        if self.others:
+            return shift_layout(self.layouts, rng, margin)
+        return draw_layout(self.region, rng, margin, fixed_target=self.target.fixed is not None)
 
     def source_rest(self, layout: Layout) -> RestPose | None:
         """The recorded rest pose of the source in `layout`; None where there is none."""
