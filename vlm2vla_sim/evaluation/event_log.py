@@ -56,8 +56,9 @@ class EventLog:
 
     def step(self, info: Mapping[str, Any]) -> None:
         """A control step was made; `info` is what `WidowXEnv.step` returned."""
-        flags = (bool(info[name]) for name in ("clipped", "moved_wrong_object"))
-        self._steps.append(_Step(self._env.status, float(info["sent_action"][6]), *flags, info["goals"] or ()))
+        clipped, wrong = bool(info["clipped"]), bool(info["moved_wrong_object"])
+        told, reached = float(info["sent_action"][6]), tuple(info["goals"] or ())
+        self._steps.append(_Step(self._env.status, told, clipped, wrong, reached))
 
     def judged(self, judgement: object) -> None:
         """The policy was asked. judgement: what its verifier answered about the decision before, if it was asked.

@@ -152,7 +152,6 @@ def _lying_on() -> tuple[Task, Task]:
         return [towel, towel, plate, plate]
 
     scenes = _episodes(place)
-    how = {"lies_on": lies_on}
     return (
         table_task(
             "lift_carrot_on_towel",
@@ -160,7 +159,7 @@ def _lying_on() -> tuple[Task, Task]:
             (first, TOWEL, second, PLATE),
             scenes,
             goals=(Goal(LIFTED, first.name),),
-            **how,
+            lies_on=lies_on,
         ),
         table_task(
             "lift_carrot_on_plate",
@@ -168,7 +167,7 @@ def _lying_on() -> tuple[Task, Task]:
             (second, PLATE, first, TOWEL),
             [[c, d, a, b] for a, b, c, d in scenes],
             goals=(Goal(LIFTED, second.name),),
-            **how,
+            lies_on=lies_on,
         ),
     )
 
