@@ -15,6 +15,7 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 RLDS := $(VENV)/rlds
+LEROBOT := $(VENV)/lerobot
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 DEV := codespell httpx2 hypothesis imageio-ffmpeg llguidance matplotlib moviepy msgpack pyarrow "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff scipy statsmodels websockets
 PEERS := $(VENV)/peers
@@ -26,14 +27,14 @@ ONE_THREAD := OMP_NUM_THREADS=1
 MINI := $(ONE_THREAD) $(BIN)/python -m vlm2vla_sim.mini
 PRETRAIN := $(ONE_THREAD) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m vlm2vla_sim.mini pretrain
 TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small --launch cpu --processes $(PROCESSES) --resume
-PACKAGE := vlm2vla_sim tests benchmarks docs examples
+PACKAGE := vlm2vla_sim tests benchmarks docs examples plugins
 REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
 	tests/extending/test_one_file.py::test_a_text_model_is_served
 ROBOT_TESTS := tests/envs/bridge tests/envs/widowx_ai tests/envs/manipulator_gym tests/cli/test_robot_docs_and_cli.py tests/cli/test_robot_doctor.py tests/evaluation/test_session.py tests/evaluation/test_session_scenarios.py tests/evaluation/test_watch.py \
 	tests/evaluation/test_watch_page.py tests/evaluation/test_report_page.py tests/data/test_inspect_browser.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo mini test check format test-simpler test-robot test-remote test-vlm test-ray test-fuzz test-data test-lowest test-newer \
+.PHONY: help env demo mini test check format test-simpler test-robot test-remote test-vlm test-ray test-fuzz test-data test-lerobot test-lowest test-newer \
 	dist test-dist docs test-docs clean
 
 help: ## list the targets and variables
@@ -85,6 +86,13 @@ $(VENV)/.vlm: $(VENV)/.speak $(VENV)/.dev
 $(RLDS)/.made: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m venv $(RLDS)
 	$(RLDS)/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[data,rlds]' pytest hypothesis
+	touch $@
+
+# lerobot needs an older torch and PyAV than the constraints name: an environment of its own, without them.
+$(LEROBOT)/.made: $(VENV)/.made pyproject.toml $(wildcard plugins/*/*)
+	$(BIN)/python -m venv $(LEROBOT)
+	$(LEROBOT)/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[data]' pytest hypothesis \
+		./plugins/lerobot_env_vlm2vla ./plugins/lerobot_policy_vlm2vla
 	touch $@
 
 $(VENV)/.simpler: $(VENV)/.torch $(VENV)/.dev
@@ -160,6 +168,9 @@ $(LOWEST)/.made: $(VENV)/.made pyproject.toml constraints-lowest.txt
 	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints-lowest.txt \
 		--editable '.[data,plots,remote,robot,trackio,vlm]' hypothesis imageio-ffmpeg moviepy pytest pytest-xdist
 	touch $@
+
+test-lerobot: $(LEROBOT)/.made ## tests with the package lerobot: its evaluation, its data sets (installs it with torch in .venv/lerobot)
+	$(LEROBOT)/bin/python -m pytest tests/lerobot_plugins tests/data/test_lerobot_folder.py tests/data/test_lerobot_convert.py
 
 test-lowest: $(LOWEST)/.made ## tests with the lowest versions that pyproject.toml allows (in .venv/lowest)
 	VLM2VLA_REQUIRE="lowest trackio vlm" $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) \

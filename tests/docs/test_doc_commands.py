@@ -25,7 +25,7 @@ from vlm2vla_sim.policies.spec import read_policy_spec
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-OTHERS = ("git", "ssh", "cd", "export", "for", "do", "done", "vllm")
+OTHERS = ("git", "ssh", "cd", "export", "for", "do", "done", "vllm", "lerobot-eval")
 """Commands of the shell and of other programs that a page may use and nobody here can check."""
 
 COMMANDS = all_commands()
@@ -134,7 +134,7 @@ def test_every_make_target_exists(command):
 def test_every_install_command_resolves_in_a_checkout(command):
     assert command.words[1] == "install"
     for word in command.words[2:]:
-        if word.startswith("-"):
+        if word.startswith("-") or (ROOT / word / "pyproject.toml").is_file() and word != ".":
             continue
         found = re.fullmatch(r"\.(?:\[([\w,-]+)\])?", word)
         assert found, f"{word!r}: the package is on no index; write pip install . or '.[EXTRA]'."

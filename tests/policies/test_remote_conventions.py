@@ -49,6 +49,8 @@ HOW_IT_TURNS_AND_GRIPS = {
     ("vla-eval", "simpler"): ("rotvec", -1.0, 1.0),
     ("vla-eval", "openvla"): ("euler sxyz", 1.0, -1.0),
     ("vla-eval", "cogact"): ("euler sxyz", 0.0, 1.0),
+    ("lerobot", "vlm2vla"): ("rotvec", 0.0, 1.0),
+    ("lerobot", "bridge"): ("euler sxyz", 0.0, 1.0),
 }
 BY_HAND = {"rotvec": CYCLE, "euler sxyz": [QUARTER, 0, QUARTER], "euler XYZ": [0, QUARTER, QUARTER]}
 
@@ -199,7 +201,8 @@ def test_every_convention_names_its_source_and_can_be_asked_for(wire, name):
     assert len(convention.source) > 15
     assert convention.about
     server = "http://127.0.0.1:1" if wire == "openvla" else "ws://127.0.0.1:1"
-    check_policy(wire, {"server": server, "convention": name})
+    place = {"model": "act/pretrained_model"} if wire == "lerobot" else {"server": server}
+    check_policy(wire, {**place, "convention": name})
 
 
 OWN = Convention(about="mine", source="here", rotation="rotvec")

@@ -36,6 +36,7 @@ POLICIES = {
     "openvla": "vlm2vla_sim.policies.remote.policy:OPENVLA",
     "vla-eval": "vlm2vla_sim.policies.remote.policy:VLA_EVAL",
     "remote": "vlm2vla_sim.policies.remote.policy:REMOTE",
+    "lerobot": "vlm2vla_sim.policies.lerobot:FACTORY",
 }
 """Name -> "module:factory". The module is imported when the policy is asked for, not before."""
 

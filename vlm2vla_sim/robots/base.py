@@ -257,6 +257,10 @@ class Robot:
         server = self.bridge_server
         return self.gripper.opening(server.finger_low + reading * (server.finger_high - server.finger_low))
 
+    def opening_to_bridge(self, opening: float) -> float:
+        """Opening, 0 closed .. 1 open -> gripper reading of the BridgeData server."""
+        return self.finger_to_bridge(self.gripper.finger(opening))
+
     def finger_to_bridge(self, finger: float) -> float:
         """Finger joint position [m] -> gripper reading of the BridgeData server."""
         server = self.bridge_server

@@ -86,17 +86,13 @@ class VideoFrames:
 
     def _decode(self, start: int, count: int) -> np.ndarray:
         """(count, H, W, 3) uint8 RGB, from the frame `start` of these on."""
-        from av.video.reformatter import VideoReformatter
-
         images: list[np.ndarray] = []
-        problem = ""
-        # One thread, and its own reformatter: PyAV's shared one starts threads, which a fork would not survive.
-        convert = VideoReformatter()
+        problem, convert = "", _Converter()
         with _open(self.path) as (container, stream):
             try:
                 frames = _frames(container, stream, self._first + start, self._fps)
                 for frame in itertools.islice(frames, count):
-                    images.append(convert.reformat(frame, format="rgb24", threads=1).to_ndarray())
+                    images.append(convert(frame))
             except _ffmpeg_error() as error:
                 problem = f": {error.strerror}"
         if len(images) != count:
@@ -104,6 +100,21 @@ class VideoFrames:
                 f"{self.path} gives {len(images)} of the {count} frames from {self._first + start} on{problem}."
             )
         return np.stack(images)
+
+
+class _Converter:
+    """Frame -> (H, W, 3) uint8 RGB, in one thread: PyAV's shared reformatter starts threads, which no fork survives."""
+
+    def __init__(self) -> None:
+        import av
+        from av.video.reformatter import VideoReformatter
+
+        self._reformat = VideoReformatter().reformat
+        # PyAV 15 and 16, which lerobot needs, start no threads and have no word for it.
+        self._one_thread = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        return self._reformat(frame, format="rgb24", **self._one_thread).to_ndarray()
 
 
 def read_info(path: Path) -> VideoInfo:
@@ -118,14 +129,12 @@ def read_overview(path: Path, count: int) -> tuple[VideoInfo, list[np.ndarray]]:
     Each is (H, W, 3) uint8 RGB. A video that was not finished gives the frames that it has. DataError for what is no
     video or holds no frame.
     """
-    from av.video.reformatter import VideoReformatter
-
-    convert = VideoReformatter()
+    convert = _Converter()
     with _open(path) as (container, stream):
         info = _info(stream)
         try:
             chosen = _spread(container, stream, count, info.fps) if stream.frames else _spread_slowly(path, count)
-            images = [convert.reformat(frame, format="rgb24", threads=1).to_ndarray() for frame in chosen]
+            images = [convert(frame) for frame in chosen]
         except _ffmpeg_error() as error:
             raise DataError(f"{path.name} cannot be decoded: {error.strerror}.") from error
     if not images:

@@ -15,7 +15,7 @@ from vlm2vla_sim.errors import SettingError, unknown_name
 
 ROTATIONS = ("rotvec", "euler sxyz", "euler XYZ", "none")
 RESIZES = ("area", "lanczos", "pad")
-PROPRIOS = ("", "bridge7", "bridge8", "quaternion8", "absolute8")
+PROPRIOS = ("", "bridge7", "bridge8", "servo8", "quaternion8", "absolute8")
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ class Convention:
     proprio_key: str = ""
     proprio: str = ""
     """"" sends none; "bridge7": x, y, z, roll, pitch, yaw relative to gripper-down, opening; "bridge8": the same with
-    a 0 before the opening; "quaternion8": x, y, z, w, x, y, z in the base's axes, opening; "absolute8": x, y, z, roll,
-    pitch, yaw in the base's axes, 0, opening of 0 .. 0.39."""
+    a 0 before the opening; "servo8": with a 0 before the servo's reading, as in BridgeData; "quaternion8": x, y, z, w,
+    x, y, z in the base's axes, opening; "absolute8": x, y, z, roll, pitch, yaw in the base's axes, 0, opening of
+    0 .. 0.39."""
     extras: tuple[tuple[str, str], ...] = ()
     """Further keys and values of every request."""
     execute: int = 0
@@ -227,8 +228,29 @@ _VLA_EVAL = {
     ),
 }
 
-CONVENTIONS = MappingProxyType({"openpi": _OPENPI, "openvla": _OPENVLA, "vla-eval": _VLA_EVAL})
-"""Wire protocol -> name -> convention."""
+_LEROBOT = {
+    "vlm2vla": Convention(
+        about=OURS,
+        source="types.ACTION_SIZE; robots.base.Robot.agent_pos; what `vlm2vla record` and `convert` write",
+        rotation="rotvec",
+        gripper_threshold=None,
+        proprio_key="observation.state",
+        proprio="bridge7",
+        execute=1,
+    ),
+    "bridge": Convention(
+        about="policies trained on LeRobot's copies of BridgeData",
+        source="data.datasets.conventions, 'bridge', which reads those copies; gripper binarised as in "
+        "simpler-env/SimplerEnv@04fb4a2 simpler_env/policies/openvla/openvla_model.py step",
+        rotation="euler sxyz",
+        proprio_key="observation.state",
+        proprio="servo8",
+        execute=1,
+    ),
+}
+
+CONVENTIONS = MappingProxyType({"openpi": _OPENPI, "openvla": _OPENVLA, "vla-eval": _VLA_EVAL, "lerobot": _LEROBOT})
+"""Wire protocol, or "lerobot" for policies that LeRobot loads -> name -> convention."""
 
 
 def conventions_of(wire: str) -> Mapping[str, Convention]:

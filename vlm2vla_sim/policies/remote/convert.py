@@ -145,6 +145,8 @@ def write_proprio(agent_pos: np.ndarray, convention: Convention) -> np.ndarray:
         return np.asarray(agent_pos, np.float32)
     if convention.proprio == "bridge8":
         return np.array([*agent_pos[:6], 0.0, agent_pos[6]], np.float32)
+    if convention.proprio == "servo8":
+        return np.array([*agent_pos[:6], 0.0, WIDOWX_250S.opening_to_bridge(float(agent_pos[6]))], np.float32)
     matrix = euler_sxyz_to_matrix(np.asarray(agent_pos[3:6], np.float64)) @ WIDOWX_250S.down
     if convention.proprio == "absolute8":
         euler = matrix_to_euler_sxyz(matrix)
@@ -165,6 +167,8 @@ def read_proprio(state: np.ndarray, convention: Convention) -> np.ndarray:
         return state.astype(np.float32)
     if convention.proprio == "bridge8":
         return np.array([*state[:6], state[7]], np.float32)
+    if convention.proprio == "servo8":
+        return np.array([*state[:6], WIDOWX_250S.opening_from_bridge(float(state[7]))], np.float32)
     if convention.proprio == "absolute8":
         euler = matrix_to_euler_sxyz(euler_sxyz_to_matrix(np.asarray(state[3:6], np.float64)) @ WIDOWX_250S.down.T)
         return np.array([*state[:3], *euler, np.clip(state[7] / INTERBOTIX_OPEN, 0, 1)], np.float32)
