@@ -134,7 +134,7 @@ def test_every_make_target_exists(command):
 def test_every_install_command_resolves_in_a_checkout(command):
     assert command.words[1] == "install"
     for word in command.words[2:]:
-        if word.startswith("-") or (ROOT / word / "pyproject.toml").is_file() and word != ".":
+        if word.startswith("-") or ((ROOT / word / "pyproject.toml").is_file() and word != "."):
             continue
         found = re.fullmatch(r"\.(?:\[([\w,-]+)\])?", word)
         assert found, f"{word!r}: the package is on no index; write pip install . or '.[EXTRA]'."
