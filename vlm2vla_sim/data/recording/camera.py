@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from vlm2vla_sim.core.rotations import matrix_to_quaternion
 from vlm2vla_sim.envs.backends import has_scene_camera
 from vlm2vla_sim.envs.cameras import Camera
+from vlm2vla_sim.envs.photo import SIZE, focal
 from vlm2vla_sim.envs.tasks import Task
+from vlm2vla_sim.envs.variation import axes_of, take_variation
 from vlm2vla_sim.evaluation.settings import RunSettings
-
-FOVY = float(np.degrees(2 * np.arctan(480 / 2 / 623.588)))
-"""[degrees] vertical field of view of SIMPLER's camera: a focal length of 623.588 pixels in an image of 480 rows.
-simpler-env/ManiSkill2_real2sim@ef7a4d4 agents/configs/widowx/defaults.py"""
 
 
 def recorded_camera(task: Task, settings: RunSettings) -> Camera | None:
-    """The camera of the recorded images; None where the backend does not say, or an option moves it."""
-    moved = any(name.startswith("camera_") for name in settings.backend_options)
-    if moved or not has_scene_camera(settings.backend):
+    """The camera of the recorded images, where the options put it; None where the backend does not say."""
+    if not has_scene_camera(settings.backend):
         return None
-    pose = task.scene.camera
-    return Camera(pose.position, quaternion=pose.quaternion, fovy=FOVY)
+    variation, _ = take_variation(settings.backend_options)
+    axes = variation.turn_camera(axes_of(task.scene.camera.quaternion))
+    x, y, z = (np.array(task.scene.camera.position) + variation.camera_shift).tolist()
+    w, i, j, k = matrix_to_quaternion(axes).tolist()
+    fovy = float(np.degrees(2 * np.arctan(SIZE[1] / 2 / focal(variation))))
+    return Camera((x, y, z), quaternion=(w, i, j, k), fovy=fovy)

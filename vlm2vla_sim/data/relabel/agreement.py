@@ -15,51 +15,11 @@ from vlm2vla_sim.language.plan_reader import direction_name, read_motion
 
 TOLERANCE = 0.6
 """[s] by which a border between phases may differ; about the time that the gripper takes to act."""
-_NOT_NAMES = frozenset(
-    [
-        "the",
-        "and",
-        "then",
-        "onto",
-        "into",
-        "from",
-        "off",
-        "out",
-        "over",
-        "its",
-        "his",
-        "her",
-        "their",
-        "object",
-        "goal",
-        "let",
-        "grasp",
-        "put",
-        "pick",
-        "place",
-        "move",
-        "take",
-        "lift",
-        "lower",
-        "release",
-        "carry",
-        "bring",
-        "reach",
-        "push",
-        "pull",
-        "open",
-        "close",
-        "drop",
-        "set",
-        "go",
-        "with",
-        "that",
-        "this",
-        "above",
-        "near",
-        "next",
-    ]
+_OTHER_WORDS = (
+    "the and then onto into from off out over its his her their object goal let grasp put pick place move take lift "
+    "lower release carry bring reach push pull open close drop set with that this above near next"
 )
+_NOT_NAMES = frozenset(_OTHER_WORDS.split())
 
 
 def compare_labels(by_model: LabelledTrajectory, by_rules: LabelledTrajectory) -> Agreement:
