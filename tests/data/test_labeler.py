@@ -178,11 +178,13 @@ def phases(*changes: tuple[int, str]) -> str:
         (
             answer(
                 (0, 6, "take", "move forward"),
-                (6, 15, "grip", "move down, then close the gripper"),
-                (15, 31, "take", "move right and open the gripper"),
-                (31, FRAMES, "away", "move up"),
+                (6, 15, "take", "move down, then close the gripper"),
+                (15, 19, "away", "move up"),
+                (19, 25, "take", "move right"),
+                (25, 31, "away", "move down, then open the gripper"),
+                (31, FRAMES, "take", "move up"),
             ),
-            "The subtask 'take' comes twice, with another one between",
+            "The subtask 'away' comes twice, with another one between in which the gripper does not change",
         ),
     ],
 )

@@ -22,6 +22,11 @@ MADE = 0.005
 """[m] a direction that a plan names was moved at least this far at some time."""
 LARGE = 0.03
 """[m] a phase that moves this far in one direction names it, if no other direction is larger."""
+SMALL, LONG = 0.02, 1.0
+"""[m], [s] the directions of a phase that moves less and is shorter are not judged: the arm trembles as much."""
+MAINLY = 0.6
+"""Of the largest extent of a path, how much of it a motion has to leave behind to be one in a direction: wiping does
+not."""
 AFTER = 0.025
 """[m] how far the arm may move in a phase after the gripper has acted."""
 MOST_REASONS = 4
@@ -38,7 +43,7 @@ _GRIPPER_IS = re.compile(
 def check_spans(trajectory: Trajectory, spans: Sequence[Span], rules: GripperRules) -> None:
     """AnswerError with the reasons if `spans`, contiguous and complete, contradict the motion of `trajectory`."""
     intervals = find_gripper_intervals(trajectory, rules)
-    reasons = [*_split_subtasks(spans)]
+    reasons = [*_split_subtasks(spans, intervals)]
     for number, span in enumerate(spans, start=1):
         where = f"Phase {number} (steps {span.start} to {span.stop})"
         reasons += [f"{where}: {why}" for why in _reasons(trajectory, span, intervals)]
@@ -48,17 +53,18 @@ def check_spans(trajectory: Trajectory, spans: Sequence[Span], rules: GripperRul
         raise AnswerError(" ".join([*reasons[:MOST_REASONS], *rest]))
 
 
-def _split_subtasks(spans: Sequence[Span]) -> Iterator[str]:
-    """Subtasks that are left and taken up again: their order cannot be told from their names."""
-    left: set[str] = set()
+def _split_subtasks(spans: Sequence[Span], intervals: Sequence[GripperInterval]) -> Iterator[str]:
+    """Subtasks that are left and taken up again although the gripper did nothing meanwhile: that is no new attempt."""
+    left: dict[str, int] = {}
     for before, span in itertools.pairwise(spans):
         if span.subtask == before.subtask:
             continue
-        left.add(before.subtask)
-        if span.subtask in left:
+        left[before.subtask] = before.stop
+        since = left.get(span.subtask)
+        if since is not None and not any(one.acts and since <= one.act < span.start for one in intervals):
             yield (
-                f"The subtask {span.subtask!r} comes twice, with another one between; expected its phases to follow "
-                "one another, and another name for another attempt."
+                f"The subtask {span.subtask!r} comes twice, with another one between in which the gripper does not "
+                "change; expected its phases to follow one another."
             )
 
 
@@ -68,7 +74,8 @@ def _reasons(trajectory: Trajectory, span: Span, intervals: Sequence[GripperInte
     path = trajectory.states[span.start : end + 1, :3].astype(np.float64)
     acting = [one for one in intervals if one.acts and span.start <= one.act < span.stop]
     yield from _gripper_reasons(trajectory, span, said, acting)
-    yield from _direction_reasons(path, span.plan, said)
+    if np.abs(path[-1] - path[0]).max() >= SMALL or (span.stop - span.start) / trajectory.fps >= LONG:
+        yield from _direction_reasons(path, span.plan, said)
 
 
 def _gripper_reasons(
@@ -120,7 +127,7 @@ def _direction_reasons(path: np.ndarray, plan: str, said: SaidMotion) -> Iterato
     main = (axis, 1 if net[axis] > 0 else -1)
     # "right over the plate" may be a direction or mean directly over it, so the bare word counts as having been said.
     named = main in said.directions or axis in said.both or re.search(rf"\b{direction_name(main)}\b", plan.lower())
-    if abs(net[axis]) >= LARGE and not named:
+    if abs(net[axis]) >= max(LARGE, MAINLY * np.ptp(path, axis=0).max()) and not named:
         yield f"its plan does not say {direction_name(main)}, but the gripper {moved}."
 
 
