@@ -48,6 +48,7 @@ def test_the_public_names_are_these():
         "run_episode",
         "run_policies",
         "run_suite",
+        "with_suite",
     ]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vlm2vla_sim.evaluation.metrics import Metric
     from vlm2vla_sim.evaluation.settings import RunSettings
     from vlm2vla_sim.evaluation.suite import run_policies, run_suite
+    from vlm2vla_sim.evaluation.with_suite import with_suite
     from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
     from vlm2vla_sim.policies import POLICIES, PolicyContext, PolicyFactory, load_policy
     from vlm2vla_sim.policies.base import Policy, TextModel, Verifier
@@ -60,6 +61,7 @@ _HOMES = {
     "run_episode": "vlm2vla_sim.evaluation.episode",
     "run_policies": "vlm2vla_sim.evaluation.suite",
     "run_suite": "vlm2vla_sim.evaluation.suite",
+    "with_suite": "vlm2vla_sim.evaluation.with_suite",
 }
 """Public name -> the module it lives in, imported at first use so that importing the package stays quick."""
 
@@ -94,6 +96,7 @@ __all__ = [
     "run_episode",
     "run_policies",
     "run_suite",
+    "with_suite",
 ]
 
 register_environments()

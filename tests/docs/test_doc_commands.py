@@ -19,6 +19,7 @@ from doc_pages import PAGES, ROOT, Command, all_blocks, all_commands, code_spans
 from vlm2vla_sim.cli import main as cli
 from vlm2vla_sim.cli.flags import RunFlags
 from vlm2vla_sim.cli.result import CommandResult
+from vlm2vla_sim.evaluation.suite_file import get_suite
 from vlm2vla_sim.mini import __main__ as mini
 from vlm2vla_sim.policies import check_policy
 from vlm2vla_sim.policies.spec import read_policy_spec
@@ -68,11 +69,10 @@ def check(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytes
     if isinstance(run, RunFlags):
         tasks = call.get("tasks", call.get("task", "carrot_on_plate"))
         named = (tasks,) if isinstance(tasks, str) else tasks
-        if named == ("all",):
-            named = tuple(importlib.import_module("vlm2vla_sim").TASKS)
-        episodes = call.get("episodes", 1)
-        assert isinstance(episodes, int)
-        run.settings(tasks=named, episodes=episodes)  # type: ignore[arg-type]
+        episodes, suite = call.get("episodes", 1), str(call.get("suite", ""))
+        assert episodes is None or isinstance(episodes, int)
+        # A suite of the page's own is a file; the page runs it.
+        run.settings(tasks=named, episodes=episodes, suite="" if suite.endswith(".toml") else suite)  # type: ignore[arg-type]
 
 
 @functools.cache
@@ -182,10 +182,13 @@ def test_flags_in_the_text_exist(page):
 
 
 @pytest.mark.parametrize("block", all_blocks("toml"), ids=lambda block: block.where)
-def test_every_policy_specification_is_accepted(block, tmp_path):
+def test_every_policy_specification_and_suite_is_accepted(block, tmp_path):
     assert block.mark == "file"
     path = tmp_path / block.reason
     path.write_text(block.text, encoding="utf-8")
+    if "[[condition]]" in block.text:
+        assert get_suite(str(path)).name == path.stem
+        return
     spec = read_policy_spec(path)
     check_policy(spec.policy, spec.options)
 

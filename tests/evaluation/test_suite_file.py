@@ -10,7 +10,8 @@ from vlm2vla_sim.cli.main import main
 from vlm2vla_sim.envs.instruction_check import check_instruction
 from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.errors import SettingError, UnknownNameError
-from vlm2vla_sim.evaluation.suite_file import ANY, get_suite, read_suite, suite_names
+from vlm2vla_sim.evaluation.suite_file import ANY, SIMULATORS, get_suite, read_suite, suite_names
+from vlm2vla_sim.evaluation.with_suite import check_options
 
 HEAD = 'name = "mine"\nversion = 1\ntitle = "a test"\nepisodes = 2\n'
 ROW = '[[condition]]\nname = "left"\nfactor = "light"\nlevel = "left"\n'
@@ -71,10 +72,12 @@ def test_what_cannot_be_honoured_is_refused(text, words):
 
 
 @pytest.mark.parametrize("name", suite_names())
-def test_every_shipped_instruction_asks_for_its_task(name):
+def test_every_shipped_condition_has_options_that_exist_and_asks_for_its_task(name):
     suite = get_suite(name)
     assert suite.name == name
     for row in suite.rows:
+        for backend in SIMULATORS if ANY in row.backends else row.backends:
+            check_options(row.condition, backend)
         for task, text in row.condition.instructions.items():
             assert check_instruction(text, get_task(task)) in (True, None), (row.condition.name, text)
 
@@ -86,7 +89,13 @@ def test_the_command_lists_suites_and_conditions(capsys, tmp_path):
     assert listed["simpler"]["planned"] == 96
     assert main(["suites", "language"]) == 0
     assert "spanish" in capsys.readouterr().out
-    (tmp_path / "own.toml").write_text(HEAD + ROW + f'backends = ["{ANY}"]\n')
+    own = HEAD + ROW + f'backends = ["{ANY}"]\n'
+    (tmp_path / "own.toml").write_text(own)
     assert main(["suites", str(tmp_path / "own.toml")]) == 0
+    assert "any backend" in capsys.readouterr().out
+    for options, words in [("light_strenght = 1.0", "Did you mean 'light_strength'"), ("light_strength = 9", "is 9;")]:
+        (tmp_path / "own.toml").write_text(own + f"options.{options}\n")
+        assert main(["suites", str(tmp_path / "own.toml")]) == 1
+        assert words in capsys.readouterr().err
     assert main(["suites", "languge"]) == 1
     assert "Did you mean 'language'" in capsys.readouterr().err

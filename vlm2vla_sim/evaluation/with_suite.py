@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from vlm2vla_sim.envs.backends import check_backend_options
+from vlm2vla_sim.envs.backends import check_backend_options, takes_variation
 from vlm2vla_sim.envs.tasks import TASKS, get_task
+from vlm2vla_sim.envs.variation import take_variation
 from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.evaluation.conditions import Condition
 from vlm2vla_sim.evaluation.settings import RunSettings
@@ -115,4 +116,13 @@ def check_conditions(settings: RunSettings) -> None:
                 f"The condition {condition.name} says what the policy is told, so it cannot be told in another "
                 f"language ({settings.language}) besides: leave the language out."
             )
-        check_backend_options(settings.backend, condition.options)
+        check_options(condition, settings.backend)
+
+
+def check_options(condition: Condition, backend: str) -> None:
+    """An error for an option of the condition that the backend lacks, or a value that no scene can have."""
+    check_backend_options(backend, condition.options)
+    if takes_variation(backend):
+        variation, _ = take_variation(condition.options)
+        for task in condition.tasks:
+            variation.scale(get_task(task))

@@ -9,6 +9,7 @@ import tyro
 from vlm2vla_sim.cli.result import CommandResult, columns
 from vlm2vla_sim.envs.tasks import get_task
 from vlm2vla_sim.evaluation.suite_file import ANY, SIMULATORS, Row, Suite, get_suite, suite_names
+from vlm2vla_sim.evaluation.with_suite import check_options
 
 
 def suites(
@@ -33,6 +34,9 @@ def suites(
 
 
 def _conditions(suite: Suite, json: bool) -> CommandResult:
+    for row in suite.rows:
+        for backend in SIMULATORS if ANY in row.backends else row.backends:
+            check_options(row.condition, backend)
     rows = [("condition", "factor", "level", "offered on", "tasks", "what it changes")]
     rows += [
         (
