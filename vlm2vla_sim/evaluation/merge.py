@@ -22,7 +22,7 @@ from vlm2vla_sim.envs.base import find_task
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.evaluation import provenance
 from vlm2vla_sim.evaluation.results import RunSummary, read_results, sort_results, summarize
-from vlm2vla_sim.evaluation.run_folder import LOGS, RESULTS, SETTINGS, VIDEOS, RunFolder
+from vlm2vla_sim.evaluation.run_folder import LOGS, RERUN, RESULTS, SETTINGS, VIDEOS, RunFolder
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.stop_record import KEY as STOPPING
 from vlm2vla_sim.evaluation.stop_record import Episode
@@ -184,7 +184,7 @@ def _write(parts: Sequence[_Part], out: Path, versions: dict[str, str], missing:
                 folder.append(result)
             folder.write_summary(summary)
         for part in parts:
-            for name in (VIDEOS, LOGS):
+            for name in (VIDEOS, LOGS, RERUN):
                 if (part.path / name).is_dir():
                     shutil.copytree(part.path / name, draft / name, dirs_exist_ok=True)
     return MergedRun(out, tuple(results), summary, missing)

@@ -11,7 +11,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from vlm2vla_sim.core.terminal import to_stderr
-from vlm2vla_sim.evaluation.rates import Rate
+from vlm2vla_sim.evaluation.rates import Rate, wilson_interval
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 EVERY = 60.0
@@ -80,7 +80,7 @@ class RunProgress:
 
     def line(self, *, at_most: bool = False) -> str:
         """Rates and time left in one line. at_most: whether the run may end before all its episodes are done."""
-        parts = [_percent(self.rate())]
+        parts = [f"success {_percent(self.rate())}"]
         if self.errors:
             parts.append(f"{self.errors} error{'s'[: self.errors != 1]}")
         left = self.seconds_left()
@@ -132,7 +132,7 @@ class ProgressLine:
             self._bar.update()
         elif time.monotonic() - self._shown >= self._every:
             self._shown = time.monotonic()
-            to_stderr(f"PROGRESS {self._progress.done}/{self._progress.total} episodes, success {line}\n")
+            to_stderr(f"PROGRESS {self._progress.done}/{self._progress.total} episodes, {line}\n")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.close()
@@ -147,4 +147,8 @@ def format_duration(seconds: float) -> str:
 
 
 def _percent(rate: Rate) -> str:
-    return rate.percent() if rate.n else "not known"
+    """As short as a terminal of 80 columns asks for: "65 % (50 to 77)"."""
+    if not rate.n:
+        return "not known"
+    low, high = wilson_interval(rate.k, rate.n)
+    return f"{100 * rate.k / rate.n:.0f} % ({100 * low:.0f} to {100 * high:.0f})"

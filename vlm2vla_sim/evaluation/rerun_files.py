@@ -24,12 +24,12 @@ from vlm2vla_sim.envs.base import CONTROL_HZ, Observation
 from vlm2vla_sim.errors import RunFolderError, SettingError, missing_extra
 from vlm2vla_sim.evaluation.episode_files import episode_stem
 from vlm2vla_sim.evaluation.failures import LABELS
+from vlm2vla_sim.evaluation.run_folder import RERUN
 from vlm2vla_sim.evaluation.setup import widowx
 from vlm2vla_sim.evaluation.verdicts import misjudged
 from vlm2vla_sim.types import EpisodeResult
 
-FOLDER, SUFFIX = "rerun", ".rrd"
-"""Of a run folder; and of a recording's name."""
+SUFFIX = ".rrd"
 JPEG_QUALITY = 90
 COLOURS = {"source": (230, 120, 30), "target": (60, 120, 200), "other": (150, 150, 150)}
 LINES = {"gripper/measured": (60, 120, 200), "gripper/told": (230, 160, 30), "success": (60, 170, 90)}
@@ -66,7 +66,7 @@ class RerunFolder:
         self, env: gym.Env[Observation, np.ndarray], task: str, episode_id: int, folder: Path, condition: str = ""
     ) -> RerunRecorder:
         """The recorder of one episode."""
-        return RerunRecorder(env, folder / FOLDER / condition / f"{episode_stem(task, episode_id)}{SUFFIX}")
+        return RerunRecorder(env, folder / RERUN / condition / f"{episode_stem(task, episode_id)}{SUFFIX}")
 
 
 class RerunRecorder:

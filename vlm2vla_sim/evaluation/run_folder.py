@@ -28,8 +28,8 @@ from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.types import EpisodeResult
 
 SETTINGS, RESULTS, SUMMARY = "settings.json", "results.jsonl", "summary.json"
-VIDEOS, LOGS = "videos", "logs"
-"""Folders for what episodes write: videos, and tracebacks of errors."""
+VIDEOS, LOGS, RERUN = "videos", "logs", "rerun"
+"""Folders for what episodes write: videos, tracebacks of errors, recordings for the Rerun viewer."""
 SHARD = "shard"
 """In `settings.json` of a shard: which one, as "I/N"."""
 TRACKER_ID = "tracker_id"

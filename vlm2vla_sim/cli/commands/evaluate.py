@@ -24,6 +24,7 @@ from vlm2vla_sim.evaluation import gates
 from vlm2vla_sim.evaluation.comparison.stopping import StopRule
 from vlm2vla_sim.evaluation.rerun_files import RerunFolder
 from vlm2vla_sim.evaluation.results import RunSummary, format_table
+from vlm2vla_sim.evaluation.run_folder import RERUN
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.evaluation.suite import (
@@ -240,4 +241,5 @@ def _stopped(run: SuiteRun, stop: StopFlags) -> str:
 def _paths(run: SuiteRun) -> str:
     videos = sum(bool(result.video) for result in run.results)
     lines = [f"Results  {run.folder / 'results.jsonl'}", f"Summary  {run.folder / 'summary.json'}"]
-    return "\n".join([*lines, *([f"Videos   {run.folder / 'videos'} ({videos})"] if videos else [])])
+    lines += [f"Videos   {run.folder / 'videos'} ({videos})"] if videos else []
+    return "\n".join([*lines, *([f"Rerun    {run.folder / RERUN}"] if (run.folder / RERUN).is_dir() else [])])
