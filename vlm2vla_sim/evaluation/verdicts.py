@@ -1,8 +1,9 @@
 """Is the verifier right? What it said about a subtask, against the simulator's truth at the same moment.
 
 The truth is `policies.verifier.is_truly_done`: an object is grasped while both fingers press on it, carried when it is
-above the target, put down when it lies on the target, is released, and touches nothing else. A subtask of another verb
-has no truth, and neither has one where the scene is not known.
+above the target, put down when it lies on the target, is released, and touches nothing else. The object is the task's,
+also where a subtask names another. A subtask of another verb has no truth, and neither has one where the scene is not
+known.
 """
 
 from __future__ import annotations
