@@ -92,7 +92,7 @@ $(RLDS)/.made: $(VENV)/.made pyproject.toml
 $(LEROBOT)/.made: $(VENV)/.made pyproject.toml $(wildcard plugins/*/*)
 	$(BIN)/python -m venv $(LEROBOT)
 	$(LEROBOT)/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[data]' pytest hypothesis \
-		./plugins/lerobot_env_vlm2vla ./plugins/lerobot_policy_vlm2vla
+		./plugins/lerobot_env_vlm2vla ./plugins/lerobot_policy_vlm2vla ./plugins/inspect_robots_vlm2vla
 	touch $@
 
 $(VENV)/.simpler: $(VENV)/.torch $(VENV)/.dev
@@ -169,8 +169,8 @@ $(LOWEST)/.made: $(VENV)/.made pyproject.toml constraints-lowest.txt
 		--editable '.[data,plots,remote,robot,trackio,vlm]' hypothesis imageio-ffmpeg moviepy pytest pytest-xdist
 	touch $@
 
-test-lerobot: $(LEROBOT)/.made ## tests with the package lerobot: its evaluation, its data sets (installs it with torch in .venv/lerobot)
-	$(LEROBOT)/bin/python -m pytest tests/lerobot_plugins tests/data/test_lerobot_folder.py tests/data/test_lerobot_convert.py
+test-lerobot: $(LEROBOT)/.made ## tests of the plugins, and of data sets, with lerobot and inspect-robots (installs them and torch in .venv/lerobot)
+	$(LEROBOT)/bin/python -m pytest tests/plugins tests/data/test_lerobot_folder.py tests/data/test_lerobot_convert.py
 
 test-lowest: $(LOWEST)/.made ## tests with the lowest versions that pyproject.toml allows (in .venv/lowest)
 	VLM2VLA_REQUIRE="lowest trackio vlm" $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(BOUNDS_TESTS) \
