@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from vlm2vla_sim.envs.tasks import TASKS, Task
+from vlm2vla_sim.core.goals import ON
+from vlm2vla_sim.envs.tasks import SUITE_TASKS, TASKS, Task
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.instruction_parser import Clause, Parsed, parse
 from vlm2vla_sim.language.steps import steps_of
@@ -76,6 +77,9 @@ def _compare(text: str, task: Task) -> tuple[str, bool]:
     for other in TASKS.values():
         if text in _wordings(other) and (other.source, other.target) != (task.source, task.target):
             return f"is that of {other.name}", False
+    for other in SUITE_TASKS.values():
+        if text == _plain(other.instruction):  # and not that of `task`: so far it was looked for
+            return f"is that of {other.name}", False
     known, named = _names(task), set()
     clauses = [one for one in _CLAUSE.split(text) if one]
     denied = [one for one in clauses if _NOT_DONE.search(_CAREFUL.sub("", one)) or _LEFT_ALONE.match(one)]
@@ -90,7 +94,7 @@ def _compare(text: str, task: Task) -> tuple[str, bool]:
         return f"names the {strange}", False
     if any(_denies(one, task, known, named, alone=not kept) for one in denied):
         return "says what is not to be done", False
-    return "", len(named) == 2
+    return "", len(named) == 2 and len(task.all_goals) == 1
 
 
 def _other_clause(clause: Clause, task: Task, known: dict[str, set[str]], named: set[str]) -> str:
@@ -99,22 +103,23 @@ def _other_clause(clause: Clause, task: Task, known: dict[str, set[str]], named:
         return ""  # the gripper
     thing = _named(clause.object.text, known) if clause.object else ""
     thing = "" if thing and known[thing] <= _PLACES else thing
-    if thing and task.source.name not in known[thing]:
+    fitting = [pair for pair in _pairs(task) if not thing or pair[0] in known[thing]]
+    if not fitting:
         return f"names the {thing} as the object"
-    if thing:
+    if thing and not known[thing] & _others(task):
         named.add("object")
     left = _named(clause.source.phrase.text, known) if clause.source and clause.source.relation == "from" else ""
-    if left and task.target.name in known[left]:
+    if left and known[left] & {place for _, place in fitting}:
         return _elsewhere(task)
     if clause.goal is None:
         return ""
     place = _named(clause.goal.phrase.text, known)
     if place and clause.relation not in _THERE:
         return _elsewhere(task)
-    if place and task.target.name not in known[place]:
+    if place and not known[place] & {wanted for _, wanted in fitting}:
         return f"names the {place} as the place"
     over = clause.relation == "above" and clause.verb == "move"  # on the way, not there
-    if place and not clause.goal.phrase.pronoun and not over:
+    if place and not clause.goal.phrase.pronoun and not over and not known[place] & _others(task):
         named.add("place")
     return ""
 
@@ -125,9 +130,20 @@ def _strange(parsed: Parsed, task: Task, known: dict[str, set[str]]) -> str:
     of_nothing = [one.goal.phrase.text for one in parsed.asked if one.object is None and one.goal]
     for text in (*unread, *of_nothing):
         for name in _mentions(text, known):
-            if not known[name] & ({task.source.name, task.target.name} | _PLACES):
+            if not known[name] & ({one for pair in _pairs(task) for one in pair} | _PLACES):
                 return name
     return ""
+
+
+def _pairs(task: Task) -> list[tuple[str, str]]:
+    """The object of each goal, and where it is to lie; "" for nowhere."""
+    own = task.source.name, task.target.name
+    return [(goal.moved or own[0], goal.place or (own[1] if goal.kind == ON else "")) for goal in task.all_goals]
+
+
+def _others(task: Task) -> set[str]:
+    """The objects of the scene that `task` does not ask for."""
+    return {spec.name for spec in task.objects} - {one for pair in _pairs(task) for one in pair}
 
 
 def _denied_place(clause: str, task: Task, known: dict[str, set[str]]) -> bool:
@@ -165,12 +181,14 @@ def _names(task: Task) -> dict[str, set[str]]:
     names: dict[str, set[str]] = {place: {place} for place in _PLACES}
     for one in (*TASKS.values(), task):
         called_so = steps_of(one.instruction)
-        for spec, called in ((one.source, called_so.object_name), (one.target, called_so.goal)):
+        told = ("", "") if one.goals else (called_so.object_name, called_so.goal)
+        pairs = zip((one.source, one.target), told, strict=True)
+        for spec, called in (*pairs, *((spec, "") for spec in one.others)):
             for name in filter(None, (_plain(spec.name), _DESCRIPTION.split(_plain(called), maxsplit=1)[0])):
                 names.setdefault(name, set()).add(spec.name)
     # "carrot" may mean a task's own "big carrot".
     for name, objects in names.items():
-        for spec in (task.source, task.target):
+        for spec in task.objects:
             own = [other for other, meant in names.items() if spec.name in meant]
             if any(re.search(rf"\b{re.escape(name)}\b", other) for other in own):
                 objects.add(spec.name)
@@ -207,7 +225,10 @@ def _refusal(instruction: str, task: Task, problem: str) -> str:
     way = "No built-in task fits it: ask for the task in other words, or add a task of your own"
     if fitting:
         way = f"Run the task that it fits, {fitting[0].name} ({fitting[0].env_id}), with it"
-    wanted = f"the {_plain(task.source.name)} {_on(task)} the {_plain(task.target.name)}"
+    wanted = " and ".join(
+        f"the {_plain(moved)} {_on(task)} the {_plain(place)}" if place else f"holding the {_plain(moved)}"
+        for moved, place in _pairs(task)
+    )
     return f"The instruction {instruction!r} {problem}; {task.name} is judged by {wanted}. {way}."
 
 

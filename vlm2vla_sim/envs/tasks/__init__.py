@@ -8,6 +8,7 @@ import numpy as np
 
 from vlm2vla_sim.core.finder import find, is_place
 from vlm2vla_sim.core.goals import Goal
+from vlm2vla_sim.envs.tasks import composition, grounding
 from vlm2vla_sim.envs.tasks.bridge import BRIDGE_TASKS
 from vlm2vla_sim.envs.tasks.layouts import Layout, Place, Region
 from vlm2vla_sim.envs.tasks.objects import BASKET, CARROT, EGGPLANT, GREEN_CUBE, PLATE, SPOON, TOWEL, YELLOW_CUBE
@@ -32,6 +33,7 @@ __all__ = [
     "PLATE",
     "SINK",
     "SPOON",
+    "SUITE_TASKS",
     "TABLE",
     "TASKS",
     "TOWEL",
@@ -55,15 +57,17 @@ __all__ = [
 ]
 
 TASKS: dict[str, Task] = {task.name: task for task in BRIDGE_TASKS}
-"""The built-in tasks."""
+"""The built-in tasks: SIMPLER's four."""
+SUITE_TASKS: dict[str, Task] = {task.name: task for task in (*grounding.TASKS, *composition.TASKS)}
+"""Further tasks by name, which the suites `grounding` and `composition` consist of."""
 
 
 def get_task(task: Task | str) -> Task:
     """One task.
 
     Args:
-        task: a name of `TASKS`, its Gymnasium id, "package.module:NAME" of your own `Task`, the same with "#task" where
-            NAME is a tuple of tasks, or the `Task` itself.
+        task: a name of `TASKS` or `SUITE_TASKS`, the Gymnasium id of one of `TASKS`, "package.module:NAME" of your own
+            `Task`, the same with "#task" where NAME is a tuple of tasks, or the `Task` itself.
 
     Raises:
         UnknownNameError: there is no such task; the text lists what there is.
@@ -89,8 +93,10 @@ def get_tasks(name: str) -> tuple[Task, ...]:
     for task in TASKS.values():
         if name in (task.name, task.env_id):
             return (task,)
+    if name in SUITE_TASKS:
+        return (SUITE_TASKS[name],)
     if not is_place(name):
-        raise unknown_name("task", name, TASKS)
+        raise unknown_name("task", name, [*TASKS, *SUITE_TASKS])
     found = find("task", name, TASKS)
     tasks = (found,) if isinstance(found, Task) else tuple(found) if isinstance(found, (tuple, list)) else ()
     if not tasks or not all(isinstance(task, Task) for task in tasks):
