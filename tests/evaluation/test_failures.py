@@ -305,6 +305,9 @@ def at(moment: Moment, **values) -> Moment:
         ("dropped", [HELD, OVER, at(FAR, told_closed=True)]),
         ("dropped", [HELD, UP, at(HELD, height=DROP + 1e-6), LEFT]),
         ("placed_outside", [HELD, UP, at(HELD, height=DROP), LEFT]),
+        ("wrong_target", [HELD, UP, at(HELD, height=DROP, over_other=True), LEFT]),
+        ("dropped", [HELD, UP, at(HELD, height=DROP + 1e-6, over_other=True), LEFT]),
+        ("toppled_after_release", [HELD, UP, at(OVER, over_other=True), LEFT]),
         ("toppled_after_release", [HELD, UP, OVER, LEFT]),
         ("toppled_after_release", [HELD, UP, OVER, LEFT, HELD, FAR]),  # a later attempt that lifts nothing
         ("toppled_after_release", [HELD, UP, at(HELD, on_target=True), LEFT]),  # askew, but judged to be on it
@@ -315,6 +318,7 @@ def at(moment: Moment, **values) -> Moment:
         ("dropped", [HELD, UP, at(OVER, grasped=False, distance=0.03), at(OVER, grasped=False)]),
         ("wrong_object", [CLOSING, at(FAR, moved_wrong=True)]),
         ("missed_grasp", [at(CLOSING, moved_wrong=True), FAR]),  # it was brought back
+        ("wrong_object", [at(CLOSING, lifted_other=True), FAR]),  # lifted, and put down where it was
         ("placed_outside", [HELD, UP, HELD, at(LEFT, moved_wrong=True)]),
     ],
 )
