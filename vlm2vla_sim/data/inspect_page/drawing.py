@@ -65,7 +65,8 @@ def plot(labelled: LabelledTrajectory, colours: dict[str, str], *, axes: tuple[i
     parts.append(f'<path class="step" d="{"".join(f"M{x:.1f} {y:.1f}h0" for x, y in places)}"/>')
     parts += _rings(trajectory, places)
     x, y = places[0]
-    parts.append(f'<text x="{x + 6:.1f}" y="{y - 6:.1f}">start</text>')
+    side, shift = (' text-anchor="end"', -6) if x > 0.7 * PLOT else ("", 6)
+    parts.append(f'<text x="{x + shift:.1f}" y="{y - 6:.1f}"{side}>start</text>')
     return _figure("".join(parts), f"path {caption}", caption)
 
 

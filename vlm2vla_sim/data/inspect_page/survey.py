@@ -11,6 +11,7 @@ import numpy as np
 
 from vlm2vla_sim.data.episode import LabelledTrajectory
 from vlm2vla_sim.data.inspect_page.words import first_words, instruction_words
+from vlm2vla_sim.data.relabel.kinds import WIPE
 
 STRANGEST = 20
 """How many unusual trajectories a page lists."""
@@ -149,12 +150,17 @@ def _entry(labelled: LabelledTrajectory) -> Entry:
 
 
 def corrections(labelled: LabelledTrajectory) -> int:
-    """How often a subtask is corrected: horizontal moves back by 2 cm or more, and gripper changes after its first."""
+    """How often a subtask is corrected: horizontal moves back by 2 cm or more, and gripper changes after its first.
+
+    The moves of phases that wipe go to and fro and are no corrections.
+    """
     count = 0
     opening: float | None = None
     for _, group in itertools.groupby(labelled.phases, key=lambda phase: phase.subtask):
-        rows = np.concatenate([phase.chunk.deltas for phase in group]).astype(np.float64)
-        moves = rows[np.linalg.norm(rows[:, :2], axis=1) >= REVERSAL, :2]
+        parts = [(phase.chunk.deltas.astype(np.float64), phase.kind == WIPE) for phase in group]
+        rows = np.concatenate([deltas for deltas, _ in parts])
+        wipes = np.concatenate([np.full(len(deltas), wiping) for deltas, wiping in parts])
+        moves = rows[(np.linalg.norm(rows[:, :2], axis=1) >= REVERSAL) & ~wipes, :2]
         count += int((np.sum(moves[1:] * moves[:-1], axis=1) < 0).sum())
         told = np.round(np.concatenate([rows[:1, 6] if opening is None else [opening], rows[:, 6]]))
         count += max(0, int((np.diff(told) != 0).sum()) - 1)
