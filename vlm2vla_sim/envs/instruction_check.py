@@ -77,8 +77,10 @@ def _compare(text: str, task: Task) -> tuple[str, bool]:
     for other in TASKS.values():
         if text in _wordings(other) and (other.source, other.target) != (task.source, task.target):
             return f"is that of {other.name}", False
+    scene = {spec.name for spec in task.objects}
     for other in SUITE_TASKS.values():
-        if text == _plain(other.instruction):  # and not that of `task`: so far it was looked for
+        # Of another candidate of the same scene; that of `task` itself was looked for above.
+        if text == _plain(other.instruction) and {spec.name for spec in other.objects} == scene:
             return f"is that of {other.name}", False
     known, named = _names(task), set()
     clauses = [one for one in _CLAUSE.split(text) if one]
