@@ -43,7 +43,7 @@ ORDER = {
         ("executors",),
         ("suite",),
     ),
-    "data": (("episode",), ("datasets",), ("relabel", "examples", "inspect_page"), ("recording", "exports")),
+    "data": (("episode",), ("datasets",), ("relabel", "examples"), ("inspect_page",), ("recording", "exports")),
     "policies": (
         ("base", "options"),
         ("models", "__init__"),

@@ -152,7 +152,7 @@ def _entry(labelled: LabelledTrajectory) -> Entry:
 def corrections(labelled: LabelledTrajectory) -> int:
     """How often a subtask is corrected: horizontal moves back by 2 cm or more, and gripper changes after its first.
 
-    The moves of phases that wipe go to and fro and are no corrections.
+    The moves of phases that wipe go back and forth and are no corrections.
     """
     count = 0
     opening: float | None = None
