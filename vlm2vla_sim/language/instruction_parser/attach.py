@@ -49,6 +49,8 @@ def attach(verb: str, thing: Phrase | None, said: list[Said], further: list[Plac
     for one in said:
         if one.place.relation == "from" and verb == "hang":
             one.place = Place("on", one.place.phrase)
+        if one.said == "away from" and verb in verbs.GOAL_VERBS:
+            one.place = Place("far from", one.place.phrase)
         if one.place.relation == "from" and found.source:
             found.problem = "it has two places that something is taken from"
             return found

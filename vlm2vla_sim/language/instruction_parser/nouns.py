@@ -68,6 +68,10 @@ last only single nearest closest different wrapped peeled sliced cooked raw swee
 upper lower top bottom front back middle far near inner outer rear leftmost rightmost upright lying
 """
 NUMBERS = words("two three four five six seven eight nine ten both all every each several many few")
+COLOURS = words(
+    "red blue green yellow orange purple pink white black brown gray silver gold golden violet teal cyan turquoise "
+    "beige"
+)
 ADJECTIVES = words(_ADJECTIVES) | NUMBERS
 NOUNS = words(f"{_FOOD}{_KITCHEN}{_THINGS}")
 PAIRS = frozenset(tuple(pair.split()) for line in _PAIRS.split("\n") for pair in line.split("|") if pair.strip())

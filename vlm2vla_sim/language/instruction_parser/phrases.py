@@ -10,6 +10,7 @@ from vlm2vla_sim.language.instruction_parser.tokens import Words
 
 LONGEST = 6
 """The most words of a name; a longer run of words is a sentence, not a name."""
+_POSSESSIVE = "'s"
 _ENDS = relations.RELATIVES | relations.ARE | relations.NEGATIONS | relations.STOPS | relations.DETERMINERS
 _NO_NOUNS = nouns.ADJECTIVES | relations.WHERE | verbs.DESCRIBES
 _ASKS_FOR = relations.DETERMINERS | relations.PRONOUNS
@@ -42,7 +43,7 @@ def name(words: Words, at: int) -> tuple[Phrase, int] | None:
     while at < len(words) and not _ends(words, at, taken, has_noun=has_noun):
         word = words[at]
         taken.append(word)
-        if word in ("of", "or"):
+        if word in ("of", "or", "and"):
             has_noun = False
             at = words.skip(at + 1, relations.DETERMINERS)
             continue
@@ -50,7 +51,7 @@ def name(words: Words, at: int) -> tuple[Phrase, int] | None:
             has_noun = True
             head = head if "of" in taken else word
         at += 1
-    while taken and taken[-1] in ("of", "or"):
+    while taken and taken[-1] in ("of", "or", "and"):
         taken.pop()
         at -= 1
     if not taken or len(taken) > LONGEST or not (head or set(taken) & nouns.ADJECTIVES - relations.WHERE):
@@ -60,7 +61,7 @@ def name(words: Words, at: int) -> tuple[Phrase, int] | None:
 
 def _phrase(words: Words, taken: list[str], head: str, start: int, stop: int) -> Phrase:
     span = words.span(start, stop)
-    if len(taken) > 1 and taken[-1] == "sink" and taken[-2] in nouns.CONTAINERS:  # "bowl sink"
+    if len(taken) > 1 and taken[-1] == "sink" and taken[-2] in nouns.CONTAINERS | {"plate"}:  # "bowl sink"
         return Phrase(" ".join(taken[:-1]), span, taken[-2], Place("in", Phrase("sink", span, "sink")))
     return Phrase(" ".join(taken), span, head)
 
@@ -79,7 +80,9 @@ def _ends(words: Words, at: int, taken: list[str], *, has_noun: bool) -> bool:
     word = words[at]
     if word in ("of", "or"):
         return not taken
-    if word in _BOUNDARY or words.preposition(at):
+    if word == "and" and taken and not has_noun and taken[-1] in nouns.COLOURS and words[at + 1] in nouns.COLOURS:
+        return words[at + 2] in _BOUNDARY  # "the green and yellow pepper"
+    if word in _BOUNDARY or word.endswith(_POSSESSIVE) or words.preposition(at):
         return True
     if word in verbs.FORMS:
         asks = words[at + 1] in _ASKS_FOR
@@ -97,16 +100,11 @@ def _ends(words: Words, at: int, taken: list[str], *, has_noun: bool) -> bool:
 
 def part(words: Words, at: int) -> tuple[Part, int] | None:
     """The part of a place at `at`, and the place after it; None where there is none."""
-    at = start = words.skip(at, relations.DETERMINERS)
-    while (words[at] in relations.WHERE and (words[at] != "near" or words[at + 1] in relations.WHERE)) or (
-        words[at] == "and" and at > start and words[at + 1] in relations.WHERE
-    ):
-        if words[at] == "and" and words[at + 1] not in relations.DIRECTIONS:
-            break
-        at += 1
-    said = tuple(word for word in (words[place] for place in range(start, at)) if word not in ("very", "and"))
+    said, base, at = _part_words(words, words.skip(at, relations.DETERMINERS))
     if not set(said) & _PLACED:
         return None
+    if base:
+        return Part(said, base, several=False), at
     if words[at] == "of":
         owner = name(words, at + 1)
         if not owner:
@@ -123,6 +121,22 @@ def part(words: Words, at: int) -> tuple[Part, int] | None:
     return Part(said, None, several=False), at
 
 
+def _part_words(words: Words, at: int) -> tuple[tuple[str, ...], Phrase | None, int]:
+    """The words of a part at `at`, the base among them ("right table edge"), and the place after them."""
+    said: list[str] = []
+    base = None
+    while True:
+        word, follows = words[at], words[at + 1]
+        if word in nouns.BASES and follows in relations.PARTS and not base:
+            base = Phrase(word, words.span(at, at + 1), word)
+        elif word in relations.WHERE and (word != "near" or follows in relations.WHERE):
+            if word != "very":
+                said.append(word)
+        elif word != "and" or not said or follows not in relations.DIRECTIONS:
+            return tuple(said), base, at
+        at += 1
+
+
 def joined(one: Phrase, other: Phrase) -> Phrase:
     """Two things as one name: "red arch and yellow block"."""
     return Phrase(f"{one.text} and {other.text}", (one.span[0], other.span[1]), one.head, one.at or other.at)
@@ -132,7 +146,7 @@ def place_of(relation: str, said: str, found: Part, span: tuple[int, int]) -> Pl
     """Where `found` is, after a preposition of `relation` that is said as `said` ("" for none)."""
     words, owner = found.words, found.owner
     directions = [word for word in words if word in relations.DIRECTIONS]
-    fixed = set(words) & relations.PARTS - {"side", "sides"}
+    fixed = set(words) & (relations.PARTS | relations.OTHERS) - {"side", "sides"}
     text = " ".join(words)
     if owner is None:
         way = "to" if said in ("", "to") and not set(words) & relations.PARTS else "at"

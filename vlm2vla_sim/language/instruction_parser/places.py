@@ -37,6 +37,9 @@ class PlaceReader:
         words, describes = self.words, False
         while self.at < len(words):
             at = self.at
+            if (after := _after_measure(words, at)) > at:
+                self.at = after
+                continue
             joint = words.skip(at, _AND) if words[at] in _AND and self.said else at
             if one := self._place(joint):
                 if joint > at and words[at] == "and":
@@ -49,7 +52,7 @@ class PlaceReader:
                 describes, self.at = True, at + 1
             elif words[at] in relations.FILLERS or (words[at] in ("on", "over", "in") and words.is_joint(at + 1)):
                 self.says_how, self.at = True, at + 1
-            elif (after := max(_after_measure(words, at), after_contrast(words, at))) > at:
+            elif (after := after_contrast(words, at)) > at:
                 self.at = after
             else:
                 return
@@ -116,9 +119,11 @@ def after_contrast(words: Words, at: int) -> int:
 
 
 def _after_measure(words: Words, at: int) -> int:
-    """The place after "5 cm", "90 degrees" or "a little" at `at`; `at` itself where there is no measure."""
+    """The place after "5 cm", "a little" or "at an angle" at `at`; `at` itself where there is no measure."""
     if words[at] == "a" and words[at + 1] in ("bit", "little"):
         return at + 2
+    if words[at] in ("on", "at") and words[at + 1] == "an" and words[at + 2] == "angle":
+        return at + 3
     return at + 2 if words[at].isdigit() and words[at + 1] in relations.UNITS else at
 
 

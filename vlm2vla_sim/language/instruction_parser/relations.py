@@ -52,8 +52,9 @@ DIRECTIONS = words(
     "counterclockwise anticlockwise vertical horizontal upright sideways leftward rightward"
 )
 PARTS = words("side corner edge middle center centre end area part border quadrant region sides corners")
-_WHERE = "upper lower far near rear most central outer inner mid very leftmost rightmost hand other another opposite"
-WHERE = DIRECTIONS | PARTS | frozenset(_WHERE.split())
+_WHERE = "upper lower far near rear most central outer inner mid very leftmost rightmost hand"
+OTHERS = words("other another opposite")
+WHERE = DIRECTIONS | PARTS | OTHERS | frozenset(_WHERE.split())
 """Words of which a part of a place is made: "far right front corner"."""
 BESIDE = {
     "left": "left of",
@@ -71,7 +72,7 @@ JOINTS = words("and then , ; . ! ? & afterwards after next finally first before 
 FILLERS = words(
     "please carefully slowly gently slightly directly just now again exactly diagonally completely away kindly "
     "robot  fully immediately quickly together somewhere over back down up out off upright closed open straight "
-    "properly simply  further there here only bit twice once around halfway"
+    "properly simply  further there here only bit twice once around halfway partly partially"
 ) | {"upside down"}
 """Words that say how; nothing is read from them."""
 RELATIVES = words("which that who")

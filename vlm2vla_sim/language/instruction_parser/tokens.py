@@ -31,7 +31,9 @@ def tokens_of(text: str) -> list[Token]:
         count = len(tag)
         if len(found) > count and tuple(token.word for token in found[-count:]) == tag:
             found = found[:-count]
-    while len(found) > 2 and found[-1].word.isdigit() and found[-2].word in relations.DIRECTIONS:
+    while len(found) > 2 and found[-1].word.isdigit() and found[-2].word not in ("digit", "number"):
+        if len(found[-1].word) == 1 and found[-2].word not in relations.DIRECTIONS:
+            break
         found.pop()  # "turn faucet left 56"
     return _paired(found)
 
