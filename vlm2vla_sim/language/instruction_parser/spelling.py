@@ -54,8 +54,8 @@ def is_known(word: str) -> bool:
 def corrected(word: str) -> str:
     """`word`, or the one known word (or two run together) that it is a typing error of.
 
-    >>> corrected("brocolli"), corrected("spatual"), corrected("stuffedpig"), corrected("teh"), corrected("blorf")
-    ('broccoli', 'spatula', 'stuffed pig', 'the', 'blorf')
+    >>> corrected("brocolli"), corrected("spatual"), corrected("stuffedpig"), corrected("nxt"), corrected("blorf")
+    ('broccoli', 'spatula', 'stuffed pig', 'next', 'blorf')
     """
     if word in _USUAL:
         return _USUAL[word]
