@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import vlm2vla_sim  # noqa: F401 - registers the environments
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.instruction_check import check_instruction
-from vlm2vla_sim.envs.tasks import CARROT, PLATE, SPOON, TASKS, TOWEL, Task
+from vlm2vla_sim.envs.tasks import CARROT, PLATE, SPOON, TASKS, TOWEL, Task, get_task
 from vlm2vla_sim.errors import SettingError, UnknownNameError
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.suite import run_suite
@@ -245,6 +245,53 @@ def test_the_same_objects_under_another_name_have_the_same_instruction():
     copy = own("carrot_again", "do the vegetable thing")
     assert check_instruction("do the vegetable thing", copy) is True
     assert check_instruction("put carrot on plate", copy) is True
+
+
+# Tasks of several goals and candidates.
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "fits"),
+    [
+        ("composition:CARROT_AND_SPOON", "put the spoon on the towel and the carrot on the plate", True),
+        ("composition:CARROT_AND_SPOON", "put the carrot on the plate", None),
+        ("composition:CARROT_THEN_SPOON", "put the carrot on the plate, then the spoon on the towel", True),
+        ("composition:CARROT_THEN_LIFT_SPOON", "put the carrot on the plate and lift the spoon", True),
+        ("composition:PICK_PLACE_LIFT", "put the green block on the plate, then pick it up", True),
+        ("grounding:COLOUR#red_block_on_plate", "place the red block onto the plate", True),
+        ("grounding:COLOUR#red_block_on_plate", "place the block onto the plate", None),
+        ("grounding:COLOUR_OF_TARGET#carrot_on_red_plate", "put the carrot on the plate", None),
+        ("grounding:NESTED#lift_carrot_on_towel", "pick up the carrot and do not drop it", None),
+    ],
+)
+def test_every_goal_is_asked_for_in_other_words_or_it_is_not_recognised(task, text, fits):
+    assert check_instruction(text, get_task(f"vlm2vla_sim.envs.tasks.{task}")) is fits
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "why"),
+    [
+        ("composition:CARROT_AND_SPOON", "put the carrot on the towel", "names the towel as the place"),
+        (
+            "composition:CARROT_THEN_SPOON",
+            "put the spoon on the towel, then put the carrot on the plate",
+            "in another order; carrot_then_spoon is judged by the carrot on the plate and then the spoon on",
+        ),
+        (
+            "grounding:COLOUR#red_block_on_plate",
+            "put the blue block on the plate",
+            "names the blue block as the object",
+        ),
+        (
+            "grounding:NESTED#lift_carrot_on_towel",
+            "pick up the plate",
+            "names the plate as the object; .* by holding the carrot",
+        ),
+    ],
+)
+def test_another_candidate_or_another_order_is_refused(task, text, why):
+    with pytest.raises(SettingError, match=why):
+        check_instruction(text, get_task(f"vlm2vla_sim.envs.tasks.{task}"))
 
 
 # Where an instruction comes in.

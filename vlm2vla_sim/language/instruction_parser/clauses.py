@@ -16,6 +16,7 @@ _SKIPPED = _BEFORE | relations.NEGATIONS
 _HOW = frozenset({"carefully", "slowly", "all", "of", "just"})
 _UP = frozenset({"up", "over"})
 _LIST = frozenset({"and", "&", ","})
+_NEXT = _LIST | {"then"}
 _ARE = relations.ARE - frozenset(verbs.FORMS)
 _ARM = frozenset({"gripper", "arm", "effector", "hand"})
 """What is moved without being an object."""
@@ -170,8 +171,8 @@ class ClauseReader:
     def _gapped(self, clause: Clause) -> None:
         """Read "and the strawberry in the pan" after "put the potato on the plate"."""
         words = self.words
-        while clause.goal and clause.verb in verbs.GOAL_VERBS and words[self._at] in ("and", ","):
-            start = words.skip(self._at, _LIST)
+        while clause.goal and clause.verb in verbs.GOAL_VERBS and words[self._at] in _NEXT:
+            start = words.skip(self._at, _NEXT)
             found = phrases.name(words, start) if words[start] not in verbs.FORMS else None
             if not found or not (words.preposition(found[1]) or phrases.part(words, found[1])):
                 return
