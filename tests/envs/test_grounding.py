@@ -73,7 +73,7 @@ def test_its_own_instruction_is_accepted_and_that_of_another_candidate_refused(t
         ("carrot_on_red_plate", "place the carrot on the plate", None),
         ("carrot_on_red_plate", "place the carrot on the blue plate", False),
         ("lift_carrot_on_towel", "place the carrot on the plate", False),
-        ("carrot_and_spoon", "put the spoon on the towel and the carrot on the plate", None),
+        ("carrot_and_spoon", "put the spoon on the towel and the carrot on the plate", True),
         ("carrot_and_spoon", "place the carrot on the towel and the spoon on the plate", False),
     ],
 )
