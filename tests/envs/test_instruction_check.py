@@ -279,7 +279,7 @@ def test_every_goal_is_asked_for_in_other_words_or_it_is_not_recognised(task, te
         ),
         (
             "grounding:COLOUR#red_block_on_plate",
-            "put the blue block on the plate",
+            "move the blue block to the plate",
             "names the blue block as the object",
         ),
         (
