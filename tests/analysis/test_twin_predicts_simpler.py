@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vlm2vla_sim.envs.tasks import TASKS
-from vlm2vla_sim.errors import RunFolderError
+from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "twin_predicts_simpler.py"
@@ -75,10 +75,27 @@ def test_an_episode_without_a_verdict_is_left_out_and_a_missing_one_is_told(scri
     first, *rest = path.read_text().splitlines()
     broken = dataclasses.replace(EpisodeResult.from_json(first), outcome=Outcome.ERROR).to_json()
     path.write_text("\n".join([broken, *rest]) + "\n")
-    found = script.outcomes(tmp_path, "mujoco")
+    found = script.outcomes(script.ladder(tmp_path, "mujoco"), "mujoco")
     assert np.isnan(found["spoon_on_towel"][2]).sum() == 1
     path.write_text("\n".join(rest) + "\n")
     with pytest.raises(RunFolderError, match="different numbers of episodes"):
-        script.outcomes(tmp_path, "mujoco")
+        script.outcomes(script.ladder(tmp_path, "mujoco"), "mujoco")
     with pytest.raises(RunFolderError, match="is not there"):
-        script.outcomes(tmp_path, "simpler")
+        script.outcomes(script.ladder(tmp_path, "simpler"), "simpler")
+
+
+def test_any_policies_can_be_ranked_each_with_its_two_runs(script, tmp_path, capsys):
+    for backend in ("mujoco", "simpler"):
+        write_ladder(tmp_path, backend)
+    runs = [f"p{n}={tmp_path}/mujoco-vlm2vla-{n}cm,{tmp_path}/simpler-vlm2vla-{n}cm" for n in (0, 2, 4)]
+    script.main(pairs=tuple(runs), draws=50, as_json=True)
+    told = capsys.readouterr().out
+    assert json.loads(told.splitlines()[-1])["all tasks"]["pearson"] > 0.95
+    assert "p2 " in told
+    with pytest.raises(SettingError, match="at least three policies"):
+        script.main(pairs=tuple(runs[:2]))
+    with pytest.raises(SettingError, match="expected NAME=TWIN_RUN,SIMPLER_RUN"):
+        script.main(pairs=(*runs, "p9=only-one"))
+    swapped = f"p1={tmp_path}/simpler-vlm2vla-1cm,{tmp_path}/mujoco-vlm2vla-1cm"
+    with pytest.raises(RunFolderError, match="is a run on simpler; expected one on mujoco"):
+        script.main(pairs=(*runs, swapped))
