@@ -46,6 +46,29 @@ def test_a_pick_and_place_is_told_as_a_person_would():
     ]
 
 
+def test_two_objects_are_told_apart_where_there_are_as_many_holds_as_steps():
+    both = "put the fork on the plate and the cup to the left of the can"
+    twice = relabel(trajectory(PICK_AND_PLACE * 2, instruction=both))
+    assert twice.subtasks == (
+        *("grasp the fork", "put the fork on the plate"),
+        *("grasp the cup", "put the cup to the left of the can"),
+    )
+    assert (
+        sum(
+            "carry the cup" in phase.plan and "over the place to the left of the can" in phase.plan
+            for phase in twice.phases
+        )
+        == 1
+    )
+    once = relabel(trajectory(instruction=both))
+    assert once.subtasks == (both,), "it is not known which of the two this was"
+
+
+def test_an_instruction_that_is_not_understood_keeps_its_own_words():
+    strange = "put the apple on the towel in the box"
+    assert relabel(trajectory(instruction=strange)).subtasks == (strange,)
+
+
 @pytest.mark.parametrize(
     ("move", "word", "text"),
     [

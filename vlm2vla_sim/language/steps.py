@@ -41,8 +41,15 @@ class Step:
 
         >>> Step("cup", "at", "left side of table").goal_phrase, Step("cup", "to", "left").goal_phrase
         ('the left side of the table', 'its goal')
+        >>> Step("cup", "next to", "red spoon").goal_phrase
+        'the place next to the red spoon'
         """
-        return "its goal" if self._is_way or not self.goal else _definite(self.goal, self.relation)
+        if self._is_way or not self.goal:
+            return "its goal"
+        name = _definite(self.goal, self.relation)
+        if self.relation in ("on", "in", "at", "to", "toward"):
+            return name
+        return f"the place {_SAID.get(self.relation, self.relation)} {name}"
 
     @property
     def grasp(self) -> str:
