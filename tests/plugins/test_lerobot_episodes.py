@@ -94,6 +94,7 @@ def test_a_backend_that_cannot_tell_success_is_refused():
         gym.make(ENV_ID, disable_env_checker=True, task="carrot_on_plate", backend="point", convention="euler")
 
 
+@pytest.mark.filterwarnings("default")  # importing lerobot warns of what its own packages lack
 def test_the_policy_lerobot_names_what_it_lacks(tmp_path):
     env = WidowXEnv("carrot_on_plate", backend="point", image_size=SIZE)
     with pytest.raises(SettingError, match="needs the folder that LeRobot saved: --model"):
