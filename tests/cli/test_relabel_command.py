@@ -125,6 +125,9 @@ def test_a_contradiction_is_repaired_and_the_agreement_with_the_rules_is_told(tm
     lines = [json.loads(line) for line in (tmp_path / "words/labels.jsonl").read_text().splitlines()]
     assert lines[0]["agreement"]["differences"] == ["No subtask of the model says 'carrot', 'plate'."]
     assert json.loads((tmp_path / "words/summary.json").read_text())["agreement"] == pytest.approx(2 / 3)
+    status, out, _ = run(capsys, "inspect", tmp_path / "words", "--out", tmp_path / "page.html")
+    assert (status, out.split(".")[0]) == (0, "2 trajectories, 2 shown, 0 skipped")
+    assert "No subtask of the model says" in (tmp_path / "page.html").read_text()
 
 
 def test_the_estimate_alone_sends_nothing_and_leaves_nothing(tmp_path, server, capsys):
