@@ -141,6 +141,7 @@ def test_the_table_and_the_summary_go_by_factor_and_level(whole):
     assert names[:4] == ["none: as it is", "layout: random", "light: dim", "words: other"]
     assert names[5:7] == ["carrot_on_plate", "stack_cube"]
     assert names[8] == "all tasks"
+    assert any(line.startswith("Conditions share their scenes") for line in lines)
     saved = json.loads((whole.folder / "summary.json").read_text())
     assert saved["factors"]["light"]["dim"]["n"] == saved["conditions"]["dim"]["n"] == 6
 
@@ -195,6 +196,7 @@ def test_two_runs_are_compared_by_factor(whole, holding, tmp_path, suite):
     assert names == ["carrot_on_plate", "stack_cube", *factors, "overall"]
     assert (found.verdict, found.overall.only_baseline) == (Verdict.WORSE, 18)
     assert {cell.name: cell.baseline.n for cell in found.levels}["light: dim"] == 6
+    assert found.repeated_scenes
     write_report([whole.folder, holding.folder], tmp_path / "page.html", embed="never")
     page = (tmp_path / "page.html").read_text()
     assert "light: dim" in page

@@ -9,6 +9,14 @@ from vlm2vla_sim.evaluation.outcome_shares import align, failure_rows, word_rows
 from vlm2vla_sim.evaluation.rates import Mean, Rate
 from vlm2vla_sim.evaluation.verdicts import VerdictTable, verdict_rows
 
+SHARED_SCENES = (
+    "Conditions share their scenes, so their episodes are not independent: intervals over several conditions are too "
+    "narrow."
+)
+REPEATED_SCENES = (
+    "Scenes were run more than once (with several seeds, or in several conditions of a suite), and such episodes count "
+    "as independent: p is too small."
+)
 Shares = tuple[Mapping[str, Rate], Mapping[str, Mean]]
 """`failures` and `words` of a summary."""
 

@@ -15,7 +15,7 @@ from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.evaluation.conditions import UNCHANGED
-from vlm2vla_sim.evaluation.outcome_lines import more_tables, tracker_lines
+from vlm2vla_sim.evaluation.outcome_lines import SHARED_SCENES, more_tables, tracker_lines
 from vlm2vla_sim.evaluation.outcome_shares import align, failure_shares, word_shares
 from vlm2vla_sim.evaluation.rates import Mean, Rate
 from vlm2vla_sim.evaluation.verdicts import VerdictTable, verdict_tables
@@ -127,7 +127,7 @@ def summarize(results: Iterable[EpisodeResult]) -> RunSummary:
             groups.setdefault(getattr(result, field), []).append(result)
         return groups
 
-    tagged = sorted((result for result in ordered if result.condition), key=_place_of_level)
+    tagged = sorted((result for result in ordered if result.condition), key=by_level)
     return RunSummary(
         overall=_summarize(ordered),
         tasks={task: _summarize(found) for task, found in by("task").items()},
@@ -139,8 +139,8 @@ def summarize(results: Iterable[EpisodeResult]) -> RunSummary:
     )
 
 
-def _place_of_level(result: EpisodeResult) -> tuple[bool, str, str]:
-    """By factor and level; what is changed in nothing comes first."""
+def by_level(result: EpisodeResult) -> tuple[bool, str, str]:
+    """Sorts by factor and level; what is changed in nothing comes first."""
     return result.factor != UNCHANGED, result.factor, result.level
 
 
@@ -249,7 +249,8 @@ def format_table(summary: RunSummary) -> str:
     foot = f"In brackets: 95 % Wilson interval. Episodes scored: {overall.n}; errors: {overall.n_error}"
     more_lines = more_tables({name: (part.failures, part.words) for name, part in tasks}, overall.verdicts)
     more_lines += tracker_lines(summary.trackers)
-    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *more_lines])
+    shared = [SHARED_SCENES] if len(summary.conditions) > 1 else []
+    return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *shared, *more_lines])
 
 
 def level_rows(summary: RunSummary) -> list[tuple[str, Summary]]:

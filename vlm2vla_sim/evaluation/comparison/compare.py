@@ -11,7 +11,7 @@ from vlm2vla_sim.errors import NotComparableError, SettingError, unknown_name
 from vlm2vla_sim.evaluation.comparison import cells as cells_of
 from vlm2vla_sim.evaluation.comparison.cells import Cell, Verdict, verdict
 from vlm2vla_sim.evaluation.comparison.groups import Group, groups_of, level_groups
-from vlm2vla_sim.evaluation.comparison.pairing import Pairing, key, pair, scored, won
+from vlm2vla_sim.evaluation.comparison.pairing import Pairing, pair, scored, won
 from vlm2vla_sim.evaluation.comparison.sides import Side, differences, other_profile
 from vlm2vla_sim.evaluation.rates import CONFIDENCE
 from vlm2vla_sim.evaluation.stop_record import StopRecord
@@ -40,8 +40,8 @@ class Comparison:
     allowed: tuple[str, ...]
     """Conditions that differ and were allowed to."""
     repeated_scenes: bool
-    """Whether a scene was run with several seeds: those episodes are correlated, and the tests take them as
-    independent."""
+    """Whether a scene was run with several seeds or in several conditions: those episodes are correlated, and the tests
+    take them as independent."""
     confidence: float = CONFIDENCE
     stopping: StopRecord | None = None
     """The rule by which a side may stop early: p-values and intervals then hold whenever that was."""
@@ -176,7 +176,7 @@ def _compare(
     cells, levels = tuple(cells), tuple(levels)
     if any(cell.baseline.n == 0 for cell in cells):
         raise NotComparableError(f"{baseline.name} and {candidate.name} share no scored episode of a task.")
-    scenes = [key(e, Pairing.SCENE) for e in first if e.layouts == "grid"]
+    scenes = [(e.task, e.episode_id if e.layouts == "grid" else f"seed {e.seed}") for e in first]
     repeated = len(set(scenes)) < len(scenes)
     return Comparison(
         baseline,

@@ -11,6 +11,7 @@ from vlm2vla_sim.errors import NotComparableError
 from vlm2vla_sim.evaluation.comparison.cells import OVERALL, Cell
 from vlm2vla_sim.evaluation.comparison.compare import Comparison, compare, discordant
 from vlm2vla_sim.evaluation.comparison.sides import read_side
+from vlm2vla_sim.evaluation.outcome_lines import REPEATED_SCENES
 from vlm2vla_sim.evaluation.report import charts
 from vlm2vla_sim.evaluation.report.charts import text
 from vlm2vla_sim.evaluation.report.runs import ReportRun
@@ -135,7 +136,7 @@ def _remarks(found: Comparison) -> str:
     if found.allowed:
         remarks.append(f"Different, as allowed: {'; '.join(found.allowed)}.")
     if found.repeated_scenes:
-        remarks.append("Scenes were run with several seeds, and such episodes count as independent: p is too small.")
+        remarks.append(REPEATED_SCENES)
     return f'<p class="remark">{text(" ".join(remarks))}</p>'
 
 

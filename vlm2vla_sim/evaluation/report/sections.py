@@ -6,13 +6,14 @@ import html
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from vlm2vla_sim.evaluation.outcome_lines import SHARED_SCENES
 from vlm2vla_sim.evaluation.rates import Rate
 from vlm2vla_sim.evaluation.report import charts
 from vlm2vla_sim.evaluation.report.causes import NOT_KNOWN, cause, label
 from vlm2vla_sim.evaluation.report.charts import text
 from vlm2vla_sim.evaluation.report.episode_data import factor
 from vlm2vla_sim.evaluation.report.runs import Episode, ReportRun
-from vlm2vla_sim.evaluation.results import Summary, summarize
+from vlm2vla_sim.evaluation.results import Summary, by_level, summarize
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
 SCORED = (Outcome.SUCCESS, Outcome.FAILURE)
@@ -24,9 +25,9 @@ def tasks_of(runs: Sequence[ReportRun]) -> list[str]:
     return list(dict.fromkeys(result.task for run in runs for result in run.results))
 
 
-def filter_link(words: str, *, run: int, task: str = "", why: str = "", outcome: str = "") -> str:
+def filter_link(words: str, *, run: int, task: str = "", why: str = "", outcome: str = "", tag: str = "") -> str:
     """A link to the gallery with its filters set. words: HTML."""
-    wanted = {"run": str(run), "task": task, "cause": why, "outcome": outcome}
+    wanted = {"run": str(run), "task": task, "cause": why, "outcome": outcome, "tag": tag}
     data = "".join(f' data-{name}="{html.escape(value)}"' for name, value in wanted.items() if value)
     return f'<a class="filter" href="#episodes"{data}>{words}</a>'
 
@@ -106,10 +107,9 @@ def stages(runs: Sequence[ReportRun]) -> str:
 def factors(runs: Sequence[ReportRun]) -> str:
     """Success by factor and task as heat maps, for runs whose episodes name factors."""
     parts = []
-    for run in runs:
-        levels = list(dict.fromkeys(filter(None, map(factor, run.episodes))))
-        groups = list(dict.fromkeys(level.partition(":")[0] for level in levels))
-        levels.sort(key=lambda level: groups.index(level.partition(":")[0]))
+    for number, run in enumerate(runs):
+        ordered = sorted(run.episodes, key=lambda episode: by_level(episode.result))
+        levels = list(dict.fromkeys(filter(None, map(factor, ordered))))
         if not levels:
             continue
         tasks = tasks_of([run])
@@ -117,9 +117,11 @@ def factors(runs: Sequence[ReportRun]) -> str:
         for level in levels:
             chosen = [episode.result for episode in run.episodes if factor(episode) == level]
             cells = [_success([r for r in chosen if r.task == task]) for task in tasks]
-            rows.append((text(level), [*cells, _success(chosen)]))
+            rows.append((filter_link(text(level), run=number, tag=level), [*cells, _success(chosen)]))
         heading = ["factor", *map(text, tasks), "all tasks"]
         parts.append(charts.heat(heading, rows, f"Success at the last step by factor: {run.label}", none="-"))
+        if len({episode.result.condition for episode in run.episodes}) > 1:
+            parts.append(f'<p class="remark">{SHARED_SCENES}</p>')
     return "".join(parts)
 
 
