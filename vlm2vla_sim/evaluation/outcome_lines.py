@@ -17,6 +17,10 @@ REPEATED_SCENES = (
     "Scenes were run more than once (with several seeds, or in several conditions of a suite), and such episodes count "
     "as independent: p is too small."
 )
+TESTED_BY_SCENE = (
+    "Scenes were run more than once (with several seeds, or in several conditions of a suite): p is that of the exact "
+    "sign-flip test over scenes, and intervals are those of the effective number of pairs."
+)
 Shares = tuple[Mapping[str, Rate], Mapping[str, Mean]]
 """`failures` and `words` of a summary."""
 

@@ -10,7 +10,7 @@ import tyro
 from vlm2vla_sim.cli.result import CommandResult, columns
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.evaluation.failures import LABELS
-from vlm2vla_sim.evaluation.outcome_lines import REPEATED_SCENES
+from vlm2vla_sim.evaluation.outcome_lines import REPEATED_SCENES, TESTED_BY_SCENE
 from vlm2vla_sim.evaluation.outcome_shares import failure_shares
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _text(found: Comparison, *, markdown: bool) -> str:
     if found.allowed:
         lines.append(f"Different, as allowed: {'; '.join(found.allowed)}.")
     if found.repeated_scenes:
-        lines.append(REPEATED_SCENES)
+        lines.append(TESTED_BY_SCENE if found.tests_scenes else REPEATED_SCENES)
     lines.append(_verdict(found))
     return "\n".join(lines)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import enum
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +43,8 @@ class Cell:
     high: float
     """The ends of its interval, with the confidence of the comparison."""
     p: float
-    """Two-sided: McNemar's exact test for pairs, Fisher's exact test else; the test by betting where a run may stop
-    early."""
+    """Two-sided: McNemar's exact test for pairs (the sign-flip test over scenes where some were run several times),
+    Fisher's exact test else; the test by betting where a run may stop early."""
     p_adjusted: float = 1.0
     """Holm's, over the tasks and the overall test of every candidate. Where a run may stop early, over the tasks only,
     and the overall test stands alone."""
@@ -75,17 +76,31 @@ def verdict(cells: Sequence[Cell], margin: float) -> Verdict:
     return Verdict.NOT_WORSE if cells[-1].low > -margin else Verdict.UNDERPOWERED
 
 
-def paired(name: str, pairs: Sequence[tuple[bool, bool]], confidence: float = CONFIDENCE) -> Cell:
-    """The cell of pairs of (baseline succeeded, candidate succeeded), all of which were planned."""
+def paired(
+    name: str, pairs: Sequence[tuple[bool, bool]], confidence: float = CONFIDENCE, scenes: Sequence[Hashable] = ()
+) -> Cell:
+    """The cell of pairs of (baseline succeeded, candidate succeeded), all of which were planned.
+
+    scenes: of each pair; by default all are different. Where some are not, the test is over scenes, and interval and
+    power are those of the effective number of pairs.
+    """
     n = len(pairs)
     if not n:
         return Cell(name, Rate(0, 0), Rate(0, 0), 0, 0, 0.0, -1.0, 1.0, 1.0, confidence=confidence)
     both, only_first, only_second, neither = _count(pairs)
-    low, high = statistics.paired_interval(both, only_first, only_second, neither, confidence)
-    discordance = (only_first + only_second) / n
+    differences = [(scene, b - a) for scene, (a, b) in zip(scenes or range(n), pairs, strict=True)]
+    sums = Counter[Hashable]()
+    for scene, difference in differences:
+        sums[scene] += difference
+    repeated = len(sums) < n
+    effect = statistics.design_effect(differences) if repeated else 1.0
+    low, high = statistics.paired_interval(
+        both / effect, only_first / effect, only_second / effect, neither / effect, confidence
+    )
+    discordance, effective = (only_first + only_second) / n, max(1, round(n / effect))
 
     def power(drop: float) -> float:
-        return statistics.paired_power(n, drop, max(drop, discordance), 1 - confidence)
+        return statistics.paired_power(effective, drop, max(drop, discordance), 1 - confidence)
 
     return Cell(
         name,
@@ -96,7 +111,7 @@ def paired(name: str, pairs: Sequence[tuple[bool, bool]], confidence: float = CO
         (only_second - only_first) / n,
         low,
         high,
-        statistics.mcnemar_exact(only_first, only_second),
+        statistics.sign_flip_exact(sums.values()) if repeated else statistics.mcnemar_exact(only_first, only_second),
         detectable=_detectable(power, 1.0),
         confidence=confidence,
     )

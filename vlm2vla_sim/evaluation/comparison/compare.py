@@ -11,7 +11,7 @@ from vlm2vla_sim.errors import NotComparableError, SettingError, unknown_name
 from vlm2vla_sim.evaluation.comparison import cells as cells_of
 from vlm2vla_sim.evaluation.comparison.cells import Cell, Verdict, verdict
 from vlm2vla_sim.evaluation.comparison.groups import Group, groups_of, level_groups
-from vlm2vla_sim.evaluation.comparison.pairing import Pairing, pair, scored, won
+from vlm2vla_sim.evaluation.comparison.pairing import Pairing, pair, scene_of, scored, won
 from vlm2vla_sim.evaluation.comparison.sides import Side, differences, other_profile
 from vlm2vla_sim.evaluation.rates import CONFIDENCE
 from vlm2vla_sim.evaluation.stop_record import StopRecord
@@ -40,8 +40,8 @@ class Comparison:
     allowed: tuple[str, ...]
     """Conditions that differ and were allowed to."""
     repeated_scenes: bool
-    """Whether a scene was run with several seeds or in several conditions: those episodes are correlated, and the tests
-    take them as independent."""
+    """Whether a scene was run with several seeds or in several conditions: those episodes are correlated. Paired tests
+    are then over scenes; those of a run that may stop early, and of unpaired runs, take them as independent."""
     confidence: float = CONFIDENCE
     stopping: StopRecord | None = None
     """The rule by which a side may stop early: p-values and intervals then hold whenever that was."""
@@ -52,6 +52,11 @@ class Comparison:
     def overall(self) -> Cell:
         """All tasks together."""
         return self.cells[-1]
+
+    @property
+    def tests_scenes(self) -> bool:
+        """Whether scenes that were run several times are accounted for."""
+        return self.repeated_scenes and self.stopping is None and self.pairing is not Pairing.NONE
 
     @property
     def verdict(self) -> Verdict:
@@ -171,12 +176,13 @@ def _compare(
         cells, levels = ([_unpaired(one, *sides, rule, confidence) for one in of] for of in (groups, of_levels))
     else:
         cells, levels = (
-            [cells_of.paired(one.name, _won(pairs, one, rule), confidence) for one in of] for of in (groups, of_levels)
+            [cells_of.paired(one.name, _won(pairs, one, rule), confidence, _scenes(pairs, one)) for one in of]
+            for of in (groups, of_levels)
         )
     cells, levels = tuple(cells), tuple(levels)
     if any(cell.baseline.n == 0 for cell in cells):
         raise NotComparableError(f"{baseline.name} and {candidate.name} share no scored episode of a task.")
-    scenes = [(e.task, e.episode_id if e.layouts == "grid" else f"seed {e.seed}") for e in first]
+    scenes = [scene_of(episode) for episode in first]
     repeated = len(set(scenes)) < len(scenes)
     return Comparison(
         baseline,
@@ -237,6 +243,10 @@ def _counted(baseline: Side, candidate: Side, pairs: Sequence[Pair], rule: str, 
             left_out[NOT_COUNTED] = left_out.get(NOT_COUNTED, 0) + len(pairs) - len(kept)
         pairs = kept
     return list(pairs)
+
+
+def _scenes(pairs: Sequence[Pair], group: Group) -> list[tuple[str, int | str]]:
+    return [scene_of(a) for a, _ in pairs if group.holds(a)]
 
 
 def _won(pairs: Sequence[Pair], group: Group, rule: str) -> list[tuple[bool, bool]]:

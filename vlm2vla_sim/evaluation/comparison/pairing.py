@@ -62,6 +62,11 @@ def pair(
     return Pairing.NONE, []
 
 
+def scene_of(episode: EpisodeResult) -> tuple[str, int | str]:
+    """Equal for episodes with the same layout: of the grid, or drawn from one seed."""
+    return episode.task, episode.episode_id if episode.layouts == "grid" else f"seed {episode.seed}"
+
+
 def key(episode: EpisodeResult, pairing: Pairing) -> tuple[Any, ...]:
     """Equal for the two episodes of a pair."""
     return (*episode.key, episode.seed) if pairing is Pairing.EPISODE else episode.key

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from statistics import NormalDist
 
 from vlm2vla_sim.evaluation.rates import CONFIDENCE, wilson_interval
@@ -29,14 +30,60 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
+def sign_flip_exact(sums: Iterable[int]) -> float:
+    """Two-sided p-value of the exact sign-flip test over scenes: without a difference, each sum may have either sign.
+
+    sums: of each scene, the sum over its pairs of +1 (only the second succeeded) and -1 (only the first). Pairs of one
+    scene, such as in several conditions, may be correlated as they like. With one pair of each scene this is McNemar's
+    exact test (R. A. Fisher, The Design of Experiments (1935), section 21).
+
+    >>> sign_flip_exact([1] * 9 + [-1]) == mcnemar_exact(1, 9), sign_flip_exact([-23, -23])
+    (True, 0.5)
+    """
+    sums = [total for total in sums if total]
+    ways = {0: 1}
+    for total in sums:
+        flipped: dict[int, int] = {}
+        for reached, count in ways.items():
+            for end in (reached + total, reached - total):
+                flipped[end] = flipped.get(end, 0) + count
+        ways = flipped
+    extreme = abs(sum(sums))
+    return sum(count for reached, count in ways.items() if abs(reached) >= extreme) / 2 ** len(sums)
+
+
+def design_effect(differences: Sequence[tuple[Hashable, int]]) -> float:
+    """By how much repeated scenes inflate the variance of the mean difference, 1 or more.
+
+    differences: of each pair its scene, and +1, 0 or -1. The ratio of the variance between scenes and that of
+    independent pairs (J. N. K. Rao and A. J. Scott, "A simple method for the analysis of clustered binary data",
+    Biometrics 48 (1992), 577-585), at most what pairs of one scene that are all equal would have; that also where the
+    ratio cannot be told, because all pairs are equal or there is one scene.
+
+    >>> design_effect([("a", 1), ("b", 0), ("c", -1)]), design_effect([("a", 1), ("a", 1), ("b", 0), ("b", 0)])
+    (1.0, 2.0)
+    """
+    n = len(differences)
+    sizes, sums = Counter(scene for scene, _ in differences), Counter[Hashable]()
+    for scene, difference in differences:
+        sums[scene] += difference
+    mean, scenes = sum(sums.values()) / n, len(sizes)
+    most = sum(size**2 for size in sizes.values()) / n
+    alone = sum((difference - mean) ** 2 for _, difference in differences)
+    if scenes == 1 or not alone:
+        return most
+    between = scenes / (scenes - 1) * sum((sums[scene] - size * mean) ** 2 for scene, size in sizes.items())
+    return min(max(between / alone, 1.0), most)
+
+
 def paired_interval(
-    both: int, only_first: int, only_second: int, neither: int, confidence: float = CONFIDENCE
+    both: float, only_first: float, only_second: float, neither: float, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
     """Interval of the difference second minus first of two rates on the same episodes; at least one pair.
 
     Method 10 of R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on
     paired data", Statistics in Medicine 17 (1998), 2635-2650: Wilson intervals of the two rates, combined with their
-    correlation.
+    correlation. The numbers may be effective ones, divided by a design effect.
     """
     n = both + only_first + only_second + neither
     first, second = both + only_first, both + only_second

@@ -11,7 +11,7 @@ from vlm2vla_sim.errors import NotComparableError
 from vlm2vla_sim.evaluation.comparison.cells import OVERALL, Cell
 from vlm2vla_sim.evaluation.comparison.compare import Comparison, compare, discordant
 from vlm2vla_sim.evaluation.comparison.sides import read_side
-from vlm2vla_sim.evaluation.outcome_lines import REPEATED_SCENES
+from vlm2vla_sim.evaluation.outcome_lines import REPEATED_SCENES, TESTED_BY_SCENE
 from vlm2vla_sim.evaluation.report import charts
 from vlm2vla_sim.evaluation.report.charts import text
 from vlm2vla_sim.evaluation.report.runs import ReportRun
@@ -136,7 +136,7 @@ def _remarks(found: Comparison) -> str:
     if found.allowed:
         remarks.append(f"Different, as allowed: {'; '.join(found.allowed)}.")
     if found.repeated_scenes:
-        remarks.append(REPEATED_SCENES)
+        remarks.append(TESTED_BY_SCENE if found.tests_scenes else REPEATED_SCENES)
     return f'<p class="remark">{text(" ".join(remarks))}</p>'
 
 
