@@ -35,12 +35,15 @@ def read(path: Path) -> dict[str, Rows]:
     found: dict[str, Rows] = defaultdict(list)
     for chunk in RrdReader(str(path)).stream():
         batch = chunk.to_record_batch()
-        columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
-        steps = columns.get("step", [None] * batch.num_rows)
-        times = [None if time is None else time.total_seconds() for time in columns.get("time", steps)]
-        for name, values in columns.items():
+        names = batch.schema.names
+        steps = batch.column("step").to_pylist() if "step" in names else [None] * batch.num_rows
+        # As integers: pyarrow makes no Python objects of nanoseconds.
+        times = batch.column("time").cast("int64").to_pylist() if "time" in names else steps
+        seconds = [None if time is None else time / 1e9 for time in times]
+        for name in names:
             if ":" in name:
-                found[f"{chunk.entity_path}:{name.split(':')[-1]}"] += zip(steps, times, values, strict=True)
+                values = batch.column(name).to_pylist()
+                found[f"{chunk.entity_path}:{name.split(':')[-1]}"] += zip(steps, seconds, values, strict=True)
     return {name: sorted(rows, key=lambda row: row[0] or 0) for name, rows in found.items()}
 
 
