@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from vlm2vla_sim.envs.base import WidowXEnv, make_task_env
 from vlm2vla_sim.envs.tasks import SUITE_TASKS
@@ -38,9 +37,3 @@ def test_of_two_carrots_the_one_on_the_towel_is_lifted_and_each_has_its_contacts
             assert np.linalg.norm((upper.pose.position - lower.pose.position)[:2]) < 0.03
         result = run_episode(env, "scripted", episode_id=0)
     assert (result.success_at_end, result.grasped, result.goals_reached) == (True, True, 1.0)
-
-
-@pytest.mark.parametrize("task", ["carrot_and_spoon"])
-def test_two_steps_are_solved(true_scenes, task):
-    with make_task_env(SUITE_TASKS[task], backend="simpler", image_size=None) as env:
-        assert run_episode(env, "scripted", episode_id=1).success_settled
