@@ -17,6 +17,7 @@ from vlm2vla_sim.core.frames import euler_sxyz_to_matrix, matrix_to_rotvec, rotv
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.data.relabel.noise import noise_of, smooth
 from vlm2vla_sim.data.relabel.polyline import corners, distance_to_chord
+from vlm2vla_sim.data.relabel.settled import aims
 from vlm2vla_sim.errors import SettingError
 
 LARGEST_TURN = np.radians(120)
@@ -61,6 +62,8 @@ class GripperPath:
     rotations: np.ndarray
     """(T + 1, 3, 3) float64; relative rotations are about base axes."""
 
+    aims: np.ndarray
+    """(T + 1, 3) float64 [m] what the text leads to: the positions, but for `settled.aims`."""
     noise: float = 0.0
     """[m] standard deviation of the noise that was measured, and smoothed."""
     tremble: float = 0.0
@@ -69,7 +72,7 @@ class GripperPath:
     @functools.cached_property
     def turned(self) -> np.ndarray:
         """(T + 1, 3) [rad] the rotation vector from the first frame to each; base axes."""
-        return np.array([matrix_to_rotvec(rotation @ self.rotations[0].T) for rotation in self.rotations])
+        return _turned(self.rotations)
 
     def turn(self, start: int, stop: int) -> np.ndarray:
         """(3,) rotation vector [rad] from frame `start` to frame `stop`."""
@@ -81,20 +84,25 @@ def reached_path(trajectory: Trajectory) -> GripperPath:
     states = trajectory.states.astype(np.float64)
     positions = np.concatenate([states[:, :3], states[-1:, :3]])
     rotations = np.array([euler_sxyz_to_matrix(state[3:6]) for state in states])
-    return _without_noise(GripperPath(positions, np.concatenate([rotations, rotations[-1:]])))
-
-
-def _without_noise(path: GripperPath) -> GripperPath:
-    """`path` as it was if it is exact, else smoothed, with its noise."""
-    positions, rotations = path.positions, path.rotations
-    noise, tremble = noise_of(positions[:-1]), noise_of(path.turned[:-1])
-    # Half a turn from the start, a rotation vector changes its sign, and an average of both means nothing.
-    continuous = len(positions) > 1 and np.linalg.norm(np.diff(path.turned, axis=0), axis=1).max() < np.pi / 2
-    if noise >= SHAKES:
+    rotations = np.concatenate([rotations, rotations[-1:]])
+    turned = _turned(rotations)
+    noise, tremble = (size if size >= least else 0.0 for size, least in _noises(positions, turned))
+    if noise:
         positions = smooth(positions, noise)
-    if tremble >= TREMBLES and continuous:
-        rotations = np.array([rotvec_to_matrix(turned) @ rotations[0] for turned in smooth(path.turned, tremble)])
-    return GripperPath(positions, rotations, noise if noise >= SHAKES else 0.0, tremble if tremble >= TREMBLES else 0.0)
+    # Half a turn from the start, a rotation vector changes its sign, and a line through both means nothing.
+    if tremble and np.linalg.norm(np.diff(turned, axis=0), axis=1).max() < np.pi / 2:
+        rotations = np.array([rotvec_to_matrix(vector) @ rotations[0] for vector in smooth(turned, tremble)])
+    return GripperPath(positions, rotations, aims(trajectory, positions, noise=noise), noise, tremble)
+
+
+def _noises(positions: np.ndarray, turned: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(standard deviation, the least that is smoothed) of positions [m] and of rotations [rad]."""
+    return (noise_of(positions[:-1]), SHAKES), (noise_of(turned[:-1]), TREMBLES)
+
+
+def _turned(rotations: np.ndarray) -> np.ndarray:
+    """(n, 3) [rad] the rotation vectors from the first of `rotations`, (n, 3, 3), to each."""
+    return np.array([matrix_to_rotvec(rotation @ rotations[0].T) for rotation in rotations])
 
 
 def commanded_path(trajectory: Trajectory) -> GripperPath:
@@ -104,7 +112,7 @@ def commanded_path(trajectory: Trajectory) -> GripperPath:
     rotations = [euler_sxyz_to_matrix(states[0, 3:6])]
     for action in actions:
         rotations.append(rotvec_to_matrix(action[3:6]) @ rotations[-1])
-    return GripperPath(positions, np.array(rotations))
+    return GripperPath(positions, np.array(rotations), positions)
 
 
 PATHS = {"reached": reached_path, "commanded": commanded_path}

@@ -9,6 +9,7 @@ its own, executed while the arm stands still.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from vlm2vla_sim.data.relabel.path import PATHS, GripperPath, RowThresholds
 from vlm2vla_sim.data.relabel.plans import plan_for, step_for, subtask_for
 from vlm2vla_sim.data.relabel.recorded import MotionRules, RecordedMotion
 from vlm2vla_sim.data.relabel.segments import Segment, segment_within, segments_of
+from vlm2vla_sim.data.relabel.stretches import levelled, stretches_of
 from vlm2vla_sim.data.relabel.turns import said_rotations
 from vlm2vla_sim.errors import DataError, unknown_name
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS, Resolution
@@ -63,7 +65,10 @@ def relabel(trajectory: Trajectory, rules: LabelingRules | None = None) -> Label
     intervals = find_gripper_intervals(trajectory, rules.grip)
     hints = kinds_in(trajectory.instruction_en or trajectory.instruction)
     recorded = RecordedMotion(path, intervals, trajectory.states[:, 6], trajectory.fps, hints, rules.kinds)
-    found = [segments_of(recorded, index, rules.cuts, empty=rules.grip.empty) for index in range(len(intervals))]
+    stretches = [stretches_of(recorded, index, empty=rules.grip.empty) for index in range(len(intervals))]
+    path = levelled(recorded, stretches, step=rules.resolution.translation)
+    recorded = dataclasses.replace(recorded, path=path)
+    found = [segments_of(recorded, index, stretches[index], rules.cuts) for index in range(len(intervals))]
     rounder = _GridRounder(path, rules, [segment for segments in found for segment in segments])
     phases: list[Phase] = []
     for index, segments in enumerate(found):
@@ -126,14 +131,14 @@ class _GridRounder:
         step = float(np.radians(rules.resolution.rotation))
         self._said = said_rotations(path, frames, step) if rules.carry_rest else {}
         # The pose that the rows written so far lead to.
-        self._position, self._rotation = path.positions[0].copy(), path.rotations[0].copy()
+        self._position, self._rotation = path.aims[0].copy(), path.rotations[0].copy()
         self._steps = np.array([float(step) * c.si for step, c in zip(rules.resolution.steps, COLUMNS, strict=True)])
 
     def rows(self, segment: Segment) -> list[np.ndarray]:
         """The rows of a segment, each (7,) as in `ActionChunk.deltas`, on the grid; empty for no motion."""
         if not self._rules.carry_rest:
             first = segment.frames[0]
-            self._position, self._rotation = self._path.positions[first].copy(), self._path.rotations[first].copy()
+            self._position, self._rotation = self._path.aims[first].copy(), self._path.rotations[first].copy()
         gripper = float(segment.interval.is_open)
         rows = []
         if segment.kind == PAUSE:
@@ -157,7 +162,7 @@ class _GridRounder:
 
     def _move_to(self, frame: int) -> np.ndarray:
         steps = self._steps[:3]
-        move = np.round((self._path.positions[frame] - self._position) / steps) * steps
+        move = np.round((self._path.aims[frame] - self._position) / steps) * steps
         self._position += move
         return move
 

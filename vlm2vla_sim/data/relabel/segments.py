@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from vlm2vla_sim.data.relabel import kinds
 from vlm2vla_sim.data.relabel.gripper import GripperInterval
 from vlm2vla_sim.data.relabel.path import GripperPath, RowThresholds, row_boundaries
 from vlm2vla_sim.data.relabel.recorded import RecordedMotion
-from vlm2vla_sim.data.relabel.stretches import Stretch, stretches_of
+from vlm2vla_sim.data.relabel.stretches import Stretch
 from vlm2vla_sim.language.formats.grid import MAX_ROWS
 from vlm2vla_sim.language.label_prompt import Span
 
@@ -45,11 +46,12 @@ class Segment:
     """One of `kinds.KINDS`."""
 
 
-def segments_of(recorded: RecordedMotion, index: int, thresholds: RowThresholds, *, empty: float) -> list[Segment]:
-    """The segments of the `index`-th interval. empty: as `GripperRules.empty`."""
+def segments_of(
+    recorded: RecordedMotion, index: int, stretches: Sequence[Stretch], thresholds: RowThresholds
+) -> list[Segment]:
+    """The segments of the `index`-th interval, which is divided into `stretches`."""
     interval = recorded.intervals[index]
     found: list[Segment] = []
-    stretches = stretches_of(recorded, index, empty=empty)
     for stretch in stretches:
         acts = interval.acts and stretch is stretches[-1]
         if stretch.kind:

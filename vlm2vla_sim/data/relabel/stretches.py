@@ -6,14 +6,16 @@ is divided by direction (`segments`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from vlm2vla_sim.data.relabel.contact import STROKE, kind_in_contact, low_runs, strokes, there_and_back
+from vlm2vla_sim.data.relabel.contact import LOW, STROKE, kind_in_contact, low_runs, strokes, there_and_back
 from vlm2vla_sim.data.relabel.gripper import DESCENT, GripperInterval
 from vlm2vla_sim.data.relabel.kinds import FOLD, IN_CONTACT, PAUSE, POUR, SWEEP, TURN, WIPE
+from vlm2vla_sim.data.relabel.path import GripperPath
 from vlm2vla_sim.data.relabel.recorded import RecordedMotion, runs
 
 UPRIGHT = np.radians(8)
@@ -51,6 +53,22 @@ def stretches_of(recorded: RecordedMotion, index: int, *, empty: float) -> list[
         start = found.pop().start if found and not found[-1].kind else end
         found.append(Stretch(start, interval.stop))
     return found or [Stretch(interval.start, interval.stop)]
+
+
+def levelled(recorded: RecordedMotion, stretches: Sequence[Sequence[Stretch]], *, step: float) -> GripperPath:
+    """The path, at one height in each motion in contact: the surface is level, and the gripper arrives at it late.
+
+    stretches: of each interval. step: [m] resolution of the text. Fingers that push aim a quarter of it lower: rounded
+    up by half of it they would pass over what is flat, rounded down they press.
+    """
+    path = recorded.path
+    positions, aims = path.positions.copy(), path.aims.copy()
+    for interval, one in ((i, one) for i, found in zip(recorded.intervals, stretches, strict=True) for one in found):
+        part = slice(one.start, one.stop + 1)
+        if one.kind in IN_CONTACT and np.ptp(positions[part, 2]) <= 2 * LOW + 4 * path.noise:
+            positions[part, 2] = np.median(positions[part, 2])
+            aims[part, 2] = positions[part, 2] - (0.0 if interval.held_before else step / 4)
+    return dataclasses.replace(path, positions=positions, aims=aims)
 
 
 def _pauses(recorded: RecordedMotion, start: int, stop: int) -> list[tuple[int, int]]:

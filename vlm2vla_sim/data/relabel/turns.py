@@ -50,10 +50,10 @@ def _is_taken_back(away: np.ndarray, slack: float) -> bool:
 
 
 def _new_level(values: np.ndarray, slack: float) -> float:
-    """The level nearest to the first of `values` that is within `slack` of as many of those after it as possible."""
-    low, high = values[0] - slack, values[0] + slack
+    """The middle of as many of `values` as are within `slack` of one level: at first the gripper still turns."""
+    low, high, count = values[0] - slack, values[0] + slack, 1
     for value in values[1:]:
         if value - slack > high or value + slack < low:
             break
-        low, high = max(low, value - slack), min(high, value + slack)
-    return float(np.clip(values[0], low, high))
+        low, high, count = max(low, value - slack), min(high, value + slack), count + 1
+    return float(np.clip(np.median(values[:count]), low, high))
