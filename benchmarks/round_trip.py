@@ -92,9 +92,9 @@ class Teleoperator:
             at = number / steps
             self.step(curve(0.6 * at + 0.4 * (3 * at**2 - 2 * at**3)) - self.at)
 
-    def go(self, x: float, y: float, z: float) -> None:
-        """Straight to a position [m, base frame]."""
-        start, end = self.at, np.array([x, y, z])
+    def go(self, *place: float) -> None:
+        """Straight to a position x, y, z [m, base frame]."""
+        start, end = self.at, np.array(place)
         self.follow(lambda at: start + at * (end - start), float(np.linalg.norm(end - start)))
 
     def act(self, gripper: float) -> None:

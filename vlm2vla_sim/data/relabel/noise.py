@@ -10,21 +10,23 @@ import numpy as np
 
 LONGEST = 100
 """Most samples of a line."""
-_QUARTILE = 0.3186
-"""Standard deviations below which a quarter of a normal distribution's magnitudes lie."""
+FEWEST = 30
+"""Samples from which on noise can be told from short moves."""
+_FIFTH = 0.2533
+"""Standard deviations below which a fifth of a normal distribution's magnitudes lie."""
 _THIRD = 20**0.5
 """Standard deviation of the third difference of independent samples of standard deviation 1."""
 
 
 def noise_of(samples: np.ndarray) -> float:
-    """Standard deviation of the noise in `samples`, (T, k), in their unit; 0 for fewer than eight samples.
+    """Standard deviation of the noise in `samples`, (T, k), in their unit; 0 for fewer than `FEWEST`.
 
-    The lower quartile of the third differences, so that corners and starts, which have large ones, do not count.
+    The lower fifth of the third differences, so that corners and starts, which have large ones, do not count.
     """
-    if len(samples) < 8:
+    if len(samples) < FEWEST:
         return 0.0
     third = np.abs(np.diff(samples, n=3, axis=0))
-    return float(np.median(np.quantile(third, 0.25, axis=0))) / _QUARTILE / _THIRD
+    return float(np.median(np.quantile(third, 0.2, axis=0))) / _FIFTH / _THIRD
 
 
 def smooth(samples: np.ndarray, noise: float) -> np.ndarray:

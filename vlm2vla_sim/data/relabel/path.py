@@ -17,7 +17,7 @@ from vlm2vla_sim.core.frames import euler_sxyz_to_matrix, matrix_to_rotvec, rotv
 from vlm2vla_sim.data.episode import Trajectory
 from vlm2vla_sim.data.relabel.noise import noise_of, smooth
 from vlm2vla_sim.data.relabel.polyline import corners, distance_to_chord
-from vlm2vla_sim.data.relabel.settled import aims
+from vlm2vla_sim.data.relabel.settled import trusted_targets
 from vlm2vla_sim.errors import SettingError
 
 LARGEST_TURN = np.radians(120)
@@ -63,7 +63,9 @@ class GripperPath:
     """(T + 1, 3, 3) float64; relative rotations are about base axes."""
 
     aims: np.ndarray
-    """(T + 1, 3) float64 [m] what the text leads to: the positions, but for `settled.aims`."""
+    """(T + 1, 3) float64 [m] what the text leads to: the positions, or the target where the arm rests (`settled`)."""
+    targets: np.ndarray | None = None
+    """(T, 3) float64 [m] the controller's target in each frame; None where the commands do not explain the motion."""
     noise: float = 0.0
     """[m] standard deviation of the noise that was measured, and smoothed."""
     tremble: float = 0.0
@@ -92,7 +94,10 @@ def reached_path(trajectory: Trajectory) -> GripperPath:
     # Half a turn from the start, a rotation vector changes its sign, and a line through both means nothing.
     if tremble and np.linalg.norm(np.diff(turned, axis=0), axis=1).max() < np.pi / 2:
         rotations = np.array([rotvec_to_matrix(vector) @ rotations[0] for vector in smooth(turned, tremble)])
-    return GripperPath(positions, rotations, aims(trajectory, positions, noise=noise), noise, tremble)
+    targets, resting = trusted_targets(trajectory, positions, noise=noise)
+    aims = positions.copy()
+    aims[:-1][resting] = targets[resting]
+    return GripperPath(positions, rotations, aims, targets if resting.any() else None, noise, tremble)
 
 
 def _noises(positions: np.ndarray, turned: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:

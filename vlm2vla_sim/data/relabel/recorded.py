@@ -73,7 +73,7 @@ class RecordedMotion:
 
     def is_lifted(self, interval: GripperInterval) -> bool:
         """Whether what is held during `interval` is lifted from where it was grasped."""
-        heights = self.positions[interval.start : interval.stop + 1, 2] - self.positions[interval.start, 2]
+        heights = self.positions[interval.start : interval.act + 1, 2] - self.positions[interval.start, 2]
         return bool(heights.max() >= self.rules.lifted_cm / 100 + self.path.noise)
 
     def is_pinched(self, interval: GripperInterval, *, empty: float) -> bool:

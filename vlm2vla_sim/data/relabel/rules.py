@@ -24,7 +24,7 @@ from vlm2vla_sim.data.relabel.path import PATHS, GripperPath, RowThresholds
 from vlm2vla_sim.data.relabel.plans import plan_for, step_for, subtask_for
 from vlm2vla_sim.data.relabel.recorded import MotionRules, RecordedMotion
 from vlm2vla_sim.data.relabel.segments import Segment, segment_within, segments_of
-from vlm2vla_sim.data.relabel.stretches import levelled, stretches_of
+from vlm2vla_sim.data.relabel.stretches import levelled, still_while_acting, stretches_of
 from vlm2vla_sim.data.relabel.turns import said_rotations
 from vlm2vla_sim.errors import DataError, unknown_name
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS, Resolution
@@ -63,6 +63,7 @@ def relabel(trajectory: Trajectory, rules: LabelingRules | None = None) -> Label
     steps = steps_of(trajectory.instruction, trajectory.instruction_en)
     path = PATHS[rules.motion](trajectory)
     intervals = find_gripper_intervals(trajectory, rules.grip)
+    path = still_while_acting(path, intervals)
     hints = kinds_in(trajectory.instruction_en or trajectory.instruction)
     recorded = RecordedMotion(path, intervals, trajectory.states[:, 6], trajectory.fps, hints, rules.kinds)
     stretches = [stretches_of(recorded, index, empty=rules.grip.empty) for index in range(len(intervals))]

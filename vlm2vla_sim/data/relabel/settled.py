@@ -36,10 +36,11 @@ def targets(trajectory: Trajectory) -> np.ndarray:
     return found
 
 
-def aims(trajectory: Trajectory, positions: np.ndarray, *, noise: float) -> np.ndarray:
-    """(T + 1, 3) [m] `positions`, the measured path, with the targets where the arm was at rest.
+def trusted_targets(trajectory: Trajectory, positions: np.ndarray, *, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 3) [m] the targets, and (T,) bool: the frames at which the arm rests at them.
 
-    noise: [m] of the measured positions.
+    positions: (T + 1, 3) [m] the measured path. noise: [m] of it. Where the commands do not explain the motion, the arm
+    rests at no frame.
     """
     count = len(trajectory)
     told = np.linalg.norm(trajectory.actions[:, :3], axis=1) + np.linalg.norm(trajectory.actions[:, 3:6], axis=1) > 1e-3
@@ -48,9 +49,7 @@ def aims(trajectory: Trajectory, positions: np.ndarray, *, noise: float) -> np.n
     resting[1:] &= np.linalg.norm(np.diff(positions[:count], axis=0), axis=1) <= STILL + noise
     target = targets(trajectory)
     off = np.linalg.norm(positions[:count] - target, axis=1)[resting]
-    far = np.linalg.norm(positions[:count] - positions[0], axis=1)[resting]
-    if not len(off) or off.max() > OFF + 3 * noise or far.max() < FAR:
-        return positions
-    found = positions.copy()
-    found[:count][resting] = target[resting]
-    return found
+    far = min(np.linalg.norm(way - way[0], axis=1).max() for way in (positions[:count], target))
+    if not len(off) or off.max() > OFF + 3 * noise or far < FAR:
+        resting[:] = False
+    return target, resting

@@ -17,6 +17,7 @@ from vlm2vla_sim.data.relabel.gripper import DESCENT, GripperInterval
 from vlm2vla_sim.data.relabel.kinds import FOLD, IN_CONTACT, PAUSE, POUR, SWEEP, TURN, WIPE
 from vlm2vla_sim.data.relabel.path import GripperPath
 from vlm2vla_sim.data.relabel.recorded import RecordedMotion, runs
+from vlm2vla_sim.data.relabel.settled import OFF
 
 UPRIGHT = np.radians(8)
 """[rad] a gripper that is tilted less than this is not tilted."""
@@ -55,19 +56,35 @@ def stretches_of(recorded: RecordedMotion, index: int, *, empty: float) -> list[
     return found or [Stretch(interval.start, interval.stop)]
 
 
+def still_while_acting(path: GripperPath, intervals: Sequence[GripperInterval]) -> GripperPath:
+    """A noisy `path` at rest where the arm is told to be, while the fingers open or close; an exact one as it is."""
+    if not path.noise:
+        return path
+    positions = path.positions.copy()
+    for interval in intervals:
+        if interval.acts and interval.stop > interval.act + 1:
+            part = slice(interval.act + 1, interval.stop + 1)
+            positions[part] = np.median(positions[part], axis=0)
+    return dataclasses.replace(path, positions=positions)
+
+
 def levelled(recorded: RecordedMotion, stretches: Sequence[Sequence[Stretch]], *, step: float) -> GripperPath:
     """The path, at one height in each motion in contact: the surface is level, and the gripper arrives at it late.
 
-    stretches: of each interval. step: [m] resolution of the text. Fingers that push aim a quarter of it lower: rounded
-    up by half of it they would pass over what is flat, rounded down they press.
+    stretches: of each interval. step: [m] resolution of the text. The height is that of the target, where it is known,
+    because a moving arm hangs above it. Fingers that push aim a quarter of a step lower: rounded up by half of it they
+    would pass over what is flat, rounded down they press.
     """
     path = recorded.path
     positions, aims = path.positions.copy(), path.aims.copy()
+    end = max(one.stop for found in stretches for one in found)
     for interval, one in ((i, one) for i, found in zip(recorded.intervals, stretches, strict=True) for one in found):
-        part = slice(one.start, one.stop + 1)
+        part = slice(one.start, one.stop + (one.stop < end))  # nothing comes after the end that would make up for it
         if one.kind in IN_CONTACT and np.ptp(positions[part, 2]) <= 2 * LOW + 4 * path.noise:
-            positions[part, 2] = np.median(positions[part, 2])
-            aims[part, 2] = positions[part, 2] - (0.0 if interval.held_before else step / 4)
+            level = positions[part, 2] = np.median(positions[part, 2])
+            if path.targets is not None and abs(told := np.median(path.targets[part, 2]) - level) <= OFF:
+                level += told
+            aims[part, 2] = level - (0.0 if interval.held_before else step / 4)
     return dataclasses.replace(path, positions=positions, aims=aims)
 
 
@@ -142,6 +159,8 @@ def _folds(recorded: RecordedMotion, interval: GripperInterval, empty: float) ->
     if FOLD in recorded.hints:
         return True
     if recorded.hints or not (interval.acts and recorded.is_pinched(interval, empty=empty)):
+        return False
+    if len(strokes(recorded, interval.start, interval.act)) > 3:
         return False
     way = recorded.positions[interval.start : interval.act + 1] - recorded.positions[interval.start]
     highest = way[:, 2].max()
