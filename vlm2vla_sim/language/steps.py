@@ -108,7 +108,9 @@ class Steps:
         """
         if len(self.steps) == 1:
             return self.steps[0] if self.steps[0].object_name else None
-        return self.steps[number] if len(self.steps) == holds and self.steps[number].object_name else None
+        if len(self.steps) != holds or number >= holds:
+            return None
+        return self.steps[number] if self.steps[number].object_name else None
 
 
 def steps_of(instruction: str, english: str = "") -> Steps:

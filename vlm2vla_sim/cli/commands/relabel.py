@@ -26,6 +26,7 @@ from vlm2vla_sim.data.relabel.labeler import Labeler, LabelerSettings
 from vlm2vla_sim.data.relabel.labeling_cost import Estimate, Prices, estimate
 from vlm2vla_sim.data.relabel.labels import LABELS, SKIPPED, LabelSettings, LabelSummary, names_in
 from vlm2vla_sim.data.relabel.path import RowThresholds
+from vlm2vla_sim.data.relabel.recorded import MotionRules
 from vlm2vla_sim.data.relabel.rules import LabelingRules
 from vlm2vla_sim.data.relabel.rules import relabel as relabel_by_rules
 from vlm2vla_sim.data.relabel.run import label_dataset
@@ -50,12 +51,15 @@ class RuleFlags:
     """[cm] or this far in a straight line,"""
     turn_degrees: float = 15.0
     """[degrees] or has turned this far."""
-    straight_cm: float = 1.0
-    """[cm] Rows are merged while the path stays within this distance of a straight line; 0 never merges."""
+    straight_cm: float = 0.5
+    """[cm] Rows are merged, and divided at corners, so that each stays within this distance of the path; 0 leaves the
+    rows of the thresholds above, the paper's."""
     resolution: Annotated[tuple[float, float], tyro.conf.arg(metavar="CM DEGREES")] = (1.0, 5.0)
     """Resolution of the action text."""
     round_by_phase: bool = False
     """Round every phase separately, instead of carrying the rounding error into the next phase."""
+    leave_out_pauses: bool = False
+    """Make no phase of a second or more of standing still; only for labels by rules."""
 
     def rules(self) -> LabelingRules:
         """The same values for `data.relabel`."""
@@ -63,6 +67,7 @@ class RuleFlags:
             motion=self.motion,
             carry_rest=not self.round_by_phase,
             cuts=RowThresholds(self.axis_cm, self.total_cm, self.turn_degrees, self.straight_cm),
+            kinds=MotionRules(leave_out_pauses=self.leave_out_pauses),
             resolution=Resolution(self.resolution[0] / 100, self.resolution[1]),
         )
 
@@ -144,6 +149,8 @@ def relabel(
     if workers < 1 or limit < 0:
         raise SettingError(f"workers is {workers} and limit {limit}; expected at least 1 and 0.")
     model.check()
+    if model.model and rule.leave_out_pauses:
+        raise SettingError("--leave-out-pauses was given with --model, which finds the phases itself. Leave it out.")
     executor = _executor(where, model)
     dataset, rules = open_dataset(data, source.options()), rule.rules()
     check_path(out, RunFolderError, beside=".answers")

@@ -77,7 +77,7 @@ def levelled(recorded: RecordedMotion, stretches: Sequence[Sequence[Stretch]], *
     """
     path = recorded.path
     positions, aims = path.positions.copy(), path.aims.copy()
-    end = max(one.stop for found in stretches for one in found)
+    end = max((one.stop for found in stretches for one in found), default=0)
     for interval, one in ((i, one) for i, found in zip(recorded.intervals, stretches, strict=True) for one in found):
         part = slice(one.start, one.stop + (one.stop < end))  # nothing comes after the end that would make up for it
         if one.kind in IN_CONTACT and np.ptp(positions[part, 2]) <= 2 * LOW + 4 * path.noise:
