@@ -6,7 +6,6 @@ model learns to answer zero (the paper's appendix 6.2 reports this). Small steps
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from dataclasses import dataclass
@@ -62,6 +61,8 @@ class GripperPath:
     rotations: np.ndarray
     """(T + 1, 3, 3) float64; relative rotations are about base axes."""
 
+    turned: np.ndarray
+    """(T + 1, 3) float64 [rad] the rotation vector from the first frame to each; base axes."""
     aims: np.ndarray
     """(T + 1, 3) float64 [m] what the text leads to: the positions, or the target where the arm rests (`settled`)."""
     targets: np.ndarray | None = None
@@ -70,11 +71,6 @@ class GripperPath:
     """[m] standard deviation of the noise that was measured, and smoothed."""
     tremble: float = 0.0
     """[rad] the same of rotations."""
-
-    @functools.cached_property
-    def turned(self) -> np.ndarray:
-        """(T + 1, 3) [rad] the rotation vector from the first frame to each; base axes."""
-        return _turned(self.rotations)
 
     def turn(self, start: int, stop: int) -> np.ndarray:
         """(3,) rotation vector [rad] from frame `start` to frame `stop`."""
@@ -93,11 +89,12 @@ def reached_path(trajectory: Trajectory) -> GripperPath:
         positions = smooth(positions, noise)
     # Half a turn from the start, a rotation vector changes its sign, and a line through both means nothing.
     if tremble and np.linalg.norm(np.diff(turned, axis=0), axis=1).max() < np.pi / 2:
-        rotations = np.array([rotvec_to_matrix(vector) @ rotations[0] for vector in smooth(turned, tremble)])
+        turned = smooth(turned, tremble)
+        rotations = np.array([rotvec_to_matrix(vector) @ rotations[0] for vector in turned])
     targets, resting = trusted_targets(trajectory, positions, noise=noise)
     aims = positions.copy()
     aims[:-1][resting] = targets[resting]
-    return GripperPath(positions, rotations, aims, targets if resting.any() else None, noise, tremble)
+    return GripperPath(positions, rotations, turned, aims, targets if resting.any() else None, noise, tremble)
 
 
 def _noises(positions: np.ndarray, turned: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -117,7 +114,7 @@ def commanded_path(trajectory: Trajectory) -> GripperPath:
     rotations = [euler_sxyz_to_matrix(states[0, 3:6])]
     for action in actions:
         rotations.append(rotvec_to_matrix(action[3:6]) @ rotations[-1])
-    return GripperPath(positions, np.array(rotations), positions)
+    return GripperPath(positions, np.array(rotations), _turned(np.array(rotations)), positions)
 
 
 PATHS = {"reached": reached_path, "commanded": commanded_path}
