@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 
 import numpy as np
@@ -96,7 +97,9 @@ def get_tasks(name: str) -> tuple[Task, ...]:
     if name in SUITE_TASKS:
         return (SUITE_TASKS[name],)
     if not is_place(name):
-        raise unknown_name("task", name, [*TASKS, *SUITE_TASKS])
+        # A long list, most of whose names are alike, helps only those who have nearly named one of them.
+        meant = difflib.get_close_matches(name, SUITE_TASKS, n=1, cutoff=0.8)
+        raise unknown_name("task", name, [*TASKS, *SUITE_TASKS] if meant else TASKS)
     found = find("task", name, TASKS)
     tasks = (found,) if isinstance(found, Task) else tuple(found) if isinstance(found, (tuple, list)) else ()
     if not tasks or not all(isinstance(task, Task) for task in tasks):
