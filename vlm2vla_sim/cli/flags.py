@@ -120,7 +120,8 @@ class RunFlags(PolicyFlags):
     backend: str = "mujoco"
     """The simulator or robot: mujoco, simpler, bridge, ..., or your own as package.module:Class."""
     backend_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """Options of this backend only, for example profile=maniskill3 with simpler."""
+    """Options of this backend, such as profile=maniskill3 with simpler, or of the scene on both simulators, such as
+    light_strength=0.4 or distractors=2."""
     instruction: str = ""
     """Instruction for the policy: the task in other words; only with a single task."""
     layouts: str = "grid"

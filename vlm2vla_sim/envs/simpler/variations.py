@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 import sapien
-from sapien.render import RenderDirectionalLightComponent, RenderMaterial, RenderShapeTriangleMesh, RenderTexture2D
+from sapien.render import (
+    RenderBodyComponent,
+    RenderDirectionalLightComponent,
+    RenderMaterial,
+    RenderShapeTriangleMesh,
+    RenderTexture2D,
+)
 
 from vlm2vla_sim.core import frames
 from vlm2vla_sim.envs.colours import find_colour, hue
@@ -78,6 +84,17 @@ def vary_light(scene: Any, variation: Variation) -> None:
         _aim(main, variation)
     for light in found:
         light.color = np.array(light.color) * tint
+    for entity in scene.sub_scenes[0].entities:
+        _dim_glow(entity, tint)
+
+
+def _dim_glow(entity: Any, tint: np.ndarray) -> None:
+    """Change what an object emits: the colours of SIMPLER's cubes are baked, light and all."""
+    body = entity.find_component_by_type(RenderBodyComponent)
+    for part in (part for shape in body.render_shapes for part in shape.parts) if body else ():
+        glow = np.array(part.material.emission)
+        if glow[:3].any():
+            part.material.emission = [*(glow[:3] * tint), glow[3]]
 
 
 def _aim(light: Any, variation: Variation) -> None:
