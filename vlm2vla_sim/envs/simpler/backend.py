@@ -260,6 +260,9 @@ def check_variation(task: Task, profile: str, variation: Variation) -> None:
         refuse(inside, "the profile 'maniskill3' leaves ManiSkill's scene as it is; use profile='simpler'.")
     if variation.target_colour and task.target.fixed is not None:
         raise part_of_scene(task, "target_colour")
+    for which, spec in (("source", task.source), ("target", task.target)):
+        if spec.card:
+            refuse(variation.changes(f"{which}_"), f"the {spec.name} is a printed card here; use the backend 'mujoco'.")
     check_photo(task.scene, variation)
     variation.home(task)
 
