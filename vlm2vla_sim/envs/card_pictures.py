@@ -23,7 +23,7 @@ class _Pen:
 
     def __init__(self) -> None:
         self._unit = SIZE * _SCALE / 100
-        self.image = Image.new("RGB", (SIZE * _SCALE,) * 2, PAPER)
+        self.image = Image.new("RGB", (SIZE * _SCALE, SIZE * _SCALE), PAPER)
         self._draw = ImageDraw.Draw(self.image)
 
     def disc(self, x: float, y: float, rx: float, ry: float | None = None, *, fill: tuple[int, int, int]) -> None:

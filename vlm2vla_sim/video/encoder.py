@@ -197,12 +197,14 @@ def _plugin() -> Any:
 
         def close(self) -> None:
             """End the file. Imageio's own collects garbage, 30 ms a time, for filters, of which there are none here."""
-            stream, self._video_stream = self._video_stream, None
-            if stream is not None and self._container is not None:
+            stream: Any = self._video_stream
+            container: Any = self._container
+            self._video_stream = None
+            if stream is not None and container is not None:
                 for packet in stream.encode():
-                    self._container.mux(packet)
-            if self._container is not None:
-                self._container.close()
+                    container.mux(packet)
+            if container is not None:
+                container.close()
             self.request.finish()
 
         def release(self) -> None:
