@@ -142,7 +142,7 @@ def table(entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         by_suite.setdefault(entry.suite, []).append(entry)
     for suite, own in by_suite.items():
-        yield from (f"### {suite}", "")
+        yield from (f"## {suite}", "")
         yield "| policy | dialect | simulator | success | rule | source | date |"
         yield "|---|---|---|---|---|---|---|"
         for one in sorted(own, key=lambda one: (one.backend, -one.rate, one.policy)):

@@ -44,7 +44,8 @@ def ask_together(batcher: Batcher, prompts: Sequence[str]) -> list[str]:
     return [answers[prompt] for prompt in prompts]
 
 
-def test_questions_that_come_together_are_one_batch():
+def test_questions_that_come_together_are_one_batch(monkeypatch):
+    monkeypatch.setattr("vlm2vla_sim.policies.models.batcher.PATIENCE", 60.0)  # a slow machine starts threads slowly
     model = Sizes()
     prompts = [f"question {k}" for k in range(6)]
     assert ask_together(Batcher(model, callers=lambda: 6), prompts) == prompts
@@ -52,13 +53,21 @@ def test_questions_that_come_together_are_one_batch():
 
 
 def test_questions_that_come_while_a_batch_is_answered_are_the_next_batch():
-    model = Sizes(seconds=0.2)
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Held(Sizes):
+        def answer(self, questions: Sequence[Question]) -> list[Stage]:
+            begun.set()
+            assert go_on.wait(60)
+            return super().answer(questions)
+
+    model = Held()
     batcher = Batcher(model)
-    first = threading.Thread(target=batcher.answer, args=(Question("plan", "first"),))
-    first.start()
-    time.sleep(0.05)
-    ask_together(batcher, ["a", "b", "c"])
-    first.join()
+    first = batcher.ask(Question("plan", "first"))
+    assert begun.wait(60)
+    later = [batcher.ask(Question("plan", prompt)) for prompt in ("a", "b", "c")]
+    go_on.set()
+    assert [answer.result(60).text for answer in (first, *later)] == ["first", "a", "b", "c"]
     assert model.batches == [1, 3]
 
 
