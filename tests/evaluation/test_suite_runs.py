@@ -210,16 +210,25 @@ def test_two_runs_are_compared_by_factor(whole, holding, tmp_path, suite):
         compare(read_side(str(whole.folder)), [read_side(str(plain.folder))])
 
 
-def test_rounds_have_an_episode_of_every_task_in_every_condition(whole, settings, tmp_path):
+def test_a_run_of_one_condition_stops_early_and_one_of_shared_scenes_is_refused(whole, settings, tmp_path):
     worse = dataclasses.replace(settings, policy="hold")
-    made = run_suite(worse, out=tmp_path / "run", video=False, stop=StopRule(str(whole.folder)))
+    with pytest.raises(SettingError, match="the same scenes in several conditions"):
+        run_suite(worse, out=tmp_path / "shared", video=False, stop=StopRule(str(whole.folder)))
+    assert not (tmp_path / "shared").exists()
+    head, _, conditions = SUITE.partition("[[condition]]")
+    dim = next(one for one in conditions.split("[[condition]]") if 'name = "dim"' in one)
+    (tmp_path / "dim.toml").write_text(f"{head}[[condition]]{dim}")
+    one = with_suite(BASE, str(tmp_path / "dim.toml"), episodes=24)
+    full = run_suite(one, out=tmp_path / "full", video=False)
+    worse = dataclasses.replace(one, policy="hold")
+    made = run_suite(worse, out=tmp_path / "run", video=False, stop=StopRule(str(full.folder)))
     assert made.stopped is not None
-    assert (made.stopped.verdict, len(made.results)) == ("worse", 6 * made.stopped.rounds)
+    assert (made.stopped.verdict, len(made.results)) == ("worse", 2 * made.stopped.rounds)
     order = json.loads((tmp_path / "run" / "settings.json").read_text())["stopping"]["order"]
-    assert sorted((task, name) for name, tasks in order.items() for task in tasks) == sorted(CELLS)
-    (found,) = compare(read_side(str(whole.folder)), [read_side(str(made.folder))])
+    assert {name: sorted(tasks) for name, tasks in order.items()} == {"dim": ["carrot_on_plate", "stack_cube"]}
+    (found,) = compare(read_side(str(full.folder)), [read_side(str(made.folder))])
     assert (found.verdict, found.overall.baseline.n) == (Verdict.WORSE, made.stopped.pairs)
-    again = run_suite(worse, out=tmp_path / "run", video=False, stop=StopRule(str(whole.folder)), resume=True)
+    again = run_suite(worse, out=tmp_path / "run", video=False, stop=StopRule(str(full.folder)), resume=True)
     assert again.stopped == made.stopped
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from vlm2vla_sim.core.settings_diff import to_plain
 from vlm2vla_sim.envs.base import find_task
-from vlm2vla_sim.errors import NotComparableError
+from vlm2vla_sim.errors import NotComparableError, SettingError
 from vlm2vla_sim.evaluation.comparison.cells import Cell, Verdict, verdict
 from vlm2vla_sim.evaluation.comparison.compare import Pair, check_level, sequential_cells
 from vlm2vla_sim.evaluation.comparison.groups import groups_of
@@ -66,6 +66,12 @@ class StopWatch:
         names = {place: find_task(place, settings.backend).name for place in settings.tasks}
         self._places = {name: place for place, name in names.items()}
         planned = [(names[place], condition, number) for place, condition, number in settings.plan]
+        if len({(task, number) for task, _, number in planned}) < len(planned):
+            raise SettingError(
+                "This suite runs the same scenes in several conditions, whose outcomes are not independent: a run that "
+                "stops when its comparison is decided (--stop-when) would be wrong more often than it says. Run all of "
+                "it and use `vlm2vla compare`, which accounts for that."
+            )
         self._by_episode = _episodes_of(self._baseline, settings, planned)
         self._check_conditions(setting_conditions(to_plain(settings)), whole=False)
         self.record = StopRecord(
