@@ -43,8 +43,10 @@ class Step:
         ('the left side of the table', 'its goal')
         >>> Step("cup", "next to", "red spoon").goal_phrase
         'the place next to the red spoon'
+        >>> Step("pot", "left of", "you").goal_phrase, Step("cloth", "in", "half", "fold").put
+        ('the place to the left of you', 'fold the cloth in half')
         """
-        if self._is_way or not self.goal:
+        if self._is_way or not self.goal or self.goal.startswith("half"):  # a cloth is folded in half: no place
             return "its goal"
         name = _definite(self.goal, self.relation)
         if self.relation in ("on", "in", "at", "to", "toward"):
@@ -68,7 +70,7 @@ class Step:
             return f"{verb} {self.object_phrase}" if verb != "put" else f"move {self.object_phrase} and let it go"
         if self.relation == "to" and verb == "put":
             verb = "move"
-        relation = _SAID.get(self.relation, self.relation)
+        relation = "in" if self.goal.startswith("half") else _SAID.get(self.relation, self.relation)
         if self._is_way:
             return f"{verb} {self.object_phrase} {_way(self.goal)}"
         return f"{verb} {self.object_phrase} {relation} {_definite(self.goal, self.relation)}"
@@ -78,6 +80,7 @@ class Step:
         return self.relation == "to" and set(self.goal.split()) <= _WAYS
 
 
+_WITHOUT_ARTICLE = ("half", "two", "three", "both", "you", "yourself", "itself")
 _WAYS = words("left right up down forward forwards backward backwards top bottom front back clockwise") | {
     *("counterclockwise", "anticlockwise", "sideways", "upwards", "downwards", "vertical", "horizontal", "far")
 }
@@ -170,7 +173,7 @@ def _definite(text: str, relation: str) -> str:
         text = text.replace(" of ", " of the ")
     if relation in ("between", "on", "in"):
         text = text.replace(" and ", " and the ")
-    return text if text.startswith(("half", "two ", "three ", "both ")) else f"the {text}"
+    return text if text.split()[0] in _WITHOUT_ARTICLE else f"the {text}"
 
 
 def _way(goal: str) -> str:
