@@ -53,7 +53,7 @@ class Entry:
     """Episodes with a verdict."""
     low: float | None = None
     high: float | None = None
-    """95 % Wilson interval."""
+    """95 % Wilson interval; None where episodes share scenes, as in the conditions of a suite: it would be too narrow."""
     dialect: str | None = None
     """Action format; None for a policy that answers in numbers."""
     digest: str | None = None
@@ -66,8 +66,8 @@ class Entry:
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
             raise DataError(f"source is {self.source!r}; expected one of {', '.join(SOURCES)}.")
-        if self.source == "measured" and None in (self.k, self.n, self.low, self.high, self.command):
-            raise DataError(f"The measured entry of {self.policy!r} lacks k, n, its interval or its command.")
+        if self.source == "measured" and None in (self.k, self.n, self.command):
+            raise DataError(f"The measured entry of {self.policy!r} lacks k, n or its command.")
         if self.source == "published" and not self.reference:
             raise DataError(f"The published entry of {self.policy!r} has no reference.")
         if not 0 <= self.rate <= 1:
@@ -99,6 +99,7 @@ def entry_of(results: Iterable[EpisodeResult], *, command: str, date: str, note:
     first = judged[0]
     rate = Rate(sum(bool(one.success_at_end) for one in judged), len(judged))
     low, high = wilson_interval(rate.k, rate.n)
+    shared = len({(one.task, one.episode_id) for one in judged}) < len(judged)
     return Entry(
         policy=first.policy,
         suite=_suite(judged),
@@ -109,8 +110,8 @@ def entry_of(results: Iterable[EpisodeResult], *, command: str, date: str, note:
         rate=rate.k / rate.n,
         k=rate.k,
         n=rate.n,
-        low=round(low, 4),
-        high=round(high, 4),
+        low=None if shared else round(low, 4),
+        high=None if shared else round(high, 4),
         dialect=first.action_format,
         digest=_digest(first),
         command=command,
@@ -152,8 +153,10 @@ def table(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def _success(entry: Entry) -> str:
-    if entry.k is None or entry.n is None or entry.low is None or entry.high is None:
+    if entry.k is None or entry.n is None:
         return f"{entry.rate:.1%}"
+    if entry.low is None or entry.high is None:
+        return f"{entry.k}/{entry.n}, {entry.rate:.1%}"
     return f"{entry.k}/{entry.n}, {entry.rate:.1%} ({entry.low:.0%} to {entry.high:.0%})"
 
 
