@@ -53,7 +53,7 @@ class Entry:
     """Episodes with a verdict."""
     low: float | None = None
     high: float | None = None
-    """95 % Wilson interval; None where episodes share scenes, as in the conditions of a suite: it would be too narrow."""
+    """95 % Wilson interval; None where episodes share scenes, as in conditions of a suite: it would be too narrow."""
     dialect: str | None = None
     """Action format; None for a policy that answers in numbers."""
     digest: str | None = None
