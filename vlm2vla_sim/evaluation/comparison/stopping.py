@@ -59,6 +59,7 @@ class StopWatch:
             SettingError: a margin or confidence that is none.
             RunFolderError: the baseline cannot be read.
             NotComparableError: it was run under other conditions, may itself have stopped early, or lacks an episode.
+            SettingError: the suite runs the same scenes in several conditions.
         """
         check_level(rule.margin, rule.confidence)
         self._baseline = read_side(rule.baseline)
