@@ -161,6 +161,12 @@ class Stage:
     finish: str = ""
     """Why the answer ended: "stop" (the model or the grammar ended it), "length" (it was cut off at the token limit);
     empty where nobody said."""
+    prompt_tokens: int | None = None
+    """Of the question, pictures included, as a server counts them; None, here and below, where it is not known."""
+    cached_tokens: int | None = None
+    """Of `prompt_tokens`, those that the server had computed before."""
+    cost: float | None = None
+    """Money, by the prices that were declared (`policies.models.prices`), in their currency."""
 
 
 @dataclass(frozen=True, eq=False)

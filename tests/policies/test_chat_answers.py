@@ -164,3 +164,21 @@ def test_no_password_of_the_address_is_printed_or_recorded():
 def test_a_list_of_models_that_cannot_be_read_is_a_fault_of_the_server(entry):
     with answering(differing, [entry]) as (url, _), pytest.raises(ServerError, match="list of models"):
         client(url, retries=0)
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"prompt_tokens": 900, "prompt_tokens_details": {"cached_tokens": 512}}, (900, 512)),
+        ({"prompt_tokens": 900, "prompt_tokens_details": {"cached_tokens": 0}}, (900, 0)),
+        ({"prompt_tokens": 900}, (900, None)),
+        ({"prompt_tokens": 900, "prompt_tokens_details": None}, (900, None)),
+        ({"prompt_tokens": 900, "prompt_tokens_details": {"cached_tokens": 901}}, (900, None)),
+        ({"prompt_tokens_details": {"cached_tokens": 3}}, (None, None)),
+        ({"prompt_tokens": None}, (None, None)),
+        (None, (None, None)),
+    ],
+)
+def test_tokens_of_the_prompt_are_those_the_server_reports(usage, counts):
+    stage = ask(completion("move down", usage=usage))
+    assert (stage.prompt_tokens, stage.cached_tokens) == counts

@@ -52,6 +52,8 @@ class Backend(Protocol):
     """Whether `status().scene` is known: True, False, or None where it depends on the options."""
     scene_camera: ClassVar[bool] = False
     """Whether the image "primary" is that of the scene's camera (`Scene.camera`), at any size."""
+    stretches_images: ClassVar[bool] = False
+    """Whether an image of another shape than 4:3 is that camera's whole image, stretched; else it is cut or wider."""
     robot: ClassVar[str] = ""
     """Name of the one robot that it drives, in `robots.ROBOTS`; empty: the task's."""
 

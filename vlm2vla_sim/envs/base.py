@@ -20,6 +20,7 @@ from vlm2vla_sim.envs.judge import UNKNOWN, Judge, start_flags
 from vlm2vla_sim.envs.lazy_images import LazyImages, expire_images
 from vlm2vla_sim.envs.observations import Observation, check_form, check_image_size, in_form, observation_space
 from vlm2vla_sim.envs.reset_options import LAYOUTS, choose_layout
+from vlm2vla_sim.envs.scene_geometry import scene_geometry
 from vlm2vla_sim.envs.tasks import TASKS, Task, get_task, own_task
 from vlm2vla_sim.envs.turns import Turns
 from vlm2vla_sim.errors import EpisodeError, LinkLostError, SettingError, unknown_name
@@ -112,6 +113,8 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
             )
         cameras = getattr(self._backend, "camera_sizes", {})
         self._cameras = () if image_size is None else ("primary", *cameras)
+        self.geometry = scene_geometry(self.spec_task, backend, image_size, backend_options)
+        """What is known of the scene without looking: camera, reachable box, height of the table."""
         self.images_on_demand = False
         """True: the images of an observation are drawn when they are read, on a backend that can (`LazyImages`), for
         observations of the form "dict". `run_episode` sets it: drawing takes most of a step."""

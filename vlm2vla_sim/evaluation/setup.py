@@ -57,6 +57,7 @@ def make_policy(env: gym.Env[Any, Any], spec: PolicySpec, *, models: TextModelFa
         options=spec.options,
         goals=inner.spec_task.goals,
         arm=inner.spec_task.arm,
+        geometry=inner.geometry,
         models=models,
     )
     return load_policy(spec.policy, context)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vlm2vla_sim.core.finder import find, making
 from vlm2vla_sim.core.goals import Goal
+from vlm2vla_sim.core.pinhole import SceneGeometry
 from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
 from vlm2vla_sim.policies.base import Policy, TextModel
 from vlm2vla_sim.policies.options import with_present_names
@@ -69,6 +70,8 @@ class PolicyContext:
     """What the task asks for, in order, for upper bounds; empty: the scene's source is to be put on its target."""
     arm: Robot = WIDOWX_250S
     """The robot's description."""
+    geometry: SceneGeometry | None = None
+    """What is known of the scene without looking; None where the environment is not known, as on a policy server."""
     models: TextModelFactory | None = None
     """Makes text models from a policy's options, where another process holds them; None: the policy loads its own."""
 

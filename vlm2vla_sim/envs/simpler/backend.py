@@ -40,6 +40,7 @@ class SimplerBackend:
     """A task's scene on ManiSkill 3; see `envs.base.Backend` for the methods."""
 
     scene_camera = True
+    stretches_images = True
     own_process = True
     """SAPIEN allows no second environment in a process, and a crash in its native code ends the process."""
 

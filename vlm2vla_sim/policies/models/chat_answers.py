@@ -21,7 +21,8 @@ def read_choice(answer: Any, question: Question, *, constrained: bool) -> Stage:
     """The text in a chat completion, with its tokens and its end; TransientError for anything else.
 
     constrained: the request held the question's grammar, so that a whole text must be one of the grammar's. Tokens and
-    end are those the server reports: None and "" where it does not.
+    end are those the server reports: None and "" where it does not. Cached tokens are read as OpenAI and vLLM write
+    them, `usage.prompt_tokens_details.cached_tokens`.
     """
     choices = answer.get("choices") if isinstance(answer, dict) else None
     choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
@@ -36,7 +37,15 @@ def read_choice(answer: Any, question: Question, *, constrained: bool) -> Stage:
     text = message.get("content")
     if not isinstance(text, str):
         raise TransientError(f"the message of its answer is {_shown(text)}, not text.")
-    stage = Stage("", text, _tokens(answer.get("usage")), finish=finish or "")
+    usage = answer.get("usage")
+    stage = Stage(
+        "",
+        text,
+        _count(usage, "completion_tokens"),
+        finish=finish or "",
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        cached_tokens=_cached(usage),
+    )
     if constrained and not follows_grammar(stage, question):
         raise TransientError(f"its answer does not follow the grammar that was sent: {_shown(text)}")
     return stage
@@ -57,12 +66,19 @@ def text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _tokens(usage: Any) -> int | None:
-    """The number of tokens in `usage`; None where it is not a count."""
-    count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+def _count(usage: Any, name: str) -> int | None:
+    """The number of tokens called `name` in `usage`; None where it is not a count."""
+    count = usage.get(name) if isinstance(usage, dict) else None
     if isinstance(count, bool) or not isinstance(count, int | float) or not math.isfinite(count):
         return None
     return int(count) if count >= 0 and count == int(count) else None
+
+
+def _cached(usage: Any) -> int | None:
+    """The tokens of the prompt that the server took from its cache; None where it does not say, or counts wrongly."""
+    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
+    cached, whole = _count(details, "cached_tokens"), _count(usage, "prompt_tokens")
+    return None if cached is None or whole is None or cached > whole else cached
 
 
 def _shown(value: Any) -> str:
