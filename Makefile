@@ -30,6 +30,8 @@ TRAIN := $(ONE_THREAD) $(BIN)/vlm2vla train --model $(MADE)/base --preset small 
 PACKAGE := vlm2vla_sim tests benchmarks docs examples plugins
 REMOTE_TESTS := tests/remote tests/serving $(wildcard tests/policies/test_remote_*.py) tests/policies/test_openvla_wire.py \
 	tests/extending/test_one_file.py::test_a_text_model_is_served
+# Tests outside tests/vlm that do more where torch and transformers are installed.
+MODEL_TESTS := $(patsubst %,tests/policies/test_%.py,digests hub renamed_options server_options)
 ROBOT_TESTS := tests/envs/bridge tests/envs/widowx_ai tests/envs/manipulator_gym tests/cli/test_robot_docs_and_cli.py tests/cli/test_robot_doctor.py tests/evaluation/test_session.py tests/evaluation/test_session_scenarios.py tests/evaluation/test_watch.py \
 	tests/evaluation/test_watch_page.py tests/evaluation/test_report_page.py tests/data/test_inspect_browser.py
 
@@ -146,8 +148,7 @@ test-remote: $(VENV)/.remote $(PEERS)/.made ## tests against openpi-client, vla-
 	VLM2VLA_PEERS=$(PEERS)/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile $(REMOTE_TESTS)
 
 test-vlm: $(VENV)/.vlm ## tests of language models as policies and of training (installs torch, transformers, trl)
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile tests/vlm tests/policies tests/analysis \
-		--ignore tests/policies/test_oracle_on_the_twin.py
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile tests/vlm $(MODEL_TESTS)
 
 test-ray: $(VENV)/.ray ## tests of runs on a Ray cluster of two nodes on this machine (installs Ray)
 	$(BIN)/python -m pytest tests/cluster
