@@ -9,6 +9,7 @@ from typing import Any
 
 from vlm2vla_sim.errors import SettingError, missing_extra, unknown_name
 from vlm2vla_sim.policies.models.adapter_fit import describe_renaming, list_keys
+from vlm2vla_sim.policies.models.hf_processor import build_processor, check_processor, needed_package
 from vlm2vla_sim.policies.models.hub import locate
 
 try:
@@ -18,6 +19,8 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
+IN_EXTRA = ("accelerate", "num2words", "peft", "safetensors")
+"""What the extra [vlm] brings of the packages that transformers may ask for."""
 QUANTIZATIONS = ("", "8bit", "4bit")
 
 
@@ -87,8 +90,13 @@ def load(settings: HfSettings) -> LoadedModel:
 
 
 def load_processor(model: str) -> Any:
-    """The processor of `model` (tokenizer and image processor), padding on the left."""
-    processor = _load(transformers.AutoProcessor.from_pretrained, model)
+    """The processor of `model` (tokenizer and image processor), padding on the left.
+
+    MissingExtraError if it needs a package that is not installed; SettingError if it cannot be loaded, or if it makes
+    no prompts of images and text (see `check_processor`).
+    """
+    processor = _load(build_processor, model)
+    check_processor(processor, model)
     processor.tokenizer.padding_side = "left"
     return processor
 
@@ -152,7 +160,8 @@ def _load(loader: Any, name: str, **arguments: Any) -> Any:
     try:
         return loader(place, **arguments)
     except ImportError as error:
-        raise missing_extra(f"Loading {name!r} this way", error.name or str(error).split("\n")[0], "vlm") from error
+        package = needed_package(error)
+        raise missing_extra(f"Loading {name!r}", package, "vlm" if package in IN_EXTRA else "") from error
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
