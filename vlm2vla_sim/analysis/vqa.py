@@ -17,7 +17,7 @@ from vlm2vla_sim.analysis.intervals import Interval, grouped_rate, grouped_ratio
 from vlm2vla_sim.analysis.questions import VqaQuestion
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.base import Question, Sampling, TextModel, mark_cut_off
-from vlm2vla_sim.policies.models.hf_prompt import digest
+from vlm2vla_sim.policies.models.prompt_images import digest
 from vlm2vla_sim.types import Stage
 
 ALL = "all questions"

@@ -15,8 +15,9 @@ from vlm2vla_sim.types import EpisodeResult, Outcome
 
 KEY = "provenance"
 """In `settings.json` of a run: the provenance of its results. In `plan.json` of a session: policy -> that."""
-NOT_COMPARED = frozenset({"greeting"})
-"""What a server sends as it is connected to may hold times and numbers of connections."""
+NOT_COMPARED = frozenset({"greeting", "decoding"})
+"""What a server sends as it is connected to may hold times and numbers of connections. How a model is decoded changes
+its speed and not its answers."""
 COMPLETED = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
 """Outcomes of episodes in which the policy was asked to the end; of others, a server may not even have answered."""
 

@@ -3,7 +3,7 @@
 transformers' own forward pass builds masks, positions and cache objects anew for every token, concatenates the caches,
 and calls an adapter's layers one by one; for a small model that is most of the time. Here the tokens of all rows are
 one (N, hidden) array, whatever their number for each row, so that a long prompt, a single token and a few forced ones
-go through the weights together. Only attention looks at rows (`gemma_attention`).
+go through the weights together. Only attention looks at rows (`row_attention`).
 
 The weights are those of the transformers model, of which no copy is made. The operations are the same up to the order
 in which sums are rounded; `supports` says for which models.
@@ -11,16 +11,17 @@ in which sums are rounded; `supports` says for which models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.nn import functional
 from transformers.models.gemma3 import modeling_gemma3 as gemma3
 
-from vlm2vla_sim.policies.models.gemma_attention import Attention, Step
+from vlm2vla_sim.policies.models.hf_prompt import Prompt
 from vlm2vla_sim.policies.models.key_values import KeyValues
 from vlm2vla_sim.policies.models.linear_group import LinearGroup
+from vlm2vla_sim.policies.models.row_attention import Attention, Step
 
 STATIC_ROPE = frozenset({"default", "linear", "llama3"})
 """Kinds of rotary embedding whose angles depend on the position alone."""
@@ -28,7 +29,7 @@ STATIC_ROPE = frozenset({"default", "linear", "llama3"})
 
 def supports(model: Any) -> bool:
     """Whether `GemmaText` computes what this transformers model, with its adapter if it has one, computes."""
-    base: Any = _base(model)
+    base: Any = base_model(model)
     text: Any = getattr(getattr(base, "model", None), "language_model", None)
     if type(text) is not gemma3.Gemma3TextModel:
         return False
@@ -56,7 +57,7 @@ class GemmaText:
 
     def __init__(self, model: Any, *, own_feed_forward: bool = True) -> None:
         """model: one that `supports` accepts. own_feed_forward: False to call its feed-forward modules as they are."""
-        base = _base(model)
+        base = self._base = base_model(model)
         self._text, self._head = base.model.language_model, base.lm_head
         self._softcap = self._text.config.final_logit_softcapping
         self._image_token: int = base.config.image_token_id
@@ -76,6 +77,16 @@ class GemmaText:
     def new_cache(self) -> KeyValues:
         """An empty attention cache."""
         return KeyValues([(layer.groups, layer.size, layer.dtype, layer.device) for layer in self._layers])
+
+    def positions(self, prompt: Prompt) -> None:
+        """None: rotary positions are the columns of the cache."""
+
+    def encode(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """See `CachedText.encode`."""
+        weight = next(self._base.model.vision_tower.parameters())
+        dtype = weight.dtype if weight.is_floating_point() else self._base.dtype
+        pixels = inputs["pixel_values"].to(weight.device, dtype)
+        return self._base.get_image_features(pixels, return_dict=True).pooler_output
 
     @torch.inference_mode()
     def scores(self, step: Step, cache: KeyValues, images: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -197,6 +208,6 @@ def _norm(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda vectors: functional.rms_norm(vectors.float(), weight.shape, weight, eps).to(vectors.dtype)
 
 
-def _base(model: Any) -> Any:
+def base_model(model: Any) -> Any:
     """The transformers model without the wrapper of peft."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

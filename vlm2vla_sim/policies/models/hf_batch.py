@@ -43,6 +43,8 @@ class Row:
     """`Stage.finish`; empty while the answer is in progress."""
     error: Exception | None = None
     """Why the answer could not be completed."""
+    positions: Callable[[int, int], torch.Tensor] | None = None
+    """See `CachedText.positions`."""
 
     @property
     def done(self) -> bool:

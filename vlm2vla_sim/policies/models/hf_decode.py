@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from vlm2vla_sim.errors import DecodingError
-from vlm2vla_sim.policies.models.gemma_attention import Piece, Step
-from vlm2vla_sim.policies.models.gemma_text import GemmaText
+from vlm2vla_sim.policies.models.cached_text import CachedText
 from vlm2vla_sim.policies.models.hf_batch import Row, Slots, blocks_of, images_of
 from vlm2vla_sim.policies.models.next_token import NextToken
+from vlm2vla_sim.policies.models.row_attention import Piece, Step
 
 KEPT_IMAGES = 64
 """Encoded images that are kept: two for each environment, for more environments than fit in a batch."""
@@ -54,11 +54,11 @@ class Optimizations:
 
 
 class Decoder:
-    """Decodes answers with a `GemmaText`."""
+    """Decodes answers with a `CachedText`."""
 
     def __init__(
         self,
-        text: GemmaText,
+        text: CachedText,
         encode: Callable[[np.ndarray], torch.Tensor],
         adapter: Callable[[bool], AbstractContextManager[None]],
         *,
@@ -69,9 +69,9 @@ class Decoder:
     ) -> None:
         """Set up the decoder; caches are empty.
 
-        encode: one image, (H, W, 3) uint8 -> its (1, tokens, hidden) features. adapter: a context in which the model's
-        modules have the adapter enabled or disabled. vision_adapter: whether the adapter also changes the vision tower.
-        max_rows: answers in progress at the same time; others wait.
+        encode: one image, (H, W, 3) uint8 -> features as of `CachedText.encode`. adapter: a context in which the
+        model's modules have the adapter enabled or disabled. vision_adapter: whether the adapter also changes the
+        vision tower. max_rows: answers in progress at the same time; others wait.
         """
         self._text, self._encode, self._adapter, self._vision_adapter = text, encode, adapter, vision_adapter
         self._ends, self._max_rows = frozenset(ends), max_rows
@@ -93,6 +93,7 @@ class Decoder:
     def begin(self, row: Row) -> None:
         """Take in a question; `step` computes its answer."""
         row.pending = list(row.prompt.ids)
+        row.positions = self._text.positions(row.prompt)
         self._waiting.append(row)
 
     @torch.inference_mode()
@@ -145,7 +146,8 @@ class Decoder:
         for index, row in enumerate(rows):
             start = self._slots.length(index)
             blocks = blocks_of(row.prompt.keys[start:], len(row.pending))
-            pieces.append(Piece(index, start, row.pending, blocks, row.adapter))
+            positions = None if row.positions is None else row.positions(start, len(row.pending))
+            pieces.append(Piece(index, start, row.pending, blocks, row.adapter, positions))
         self._slots.cache.ensure(len(rows), max(piece.start + len(piece.ids) for piece in pieces))
         step = Step(pieces, columns=self._slots.cache.columns)
         images = [

@@ -1,8 +1,8 @@
 """A vision-language model in this process: any image-text-to-text model of transformers, with or without an adapter.
 
-The weights are loaded once and answer both as the base model and, with the LoRA adapter enabled, as the policy. Gemma 3
-is decoded by `hf_decode`, which caches images and prompts; other families by transformers' `generate`, under the same
-grammar.
+The weights are loaded once and answer both as the base model and, with the LoRA adapter enabled, as the policy. The
+families that `cached_text` knows are decoded by `hf_decode`, which caches images and prompts; others by transformers'
+`generate`, under the same grammar.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
 from vlm2vla_sim.policies.models.answer_frame import answer_ends, answer_frame, answer_text, count_logits
-from vlm2vla_sim.policies.models.gemma_text import GemmaText, supports
+from vlm2vla_sim.policies.models.cached_text import CACHED, PLAIN, CachedText, cached_text, plain_notice
 from vlm2vla_sim.policies.models.hf_adapter import LoadedAdapter, describe_weights, load_adapter
 from vlm2vla_sim.policies.models.hf_batch import PendingAnswer, Row, Written
 from vlm2vla_sim.policies.models.hf_decode import Decoder
@@ -75,9 +76,11 @@ class HfModel:
         self._vision_adapter = any(
             NAME in name.split(".") and "language_model" not in name for name, _ in self.model.named_parameters()
         )
-        self._language: GemmaText | None = None
-        if settings.fast and supports(self.model):
-            self._language = GemmaText(self.model, own_feed_forward=not settings.compile)
+        self._language: CachedText | None = None
+        if settings.fast:
+            self._language = cached_text(self.model, own_feed_forward=not settings.compile)
+            if self._language is None:
+                sys.stderr.write(f"{plain_notice(self.model)}\n")
         self.decoder = self.new_decoder() if self._language else None
         if settings.compile:
             compile_feed_forward(self.model)
@@ -178,7 +181,7 @@ class HfModel:
 
     def provenance(self) -> dict[str, Any]:
         """Names and digests of what was loaded; see `policies.base.provenance`. None where a digest is unknown."""
-        return dict(self._loaded)
+        return self._loaded | {"decoding": PLAIN if self._language is None else CACHED}
 
     @property
     def places_images(self) -> bool:
@@ -191,11 +194,12 @@ class HfModel:
         return self.processor.tokenizer
 
     def new_decoder(self) -> Decoder:
-        """A decoder with empty caches; only for models that `gemma_text.supports`."""
-        assert self._language is not None
+        """A decoder with empty caches; only for models that `cached_text` knows."""
+        language = self._language
+        assert language is not None
         return Decoder(
-            self._language,
-            lambda image: self._encode_image(self.prompts.pixels(image)),
+            language,
+            lambda image: language.encode(self.prompts.image_inputs(image)),
             lambda on: self._adapter(on=on),
             vision_adapter=self._vision_adapter,
             image_token=self.image_token,
@@ -246,12 +250,6 @@ class HfModel:
             return_tensors="pt",
             processor_kwargs={"padding": True},
         ).to(self.model.device)
-
-    def _encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-        base = self.model.get_base_model() if self.has_adapter else self.model
-        weight = next(base.model.vision_tower.parameters())
-        dtype = weight.dtype if weight.is_floating_point() else base.dtype
-        return base.get_image_features(pixels.to(weight.device, dtype), return_dict=True).pooler_output
 
     def _start(self, question: Question) -> Any:
         return None if question.grammar is None else self._grammars.start(question.grammar)

@@ -7,8 +7,7 @@ position of a prompt has a key that is equal only if its content is equal: `Prom
 from __future__ import annotations
 
 import functools
-import hashlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.base import Question
+from vlm2vla_sim.policies.models.prompt_images import PromptImages, check_image, digest
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,8 @@ class Prompt:
     """One for each of `ids`: the token itself, or for an image token the image's digest and position in it."""
     images: tuple[str, ...]
     """The digest of each image, in their order in the prompt."""
+    grids: tuple[tuple[int, int], ...] = ()
+    """Rows and columns of the tokens of each image, for processors that tell them."""
 
 
 class PromptMaker:
@@ -39,6 +41,7 @@ class PromptMaker:
         """image_token: the token for a part of an image; None for models that encode images in another way."""
         self.processor = processor
         self._image_token = image_token
+        self._images = PromptImages(processor)
 
     def messages(self, question: Question) -> list[dict[str, Any]]:
         """One user turn: images and text in the question's order."""
@@ -67,43 +70,33 @@ class PromptMaker:
         return 0 <= start < end and bool(rendered[start + len("first") : end].strip())
 
     def encode(self, question: Question) -> Prompt:
-        """The question in tokens; pixels are not processed. For models that encode images as Gemma 3 does."""
+        """The question in tokens, as the processor writes it. For models that `cached_text` knows."""
         text = self.processor.apply_chat_template(self.messages(question), tokenize=False, add_generation_prompt=True)
-        text = text.replace(self.processor.boi_token, self.processor.full_image_sequence)
-        ids = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         digests = tuple(map(digest, question.images))
-        places = self.processor.image_seq_length
-        keys: list[Hashable] = []
-        seen = 0
-        for token in ids:
-            if token == self._image_token:
-                keys.append((digests[seen // places], seen % places))
-                seen += 1
-            else:
-                keys.append(token)
-        if seen != places * len(digests):
+        written = [self._images.write(name, image) for name, image in zip(digests, question.images, strict=True)]
+        mark = self._images.mark
+        parts = text.split(mark)
+        if len(parts) != len(digests) + 1:
             raise SettingError(
-                f"{len(digests)} images need {places * len(digests)} image tokens; the prompt has {seen}."
+                f"The prompt has {len(parts) - 1} marks of an image, {mark!r}, for {len(digests)} "
+                "images. Take the mark out of the instruction."
             )
-        return Prompt(tuple(ids), tuple(keys), digests)
+        text = parts[0] + "".join(image.text + part for image, part in zip(written, parts[1:], strict=True))
+        start = self.processor.tokenizer.bos_token
+        ids = self.processor.tokenizer(text, add_special_tokens=not (start and text.startswith(start)))["input_ids"]
+        places = [(name, place) for name, image in zip(digests, written, strict=True) for place in range(image.tokens)]
+        if ids.count(self._image_token) != len(places):
+            raise SettingError(
+                f"{len(digests)} images need {len(places)} image tokens; the prompt has {ids.count(self._image_token)}."
+            )
+        following = iter(places)
+        keys = tuple(next(following) if token == self._image_token else token for token in ids)
+        return Prompt(tuple(ids), keys, digests, tuple(image.grid for image in written if image.grid))
+
+    def image_inputs(self, image: np.ndarray) -> Mapping[str, torch.Tensor]:
+        """The vision tower's inputs for one image, (H, W, 3) uint8 RGB, made by transformers' image processor."""
+        return self._images.inputs(image)
 
     def pixels(self, image: np.ndarray) -> torch.Tensor:
-        """The vision tower's input, (1, 3, side, side) float32. image: (H, W, 3) uint8 RGB."""
-        from PIL import Image
-
-        made = self.processor.image_processor(images=[Image.fromarray(check_image(image))], return_tensors="pt")
-        return made["pixel_values"]
-
-
-def digest(image: np.ndarray) -> str:
-    """A hash of the image's shape and pixels."""
-    image = np.ascontiguousarray(check_image(image))
-    return hashlib.blake2b(image.data, digest_size=16, salt=repr(image.shape).encode()[:16]).hexdigest()
-
-
-def check_image(image: np.ndarray) -> np.ndarray:
-    """`image`; SettingError unless it is (H, W, 3) uint8."""
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise SettingError(f"An image is {image.shape} {image.dtype}; expected (height, width, 3) uint8 RGB.")
-    return image
+        """The pixels among them."""
+        return self.image_inputs(image)["pixel_values"]

@@ -30,6 +30,8 @@ class Piece:
     """For each token the number of the image that it is a part of, -1 for text; None if there is no image. The tokens
     of an image attend to one another."""
     adapter: bool = True
+    positions: torch.Tensor | None = None
+    """(3, tokens) where rotary positions are not the columns of the cache (M-RoPE: time, row, column)."""
 
 
 class Step:
@@ -43,6 +45,10 @@ class Step:
         lengths = [len(piece.ids) for piece in self.pieces]
         self.ids = torch.tensor([token for piece in self.pieces for token in piece.ids])
         self.positions = torch.cat([torch.arange(p.start, p.start + len(p.ids)) for p in self.pieces])
+        """(N,) the column of each token in its row of the cache."""
+        given = [piece.positions for piece in self.pieces if piece.positions is not None]
+        self.grid_positions = torch.cat(given, 1) if given else None
+        """(3, N) `Piece.positions`; None where they are the columns."""
         rows = torch.tensor([piece.row for piece in self.pieces]).repeat_interleave(torch.tensor(lengths))
         self.places = rows * columns + self.positions
         """(N,) where each token is written, in a cache whose rows and columns are one axis."""
@@ -56,9 +62,15 @@ class Step:
 class Attention:
     """Attention of the tokens of a step, in the layers of one kind on one device."""
 
-    def __init__(self, step: Step, *, window: int | None, dtype: torch.dtype, device: torch.device) -> None:
-        """window: positions that a token sees, itself included; None for all before it."""
+    def __init__(
+        self, step: Step, *, window: int | None, dtype: torch.dtype, device: torch.device, blocks: bool = True
+    ) -> None:
+        """window: positions that a token sees, itself included; None for all before it.
+
+        blocks: whether the tokens of an image attend to one another; False for a causal layer.
+        """
         self._step, self._window, self._dtype, self._device = step, window, dtype, device
+        self._blocks = blocks
         self.positions, self._places = step.positions.to(device), step.places.to(device)
         self._together = self._gather_short() if step.short else None
         self._alone = [self._one(piece) for piece in step.long]
@@ -115,7 +127,7 @@ class Attention:
         first = 0 if self._window is None else max(0, piece.start - self._window + 1)
         positions, columns = torch.arange(piece.start, seen)[:, None], torch.arange(first, seen)
         allowed = columns <= positions
-        if piece.blocks is not None:
+        if piece.blocks is not None and self._blocks:
             block = torch.tensor(piece.blocks)
             allowed[:, piece.start - first :] |= (block[:, None] == block) & (block >= 0)
         if self._window is not None:
