@@ -1,4 +1,4 @@
-"""Gemma 4 and Qwen3-VL answer with caches as transformers' `generate` answers; other families say that they have none."""
+"""Gemma 4 and Qwen3-VL answer with caches as transformers' `generate` does; other families say that they have none."""
 
 from __future__ import annotations
 
