@@ -32,7 +32,7 @@ ORDER = {
     "evaluation": (
         ("conditions",),
         ("settings", "metrics", "credit", "rates", "shard", "stop_record", "agreement", "failures"),
-        ("outcome_shares", "event_log", "suite_file", "verdicts"),
+        ("outcome_shares", "event_log", "suite_file", "verdicts", "usage"),
         ("outcome_lines",),
         ("results",),
         ("setup", "with_suite"),
@@ -48,6 +48,7 @@ ORDER = {
         ("base", "options"),
         ("models", "__init__"),
         ("remote", "baselines", "scripted", "verifier", "language_action"),
+        ("zero_shot",),
         ("oracle", "vlm", "lerobot"),
         ("mini",),
     ),
@@ -73,7 +74,13 @@ ORDER = {
         ("pretrain",),
     ),
     "cli": (("result",), ("flags", "dataset_flags", "diagnostics", "report"), ("commands",), ("main",)),
-    "language": (("words", "translations"), ("formats",), ("plan_words", "prompts"), ("answers", "label_prompt")),
+    "language": (
+        ("words", "translations"),
+        ("formats",),
+        ("plan_words", "prompts"),
+        ("answers", "label_prompt", "zero_shot"),
+        ("zero_shot_answers",),
+    ),
 }
 """Folder -> its entries from the bottom up, where the order is part of the design. An entry that is listed may import
 only entries below it; one that is not listed may import any, in no circle."""
@@ -135,6 +142,7 @@ HEAVY = {
     "PIL": (
         *(*PICTURES, *MODELS, "data", "mini.scenes", "mini.training", "training.rows"),
         "policies.remote",
+        "policies.zero_shot",
         "serving.chat_images",
     ),
     "filelock": ("core.store", "envs.robot_link.endpoint_lock"),

@@ -33,6 +33,8 @@ class PolicyFlags:
     """Address of a server: of the policy (openpi, openvla, vla-eval), or of an OpenAI-style one (vlm)."""
     convention: str = ""
     """With openpi, openvla and vla-eval: the server's action convention, such as pi0-bridge, octo or simpler."""
+    zero_shot: bool = False
+    """With the policy vlm: a model without training on actions, whose prompts describe camera, axes and arm."""
     policy_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """Options of this policy only, for example verifier=truth sampling=greedy with vlm."""
     format: str = "vlm2vla"

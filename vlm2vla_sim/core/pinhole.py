@@ -70,7 +70,8 @@ class PinholeCamera:
         pixels = self.project(points)
         height, width = self.size
         with np.errstate(invalid="ignore"):
-            return ((pixels >= 0) & (pixels < [width, height])).all(axis=1)
+            inside = (pixels >= 0) & (pixels < [width, height])
+        return np.logical_and(inside[:, 0], inside[:, 1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from vlm2vla_sim.evaluation.conditions import UNCHANGED
 from vlm2vla_sim.evaluation.outcome_lines import SHARED_SCENES, more_tables, tracker_lines
 from vlm2vla_sim.evaluation.outcome_shares import align, failure_shares, word_shares
 from vlm2vla_sim.evaluation.rates import Mean, Rate
+from vlm2vla_sim.evaluation.usage import bill, usage_fields
 from vlm2vla_sim.evaluation.verdicts import VerdictTable, verdict_tables
 from vlm2vla_sim.types import EpisodeResult, Outcome
 
@@ -66,6 +67,14 @@ class Summary:
     tokens_per_second: float | None = None
     """The same tokens, per second of waiting for these answers. Episodes at the same time wait at the same time: a
     model that answers N of them writes up to N times as many."""
+    prompt_tokens: int | None = None
+    """In the prompts, pictures included; None, here and below, where a server does not say it of every answer."""
+    cached_tokens: int | None = None
+    """Of these, the ones that the server took from its cache."""
+    cost: float | None = None
+    """Of all answers, in `currency`, by the policy's prices; None without prices."""
+    currency: str = ""
+    """Of `cost`; empty without prices."""
     metrics: dict[str, Rate | Mean] = dataclasses.field(default_factory=dict)
     """Of each metric: a rate if its values are true or false, else a mean."""
     failures: dict[str, Rate] = dataclasses.field(default_factory=dict)
@@ -177,23 +186,12 @@ def _summarize(results: Sequence[EpisodeResult]) -> Summary:
         progress=Mean.of_progress([result.progress for result in scored if result.progress is not None]),
         truncations=sum(result.truncations for result in results),
         retries=sum(result.retries for result in results),
-        **_tokens(results),
+        **usage_fields(results),
         metrics=_summarize_metrics(ended),
         failures=failure_shares(scored),
         words=word_shares(ended),
         verdicts=verdict_tables(ended),
     )
-
-
-def _tokens(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """`Summary.tokens` and `tokens_per_second`."""
-    decisions: list[dict[str, Any]] = [decision for result in results for decision in result.decisions]
-    stages = [stage for decision in decisions for stage in decision.get("stages", ())]
-    counted = [stage for stage in stages if stage.get("tokens")]
-    if not counted:
-        return {"tokens": None, "tokens_per_second": None}
-    tokens, seconds = (sum(stage[name] for stage in counted) for name in ("tokens", "seconds"))
-    return {"tokens": tokens, "tokens_per_second": round(tokens / seconds, 1) if seconds else None}
 
 
 def _summarize_metrics(results: Sequence[EpisodeResult]) -> dict[str, Rate | Mean]:
@@ -246,6 +244,7 @@ def format_table(summary: RunSummary) -> str:
     more = "".join(f"; {what}: {count}" for what, count in counts if count)
     if overall.tokens_per_second is not None:
         more += f"; tokens per second of an answer: {overall.tokens_per_second:g}"
+    more += bill(overall.prompt_tokens, overall.cached_tokens, overall.cost, overall.currency)
     foot = f"In brackets: 95 % Wilson interval. Episodes scored: {overall.n}; errors: {overall.n_error}"
     more_lines = more_tables({name: (part.failures, part.words) for name, part in tasks}, overall.verdicts)
     more_lines += tracker_lines(summary.trackers)

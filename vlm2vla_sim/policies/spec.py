@@ -19,7 +19,7 @@ from vlm2vla_sim.language.translations import ENGLISH, translate
 from vlm2vla_sim.policies.options import with_present_names
 
 Option = str | int | float | bool
-SHORTHAND = ("model", "adapter", "server", "convention")
+SHORTHAND = ("model", "adapter", "server", "convention", "zero_shot")
 """Options of policies that have a flag, and a key in a file, of their own."""
 FILE_KEYS = {
     "name": "name",

@@ -14,8 +14,11 @@ from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy, TextModel, Verifier
 from vlm2vla_sim.policies.language_action import PAPER, LanguageActionPolicy, LoopSettings, StageSampling
+from vlm2vla_sim.policies.models.prices import PricedModel, read_prices
 from vlm2vla_sim.policies.options import check_types
 from vlm2vla_sim.policies.verifier import VerifierContext, find_verifier, make_verifier
+from vlm2vla_sim.policies.zero_shot.loop import ZeroShotSettings
+from vlm2vla_sim.policies.zero_shot.options import ZeroShotOptions, make_zero_shot
 
 SAMPLINGS = ("paper", "paper-ood", "greedy")
 IN_PROCESS = ("dtype", "device_map", "quantization", "compile", "threads")
@@ -23,7 +26,7 @@ IN_PROCESS = ("dtype", "device_map", "quantization", "compile", "threads")
 
 
 @dataclass(frozen=True)
-class VlmOptions:
+class VlmOptions(ZeroShotOptions):
     """Options of the policy "vlm", given as `--policy-options NAME=VALUE`."""
 
     model: str = ""
@@ -76,6 +79,7 @@ class VlmOptions:
             )
         if self.sampling not in SAMPLINGS:
             raise unknown_name("sampling", self.sampling, SAMPLINGS)
+        self.check_zero_shot()
         find_verifier(self.verifier)
         if self.verifier == "server" and not (self.verifier_server and self.verifier_model):
             raise SettingError("verifier=server needs verifier_server=ADDRESS and verifier_model=NAME.")
@@ -84,7 +88,7 @@ class VlmOptions:
     @property
     def uses_grammar(self) -> bool:
         """Whether anything is decoded under a grammar."""
-        return self.constrained and not (self.server and self.constraint == "off")
+        return self.constrained and not self.zero_shot and not (self.server and self.constraint == "off")
 
     def _check_unused(self) -> None:
         """SettingError for an option that nothing would read. An own model may read any."""
@@ -116,6 +120,11 @@ class VlmOptions:
             sampling=self._stages(),
         )
 
+    def zero_shot_settings(self) -> ZeroShotSettings:
+        """The settings of the loop of a zero-shot model; its answers are sampled as actions are."""
+        sampling = self._stages().action
+        return self.zero_shot_loop(sampling, reasoning=self.reasoning, max_rows=self.max_rows, resample=self.resample)
+
     def _stages(self) -> StageSampling:
         if self.sampling == "greedy":
             return PAPER.greedy()
@@ -130,6 +139,10 @@ def make(context: PolicyContext) -> Policy:
 def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
     """The closed loop with these options."""
     model = (context.models or make_text_model)(options)
+    if options.prices:
+        model = PricedModel(model, read_prices(options.prices), options.currency)
+    if options.zero_shot:
+        return make_zero_shot(options, options.zero_shot_settings(), model, context, on_server=bool(options.server))
     verifier: Verifier | None = None
     if options.reasoning:
         verifier = make_verifier(
@@ -149,7 +162,7 @@ def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
 
 MODEL_OPTIONS = (
     "model", "adapter", "server", "constraint", "constrained", "timeout", "dtype", "device_map", "quantization",
-    "compile", "threads",
+    "compile", "threads", "zero_shot",
 )  # fmt: skip
 """The options that decide which text model is loaded, and how."""
 

@@ -11,6 +11,7 @@ from vlm2vla_sim.evaluation.report.charts import text
 from vlm2vla_sim.evaluation.report.episode_data import model_seconds, tokens
 from vlm2vla_sim.evaluation.report.runs import ReportRun
 from vlm2vla_sim.evaluation.report.sections import tasks_of
+from vlm2vla_sim.evaluation.usage import usage
 from vlm2vla_sim.evaluation.verdicts import COLUMNS, verdict_rows, verdict_tables
 from vlm2vla_sim.types import EpisodeResult
 
@@ -50,15 +51,30 @@ def table(runs: Sequence[ReportRun]) -> str:
     """Time and tokens per episode, by task."""
     heading = ["task", "episodes", "s per episode", "of which models", "decisions", "tokens per episode"]
     heading += ["per decision", "unread texts", "cut off", "sent again"]
+    paid = any(used.prompt_tokens is not None or used.currency for used in (usage(run.results) for run in runs))
+    heading += ["prompt tokens per episode", "of which cached", "cost per episode"] if paid else []
     rows = []
     for run in runs:
         for task in tasks_of([run]):
             name = text(task) + (f" <small>{text(run.label)}</small>" if len(runs) > 1 else "")
-            rows.append([name, *_cost([r for r in run.results if r.task == task])])
+            found = [result for result in run.results if result.task == task]
+            rows.append([name, *_cost(found), *(_bill(found) if paid else [])])
         if len(tasks_of([run])) > 1:
             name = "all tasks" + (f" <small>{text(run.label)}</small>" if len(runs) > 1 else "")
-            rows.append([name, *_cost(run.results)])
+            rows.append([name, *_cost(run.results), *(_bill(run.results) if paid else [])])
     return charts.table(heading, rows, "Means over episodes; counts of texts are sums", "numbers")
+
+
+def _bill(results: Sequence[EpisodeResult]) -> list[str]:
+    """Tokens of prompts, those from a cache, and money, per episode; "-" without a model, or without prices."""
+    used, count = usage(results), len(results)
+    unknown = "not known" if used.answers else "-"
+    tokens = [
+        unknown if number is None else f"{number / count:.0f}" for number in (used.prompt_tokens, used.cached_tokens)
+    ]
+    if not used.currency:
+        return [*tokens, "-"]
+    return [*tokens, "not known" if used.cost is None else f"{used.cost / count:.4g} {text(used.currency)}"]
 
 
 def _cost(results: Sequence[EpisodeResult]) -> list[str]:

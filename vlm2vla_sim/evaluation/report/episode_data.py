@@ -89,7 +89,7 @@ def _decision(decision: Mapping[str, Any]) -> dict[str, Any]:
     stages = [
         {
             key: stage[key]
-            for key in ("name", "text", "tokens", "seconds", "error", "retries", "finish")
+            for key in ("name", "text", "tokens", "seconds", "error", "retries", "finish", "prompt_tokens", "cost")
             if stage.get(key)
         }
         for stage in decision.get("stages") or ()

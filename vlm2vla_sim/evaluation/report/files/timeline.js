@@ -112,7 +112,7 @@ function spoken(details, seek) {
     const lines = written.map((stage) => make("div", { class: "stage" },
       make("span", {}, stage.name),
       make("span", { class: stage.name === "action" ? "code" : "" }, stage.text ?? "",
-        make("span", { class: "soft" }, [stage.tokens && ` ${stage.tokens} tokens`, stage.seconds && ` ${seconds(stage.seconds)}`].filter(Boolean).join(",")),
+        make("span", { class: "soft" }, [stage.prompt_tokens && ` ${stage.prompt_tokens} tokens in`, stage.tokens && ` ${stage.tokens} tokens`, stage.seconds && ` ${seconds(stage.seconds)}`].filter(Boolean).join(",")),
         stage.error ? make("div", { class: "trouble-text" }, `rejected: ${stage.error}`) : "")));
     const found = troubles(decision);
     const item = make("li", {}, make("b", {}, `Step ${decision.step ?? "?"} `, words(decision.subtask ?? "")), ...lines,
