@@ -241,6 +241,9 @@ class EpisodeResult:
     consecutive_grasp: bool | None = None
     moved_correct_object: bool | None = None
     on_target: bool | None = None
+    upstream_success: bool | None = None
+    """What the original SIMPLER's own code says of the last step, beside `success_at_end`; None on every profile but
+    "original"."""
     goals_reached: float | None = None
     """Share of the task's goals that are reached at the last step: 1.0 or 0.0 for a task of one."""
     progress: float | None = None

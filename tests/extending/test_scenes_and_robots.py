@@ -85,7 +85,7 @@ def test_a_changed_copy_of_a_built_in_task_is_what_runs(tmp_path):
     env = gym.make(OWN_TASK_ID, task=changed, backend="point", image_size=None)
     env.reset(seed=0)
     assert env.unwrapped.scene_state().target.name == "towel"  # type: ignore[attr-defined]
-    with pytest.raises(SettingError, match="ManiSkill's own four tasks"):
+    with pytest.raises(SettingError, match="SIMPLER's own four tasks"):
         check_task(changed, "maniskill3")
 
 

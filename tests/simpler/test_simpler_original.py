@@ -23,7 +23,7 @@ HOLD = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
 
 def scene(env: WidowXEnv) -> Any:
     """ManiSkill's own environment."""
-    return env._backend._env
+    return env._backend.simulation.env
 
 
 def objects(env: WidowXEnv) -> list[Any]:

@@ -183,7 +183,7 @@ def test_another_environment_in_the_process_changes_neither_the_first_nor_itself
 
 def overlay(env: WidowXEnv) -> str:
     """The path of the photo behind an environment."""
-    return env._backend._env.rgb_overlay_paths["3rd_view_camera"]
+    return env._backend.simulation.env.rgb_overlay_paths["3rd_view_camera"]
 
 
 def test_two_hundred_resets_take_no_more_than_50_mebibytes(make_env: MakeEnv) -> None:

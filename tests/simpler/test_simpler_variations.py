@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vlm2vla_sim.envs.base import WidowXEnv
-from vlm2vla_sim.envs.simpler.backend import CAMERA
+from vlm2vla_sim.envs.simpler.maniskill3 import CAMERA
 from vlm2vla_sim.evaluation.episode import run_episode
 
 pytestmark = pytest.mark.simpler
@@ -45,11 +45,11 @@ def test_a_scene_that_differs_in_everything_is_solved_and_leaves_the_next_one_al
     ground = varied.spec_task.scene.support_height - varied.spec_task.scene.base.z
     heights = [one.source.pose.position[2] - ground for one in (scene, usual.scene)]
     assert heights[0] / heights[1] == pytest.approx(1.15, abs=0.03)
-    masses = [env._backend._env.objs[env.spec_task.source.model]._bodies[0].mass for env in (varied, plain)]
+    masses = [env._backend.simulation.env.objs[env.spec_task.source.model]._bodies[0].mass for env in (varied, plain)]
     assert masses[0] / masses[1] == pytest.approx(1.15**3, rel=0.01)
 
     # Between robot and objects is the photo, turned and painted as `envs.photo` does it.
-    photo = varied._backend._env._rgb_overlay_images[CAMERA].cpu().numpy()
+    photo = varied._backend.simulation.env._rgb_overlay_images[CAMERA].cpu().numpy()
     behind = (image == photo).all(axis=-1)
     assert 0.6 < behind.mean() < 0.98
     red, _, blue = image[~behind].reshape(-1, 3).mean(axis=0)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from vlm2vla_sim.core.finder import find, making
-from vlm2vla_sim.envs.tasks import Layout, Task
+from vlm2vla_sim.envs.tasks import TASKS, Layout, Task, get_task, own_task
 from vlm2vla_sim.envs.variation import OPTIONS, take_variation
 from vlm2vla_sim.errors import ExtensionError, unknown_name
 from vlm2vla_sim.types import Status
@@ -141,6 +141,18 @@ def with_robot_of(backend: str | type, task: Task) -> Task:
     robot = getattr(load_backend(backend), "robot", "")
     usual = next(entry.default for entry in dataclasses.fields(Task) if entry.name == "robot")
     return dataclasses.replace(task, robot=robot) if robot and task.robot == usual else task
+
+
+def find_task(task: str | Task, backend: str | type) -> Task:
+    """The task for `WidowXEnv(task, backend=...)`.
+
+    On a real robot, text that is no name and has a blank is an instruction (`tasks.own_task`). Text without a blank is
+    taken for a name, most likely a misspelt one.
+    """
+    if not isinstance(task, Task):
+        known = task in TASKS or any(task == known.env_id for known in TASKS.values())
+        task = own_task(task) if not known and " " in task.strip() and is_real_robot(backend) else get_task(task)
+    return with_robot_of(backend, task)
 
 
 def own_options(backend: str | type) -> tuple[str, ...] | None:

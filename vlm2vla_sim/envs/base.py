@@ -14,14 +14,14 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
 from vlm2vla_sim.envs import motion
-from vlm2vla_sim.envs.backends import backend_name, check_backend_options, is_real_robot, make_backend, with_robot_of
+from vlm2vla_sim.envs.backends import backend_name, check_backend_options, find_task, make_backend
 from vlm2vla_sim.envs.instruction_check import check_instruction
 from vlm2vla_sim.envs.judge import UNKNOWN, Judge, start_flags
 from vlm2vla_sim.envs.lazy_images import LazyImages, expire_images
 from vlm2vla_sim.envs.observations import Observation, check_form, check_image_size, in_form, observation_space
 from vlm2vla_sim.envs.reset_options import LAYOUTS, choose_layout
 from vlm2vla_sim.envs.scene_geometry import scene_geometry
-from vlm2vla_sim.envs.tasks import TASKS, Task, get_task, own_task
+from vlm2vla_sim.envs.tasks import Task
 from vlm2vla_sim.envs.turns import Turns
 from vlm2vla_sim.errors import EpisodeError, LinkLostError, SettingError, unknown_name
 from vlm2vla_sim.types import SceneState, Status
@@ -41,8 +41,9 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
 
     Keys of info: "instruction", "task", "episode_id" (-1 for a random layout), "clipped" (whether the action was
     limited), "sent_action" (the limited action, (7,) float64; None after a reset), "is_success", "goals" (whether each
-    of `Task.all_goals` is reached) and the fields of `judge.SuccessFlags`, and what the backend reports of itself. All
-    flags are None where the scene is not known; "settled" also where the backend does not report contacts.
+    of `Task.all_goals` is reached), the fields of `judge.SuccessFlags`, "upstream_success" (the verdict of the original
+    SIMPLER's own code; None after a reset, and on every profile but "original"), and what the backend reports of
+    itself. All flags are None where the scene is not known; "settled" also where the backend reports no contacts.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012 - Gymnasium's own declaration
@@ -147,6 +148,11 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
     def profile(self) -> str:
         """Which rules the backend follows. It is part of every result."""
         return str(getattr(self._backend, "profile", "default"))
+
+    @property
+    def simulator_versions(self) -> dict[str, str]:
+        """Package -> version, of those that make the results outside this process's interpreter."""
+        return dict(getattr(self._backend, "versions", {}))
 
     @property
     def knows_scene(self) -> bool | None:
@@ -271,6 +277,7 @@ class WidowXEnv(gym.Env[Any, np.ndarray]):
             "goals": self._judge.reached if self._judge and flags["success"] is not None else None,
             "sent_action": None if sent is None else sent.copy(),
             **flags,
+            "upstream_success": None,
             # What only this backend reports: the age of a real camera's image, a stall.
             **copy.deepcopy(getattr(self._backend, "report", dict)()),
         }
@@ -290,15 +297,3 @@ def make_task_env(task: str | Task, **options: Any) -> gym.Env[Any, np.ndarray]:
 
 # Gymnasium reads the render modes from the entry point.
 make_task_env.metadata = WidowXEnv.metadata  # type: ignore[attr-defined]
-
-
-def find_task(task: str | Task, backend: str | type) -> Task:
-    """The task for `WidowXEnv(task, backend=...)`.
-
-    On a real robot, text that is no name and has a blank is an instruction (`tasks.own_task`). Text without a blank is
-    taken for a name, most likely a misspelt one.
-    """
-    if not isinstance(task, Task):
-        known = task in TASKS or any(task == known.env_id for known in TASKS.values())
-        task = own_task(task) if not known and " " in task.strip() and is_real_robot(backend) else get_task(task)
-    return with_robot_of(backend, task)

@@ -31,6 +31,7 @@ def credit(outcome: Outcome, info: Mapping[str, Any], first_success: int | None)
         "success_released": _both(succeeded, info["released"]),
         "success_settled": _both(succeeded, info["settled"]),
         **{name: info[name] for name in PARTIAL},
+        "upstream_success": info.get("upstream_success") if ended else None,
         "goals_reached": sum(goals) / len(goals) if goals else None,
     }
 

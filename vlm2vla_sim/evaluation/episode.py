@@ -227,7 +227,7 @@ class _Run:
             truncations=sum(stage.finish == "length" for stage in self._stages),
             retries=sum(stage.retries for stage in self._stages),
             instruction_fits=inner.instruction_fits,
-            versions=collect_versions(prompts=prompts_hash()),
+            versions=collect_versions(prompts=prompts_hash()) | inner.simulator_versions,
             provenance=provenance(self._policy),
             metrics=self._metrics.results(whole=outcome in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)),
         )

@@ -23,7 +23,7 @@ POLICY_SETTINGS = frozenset({"policy", "action_format", "noise_cm", "language", 
 PLAN_SETTINGS = frozenset({"tasks", "episodes", "seed", "metrics", "conditions", "left_out"})
 """Settings that decide which episodes there are, or nothing of an episode's result."""
 _SETTINGS = frozenset(field.name for field in dataclasses.fields(RunSettings))
-SIMULATOR = ("vlm2vla_sim", "mujoco", "sapien", "mani_skill")
+SIMULATOR = ("vlm2vla_sim", "mujoco", "sapien", "mani_skill", "mani_skill2_real2sim")
 """Versions that decide what the environment does: results of two of them may differ for the same policy."""
 _OURS = f"version of {SIMULATOR[0]}"
 """Recorded wherever any version is."""
