@@ -1,4 +1,4 @@
-"""How alike the three profiles of the backend "simpler" are: the original SIMPLER, and ManiSkill 3 with and without ours.
+"""How alike the profiles of the backend "simpler" are: the original SIMPLER, and ManiSkill 3 with its rules or ours.
 
     python benchmarks/simpler_parity.py --python /path/to/env/bin/python --out runs/simpler_parity
 

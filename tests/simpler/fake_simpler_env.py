@@ -61,7 +61,7 @@ class Scene:
         self.target_obj_pose = Pose([*xy[1], 0.8731], turns[1])
         named = [("source", self.source_obj_pose), ("target", self.target_obj_pose)]
         self.episode_source_obj, self.episode_target_obj = (SimpleNamespace(name=n, pose=p) for n, p in named)
-        print("said by native code")  # must not come between the answers
+        os.write(1, b"as native code prints")  # must not come between the answers
         return self.get_obs(), {}
 
     @property

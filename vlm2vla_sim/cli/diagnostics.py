@@ -21,8 +21,8 @@ import numpy as np
 
 from vlm2vla_sim.core.checks import Check
 from vlm2vla_sim.core.versions import distribution_version
-from vlm2vla_sim.envs.simpler import assets, devices
-from vlm2vla_sim.errors import RunFolderError
+from vlm2vla_sim.envs.simpler import assets, devices, original_process
+from vlm2vla_sim.errors import RunFolderError, SettingError
 from vlm2vla_sim.video.overlay import Overlay
 from vlm2vla_sim.video.writer import EpisodeVideo
 
@@ -73,7 +73,15 @@ print(json.dumps(f"carrot on plate at {width}x{height}: ready in {ready:.1f} s, 
 
 def examine() -> list[Check]:
     """Run every check; rendering, the twin and the video take a few seconds each."""
-    return [_check_python(), *_check_packages(), *_check_opengl(), _check_twin(), _check_video(), *_check_simpler()]
+    return [
+        _check_python(),
+        *_check_packages(),
+        *_check_opengl(),
+        _check_twin(),
+        _check_video(),
+        *_check_simpler(),
+        _check_original(),
+    ]
 
 
 def _check_python() -> Check:
@@ -148,6 +156,19 @@ def _check_simpler() -> list[Check]:
         Check("SIMPLER assets", not inventory.missing, False, inventory.lines()[0], inventory.advice()),
         Check("SIMPLER renderer", not rendering.problem, False, found or "none works", rendering.problem),
     ]
+
+
+def _check_original() -> Check:
+    """The interpreter of the original SIMPLER, for the profile "original" of the backend "simpler"."""
+    name = "original SIMPLER"
+    try:
+        python = original_process.find_python()
+    except SettingError as error:
+        return Check(name, False, False, "no interpreter", str(error))
+    found = original_process.examine(python, renderer=True)
+    if found.problems:
+        return Check(name, False, False, f"{python}: {'; '.join(found.problems)}", original_process.HOW)
+    return Check(name, True, False, f"{python}: {', '.join(f'{one} {v}' for one, v in found.versions.items())}")
 
 
 def _run_isolated(code: str, environment: dict[str, str]) -> tuple[bool, str]:
