@@ -68,7 +68,7 @@ $(VENV)/.robot: $(VENV)/.dev
 	touch $@
 
 $(VENV)/.remote: $(VENV)/.dev
-	$(PIP) --editable '.[remote]'
+	$(PIP) --editable '.[groot,remote]'
 	touch $@
 
 $(PEERS)/.made: tests/remote/peers.txt $(VENV)/.made

@@ -133,7 +133,7 @@ HEAVY = {
     "segno": ("cli.commands.watch",),
     "trossen_arm": ("envs.widowx_ai.driver",),
     "trossen_arm_sim": ("envs.widowx_ai.arm_twin", "envs.widowx_ai.mock"),
-    "zmq": ("envs.robot_link",),
+    "zmq": ("envs.robot_link", "policies.remote.groot"),
     "lz4": ("envs.robot_link",),
     "cv2": ("envs.robot_link",),
     "pyarrow": ("data",),

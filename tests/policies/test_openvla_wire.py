@@ -17,8 +17,9 @@ from ports import refusing_port
 from vlm2vla_sim.errors import ServerError
 from vlm2vla_sim.policies.remote.arrays import from_json, to_json
 from vlm2vla_sim.policies.remote.conventions import find_convention
+from vlm2vla_sim.policies.remote.factories import OpenvlaOptions
 from vlm2vla_sim.policies.remote.openvla import OpenvlaWire
-from vlm2vla_sim.policies.remote.policy import OpenvlaOptions, RemotePolicy
+from vlm2vla_sim.policies.remote.policy import RemotePolicy
 from vlm2vla_sim.policies.remote.wire import Server
 
 IMAGE = np.full((480, 640, 3), 90, np.uint8)

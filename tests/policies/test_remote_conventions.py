@@ -19,11 +19,9 @@ from vlm2vla_sim.policies.remote.convert import (
     check_rows,
     delta_to,
     read_deltas,
-    read_proprio,
-    resize,
     write_deltas,
-    write_proprio,
 )
+from vlm2vla_sim.policies.remote.observations import read_proprio, resize, write_proprio
 from vlm2vla_sim.policies.remote.policy import DESCRIPTION_MARK, RemotePolicy
 from vlm2vla_sim.policies.remote.wire import Reply, Request
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
@@ -39,24 +37,44 @@ HOW_IT_TURNS_AND_GRIPS = {
     # rotation, the number that closes, the number that opens, and one just on the open side of the middle
     ("openpi", "vlm2vla"): ("rotvec", 0.0, 1.0),
     ("openpi", "pi0-bridge"): ("euler sxyz", 0.0, 1.0),
+    ("openpi", "open-pi-zero"): ("euler sxyz", 0.0, 1.0),
     ("openpi", "widowx"): ("euler sxyz", 0.0, 1.0),
+    ("openpi", "lap"): ("euler sxyz", 0.0, 1.0),
+    ("openpi", "starvla"): ("euler sxyz", 0.0, 1.0),
     ("openvla", "openvla"): ("euler sxyz", 0.0, 1.0),
     ("openvla", "ecot"): ("euler sxyz", 0.0, 1.0),
     ("openvla", "octo"): ("euler sxyz", 0.0, 1.0),
     ("openvla", "vlm2vla"): ("rotvec", 0.0, 1.0),
     ("openvla", "autoeval"): ("euler sxyz", 0.0, 1.0),
+    ("openvla", "openvla-oft"): ("euler sxyz", 0.0, 1.0),
+    ("openvla", "spatialvla"): ("euler sxyz", 0.0, 1.0),
+    ("openvla", "molmoact"): ("euler sxyz", 0.0, 1.0),
+    ("openvla", "xvla"): ("rot6d", 1.0, 0.0),
+    ("groot", "groot"): ("rotvec", 0.0, 1.0),
     ("vla-eval", "vlm2vla"): ("rotvec", 0.0, 1.0),
     ("vla-eval", "simpler"): ("rotvec", -1.0, 1.0),
     ("vla-eval", "openvla"): ("euler sxyz", 1.0, -1.0),
     ("vla-eval", "cogact"): ("euler sxyz", 0.0, 1.0),
+    ("vla-eval", "starvla"): ("rotvec", 0.0, 1.0),
+    ("vla-eval", "groot"): ("rotvec", 0.0, 1.0),
+    ("vla-eval", "xvla"): ("euler sxyz", -1.0, 1.0),
+    ("lerobot", "pi0-bridge"): ("euler sxyz", 0.0, 1.0),
     ("lerobot", "vlm2vla"): ("rotvec", 0.0, 1.0),
     ("lerobot", "bridge"): ("euler sxyz", 0.0, 1.0),
 }
-BY_HAND = {"rotvec": CYCLE, "euler sxyz": [QUARTER, 0, QUARTER], "euler XYZ": [0, QUARTER, QUARTER]}
+BY_HAND = {
+    "rotvec": CYCLE,
+    "euler sxyz": [QUARTER, 0, QUARTER],
+    "euler XYZ": [0, QUARTER, QUARTER],
+    "rot6d": [0, 0, 1, 0, 0, 1],  # its columns are y and z, row by row
+}
 
 
 def read(row, convention: Convention) -> np.ndarray:
-    return read_deltas(check_rows(np.asarray(row, float), convention), convention)[0]
+    """One row, the gripper's number last; a sum of several steps as the motion of all of them."""
+    rows = check_rows(np.array([*row, *np.zeros(convention.padding)], float), convention)
+    ours = read_deltas(rows, convention)
+    return np.array([*ours[:, :6].sum(axis=0), ours[0, 6]])
 
 
 @for_every_convention
@@ -72,7 +90,7 @@ def test_forward_is_forward_and_a_rotation_about_two_axes_is_the_same_rotation_h
 def test_the_gripper_closes_and_opens_at_the_right_end(wire, name):
     convention = find_convention(wire, name)
     _, closes, opens = HOW_IT_TURNS_AND_GRIPS[wire, name]
-    still = [0.0] * 6
+    still = [0.0] * 3 + {"rot6d": [1, 0, 0, 1, 0, 0]}.get(convention.rotation, [0.0] * 3)
     assert read([*still, closes], convention)[6] == 0
     assert read([*still, opens], convention)[6] == 1
     beyond = opens + (opens - closes)
@@ -104,7 +122,7 @@ def test_moving_axes_units_and_rows_without_rotation_are_converted_too():
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.sampled_from(ALL),
+    st.sampled_from([one for one in ALL if not (find_convention(*one).absolute or find_convention(*one).sums)]),
     st.lists(st.floats(-0.05, 0.05), min_size=3, max_size=3),
     st.lists(st.floats(-0.25, 0.25), min_size=3, max_size=3),
     st.sampled_from([0.0, 1.0]),
@@ -200,7 +218,7 @@ def test_every_convention_names_its_source_and_can_be_asked_for(wire, name):
     convention = find_convention(wire, name)
     assert len(convention.source) > 15
     assert convention.about
-    server = "http://127.0.0.1:1" if wire == "openvla" else "ws://127.0.0.1:1"
+    server = {"openvla": "http://127.0.0.1:1", "groot": "tcp://127.0.0.1:1"}.get(wire, "ws://127.0.0.1:1")
     place = {"model": "act/pretrained_model"} if wire == "lerobot" else {"server": server}
     check_policy(wire, {**place, "convention": name})
 
@@ -226,6 +244,13 @@ def test_a_convention_of_your_own_is_named_by_its_module():
         ({"gripper_open": 0.0}, "two different ends"),
         ({"metre": 0.0}, "two different ends, units above 0"),
         ({"proprio": "bridge8"}, "both proprio and proprio_key"),
+        ({"history": 0}, "history 0.*expected 1 or more images"),
+        ({"ensemble": -1}, "ensemble -1"),
+        ({"ensemble": 3, "execute": 4}, "needs a request for every step: execute 0 or 1"),
+        ({"ensemble": 3, "absolute": True}, "angles have no mean"),
+        ({"ensemble": 3, "ensemble_alpha": 0.1, "ensemble_temperature": 1.0}, "by age and by similarity"),
+        ({"sums": 5, "absolute": True}, "sums several steps in a row: not of poses"),
+        ({"upright": "pitched"}, "is pitched, which is for absolute rows"),
     ],
 )
 def test_a_convention_that_makes_no_sense_is_refused_when_it_is_made(change, said):
@@ -242,6 +267,10 @@ def test_a_convention_that_makes_no_sense_is_refused_when_it_is_made(change, sai
         ({"server": "ws://h:1", "convention": "widowx", "timeout": 0}, "timeout is 0.0"),
         ({"server": "ws://h:1", "convention": "widowx", "execute": -1}, "execute is -1"),
         ({"server": "ws://h:1", "convention": "widowx", "retries": "many"}, "expected a int"),
+        ({"server": "ws://h:1", "convention": "widowx", "history": -1}, "history is -1"),
+        ({"server": "ws://h:1", "convention": "widowx", "ensemble_alpha": 0.1}, "without an ensemble to weigh"),
+        ({"server": "ws://h:1", "convention": "widowx", "ensemble": 3, "execute": 2}, "execute 0 or 1"),
+        ({"server": "ws://h:1", "convention": "lap", "ensemble": 3}, "sums several steps"),
     ],
 )
 def test_options_that_make_no_sense_are_one_sentence(options, said):

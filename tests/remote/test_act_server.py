@@ -19,7 +19,7 @@ from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext, load_policy
 from vlm2vla_sim.policies.remote.arrays import from_json, to_json
 from vlm2vla_sim.policies.remote.conventions import find_convention
-from vlm2vla_sim.policies.remote.convert import read_proprio, write_proprio
+from vlm2vla_sim.policies.remote.observations import read_proprio, write_proprio
 from vlm2vla_sim.policies.remote.openvla import OpenvlaWire
 from vlm2vla_sim.policies.remote.policy import RemotePolicy
 from vlm2vla_sim.policies.remote.wire import Server

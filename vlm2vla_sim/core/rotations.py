@@ -129,3 +129,21 @@ def euler_XYZ_to_rotvec(euler: np.ndarray) -> np.ndarray:  # noqa: N802 - capita
     """Euler angles [rad] about moving axes, R = Rx @ Ry @ Rz -> our rotation."""
     about_x, about_y, about_z = (rotvec_to_matrix(angle * axis) for angle, axis in zip(euler, np.eye(3), strict=True))
     return matrix_to_rotvec(about_x @ about_y @ about_z)
+
+
+def columns_to_matrix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two vectors (3,) that are not parallel -> (3, 3): `first` made a unit, `second` made orthogonal to it.
+
+    Zhou et al. 2019, "On the continuity of rotation representations in neural networks", equation 15. The numbers
+    of a network are no exact columns of a rotation.
+    """
+    x = np.asarray(first, dtype=np.float64) / np.linalg.norm(first)
+    rest = second - (x @ second) * x
+    y = rest / np.linalg.norm(rest)
+    return np.column_stack([x, y, np.cross(x, y)])
+
+
+def rot6d_to_matrix(numbers: np.ndarray) -> np.ndarray:
+    """(6,) the first two columns of a rotation matrix, row by row (r00, r01, r10, r11, r20, r21) -> (3, 3)."""
+    numbers = np.asarray(numbers, dtype=np.float64)
+    return columns_to_matrix(numbers[0::2], numbers[1::2])

@@ -59,7 +59,7 @@ class Vlm2VlaEnv(EnvConfig):
                 f"env.task is {self.task!r}; this version of lerobot evaluates one task at a time. Name one of "
                 f"{', '.join(TASKS)}, or install lerobot 0.5 or newer."
             )
-        state = 7 if find_convention("lerobot", self.convention).proprio == "bridge7" else 8
+        state = find_convention("lerobot", self.convention).proprio_length
         image = (self.image_height, self.image_width, 3)
         key = f"pixels/{self.camera}"
         self.features = {

@@ -17,7 +17,8 @@ from gymnasium.wrappers import TimeLimit
 from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.remote.conventions import find_convention
-from vlm2vla_sim.policies.remote.convert import check_rows, read_deltas, write_proprio
+from vlm2vla_sim.policies.remote.convert import check_rows, read_deltas
+from vlm2vla_sim.policies.remote.observations import write_proprio
 
 ENV_ID = "vlm2vla_lerobot/WidowX-v0"
 NEW_ROLLOUT = "lerobot_new_rollout"

@@ -33,10 +33,11 @@ POLICIES = {
     "oracle": "vlm2vla_sim.policies.oracle:FACTORY",
     "vlm": "vlm2vla_sim.policies.vlm:FACTORY",
     "mini": "vlm2vla_sim.policies.mini:FACTORY",
-    "openpi": "vlm2vla_sim.policies.remote.policy:OPENPI",
-    "openvla": "vlm2vla_sim.policies.remote.policy:OPENVLA",
-    "vla-eval": "vlm2vla_sim.policies.remote.policy:VLA_EVAL",
-    "remote": "vlm2vla_sim.policies.remote.policy:REMOTE",
+    "openpi": "vlm2vla_sim.policies.remote.factories:OPENPI",
+    "openvla": "vlm2vla_sim.policies.remote.factories:OPENVLA",
+    "vla-eval": "vlm2vla_sim.policies.remote.factories:VLA_EVAL",
+    "groot": "vlm2vla_sim.policies.remote.factories:GROOT",
+    "remote": "vlm2vla_sim.policies.remote.factories:REMOTE",
     "lerobot": "vlm2vla_sim.policies.lerobot:FACTORY",
 }
 """Name -> "module:factory". The module is imported when the policy is asked for, not before."""

@@ -36,7 +36,7 @@ class LeRobotOptions:
     """The folder that LeRobot saved: config.json, model.safetensors, the processors."""
     convention: str = "vlm2vla"
     """Of its states and actions: "vlm2vla" where it was trained on data sets of this package, "bridge" on LeRobot's
-    copies of BridgeData; or your own as package.module:NAME."""
+    copies of BridgeData, "pi0-bridge" for pi0 as SimplerEnv asks it; or your own as package.module:NAME."""
     device: str = "cpu"
     """Where it computes: "cpu", "cuda"."""
 
@@ -137,9 +137,8 @@ def _check_features(config: Any, convention: Convention) -> str:
             f"The policy takes {', '.join(inputs)}; this package gives one camera and {STATE}. Train it without the "
             "others."
         )
-    width = 7 if convention.proprio == "bridge7" else 8
     for name, found, expected in (
-        (STATE, inputs.get(STATE), width),
+        (STATE, inputs.get(STATE), convention.proprio_length),
         (ACTION, outputs.get(ACTION), convention.width),
     ):
         if (found is not None and tuple(found.shape) != (expected,)) or (found is None and name == ACTION):

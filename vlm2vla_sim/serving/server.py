@@ -21,7 +21,8 @@ from vlm2vla_sim.errors import SettingError, Vlm2VlaError, missing_extra
 from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.models.proxies import is_loopback
 from vlm2vla_sim.policies.remote.conventions import Convention
-from vlm2vla_sim.policies.remote.convert import read_proprio, write_deltas
+from vlm2vla_sim.policies.remote.convert import check_relative, write_deltas
+from vlm2vla_sim.policies.remote.observations import read_proprio
 from vlm2vla_sim.serving.action_stream import ActionResponse, ActionStream
 from vlm2vla_sim.serving.handshakes import Handshakes, in_turn
 from vlm2vla_sim.serving.http_access import Access
@@ -68,15 +69,27 @@ class Limits:
             )
 
 
+def check_servable(convention: Convention) -> None:
+    """SettingError for a convention that a policy of this package cannot be served in."""
+    check_relative(convention)
+    keys = (convention.image_key, convention.instruction_key, convention.proprio_key)
+    if (
+        convention.answer_key != "actions"
+        or convention.encoded
+        or convention.history > 1
+        or {tuple} & set(map(type, keys))
+    ):
+        raise SettingError(
+            f"The convention ({convention.about}) is that of another server's messages, which only the client speaks; "
+            "choose another convention."
+        )
+
+
 class Dispatcher:
     """What a protocol's handler works with: it opens action streams, and lets one policy at a time compute."""
 
     def __init__(self, make: Callable[[], Policy], convention: Convention, limits: Limits) -> None:
-        if convention.absolute:
-            raise SettingError(
-                f"The convention ({convention.about}) has absolute poses; the policies of this package give relative "
-                "actions. Choose another convention."
-            )
+        check_servable(convention)
         self.convention, self.limits = convention, limits
         self.last_request = time.monotonic()
         self._make = make

@@ -1,4 +1,4 @@
-"""Encodes and decodes arrays in msgpack and JSON, in the three encodings of the wire protocols, safely.
+"""Encodes and decodes arrays in msgpack and JSON, in the four encodings of the wire protocols, safely.
 
 A message from a server may ask for an object dtype, for a shape of terabytes, or for a pickle to be loaded. An array is
 accepted only if its dtype is a plain number and its data has exactly the bytes its shape needs; anything else is a
@@ -31,7 +31,7 @@ MOST_ITEMS = 100_000
 
 
 def unpack(message: bytes) -> Any:
-    """Decodes a msgpack message with arrays as openpi or vla-eval packs them; WireError for anything else."""
+    """Decodes a msgpack message with arrays as openpi, vla-eval or GR00T packs them; WireError for anything else."""
     msgpack = _msgpack()
     reader = _Reader()
     try:
@@ -73,6 +73,8 @@ class _Reader:
                 return _array(found, kind, found.get(_key(kind, "data")))
             if _key(kind, "__npgeneric__") in found:
                 return _scalar(found.get(_key(kind, "data")))
+        if "__ndarray_class__" in found:
+            return _npy(found.get("as_npy"))
         if "__numpy__" in found:
             return _array(found, "", _from_base64(found["__numpy__"]))
         if "__image__" in found:
@@ -125,6 +127,22 @@ def _array(found: dict[Any, Any], kind: bytes | str, data: Any) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape).copy()
 
 
+def _npy(data: Any) -> np.ndarray:
+    """An array as GR00T encodes it: a file of NumPy's, whose header is read before anything of its size is made."""
+    if not isinstance(data, bytes):
+        raise WireError(f"An array's data is a {type(data).__name__}; expected the bytes of a .npy file.")
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, columns_first, dtype = read(file)
+    except (ValueError, EOFError) as broken:
+        raise WireError(f"An array of {len(data):,} bytes is no .npy file: {broken}.") from broken
+    rest = {"dtype": dtype.str, "shape": shape[::-1] if columns_first else shape}
+    array = _array(rest, "", file.read())
+    return array.T if columns_first else array
+
+
 def _scalar(value: Any) -> Any:
     if not isinstance(value, (bool, int, float)):
         raise WireError(f"A scalar has type {type(value).__name__}; expected a plain number.")
@@ -163,6 +181,11 @@ def pack_vla_eval(value: Any) -> bytes:
     return _msgpack().packb(value, default=_write_vla_eval)
 
 
+def pack_groot(value: Any) -> bytes:
+    """`value` in msgpack with arrays as GR00T packs them: a file of NumPy's each."""
+    return _msgpack().packb(value, default=_write_groot)
+
+
 def to_json(value: Any) -> bytes:
     """`value` in JSON with arrays as json-numpy writes them."""
     return json.dumps(value, default=_write_json).encode()
@@ -176,6 +199,12 @@ def _write_openpi(value: Any) -> Any:
 def _write_vla_eval(value: Any) -> Any:
     array = _plain(value)
     return {"__ndarray__": True, "data": array.tobytes(), "dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def _write_groot(value: Any) -> Any:
+    file = io.BytesIO()
+    np.save(file, _plain(value), allow_pickle=False)
+    return {"__ndarray_class__": True, "as_npy": file.getvalue()}
 
 
 def _write_json(value: Any) -> Any:
@@ -195,5 +224,5 @@ def _msgpack() -> Any:
     try:
         import msgpack
     except ModuleNotFoundError as error:
-        raise missing_extra("The wire protocol of openpi and vla-eval", "msgpack", "remote") from error
+        raise missing_extra("The wire protocol of openpi, vla-eval and GR00T", "msgpack", "remote") from error
     return msgpack

@@ -15,6 +15,7 @@ from typing import Any
 from vlm2vla_sim.errors import ServerError, WireError
 from vlm2vla_sim.policies.remote.arrays import pack_openpi, unpack
 from vlm2vla_sim.policies.remote.conventions import Convention
+from vlm2vla_sim.policies.remote.observations import get, put
 from vlm2vla_sim.policies.remote.wire import TEXT_KEY, Reply, Request, Server, Socket
 
 EPISODES = "vlm2vla/episode_per_connection"
@@ -43,16 +44,24 @@ class OpenpiWire:
         """See `Wire.ask`."""
         convention = self._convention
         query: dict[str, Any] = dict(convention.extras)
-        query |= {convention.image_key: request.image, convention.instruction_key: request.instruction}
+        put(query, convention.image_key, request.image)
+        put(query, convention.instruction_key, request.instruction)
         if request.proprio is not None:
-            query[convention.proprio_key] = request.proprio
+            put(query, convention.proprio_key, request.proprio)
         if self._episodes:
             query[SEED] = request.seed
         message = pack_openpi(query)
         answer, retries = self._socket.with_retries(lambda: self._exchange(message))
         self._socket.is_stateful = self._episodes
+        actions = get(answer, convention.answer_key)
+        if actions is None and "error" in answer:
+            # starVLA's server, which speaks this protocol too, reports errors so and keeps the connection.
+            raise ServerError(
+                f"The server at {self._socket.server.url} refuses the request: {str(answer['error'])[:300]}"
+            )
         text = answer.get(TEXT_KEY)
-        return Reply(answer.get("actions"), retries, text if isinstance(text, dict) else {})
+        words = answer.get(convention.text_key) if convention.text_key else None
+        return Reply(actions, retries, text if isinstance(text, dict) else {}, words if isinstance(words, str) else "")
 
     def close(self) -> None:
         """See `Wire.close`."""

@@ -1,8 +1,8 @@
 """Client of OpenVLA's wire protocol: POST /act, JSON with arrays as json-numpy writes them.
 
 openvla/openvla@c8f03f4 vla-scripts/deploy.py; the servers of zhouzypaul/auto_eval@a5012f0 use the same protocol and add
-POST /reset. OpenVLA's own server reports every error with status 200 and the text "error", which must not be taken for
-an action.
+POST /reset. OpenVLA-OFT's answers with a list of rows, X-VLA's with a map that holds them. OpenVLA's own server reports
+every error with status 200 and the text "error", which must not be taken for an action.
 
 The protocol has no clients. Every request names its client in a header: a `vlm2vla serve` server keeps the episodes of
 clients apart by it, says so in its response to POST /reset, and is told with POST /leave that a client has ended.
@@ -18,10 +18,13 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from vlm2vla_sim.errors import ServerError, WireError
 from vlm2vla_sim.policies.models.http_client import HttpClient, StatusError, TransientError, with_retries
 from vlm2vla_sim.policies.remote.arrays import from_json, to_json
 from vlm2vla_sim.policies.remote.conventions import Convention
+from vlm2vla_sim.policies.remote.observations import get, put
 from vlm2vla_sim.policies.remote.wire import KEY_VARIABLE, MOST_ANSWER_BYTES, Reply, Request, Server
 
 CLIENT = "vlm2vla-client"
@@ -73,9 +76,10 @@ class OpenvlaWire:
         """See `Wire.ask`."""
         convention = self._convention
         query: dict[str, Any] = dict(convention.extras)
-        query |= {convention.image_key: request.image, convention.instruction_key: request.instruction}
+        put(query, convention.image_key, self._array(request.image))
+        put(query, convention.instruction_key, request.instruction)
         if request.proprio is not None:
-            query[convention.proprio_key] = request.proprio
+            put(query, convention.proprio_key, self._array(request.proprio))
         answer, retries = self._with_retries(lambda: self._act(query))
         return Reply(answer, retries)
 
@@ -85,6 +89,10 @@ class OpenvlaWire:
             self._known = False
             with contextlib.suppress(ServerError, StatusError, TransientError):  # the server forgets the client anyway
                 self._post("leave", {})
+
+    def _array(self, array: np.ndarray) -> Any:
+        """As the convention's server reads it: an array of the JSON, or a text that holds one."""
+        return to_json(array).decode() if self._convention.encoded else array
 
     def _with_retries(self, ask: Callable[[], Any]) -> tuple[Any, int]:
         server = self._server
@@ -98,6 +106,9 @@ class OpenvlaWire:
         except WireError as broken:
             route = self._http.describe_route()
             raise TransientError(f"{broken}" + (f" It was asked{route}." if route else "")) from broken
+        if isinstance(answer, dict):
+            found = get(answer, self._convention.answer_key)
+            answer = answer if found is None else found
         if answer == "error" if isinstance(answer, str) else isinstance(answer, dict):
             raise ServerError(
                 f"The server at {self._server.url} answers {json.dumps(answer, default=str)[:300]} instead of an "

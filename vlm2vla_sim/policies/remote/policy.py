@@ -1,7 +1,7 @@
-"""The policies "openpi", "openvla" and "vla-eval": the actions of a policy server, converted to this package's units.
+"""A policy on a server: its actions, converted to this package's units. `factories.py` makes it of options.
 
-A baseline runs in the same rollout, with the same success check and video, as a language policy. It writes no text, so
-the action text of its decisions is a description of its motion, marked with `DESCRIPTION_MARK`.
+A baseline runs in the same rollout, with the same success check and video, as a language policy. Most write no text, so
+the action text of their decisions is a description of the motion, marked with `DESCRIPTION_MARK`.
 """
 
 from __future__ import annotations
@@ -12,25 +12,18 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.core.finder import find, is_place
-from vlm2vla_sim.errors import ExtensionError, SettingError
+from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import describe
-from vlm2vla_sim.policies import PolicyContext, PolicyFactory
-from vlm2vla_sim.policies.base import Policy
 from vlm2vla_sim.policies.models.proxies import without_password
-from vlm2vla_sim.policies.options import check_types
-from vlm2vla_sim.policies.remote.conventions import Convention, conventions_of, find_convention
-from vlm2vla_sim.policies.remote.convert import check_rows, delta_to, read_deltas, resize, write_proprio
-from vlm2vla_sim.policies.remote.openpi import OpenpiWire
-from vlm2vla_sim.policies.remote.openvla import OpenvlaWire, why_single
-from vlm2vla_sim.policies.remote.vla_eval import VlaEvalWire
-from vlm2vla_sim.policies.remote.wire import PROVENANCE_KEY, Reply, Request, Server, Wire
+from vlm2vla_sim.policies.remote.conventions import Convention
+from vlm2vla_sim.policies.remote.convert import check_rows, check_scale, delta_to, fill_gripper, read_deltas
+from vlm2vla_sim.policies.remote.observations import resize, write_proprio
+from vlm2vla_sim.policies.remote.steps import FrameHistory, TemporalEnsemble
+from vlm2vla_sim.policies.remote.wire import PROVENANCE_KEY, Reply, Request, Wire
 from vlm2vla_sim.types import ActionChunk, Decision, RobotState, Stage
 
 DESCRIPTION_MARK = "[numbers, described] "
@@ -62,34 +55,51 @@ class RemotePolicy:
             )
         self._wire, self._convention, self._robot, self._server = wire, convention, robot, server
         self._instruction, self._seed, self._retries = "", 0, 0
-        self._poses: deque[np.ndarray] = deque()
+        self._frames = FrameHistory(convention) if convention.history > 1 else None
+        self._ensemble = TemporalEnsemble(convention) if convention.ensemble > 1 else None
+        self._rows: deque[np.ndarray] = deque()
+        """Of the last answer, not carried out yet; in the server's units."""
+        self._last_row: np.ndarray | None = None
+        self._opening = 1.0
+        """What the gripper was last told; an episode begins with it open."""
         self.ended = ""
         """Why a `vlm2vla serve` server says that it is done; empty until then."""
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         """Start an episode, on the server as well."""
         self._instruction, self._seed = instruction, seed
-        self._poses.clear()
+        for kept in (self._frames, self._ensemble):
+            if kept is not None:
+                kept.reset()
+        self._rows.clear()
+        self._last_row, self._opening = None, 1.0
         self.ended = ""
         self._retries = self._wire.start(instruction, seed)
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
         """The server's next actions; None when the server says that it is done."""
-        if self._poses:
-            return self._decide(self._next_pose(), Stage("remote", "the next row of the previous answer"), {})
+        image = self._see(observation) if self._frames is not None or not self._rows else None
+        if self._rows:
+            return self._decide(self._next(), Stage("remote", "the next row of the previous answer"), Reply(None, 0))
+        assert image is not None
         started = time.perf_counter()
-        reply = self._wire.ask(self._request(observation))
+        reply = self._wire.ask(self._request(observation, image))
         seconds = round(time.perf_counter() - started, 4)
         if reply.text.get("done") is True:
             self.ended = _text(reply.text, "ended")
             return None
         rows = check_rows(reply.actions, self._convention)
         stage = Stage("remote", f"{len(rows)} x {rows.shape[1]} numbers", seconds=seconds, retries=self._count(reply))
+        rows = fill_gripper(rows, self._opening, self._convention)
+        if self._ensemble is not None:
+            rows = self._ensemble.add(rows)[None]
         rows = rows[: self._convention.execute or None]
-        if self._convention.absolute:
-            self._poses.extend(rows)
-            return self._decide(self._next_pose(), stage, reply.text)
-        return self._decide(read_deltas(rows, self._convention), stage, reply.text)
+        check_scale(rows, self._convention)
+        if self._convention.by_step:
+            self._rows.extend(rows)
+            return self._decide(self._next(), stage, reply)
+        self._last_row = rows[-1]
+        return self._decide(read_deltas(rows, self._convention, self._instruction), stage, reply)
 
     def provenance(self) -> dict[str, Any]:
         """The server's address and what it says about itself; see `policies.base.provenance`.
@@ -108,12 +118,16 @@ class RemotePolicy:
 
     # Parts.
 
-    def _request(self, observation: dict[str, Any]) -> Request:
+    def _see(self, observation: dict[str, Any]) -> np.ndarray:
+        """The image of this control step as it is sent, with those before it where the convention has a history."""
         if "pixels" not in observation:
             raise SettingError("A policy on a server needs images, and none are rendered; leave out image_size=None.")
+        image = resize(np.asarray(observation["pixels"]["primary"]), self._convention)
+        return image if self._frames is None else self._frames.add(image)
+
+    def _request(self, observation: dict[str, Any], image: np.ndarray) -> Request:
         convention = self._convention
-        proprio = write_proprio(observation["agent_pos"], convention) if convention.proprio else None
-        image = resize(np.asarray(observation["pixels"]["primary"]), convention)
+        proprio = write_proprio(observation["agent_pos"], convention, self._last_row) if convention.proprio else None
         return Request(self._instruction, image, proprio, self._seed)
 
     def _count(self, reply: Reply) -> int:
@@ -121,14 +135,20 @@ class RemotePolicy:
         retries, self._retries = self._retries + reply.retries, 0
         return retries
 
-    def _next_pose(self) -> np.ndarray:
+    def _next(self) -> np.ndarray:
+        """The next row, as (1, 7) in our units."""
+        row = self._last_row = self._rows.popleft()
+        if not self._convention.absolute:
+            return read_deltas(row[None], self._convention, self._instruction)
         assert self._robot is not None
-        return delta_to(self._poses.popleft(), self._convention, self._robot())[None]
+        return delta_to(row, self._convention, self._robot(), self._instruction)[None]
 
-    def _decide(self, deltas: np.ndarray, stage: Stage, text: dict[str, Any]) -> Decision:
+    def _decide(self, deltas: np.ndarray, stage: Stage, reply: Reply) -> Decision:
+        self._opening = float(deltas[-1, 6])
+        text = reply.text
         if not text:
             chunk = ActionChunk(deltas, text="", stepwise=True)
-            action = _description(chunk)
+            action = _cut(reply.words) or _description(chunk)
             return Decision(self._instruction, "", action, dataclasses.replace(chunk, text=action), (stage,))
         failures, cut_off = _whole_number(text.get("parse_failures")), _whole_number(text.get("truncations"))
         action, error = _text(text, "action"), _text(text, "error")
@@ -158,136 +178,12 @@ def _plain(value: Any) -> Any:
 
 
 def _text(values: dict[str, Any], key: str) -> str:
-    text = str(values.get(key, ""))
+    return _cut(str(values.get(key, "")))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text):,} characters)"
 
 
 def _whole_number(value: object) -> int:
     return value if type(value) is int and value >= 0 else 0
-
-
-# Options and factories ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RemoteOptions:
-    """Options of a policy on a server: `--server`, `--convention` and `--policy-options NAME=VALUE`."""
-
-    protocol: ClassVar[str] = ""
-    """Key of `conventions.CONVENTIONS`, and the policy's name."""
-    schemes: ClassVar[tuple[str, ...]] = ("ws", "wss")
-    """URL schemes of the server's address; none if the client checks it."""
-    server: str = ""
-    """The server's address."""
-    convention: str = ""
-    """The convention of its actions: a name of `conventions.CONVENTIONS`, or your own as package.module:NAME."""
-    execute: int = 0
-    """Rows of an answer that are executed before the next request; 0 for as many as the convention says."""
-    timeout: float = Server.timeout
-    """[s] for one response."""
-    retries: int = Server.retries
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        names = ", ".join(conventions_of(self.protocol))
-        example = f"{self.schemes[0]}://127.0.0.1:8000" if self.schemes else "ADDRESS"
-        if not self.server:
-            raise SettingError(f"The policy {self.protocol!r} needs a server: --server {example}.")
-        if not self.convention:
-            raise SettingError(
-                f"The policy {self.protocol!r} needs the convention of the server's actions: --convention with one of: "
-                f"{names}; or your own as package.module:NAME."
-            )
-        if self.execute < 0:
-            raise SettingError(f"execute is {self.execute}; expected 0 (as the convention says) or more rows.")
-        find_convention(self.protocol, self.convention)
-        if self.schemes:
-            self.address().check(self.schemes)
-
-    def address(self) -> Server:
-        """Address, time limit and retries of the server."""
-        return Server(self.server, timeout=self.timeout, retries=self.retries)
-
-    def meaning(self) -> Convention:
-        """The convention, with the options applied."""
-        convention = find_convention(self.protocol, self.convention)
-        return dataclasses.replace(convention, execute=self.execute or convention.execute)
-
-
-@dataclass(frozen=True)
-class OpenpiOptions(RemoteOptions):
-    """Options of the policy "openpi"."""
-
-    protocol = "openpi"
-
-
-@dataclass(frozen=True)
-class VlaEvalOptions(RemoteOptions):
-    """Options of the policy "vla-eval"."""
-
-    protocol = "vla-eval"
-
-
-@dataclass(frozen=True)
-class OpenvlaOptions(RemoteOptions):
-    """Options of the policy "openvla"."""
-
-    protocol = "openvla"
-    schemes = ("http", "https")
-    unnorm_key: str = ""
-    """Name of the statistics that un-normalise a fine-tuned model's actions; empty for the convention's."""
-
-    def meaning(self) -> Convention:
-        """See `RemoteOptions.meaning`."""
-        convention = super().meaning()
-        if not self.unnorm_key:
-            return convention
-        extras = {**dict(convention.extras), "unnorm_key": self.unnorm_key}
-        return dataclasses.replace(convention, extras=tuple(extras.items()))
-
-
-@dataclass(frozen=True)
-class RemoteClientOptions(RemoteOptions):
-    """Options of the policy "remote": a server whose wire protocol is your own."""
-
-    protocol = "remote"
-    schemes = ()
-    wire: str = ""
-    """The client of the protocol as package.module:NAME, called as `NAME(server, convention) -> Wire`."""
-
-    def __post_init__(self) -> None:
-        if not is_place(self.wire):
-            raise SettingError(
-                f"The policy 'remote' needs the client of a wire protocol, but wire is {self.wire!r}: --policy-options "
-                "wire=package.module:NAME. For the built-in protocols, use the policies openpi, openvla and vla-eval."
-            )
-        _find_client(self.wire)
-        super().__post_init__()
-
-
-def _find_client(name: str) -> Callable[..., Wire]:
-    client = find("wire protocol's client", name, {})
-    if not callable(client):
-        raise ExtensionError(f"The client {name!r} is {client!r}; expected a class or function that makes a Wire.")
-    return cast("Callable[..., Wire]", client)
-
-
-def _make_own(context: PolicyContext) -> Policy:
-    options = RemoteClientOptions(**context.options)  # type: ignore[arg-type]  # checked by RemoteOptions itself
-    return _make(RemoteClientOptions, _find_client(options.wire), context)
-
-
-def _make(kind: type[RemoteOptions], wire: Callable[..., Wire], context: PolicyContext) -> Policy:
-    options = kind(**context.options)  # type: ignore[arg-type]  # checked by RemoteOptions itself
-    convention = options.meaning()
-    return RemotePolicy(wire(options.address(), convention), convention, context.robot, server=options.server)
-
-
-OPENPI = PolicyFactory(partial(_make, OpenpiOptions, OpenpiWire), options=OpenpiOptions)
-"""The policy "openpi"."""
-OPENVLA = PolicyFactory(partial(_make, OpenvlaOptions, OpenvlaWire), options=OpenvlaOptions, why_single=why_single)
-"""The policy "openvla"."""
-VLA_EVAL = PolicyFactory(partial(_make, VlaEvalOptions, VlaEvalWire), options=VlaEvalOptions)
-"""The policy "vla-eval"."""
-REMOTE = PolicyFactory(_make_own, options=RemoteClientOptions)
-"""The policy "remote"."""

@@ -14,6 +14,8 @@ from typing import Any
 from vlm2vla_sim.errors import ServerError, SettingError, WireError
 from vlm2vla_sim.policies.remote.arrays import pack_vla_eval, unpack
 from vlm2vla_sim.policies.remote.conventions import Convention
+from vlm2vla_sim.policies.remote.conventions.record import SIMPLER_NAMES
+from vlm2vla_sim.policies.remote.observations import get, put
 from vlm2vla_sim.policies.remote.wire import TEXT_KEY, Reply, Request, Server, Socket
 
 PROTOCOL_VERSION = 1
@@ -31,6 +33,11 @@ class VlaEvalWire:
 
     def __init__(self, server: Server, convention: Convention, *, sleep: Callable[[float], None] = time.sleep) -> None:
         """Prepare the client; nothing is sent yet."""
+        if convention.history > 1:
+            raise SettingError(
+                f"vla-eval's protocol sends one image of a camera, and the convention ({convention.about}) has a "
+                f"history of {convention.history}. Use a server that keeps the images itself."
+            )
         self._convention = convention
         self._socket = Socket(server, greet=self._greet, sleep=sleep)
         self._number = 0
@@ -55,12 +62,15 @@ class VlaEvalWire:
         """See `Wire.ask`."""
         convention = self._convention
         query: dict[str, Any] = dict(convention.extras)
-        query |= {"images": {convention.image_key: request.image}, convention.instruction_key: request.instruction}
+        put(query, ("images", str(convention.image_key)), request.image)
+        put(query, convention.instruction_key, request.instruction)
         if request.proprio is not None:
-            query[convention.proprio_key] = request.proprio
+            put(query, convention.proprio_key, request.proprio)
+        if convention.task_key and request.instruction in SIMPLER_NAMES:
+            query[convention.task_key] = SIMPLER_NAMES[request.instruction]
         payload, retries = self._socket.with_retries(lambda: self._exchange("observation", query, "action"))
         text = payload.get(TEXT_KEY)
-        return Reply(payload.get("actions"), retries, text if isinstance(text, dict) else {})
+        return Reply(get(payload, convention.answer_key), retries, text if isinstance(text, dict) else {})
 
     def close(self) -> None:
         """See `Wire.close`."""
@@ -129,7 +139,7 @@ def action_spec(convention: Convention) -> dict[str, Any]:
     ends = sorted((convention.gripper_closed, convention.gripper_open))
     rotation = ROTATION_FORMATS.get(convention.rotation, "raw")
     return {
-        "position": {"name": "position", "dims": 3, "format": "delta_xyz"},
+        "position": {"name": "position", "dims": 3, "format": "absolute_xyz" if convention.absolute else "delta_xyz"},
         "rotation": {"name": "rotation", "dims": 3, "format": rotation},
         "gripper": {
             "name": "gripper",

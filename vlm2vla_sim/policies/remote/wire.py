@@ -56,9 +56,9 @@ class Request:
 
     instruction: str
     image: np.ndarray
-    """(H, W, 3) uint8 RGB."""
+    """(H, W, 3) uint8 RGB; (T, H, W, 3), oldest first, where the convention has a history."""
     proprio: np.ndarray | None
-    """(7,) or (8,) float32 as `convert.write_proprio`; None where the convention sends none."""
+    """(N,) float32 as `observations.write_proprio`; None where the convention sends none."""
     seed: int
 
 
@@ -71,6 +71,8 @@ class Reply:
     retries: int
     text: dict[str, Any] = field(default_factory=dict)
     """From a `vlm2vla serve` server: the policy's text behind the numbers (see `serving.action_stream`)."""
+    words: str = ""
+    """The model's own words, from another server whose convention has a `text_key`."""
 
 
 class Wire(Protocol):
