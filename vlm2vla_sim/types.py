@@ -249,6 +249,8 @@ class EpisodeResult:
     progress: float | None = None
     """0 .. 100: how far the operator says the episode got, a success being 100; None where nobody was asked."""
     steps: int = 0
+    max_steps: int | None = None
+    """Control steps of a full episode: the task's own, unless the run was given others. None: not recorded."""
     decisions: tuple[dict[str, object], ...] = ()
     parse_failures: int = 0
     clipped_steps: int = 0

@@ -126,6 +126,9 @@ class RunFlags(PolicyFlags):
     light_strength=0.4 or distractors=2."""
     instruction: str = ""
     """Instruction for the policy: the task in other words; only with a single task."""
+    max_steps: Annotated[int | None, tyro.conf.arg(metavar="STEPS")] = None
+    """Control steps of an episode in place of the task's own (60, or 120 for the eggplant): a deviation from SIMPLER,
+    recorded with the results, which `vlm2vla compare` compares only with runs of the same limit."""
     layouts: str = "grid"
     """"grid" for SIMPLER's episodes, "random" for layouts drawn from the seed."""
     seed: int = 0
@@ -152,6 +155,7 @@ class RunFlags(PolicyFlags):
             episodes=RunSettings.episodes if episodes is None else episodes,
             backend=self.backend,
             layouts=self.layouts,
+            max_steps=self.max_steps,
             instruction=self.instruction,
             seed=self.seed,
             image_size=self.image_size,

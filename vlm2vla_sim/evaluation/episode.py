@@ -217,6 +217,7 @@ class _Run:
             noise_cm=spec.noise_cm,
             **credit(outcome, self.info, self._first_success),
             steps=self._steps_made,
+            max_steps=self._length,
             **self._events.report(outcome, self._decisions),
             parse_failures=self._parse_failures,
             clipped_steps=self._clipped_steps,

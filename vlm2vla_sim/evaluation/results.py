@@ -15,6 +15,7 @@ from vlm2vla_sim.core.json_lines import read_lines
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import RunFolderError
 from vlm2vla_sim.evaluation.conditions import UNCHANGED
+from vlm2vla_sim.evaluation.limits import limit_lines, other_limits
 from vlm2vla_sim.evaluation.outcome_lines import SHARED_SCENES, more_tables, tracker_lines
 from vlm2vla_sim.evaluation.outcome_shares import align, failure_shares, word_shares
 from vlm2vla_sim.evaluation.rates import Mean, Rate
@@ -106,14 +107,17 @@ class RunSummary:
     """With a suite: condition -> its episodes."""
     trackers: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """Of each tracker: episodes of the last session that it was told of, calls that failed, and the first error."""
+    max_steps: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Task -> control steps of its episodes, where they are not the task's own."""
 
     def to_json(self) -> dict[str, object]:
-        """Plain values: `summary.json`. Factors and conditions are there with a suite only, trackers with one."""
+        """Plain values: `summary.json`. What a run does not have, such as a suite, is left out."""
         values: dict[str, object] = {"overall": self.overall.to_json(), "tasks": _plain(self.tasks)}
         if self.conditions:
             values["factors"] = {factor: _plain(levels) for factor, levels in self.factors.items()}
             values["conditions"] = _plain(self.conditions)
-        return {**values, **({"trackers": self.trackers} if self.trackers else {})}
+        rest = {"max_steps": self.max_steps, "trackers": self.trackers}
+        return {**values, **{name: value for name, value in rest.items() if value}}
 
 
 def _plain(parts: Mapping[str, Summary]) -> dict[str, object]:
@@ -145,6 +149,7 @@ def summarize(results: Iterable[EpisodeResult]) -> RunSummary:
             for factor, found in by("factor", tagged).items()
         },
         conditions={name: _summarize(found) for name, found in by("condition", tagged).items()},
+        max_steps=other_limits(ordered),
     )
 
 
@@ -247,7 +252,7 @@ def format_table(summary: RunSummary) -> str:
     more += bill(overall.prompt_tokens, overall.cached_tokens, overall.cost, overall.currency)
     foot = f"In brackets: 95 % Wilson interval. Episodes scored: {overall.n}; errors: {overall.n_error}"
     more_lines = more_tables({name: (part.failures, part.words) for name, part in tasks}, overall.verdicts)
-    more_lines += tracker_lines(summary.trackers)
+    more_lines = [*limit_lines(summary.max_steps), *more_lines, *tracker_lines(summary.trackers)]
     shared = [SHARED_SCENES] if len(summary.conditions) > 1 else []
     return "\n".join([lines[0], rule, *body, "", f"{foot}{more}.", *shared, *more_lines])
 

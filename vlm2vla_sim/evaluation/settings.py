@@ -27,6 +27,9 @@ class RunSettings:
     """Of every task: the episodes 0 .. episodes - 1."""
     backend: str = "mujoco"
     action_format: str = "vlm2vla"
+    max_steps: int | None = None
+    """Control steps of an episode in place of the task's own, which SIMPLER gives: a deviation, recorded with every
+    result. Some models are evaluated with more. None for the task's own."""
     layouts: str = "grid"
     """"grid" for SIMPLER's 24 episodes, "random" for layouts drawn from the seed."""
     seed: int = 0
@@ -68,6 +71,8 @@ class RunSettings:
         object.__setattr__(self, "policy_options", dict(self.policy_options))
         if self.episodes < 1:
             raise SettingError(f"{self.episodes} episodes were asked for; expected 1 or more.")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise SettingError(f"max_steps is {self.max_steps}; expected 1 or more, or None for the task's own.")
         if not self.tasks:
             raise SettingError("No task was asked for; name at least one.")
         if len(set(self.tasks)) != len(self.tasks):

@@ -6,15 +6,17 @@ declares that it needs it.
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers import TimeLimit
 
 from vlm2vla_sim.envs.backends import knows_scene
 from vlm2vla_sim.envs.base import WidowXEnv, find_task
-from vlm2vla_sim.envs.tasks import environment
+from vlm2vla_sim.envs.tasks import environment, is_built_in
 from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.language.formats import ActionFormat, get_format
@@ -26,19 +28,33 @@ if TYPE_CHECKING:
     from vlm2vla_sim.policies.base import Policy
 
 
+NO_LIMIT = -1
+"""`gymnasium.make` puts no limit of its own on the steps of an episode."""
+
+
 def make_env(settings: RunSettings, task: str) -> gym.Env[Any, Any]:
     """The environment in which `settings` runs the episodes of `task`."""
-    found = find_task(task, settings.backend)
+    found, limit = find_task(task, settings.backend), settings.max_steps
+    if limit is not None and not is_built_in(found):
+        found, limit = dataclasses.replace(found, max_steps=limit), None
     env_id, own = environment(found)
     options: dict[str, Any] = {**own, **settings.backend_options}
-    return gym.make(
+    env = gym.make(
         env_id,
+        max_episode_steps=None if limit is None else NO_LIMIT,
         backend=settings.backend,
         image_size=settings.image_size,
         quality=settings.quality,
         instruction=settings.instruct(found.instruction),
         **options,
     )
+    return env if limit is None else DeclaredLimit(env, limit)
+
+
+class DeclaredLimit(TimeLimit):
+    """Episodes of as many control steps as the run's settings say, where that is not the task's own number."""
+
+    has_declared_limit = True
 
 
 def make_policy(env: gym.Env[Any, Any], spec: PolicySpec, *, models: TextModelFactory | None = None) -> Policy:
@@ -108,10 +124,10 @@ def episode_length(env: gym.Env[Any, Any]) -> int:
     """Control steps in a full episode of `env`; SettingError where it was made longer than an episode of its task."""
     # From the outermost wrapper that has one: TimeLimit's own limit, else the task's.
     asked, task = int(env.get_wrapper_attr("_max_episode_steps")), widowx(env).spec_task
-    if asked > task.max_steps:
+    if asked > task.max_steps and not env.has_wrapper_attr("has_declared_limit"):
         raise SettingError(
             f"The environment was made with max_episode_steps={asked}, and an episode of {task.name} has "
             f"{task.max_steps} control steps: success is judged at the last of them. Give at most {task.max_steps}, or "
-            "make it of a task with other max_steps (dataclasses.replace)."
+            "make it of a task with other max_steps (dataclasses.replace); a run has the setting max_steps."
         )
     return asked

@@ -140,7 +140,9 @@ def run_suite(
         done, names = {result.key for result in folder.earlier}, _names(settings)
         todo = [i for i in items if (names[i.task], i.condition, i.episode_id) not in done]
         tasks = [find_task(item.task, settings.backend) for item in todo]
-        progress = RunProgress([(task.name, task.max_steps) for task in tasks], folder.earlier, workers=workers)
+        progress = RunProgress(
+            [(task.name, settings.max_steps or task.max_steps) for task in tasks], folder.earlier, workers=workers
+        )
         try:
             tracking.open(folder.tracked_run)
             return _collect(executor.run(job, todo, limits), folder, watch, progress, tracking, on_result=on_result)

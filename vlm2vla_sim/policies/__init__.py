@@ -137,6 +137,14 @@ def check_together(name: str, options: PolicyOptions) -> None:
         raise SettingError(f"{reason} Run one episode at a time (--concurrency 1).")
 
 
+def published_steps(name: str, options: PolicyOptions) -> int | None:
+    """Control steps of an episode in the policy's published evaluation, where it says so and they are not SIMPLER's."""
+    options_type = getattr(find_factory(name), "options", None)
+    if not hasattr(options_type, "published_steps"):
+        return None
+    return cast("Any", options_type)(**with_present_names(name, options)).published_steps()
+
+
 def needs_truth(name: str) -> bool:
     """Whether the policy reads the simulator's ground truth."""
     return bool(getattr(find_factory(name), "needs_truth", False))

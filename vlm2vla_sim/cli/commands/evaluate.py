@@ -35,6 +35,7 @@ from vlm2vla_sim.evaluation.suite import (
     run_suite,
 )
 from vlm2vla_sim.evaluation.with_suite import left_out_sentence
+from vlm2vla_sim.policies import published_steps
 
 REPORT = "report.html"
 """The page that --report writes."""
@@ -123,6 +124,7 @@ def evaluate(
     if not policies:
         settings = run.settings(tasks=tasks, episodes=episodes, suite=suite)
         _say_left_out(settings)
+        _say_limit(settings)
         files.check([settings])
         on_result = reporter(settings, out if resume else None)
         with closing(where.make()) as executor:
@@ -135,6 +137,8 @@ def evaluate(
         raise SettingError("--policy and --policies were both given; name every policy with --policies.")
     several = [run.settings(tasks=tasks, episodes=episodes, suite=suite, spec=run.spec(policy)) for policy in policies]
     _say_left_out(several[0])
+    for settings in several:
+        _say_limit(settings)
     files.check(several)
     with closing(where.make()) as executor:
         runs = run_policies(several, out=out, reporter=reporter, executor=executor, **options)
@@ -197,6 +201,16 @@ class _CiFiles:
 def _say_left_out(settings: RunSettings) -> None:
     if settings.left_out:
         sys.stderr.write(f"{left_out_sentence(settings.left_out, len(settings.conditions), settings.backend)}\n")
+
+
+def _say_limit(settings: RunSettings) -> None:
+    """What is known of the policy's published evaluation, where its episodes had another length."""
+    published = published_steps(settings.policy, settings.policy_options)
+    if published is not None and published != settings.max_steps:
+        sys.stderr.write(
+            f"{settings.spec.label} was evaluated by its authors with episodes of {published} control steps; this run "
+            f"has {settings.max_steps or 'those of SIMPLER'}. --max-steps {published} gives it as many.\n"
+        )
 
 
 def _report(runs: Sequence[SuiteRun], folder: Path, *, write: bool) -> str:

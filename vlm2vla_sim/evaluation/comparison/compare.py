@@ -12,7 +12,7 @@ from vlm2vla_sim.evaluation.comparison import cells as cells_of
 from vlm2vla_sim.evaluation.comparison.cells import Cell, Verdict, verdict
 from vlm2vla_sim.evaluation.comparison.groups import Group, groups_of, level_groups
 from vlm2vla_sim.evaluation.comparison.pairing import Pairing, pair, scene_of, scored, won
-from vlm2vla_sim.evaluation.comparison.sides import Side, differences, other_profile
+from vlm2vla_sim.evaluation.comparison.sides import MAX_STEPS, Side, differences, other_limit, other_profile
 from vlm2vla_sim.evaluation.rates import CONFIDENCE
 from vlm2vla_sim.evaluation.stop_record import StopRecord
 from vlm2vla_sim.types import EpisodeResult
@@ -157,6 +157,8 @@ def _compare(
     seeded = baseline.seeded and candidate.seeded
     pairing, pairs = pair(first, second, left_out) if seeded else (Pairing.NONE, [])
     if "profile" not in allow and (other := other_profile(pairs)):
+        raise NotComparableError(_unlike(baseline, candidate, other))
+    if MAX_STEPS not in allow and (other := other_limit(pairs)):
         raise NotComparableError(_unlike(baseline, candidate, other))
     groups, of_levels = groups_of(first, second), level_groups(first, second)
     if not groups:

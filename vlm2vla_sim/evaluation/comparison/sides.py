@@ -23,6 +23,8 @@ POLICY_SETTINGS = frozenset({"policy", "action_format", "noise_cm", "language", 
 PLAN_SETTINGS = frozenset({"tasks", "episodes", "seed", "metrics", "conditions", "left_out"})
 """Settings that decide which episodes there are, or nothing of an episode's result."""
 _SETTINGS = frozenset(field.name for field in dataclasses.fields(RunSettings))
+MAX_STEPS = "max_steps"
+"""The limit of an episode, where a run has one that is not the task's own."""
 SIMULATOR = ("vlm2vla_sim", "mujoco", "sapien", "mani_skill", "mani_skill2_real2sim")
 """Versions that decide what the environment does: results of two of them may differ for the same policy."""
 _OURS = f"version of {SIMULATOR[0]}"
@@ -117,18 +119,19 @@ def differences(first: Mapping[str, str], second: Mapping[str, str], allow: Sequ
         unused = name.startswith("version of ") and (name not in first or name not in second)
         if unused and _OURS in first and _OURS in second:
             continue
-        before, after = first.get(name, "not recorded"), second.get(name, "not recorded")
+        unknown = "the task's own" if name == MAX_STEPS else "not recorded"
+        before, after = first.get(name, unknown), second.get(name, unknown)
         if before != after:
             found.append(f"{name}: {before}, {after}")
     return found
 
 
 def setting_conditions(values: Mapping[str, Any]) -> dict[str, str]:
-    """The conditions among the settings of a run, as plain values. A run without a suite records none."""
+    """The conditions among the settings of a run, as plain values, without a suite or a limit that it does not have."""
     return {
         name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         for name, value in values.items()
-        if name not in POLICY_SETTINGS | PLAN_SETTINGS and (name, value) != ("suite", "")
+        if name not in POLICY_SETTINGS | PLAN_SETTINGS and (name, value) not in (("suite", ""), (MAX_STEPS, None))
     }
 
 
@@ -194,4 +197,12 @@ def other_profile(pairs: Iterable[tuple[EpisodeResult, EpisodeResult]]) -> str:
     for first, second in pairs:
         if first.suite and first.profile != second.profile:
             return f"profile (condition {first.condition}): {first.profile}, {second.profile}"
+    return ""
+
+
+def other_limit(pairs: Iterable[tuple[EpisodeResult, EpisodeResult]]) -> str:
+    """Which pair of episodes had limits of two lengths, as `differences` says it; empty for none, or none known."""
+    for first, second in pairs:
+        if first.max_steps and second.max_steps and first.max_steps != second.max_steps:
+            return f"{MAX_STEPS} ({first.task} episode {first.episode_id}): {first.max_steps}, {second.max_steps}"
     return ""

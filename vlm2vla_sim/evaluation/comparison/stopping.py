@@ -23,6 +23,7 @@ from vlm2vla_sim.evaluation.comparison.sides import (
     Side,
     differences,
     episode_conditions,
+    other_limit,
     other_profile,
     read_side,
     setting_conditions,
@@ -101,7 +102,8 @@ class StopWatch:
         if is_scored(result, self._rule.rule):
             if not self._checked:
                 self._check_conditions(episode_conditions([result]), whole=True)
-            self._refuse([other_profile([(self._by_episode[result.key], result)])])
+            pair = [(self._by_episode[result.key], result)]
+            self._refuse([other_profile(pair), other_limit(pair)])
             self._checked = True
         self._results[result.key] = result
         rounds = self.record.rounds
@@ -148,7 +150,7 @@ class StopWatch:
         if any(different):
             raise NotComparableError(
                 f"This run and its baseline {self._baseline.name} do not have the same conditions (baseline, run): "
-                f"{'; '.join(different)}. Run the baseline again as this run is, or leave out --stop-when."
+                f"{'; '.join(filter(None, different))}. Run the baseline again as this run is, or leave out --stop-when."
             )
 
 

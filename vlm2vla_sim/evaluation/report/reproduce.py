@@ -15,6 +15,7 @@ FLAGS = {
     "backend": "--backend",
     "action_format": "--format",
     "layouts": "--layouts",
+    "max_steps": "--max-steps",
     "seed": "--seed",
     "language": "--language",
     "instruction": "--instruction",

@@ -77,6 +77,10 @@ class RemoteOptions:
         """Address, time limit and retries of the server."""
         return Server(self.server, timeout=self.timeout, retries=self.retries)
 
+    def published_steps(self) -> int | None:
+        """See `policies.published_steps`."""
+        return self.meaning().max_steps
+
     def meaning(self) -> Convention:
         """The convention, with the options applied."""
         convention = find_convention(self.protocol, self.convention)
