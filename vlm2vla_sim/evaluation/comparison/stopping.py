@@ -150,7 +150,8 @@ class StopWatch:
         if any(different):
             raise NotComparableError(
                 f"This run and its baseline {self._baseline.name} do not have the same conditions (baseline, run): "
-                f"{'; '.join(filter(None, different))}. Run the baseline again as this run is, or leave out --stop-when."
+                f"{'; '.join(filter(None, different))}. Run the baseline again as this run is, or leave out "
+                "--stop-when."
             )
 
 
