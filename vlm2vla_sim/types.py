@@ -130,6 +130,9 @@ class ActionChunk:
     text: str
     stepwise: bool = False
     """Every row is one control step and goes to the arm unchanged: for policies that predict control steps."""
+    row_steps: int = 0
+    """The fewest control steps of a row, for text in which a row means a time: 5 for about a second. 0: as few as the
+    arm's limits allow. With `stepwise` it has no meaning."""
 
     def __post_init__(self) -> None:
         deltas = np.array(self.deltas, dtype=np.float32)

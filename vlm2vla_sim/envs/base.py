@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
+from vlm2vla_sim.core.control_steps import CONTROL_HZ
 from vlm2vla_sim.envs import motion
 from vlm2vla_sim.envs.backends import backend_name, check_backend_options, find_task, make_backend
 from vlm2vla_sim.envs.instruction_check import check_instruction
@@ -25,9 +26,6 @@ from vlm2vla_sim.envs.tasks import Task
 from vlm2vla_sim.envs.turns import Turns
 from vlm2vla_sim.errors import EpisodeError, LinkLostError, SettingError, unknown_name
 from vlm2vla_sim.types import SceneState, Status
-
-CONTROL_HZ = 5
-"""Control steps per second. simpler-env/ManiSkill2_real2sim@ef7a4d4 put_on_in_scene.py:167-168"""
 
 
 class WidowXEnv(gym.Env[Any, np.ndarray]):

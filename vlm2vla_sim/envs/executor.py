@@ -47,7 +47,8 @@ class Executor:
             yield ControlStep(self.hold(), -1)
             return
         for number, row in enumerate(chunk.deltas):
-            steps = [row] if chunk.stepwise else motion.split(row[None], gripper=self.gripper, limits=self._limits)
+            how = {"gripper": self.gripper, "limits": self._limits, "least": chunk.row_steps}
+            steps = [row] if chunk.stepwise else motion.split(row[None], **how)
             for step in steps:
                 self.gripper = float(step[6])
                 yield ControlStep(np.asarray(step, np.float32), number)

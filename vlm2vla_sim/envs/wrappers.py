@@ -21,7 +21,7 @@ from vlm2vla_sim.envs.base import WidowXEnv
 from vlm2vla_sim.envs.executor import Executor
 from vlm2vla_sim.envs.record_video import add_frame, recorders_around
 from vlm2vla_sim.errors import ActionTextError, EpisodeError, SettingError, unknown_name
-from vlm2vla_sim.language.formats import ActionFormat, get_format
+from vlm2vla_sim.language.formats import ActionFormat, get_format, properties_of
 from vlm2vla_sim.types import ActionChunk, Pose
 
 MAX_CHARACTERS = 20_000
@@ -129,9 +129,11 @@ class LanguageActions(gym.Wrapper[Any, Any, Any, np.ndarray], gym.utils.RecordCo
         return observation, float(reward), terminated, truncated, info
 
     def _read(self, text: str) -> ActionChunk:
-        if self._takes_gripper:
-            return self.action_format.read(text, gripper=self._executor.gripper)  # type: ignore[call-arg]
-        return self.action_format.read(text)
+        known: dict[str, Any] = {"gripper": self._executor.gripper} if self._takes_gripper else {}
+        if properties_of(self.action_format).needs_pose:
+            target = self._widowx.spec_task.arm.pose_to_numbers(self._widowx.status.robot.target)
+            known["pose"] = np.array([*target, self._executor.gripper])
+        return self.action_format.read(text, **known)
 
     def _control_steps(self, chunk: ActionChunk | None) -> Iterator[tuple[np.ndarray, bool]]:
         """The actions for the inner environment and whether each is one of settling, each after the one before ran."""

@@ -20,6 +20,9 @@ from vlm2vla_sim.envs.tasks import environment, is_built_in
 from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.language.formats import ActionFormat, get_format
+from vlm2vla_sim.language.formats.clap import ClapFormat
+from vlm2vla_sim.language.formats.statistics import BRIDGE, read_statistics
+from vlm2vla_sim.language.formats.vla0 import Vla0Format
 from vlm2vla_sim.policies import PolicyContext, TextModelFactory, check_policy, load_policy, needs_truth
 from vlm2vla_sim.policies.models.action_symbols import read_symbols
 from vlm2vla_sim.policies.spec import PolicySpec
@@ -91,10 +94,17 @@ def check_spec(spec: PolicySpec, backend: str) -> None:
 
 
 def find_format(spec: PolicySpec) -> ActionFormat:
-    """The action format of `spec`; "tokens" gets its ten symbols from the folder of the trained model."""
-    trained = spec.options.get("adapter") or spec.options.get("model") or ""
-    symbols = read_symbols(str(trained)) if spec.action_format == "tokens" else None
-    return get_format(spec.action_format, symbols=symbols)
+    """The action format of `spec`, with what was saved beside the trained model.
+
+    "tokens" gets its ten symbols, "vla0" and "clap" the statistics of the training data. A policy without a model, such
+    as "scripted", gets the statistics of BridgeData V2; one with a model on a server only, a SettingError.
+    """
+    trained = str(spec.options.get("adapter") or spec.options.get("model") or "")
+    symbols = read_symbols(trained) if spec.action_format == "tokens" else None
+    statistics = None
+    if spec.action_format in (Vla0Format.name, ClapFormat.name):
+        statistics = read_statistics(trained) if trained or spec.options.get("server") else BRIDGE
+    return get_format(spec.action_format, symbols=symbols, statistics=statistics)
 
 
 def episode_seed(run_seed: int, task: str, episode_id: int) -> int:

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
+from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format, properties_of
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS
 from vlm2vla_sim.language.words import WORDS
 
@@ -62,6 +62,16 @@ _ACTION = (
     "Answer with the action only."
 )
 
+_OWN_ACTION = (
+    "The picture shows a robot arm. Its subtask: {subtask}\n"
+    "{state}"
+    "{plan}"
+    "{rules} {axes}\n"
+    "Example: {example}\n"
+    "Answer with the action only."
+)
+"""For a format whose rules say everything (`FormatProperties.own_prompt`)."""
+
 _VERIFY = (
     "The first picture shows a robot arm before it acted, the second after.\n"
     "It was to do this: {current}\n"
@@ -103,7 +113,8 @@ def action_prompt(subtask: str, plan: str, action_format: ActionFormat, *, state
 
     Without reasoning (the paper's variant VLM2VLA-NR), `subtask` is the instruction and `plan` is empty.
     """
-    return _ACTION.format(
+    template = _OWN_ACTION if properties_of(action_format).own_prompt else _ACTION
+    return template.format(
         subtask=_one_line(subtask, "subtask"),
         state=state,
         plan=f"Its motion plan: {_one_line(plan, 'plan')}\n" if plan else "",
@@ -149,7 +160,8 @@ def direction_prompt() -> str:
 def prompts_hash() -> str:
     """SHA-256 (hexadecimal) of all prompts, with placeholders for what a task or a model fills in.
 
-    It covers every built-in format at its default resolution; a run's resolution is a separate setting.
+    It covers every format of `FORMATS` at its default resolution; a run's resolution is a separate setting, and what
+    a format of `DIALECTS` says is recorded with the results.
     """
     formats = [get_format(name, symbols="abcdefghij" if name == "tokens" else None) for name in FORMATS]
     state = describe_state(np.arange(7) / 10)

@@ -15,7 +15,8 @@ import numpy as np
 
 from vlm2vla_sim.errors import ActionTextError, AnswerError, SettingError
 from vlm2vla_sim.language.answers import read_plan, read_subtasks
-from vlm2vla_sim.language.formats import ActionFormat, is_self_delimiting
+from vlm2vla_sim.language.formats import ActionFormat, is_self_delimiting, properties_of
+from vlm2vla_sim.language.formats.properties import describe_format, read_action
 from vlm2vla_sim.language.prompts import action_prompt, describe_state, plan_prompt, subtasks_prompt
 from vlm2vla_sim.policies.base import (
     Judgement,
@@ -27,6 +28,8 @@ from vlm2vla_sim.policies.base import (
     prepare,
     provenance,
 )
+from vlm2vla_sim.policies.commanded_pose import CommandedPose
+from vlm2vla_sim.policies.ensemble import Ensemble
 from vlm2vla_sim.types import ActionChunk, Decision, Stage
 
 MAX_ACTION_TOKENS = 2048
@@ -88,6 +91,9 @@ class LoopSettings:
     """Attempts at one subtask before the policy gives up. The paper gives no number."""
     max_rows: int | None = None
     """Rows of a chunk that are executed before the model is asked again; None for all, as in the paper."""
+    ensemble: int = 1
+    """Carry out the mean of the last n predictions for each control step, as VLA-0 does with 8 (`ensemble.Ensemble`).
+    More than 1 needs `max_rows`, and a format whose rows are control steps, such as "vla0"."""
     resample: int = 3
     """How often a stage is sampled again when its answer cannot be parsed. Every answer is recorded and counted."""
     constrained: bool = True
@@ -100,6 +106,7 @@ class LoopSettings:
         for name, value, least in (
             ("max_attempts", self.max_attempts, 1),
             ("max_rows", self.max_rows, 1),
+            ("ensemble", self.ensemble, 1),
             ("resample", self.resample, 0),
             ("free_tokens", self.free_tokens, 1),
         ):
@@ -117,9 +124,12 @@ class LanguageActionPolicy:
         verifier: Verifier | None,
         *,
         settings: LoopSettings | None = None,
+        pose: CommandedPose | None = None,
     ) -> None:
-        """`verifier` may be None only without reasoning."""
+        """`verifier` may be None only without reasoning. pose: for formats that need it; by default as observed."""
         self.settings = settings or LoopSettings()
+        self._check_ensemble(action_format)
+        self._commanded, self._ensemble = pose or CommandedPose(), Ensemble(self.settings.ensemble)
         if verifier is None and self.settings.reasoning:
             raise SettingError(
                 "The loop needs a verifier, which decides when a subtask is done. Give one, or set reasoning=False."
@@ -138,6 +148,8 @@ class LanguageActionPolicy:
         self._attempts = 0
         self._before: np.ndarray | None = None
         self._target: np.ndarray | None = None
+        self._commanded.reset()
+        self._ensemble.reset()
         self.ended = ""
         """Why `act` returned None; empty before."""
         self.judgement: Judgement | None = None
@@ -157,7 +169,9 @@ class LanguageActionPolicy:
             self.ended = f"gave up on {self._subtask!r} after {self._attempts} attempts"
             return None
         self._attempts += 1
-        decision = self._decide(image, state, stages)
+        needs_pose = properties_of(self._format).needs_pose
+        decision = self._decide(image, state, stages, self._commanded.now(observation) if needs_pose else None)
+        self._commanded.said(decision.chunk)
         if where is not None and decision.chunk is not None:
             self._target = where[:3] + decision.chunk.deltas[:, :3].sum(axis=0)
         return decision
@@ -165,6 +179,7 @@ class LanguageActionPolicy:
     def provenance(self) -> dict[str, Any]:
         """What the model and the verifier really use; see `policies.base.provenance`."""
         parts = {"model": provenance(self._model), "verifier": provenance(self._verifier)}
+        parts["format"] = describe_format(self._format)
         return {name: values for name, values in parts.items() if values}
 
     # Parts.
@@ -195,9 +210,10 @@ class LanguageActionPolicy:
             return False
         self._current += 1
         self._attempts = 0
+        self._ensemble.reset()
         return True
 
-    def _decide(self, image: np.ndarray, state: str, stages: list[Stage]) -> Decision:
+    def _decide(self, image: np.ndarray, state: str, stages: list[Stage], pose: np.ndarray | None) -> Decision:
         how = self.settings.sampling
         plan, action, failures = "", "", 0
         try:
@@ -216,7 +232,7 @@ class LanguageActionPolicy:
                 # Without a grammar an answer may never end; one that is longer than this is no action.
                 free = dataclasses.replace(how.action, max_tokens=min(how.action.max_tokens, self.settings.free_tokens))
                 question = dataclasses.replace(question, sampling=free)
-            chunk = self._ask(question, self._format.read, stages)
+            chunk = self._ask(question, lambda text: read_action(self._format, text, pose), stages)
         except (ActionTextError, AnswerError) as unreadable:
             chunk, error = None, f"{stages[-1].name}: {unreadable}"
         else:
@@ -276,5 +292,19 @@ class LanguageActionPolicy:
             "that says it, or the format 'vlm2vla', whose lists end with a bracket."
         )
 
+    def _check_ensemble(self, action_format: ActionFormat) -> None:
+        stepwise = properties_of(action_format).stepwise
+        if self.settings.ensemble > 1 and (self.settings.max_rows is None or not stepwise):
+            lacks = "max_rows is not set" if stepwise else f"a row of {action_format.name!r} is no control step"
+            raise SettingError(
+                f"ensemble is {self.settings.ensemble}, but {lacks}. Use a format of control steps (vla0, clap) and "
+                "max_rows=1, with which the model is asked at every step."
+            )
+
     def _first_rows(self, chunk: ActionChunk) -> ActionChunk:
-        return ActionChunk(chunk.deltas[: self.settings.max_rows], chunk.text)
+        """What is carried out of a prediction."""
+        deltas = chunk.deltas
+        if self.settings.ensemble > 1:
+            deltas = self._ensemble.add(deltas)
+            self._ensemble.carried_out(self.settings.max_rows or len(deltas))
+        return dataclasses.replace(chunk, deltas=deltas[: self.settings.max_rows])

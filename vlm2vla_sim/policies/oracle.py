@@ -16,6 +16,7 @@ from vlm2vla_sim.language.formats import ActionFormat
 from vlm2vla_sim.language.prompts import ADVANCE, RETRY
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy, Question
+from vlm2vla_sim.policies.commanded_pose import CommandedPose
 from vlm2vla_sim.policies.language_action import LanguageActionPolicy, LoopSettings
 from vlm2vla_sim.policies.scripted import ScriptedPolicy
 from vlm2vla_sim.policies.verifier import ModelVerifier, TruthVerifier
@@ -84,7 +85,9 @@ def make(context: PolicyContext) -> Policy:
     if context.see is None or context.robot is None:
         raise SettingError("The oracle needs ground truth, which this backend does not have. Use another policy.")
     model = OracleModel(context.see, context.robot, context.action_format, goals=context.goals)
-    return LanguageActionPolicy(model, context.action_format, ModelVerifier(model), settings=LoopSettings())
+    pose = CommandedPose(context.robot, context.arm)
+    settings = LoopSettings()
+    return LanguageActionPolicy(model, context.action_format, ModelVerifier(model), settings=settings, pose=pose)
 
 
 def _find(pattern: re.Pattern[str], prompt: str) -> str:

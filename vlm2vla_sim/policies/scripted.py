@@ -15,7 +15,9 @@ import numpy as np
 from vlm2vla_sim.core.goals import LIFTED, ON, Goal, seen_for
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language import plan_words
+from vlm2vla_sim.language.formats.properties import in_pieces, read_action, write_action
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
+from vlm2vla_sim.policies.commanded_pose import CommandedPose
 from vlm2vla_sim.robots.base import Robot
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
 from vlm2vla_sim.types import Body, Decision, RobotState, SceneState, Stage
@@ -87,6 +89,7 @@ class ScriptedPolicy:
         self._format = action_format
         self._noise = noise_cm / 100
         self._goals = goals
+        self._commanded = CommandedPose(robot, arm)
         self._rng = np.random.default_rng(0)
         self.reset("")
 
@@ -97,11 +100,17 @@ class ScriptedPolicy:
         self._current = 0
         self._height: float | None = None
         self._attempts = 0
+        self._pending: list[np.ndarray] = []
+        """Motions that are decided and not said yet, in a format that says one at a time; each (T, 7)."""
+        self._said = ("", "")
+        self._commanded.reset()
         self._draw_errors()
 
     def act(self, observation: dict[str, Any]) -> Decision | None:
         """The next decision; None once every goal is reached and the gripper is clear of what it put down."""
         stages = [] if self._subtasks else [self._list_subtasks()]
+        if self._pending:
+            return self._say(*self._said, stages)
         while self._is_reached(estimate := self._perceive()):
             if self._current + 1 == len(self._subtasks):
                 return None
@@ -116,9 +125,19 @@ class ScriptedPolicy:
             subtask, plan = put, plan_words.leave()
         else:
             subtask, (plan, rows) = grasp, self._fetch(estimate)
-        text = self._format.write(np.array(rows, dtype=np.float32))
+        gripper = float(pose[6]) if (pose := self._commanded.now({})) is not None else OPEN
+        self._pending = in_pieces(self._format, np.array(rows, dtype=np.float32), gripper=gripper)
+        return self._say(subtask, plan, stages)
+
+    def _say(self, subtask: str, plan: str, stages: list[Stage]) -> Decision:
+        """Say the next of the motions that are decided."""
+        self._said = (subtask, plan)
+        pose = self._commanded.now({})
+        text = write_action(self._format, self._pending.pop(0), pose)
+        chunk = read_action(self._format, text, pose)
+        self._commanded.said(chunk)
         stages += [Stage("plan", plan), Stage("action", text)]
-        return Decision(subtask=subtask, plan=plan, action=text, chunk=self._format.read(text), stages=tuple(stages))
+        return Decision(subtask=subtask, plan=plan, action=text, chunk=chunk, stages=tuple(stages))
 
     # Perception.
 

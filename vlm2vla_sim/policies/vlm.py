@@ -13,6 +13,7 @@ from vlm2vla_sim.core.finder import find, is_place, making
 from vlm2vla_sim.errors import ExtensionError, SettingError, unknown_name
 from vlm2vla_sim.policies import PolicyContext, PolicyFactory
 from vlm2vla_sim.policies.base import Policy, TextModel, Verifier
+from vlm2vla_sim.policies.commanded_pose import CommandedPose
 from vlm2vla_sim.policies.language_action import PAPER, LanguageActionPolicy, LoopSettings, StageSampling
 from vlm2vla_sim.policies.models.prices import PricedModel, read_prices
 from vlm2vla_sim.policies.options import check_types
@@ -58,6 +59,8 @@ class VlmOptions(ZeroShotOptions):
     max_attempts: int = LoopSettings.max_attempts
     max_rows: int = 0
     """Rows that are executed before the model is asked again; 0 for all."""
+    ensemble: int = 1
+    """The mean of the last n predictions, as VLA-0 acts; with max_rows and a format of control steps (vla0, clap)."""
     resample: int = LoopSettings.resample
     constrained: bool = True
     """false: without a grammar, to count parse errors; the verifier's two words are not enforced either."""
@@ -114,6 +117,7 @@ class VlmOptions(ZeroShotOptions):
             grounded_plan=self.grounded_plan,
             max_attempts=self.max_attempts,
             max_rows=self.max_rows or None,
+            ensemble=self.ensemble,
             resample=self.resample,
             constrained=self.uses_grammar,
             free_tokens=self.free_tokens,
@@ -157,7 +161,8 @@ def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
                 goals=context.goals,
             ),
         )
-    return LanguageActionPolicy(model, context.action_format, verifier, settings=options.loop())
+    pose = CommandedPose(context.robot, context.arm)
+    return LanguageActionPolicy(model, context.action_format, verifier, settings=options.loop(), pose=pose)
 
 
 MODEL_OPTIONS = (

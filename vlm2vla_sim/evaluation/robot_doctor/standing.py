@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vlm2vla_sim.core.checks import Check
-from vlm2vla_sim.envs.base import CONTROL_HZ
+from vlm2vla_sim.core.control_steps import CONTROL_HZ
 from vlm2vla_sim.envs.probe import CameraLook, Look, Probe
 from vlm2vla_sim.robots.base import Robot, Workspace
 

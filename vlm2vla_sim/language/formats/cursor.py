@@ -31,9 +31,10 @@ LOOK_ALIKES = {
 
 UNITS = {
     "cm": frozenset({"cm", "centimeter", "centimeters", "centimetre", "centimetres"}),
+    "m": frozenset({"m", "meter", "meters", "metre", "metres"}),
     "degrees": frozenset({"degrees", "degree", "deg", "°"}),
 }
-"""How the units of `grid.COLUMNS` may be written, in lower case."""
+"""How the units of `grid.COLUMNS`, and metres, may be written, in lower case."""
 
 _REACH = 30
 """Characters shown on each side of the position."""

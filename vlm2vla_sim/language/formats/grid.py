@@ -111,14 +111,31 @@ def to_grid(deltas: np.ndarray, resolution: Resolution) -> tuple[GridRow, ...]:
 
     ActionError when they have another shape, hold a number that is not finite, or leave the range of `COLUMNS`.
     """
+    deltas = check_deltas(deltas)
+    return tuple(_grid_row(row, index, resolution) for index, row in enumerate(deltas, start=1))
+
+
+def check_deltas(deltas: np.ndarray, max_rows: int = MAX_ROWS) -> np.ndarray:
+    """`deltas` as (T, 7) float64; ActionError for another shape, a number that is not finite, or a wrong gripper."""
     deltas = np.asarray(deltas, dtype=np.float64)
-    if deltas.ndim != 2 or deltas.shape[1] != ACTION_SIZE or not 1 <= deltas.shape[0] <= MAX_ROWS:
-        raise ActionError(f"The deltas have shape {deltas.shape}; expected (1 to {MAX_ROWS} rows, {ACTION_SIZE}).")
+    if deltas.ndim != 2 or deltas.shape[1] != ACTION_SIZE or not 1 <= deltas.shape[0] <= max_rows:
+        expected = f"1 to {max_rows} rows" if max_rows > 1 else "1 row"
+        raise ActionError(f"The deltas have shape {deltas.shape}; expected ({expected}, {ACTION_SIZE}).")
     if not np.isfinite(deltas).all():
         raise ActionError("The deltas hold a number that is not finite.")
     if deltas[:, 6].min() < 0 or deltas[:, 6].max() > 1:
         raise ActionError(f"The gripper is {deltas[:, 6].tolist()}; expected 0 (closed) to 1 (open) in every row.")
-    return tuple(_grid_row(row, index, resolution) for index, row in enumerate(deltas, start=1))
+    return deltas
+
+
+def check_range(column: int, value: float, row: int) -> None:
+    """ActionError if `value`, in the column's unit, is out of the range of `COLUMNS[column]`."""
+    limits = COLUMNS[column]
+    if abs(value) > limits.limit:
+        raise ActionError(
+            f"{limits.name} of row {row} is {value:g} {limits.unit}; expected {limits.range_text()}. Split it over "
+            "several rows."
+        )
 
 
 def to_chunk(rows: Sequence[Sequence[float]], text: str) -> ActionChunk:
@@ -142,10 +159,7 @@ def _grid_row(row: np.ndarray, index: int, resolution: Resolution) -> GridRow:
     for column, step, value in zip(COLUMNS, resolution.steps, row[:6], strict=True):
         rounded = step * round(float(value) / column.si / float(step))
         if abs(rounded) > column.limit:
-            raise ActionError(
-                f"{column.name} of row {index} is {value / column.si:g} {column.unit}; expected "
-                f"{column.range_text()}. Split it over several rows."
-            )
+            check_range(COLUMNS.index(column), value / column.si, index)
         motion.append(rounded)
     return GridRow(tuple(motion), is_open=bool(row[6] > 0.5))
 

@@ -77,7 +77,7 @@ class IntegersFormat:
     def read(self, text: str) -> ActionChunk:
         """See `ActionFormat.read`. Around the numbers there may be prose without numbers; commas and brackets pass."""
         cursor = TextCursor(text, format_name=self.name, example=self.example)
-        numbers = _find_numbers(cursor)
+        numbers = find_numbers(cursor)
         if len(numbers) % ACTION_SIZE:
             why = f"there are {len(numbers)} numbers; expected {ACTION_SIZE} for each row."
             raise cursor.error(why, numbers[-1][1])
@@ -89,7 +89,7 @@ class IntegersFormat:
         return to_chunk(rows, text)
 
 
-def _find_numbers(cursor: TextCursor) -> list[tuple[int, int]]:
+def find_numbers(cursor: TextCursor) -> list[tuple[int, int]]:
     """Every number with its position, from the first digit of the text to its last."""
     plain = cursor.plain
     if wrong := _NOT_A_NUMBER.search(plain):

@@ -14,6 +14,9 @@ from vlm2vla_sim.language.formats.cursor import UNITS, TextCursor
 from vlm2vla_sim.language.formats.grammar import DIGITS
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS
 
+CM_OF = {"cm": 1, "m": 100}
+"""Unit of lengths in a text -> how many cm it is."""
+
 _UNIT = re.compile(r"[A-Za-z°]+")
 _FOUR = (0, 1, 2)
 _SEVEN = (0, 1, 2, 3, 4, 5)
@@ -37,10 +40,13 @@ def start_of_list(digits: tuple[str, ...]) -> re.Pattern[str]:
 class ListReader:
     """Parses one list, from its first bracket on."""
 
-    def __init__(self, cursor: TextCursor, digits: tuple[str, ...], at: int) -> None:
-        """digits: the symbols for 0 to 9. at: the position of the list's first bracket."""
-        self.at = at
+    def __init__(self, cursor: TextCursor, digits: tuple[str, ...], at: int, unit: str = "cm") -> None:
+        """digits: the symbols for 0 to 9. at: the position of the list's first bracket. unit: of lengths, cm or m."""
+        self.at = self.start = at
         """The present position."""
+        self.has_units = False
+        """Whether a length has its unit behind it."""
+        self._unit = unit
         self.is_nested = False
         """Whether the rows are inside an outer list, whose bracket shows that there are no more."""
         self._cursor = cursor
@@ -122,17 +128,27 @@ class ListReader:
         *motion, gripper = cells
         row = [0.0] * len(COLUMNS)
         for column, cell in zip(columns, motion, strict=True):
-            allowed = UNITS[COLUMNS[column].unit]
-            if cell.unit and cell.unit.lower() not in allowed:
-                what = f"{COLUMNS[column].name} of row {index} is in {cell.unit!r}; expected {COLUMNS[column].unit}."
-                raise self._cursor.error(what, cell.at)
-            self._cursor.check_motion(column, cell.value, row=index, at=cell.at)
-            row[column] = cell.value
+            row[column] = self._measured(column, cell, index)
         if gripper.value not in (0, 1) or gripper.unit:
             given = f"{gripper.value:g} {gripper.unit}".strip()
             why = f"the gripper of row {index} is {given}; expected 1 (open) or 0 (closed)."
             raise self._cursor.error(why, gripper.at)
         return [*row, gripper.value]
+
+    def _measured(self, column: int, cell: _Cell, index: int) -> float:
+        """The number in the unit of `COLUMNS[column]`."""
+        is_length = column in _FOUR
+        unit = self._unit if is_length else COLUMNS[column].unit
+        if cell.unit and cell.unit.lower() not in UNITS[unit]:
+            what = f"{COLUMNS[column].name} of row {index} is in {cell.unit!r}; expected {unit}."
+            raise self._cursor.error(what, cell.at)
+        self.has_units |= is_length and bool(cell.unit)
+        if unit == "m" and abs(cell.value) > 1:
+            name = f"{COLUMNS[column].name} of row {index}"
+            raise self._cursor.error(f"{name} is {cell.value:g} m: almost certainly cm; expected metres.", cell.at)
+        value = cell.value * CM_OF[unit] if is_length else cell.value
+        self._cursor.check_motion(column, value, row=index, at=cell.at)
+        return value
 
     def _value(self, written: str) -> float:
         if self._digits != DIGITS:

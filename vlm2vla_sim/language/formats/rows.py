@@ -16,11 +16,15 @@ from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import grammar as g
 from vlm2vla_sim.language.formats.cursor import LOOK_ALIKES, TextCursor
 from vlm2vla_sim.language.formats.grid import MAX_ROWS, Resolution, numeral, to_chunk, to_grid
-from vlm2vla_sim.language.formats.list_reader import ListReader, start_of_list
+from vlm2vla_sim.language.formats.list_reader import CM_OF, ListReader, start_of_list
 from vlm2vla_sim.types import ActionChunk
 
 EXAMPLE = np.array([[0.03, 0, -0.08, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0]])
 """(2, 7) as `ActionChunk.deltas`: the example of every format. Move with the gripper open; close it."""
+
+METRES_BELOW = 0.5
+"""[cm] A text without units whose lengths are all below this is refused, unless the format writes so finely itself: the
+figure of the paper has metres, `[0.1, 0.03, -0.2, 1]`, and nobody moves an arm by a millimetre."""
 
 _MOVE, _TURN = slice(0, 3), slice(3, 6)
 
@@ -38,6 +42,8 @@ class RowsFormat:
     resolution: Resolution = field(default_factory=Resolution)
 
     name = "vlm2vla"
+    unit = "cm"
+    """The unit of lengths in the text, "cm" or "m"."""
 
     @property
     def digits(self) -> tuple[str, ...]:
@@ -64,13 +70,14 @@ class RowsFormat:
         written = []
         for row in rows:
             motion = row.motion if turns else row.motion[_MOVE]
-            numbers = [numeral(value) for value in motion] + [str(int(row.is_open))]
+            lengths = [numeral(value / CM_OF[self.unit]) for value in motion[_MOVE]]
+            numbers = [*lengths, *map(numeral, motion[_TURN]), str(int(row.is_open))]
             written.append(f"[{', '.join(numbers)}]")
         return self._in_symbols(f"[{', '.join(written)}]")
 
     def grammar(self) -> g.Grammar:
         """See `ActionFormat.grammar`. It also allows rows of seven numbers without rotation, never written."""
-        return _grammar(self.resolution, self.digits)
+        return _grammar(self.resolution, self.digits, self.unit)
 
     def read(self, text: str) -> ActionChunk:
         """See `ActionFormat.read`. Prose around the list is ignored; a second list must be equal."""
@@ -91,14 +98,28 @@ class RowsFormat:
         closed = False
         at, starts = 0, start_of_list(self.digits)
         while start := starts.search(cursor.plain, at):
-            reader = ListReader(cursor, self.digits, start.start())
+            reader = ListReader(cursor, self.digits, start.start(), self.unit)
             rows = reader.read_list()
             if found is not None and rows != found:
                 raise cursor.error("a second list with other numbers; expected one list.", start.start())
+            self._check_unit(cursor, rows, reader)
             found, at, closed = rows, reader.at, closed or reader.is_nested
         if found is None:
             raise cursor.error(f"there is no list of numbers; {cursor.expected}", 0)
         return found, closed
+
+    def _check_unit(self, cursor: TextCursor, rows: list[list[float]], reader: ListReader) -> None:
+        """Raise if the lengths, in cm, are almost certainly metres: all of them below half of what is written in cm."""
+        lengths = [abs(length) for row in rows for length in row[_MOVE] if length]
+        if self.unit != "cm" or reader.has_units or not lengths or max(lengths) >= METRES_BELOW:
+            return
+        if self.resolution.translation * 100 >= METRES_BELOW:
+            raise cursor.error(
+                f"every length is below {METRES_BELOW:g} (the largest is {max(lengths):g}), and lengths are in cm "
+                "here: they are almost certainly metres. Use the format 'paper', which reads metres, or write cm "
+                "after them.",
+                reader.start,
+            )
 
     def _in_symbols(self, text: str) -> str:
         if self.digits == g.DIGITS:
@@ -152,9 +173,10 @@ class TokensFormat(RowsFormat):
 
 
 @functools.cache
-def _grammar(resolution: Resolution, digits: tuple[str, ...]) -> g.Grammar:
+def _grammar(resolution: Resolution, digits: tuple[str, ...], unit: str) -> g.Grammar:
     def number(name: str, column: int) -> g.Pattern:
-        amounts = [numeral(amount) for amount in resolution.amounts(column)]
+        by = CM_OF[unit] if column < 3 else 1
+        amounts = [numeral(amount / by) for amount in resolution.amounts(column)]
         return g.Rule(name, g.Numerals.of(["0", *amounts, *(f"-{amount}" for amount in amounts)], digits))
 
     def rows(name: str, numbers: tuple[g.Pattern, ...]) -> g.Pattern:
