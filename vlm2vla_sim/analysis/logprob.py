@@ -19,7 +19,7 @@ from vlm2vla_sim.analysis.scorer import Scorer
 from vlm2vla_sim.data.episode import LabelledTrajectory
 from vlm2vla_sim.errors import SettingError, unknown_name
 from vlm2vla_sim.evaluation.episode import run_episode
-from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format
+from vlm2vla_sim.language.formats import FORMATS, ActionFormat, get_format, properties_of
 from vlm2vla_sim.language.prompts import action_prompt
 from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.models.action_symbols import find_symbols
@@ -114,6 +114,13 @@ def score_formats(
     resolved = [
         get_format(name, symbols=find_symbols(scorer) if name == "tokens" else None) for name in formats or FORMATS
     ]
+    for how in resolved:
+        if (properties := properties_of(how)).span != "motion" or properties.needs_pose:
+            says = "where to be" if properties.goals else "the motion of a step, a second or a phrase"
+            raise SettingError(
+                f"The format {how.name!r} cannot be scored: the same motions are scored in every format, and its texts "
+                f"say {says}. Leave it out."
+            )
     return [one for how in resolved for context in contexts for one in _score(scorer, actions, how, context)]
 
 

@@ -14,7 +14,7 @@ from vlm2vla_sim.data.episode import LabelledTrajectory
 from vlm2vla_sim.data.examples.folder import RowSummary, write_examples
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.language.formats import get_format
+from vlm2vla_sim.language.formats import ActionStatistics, get_format
 from vlm2vla_sim.training.row_settings import RowSettings
 
 
@@ -50,9 +50,10 @@ def check_data(data: Path) -> None:
 
 def make_rows(data: Path, rows: Path, settings: RowSettings) -> RowSummary:
     """Write the rows of the label set `data` to the folder `rows`, with the settings they were made with."""
+    statistics = None if settings.statistics is None else ActionStatistics.from_json(settings.statistics)
     maker = ExampleMaker(
         ExampleSettings(
-            get_format(settings.format, symbols=settings.symbols),
+            get_format(settings.format, symbols=settings.symbols, statistics=statistics),
             reasoning=settings.reasoning,
             languages=tuple(settings.languages),
             state=settings.state,

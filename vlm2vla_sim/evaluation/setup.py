@@ -19,10 +19,8 @@ from vlm2vla_sim.envs.base import WidowXEnv, find_task
 from vlm2vla_sim.envs.tasks import environment, is_built_in
 from vlm2vla_sim.errors import EpisodeError, SettingError
 from vlm2vla_sim.evaluation.settings import RunSettings
-from vlm2vla_sim.language.formats import ActionFormat, get_format
-from vlm2vla_sim.language.formats.clap import ClapFormat
+from vlm2vla_sim.language.formats import ActionFormat, get_format, needs_statistics
 from vlm2vla_sim.language.formats.statistics import BRIDGE, read_statistics
-from vlm2vla_sim.language.formats.vla0 import Vla0Format
 from vlm2vla_sim.policies import PolicyContext, TextModelFactory, check_policy, load_policy, needs_truth
 from vlm2vla_sim.policies.models.action_symbols import read_symbols
 from vlm2vla_sim.policies.spec import PolicySpec
@@ -102,7 +100,7 @@ def find_format(spec: PolicySpec) -> ActionFormat:
     trained = str(spec.options.get("adapter") or spec.options.get("model") or "")
     symbols = read_symbols(trained) if spec.action_format == "tokens" else None
     statistics = None
-    if spec.action_format in (Vla0Format.name, ClapFormat.name):
+    if needs_statistics(spec.action_format):
         statistics = read_statistics(trained) if trained or spec.options.get("server") else BRIDGE
     return get_format(spec.action_format, symbols=symbols, statistics=statistics)
 

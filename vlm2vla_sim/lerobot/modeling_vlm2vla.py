@@ -12,10 +12,11 @@ from torch import Tensor
 
 from vlm2vla_sim.envs.executor import ControlStep, Executor
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.language.formats import get_format
+from vlm2vla_sim.evaluation.setup import find_format
 from vlm2vla_sim.lerobot.configuration_vlm2vla import Vlm2VlaConfig
 from vlm2vla_sim.policies import PolicyContext, load_policy, needs_truth
 from vlm2vla_sim.policies.base import Policy, decide
+from vlm2vla_sim.policies.spec import PolicySpec
 
 
 class Vlm2VlaPolicy(PreTrainedPolicy):
@@ -33,11 +34,12 @@ class Vlm2VlaPolicy(PreTrainedPolicy):
                 f"The policy {config.policy!r} reads the simulator's ground truth, which LeRobot does not pass on. Use "
                 "another policy."
             )
+        options = config.policy_options()
         self._context = PolicyContext(
             task="",
             steps=config.steps,
-            action_format=get_format(config.action_format),
-            options=config.policy_options(),
+            action_format=find_format(PolicySpec(config.policy, config.action_format, options=options)),
+            options=options,
         )
         self._camera = f"observation.images.{config.camera}"
         self._policies: list[Policy] = [load_policy(config.policy, self._context)]  # an error comes now, not later

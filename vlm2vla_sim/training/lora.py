@@ -19,6 +19,7 @@ from typing import Any
 from vlm2vla_sim.core.store import Store
 from vlm2vla_sim.data.examples.folder import read_about
 from vlm2vla_sim.errors import RunFolderError, SettingError, missing_extra
+from vlm2vla_sim.language.formats.statistics import ActionStatistics, save_statistics
 from vlm2vla_sim.policies.models.action_symbols import save_symbols
 from vlm2vla_sim.policies.models.hf_loading import load_processor
 from vlm2vla_sim.policies.models.memory_estimate import find_memory
@@ -183,6 +184,9 @@ def _write_result(
     symbols = read_about(data).get("symbols")
     if symbols:
         save_symbols(symbols, draft)
+    statistics = read_about(data).get("statistics")
+    if statistics:
+        save_statistics(ActionStatistics.from_json(statistics), draft)
     text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
     (draft / RECORD).write_text(text, encoding="utf-8")
     store.close()

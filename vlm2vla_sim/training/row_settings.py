@@ -16,8 +16,9 @@ from typing import Any
 from vlm2vla_sim.core.settings_diff import differences, to_plain
 from vlm2vla_sim.data.datasets.lerobot_layout import read_annotations
 from vlm2vla_sim.data.examples.folder import read_about
-from vlm2vla_sim.data.relabel.labels import LABELS, read_settings
+from vlm2vla_sim.data.relabel.labels import LABELS, read_labels, read_settings
 from vlm2vla_sim.errors import DataError, SettingError
+from vlm2vla_sim.language.formats import ActionStatistics, needs_statistics
 from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.policies.models.action_symbols import symbols_of
 
@@ -31,6 +32,8 @@ class RowSettings:
     format: str = "vlm2vla"
     symbols: tuple[str, ...] | None = None
     """The texts of the ten tokens that format "tokens" writes digits with; None for every other format."""
+    statistics: dict[str, Any] | None = None
+    """The range of the data set's actions (`ActionStatistics.to_json`), for formats that write numbers over it."""
     reasoning: bool = True
     languages: tuple[str, ...] = ("en",)
     state: bool = False
@@ -44,12 +47,15 @@ class RowSettings:
         """The settings of rows made of the label set `data` for `model`.
 
         given: format, reasoning, languages, state, include_failures, where they differ from the defaults. If the format
-        is "tokens", the model is loaded to find its least likely tokens.
+        is "tokens", the model is loaded to find its least likely tokens; if it writes numbers over the range of a data
+        set, the range of this one's recorded commands is taken.
         """
         labels = data / LABELS
+        statistics = _statistics(data) if needs_statistics(given.get("format", cls.format)) else None
         return cls(
             str(data.absolute()),
             **given,
+            statistics=None if statistics is None else statistics.to_json(),
             symbols=symbols_of(model, dtype) if given.get("format") == "tokens" else None,
             prompts_sha256=prompts_hash(),
             labels_sha256=hashlib.sha256(labels.read_bytes()).hexdigest() if labels.is_file() else "",
@@ -68,6 +74,11 @@ class RowSettings:
                 f"The rows in {rows} were made with {different}. Use the settings they were made with, remove that "
                 "folder, or choose another folder for the result (--out DIR)."
             )
+
+
+def _statistics(data: Path) -> ActionStatistics:
+    actions = (one.trajectory.actions for one in read_labels(data))
+    return ActionStatistics.of(actions, source=data.absolute().name)
 
 
 def _has_failures(data: Path) -> bool:

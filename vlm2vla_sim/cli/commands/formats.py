@@ -5,6 +5,7 @@ Use it to see why a model's answer is refused, or is read as another motion than
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
@@ -12,7 +13,18 @@ import tyro
 
 from vlm2vla_sim.cli.result import CommandResult, columns
 from vlm2vla_sim.errors import ActionError, ActionTextError
-from vlm2vla_sim.language.formats import FORMATS, ActionFormat, describe, get_format
+from vlm2vla_sim.language.formats import (
+    DIALECTS,
+    FORMATS,
+    ActionFormat,
+    describe,
+    get_format,
+    needs_statistics,
+    properties_of,
+)
+from vlm2vla_sim.language.formats.goal_json import EXAMPLE_POSE
+from vlm2vla_sim.language.formats.properties import in_pieces, read_action, write_action
+from vlm2vla_sim.language.formats.statistics import BRIDGE
 from vlm2vla_sim.types import ActionChunk
 
 NEEDS_A_MODEL = frozenset({"tokens"})
@@ -27,6 +39,9 @@ def formats(
     json: bool = False,
 ) -> CommandResult:
     """Parse an action text and show the motion, row by row, and in every format. Without a text, list the formats.
+
+    Formats that depend on the arm's pose are read and written for an open gripper at x 30, y 0, z 20 cm that points
+    down; those over the range of a data set, for that of BridgeData V2.
 
     A row is a translation in the robot's base frame (x forward, y left, z up), a rotation vector, and the gripper
     (0 closed, 1 open).
@@ -51,7 +66,7 @@ def formats(
         "",
         columns([HEADING, *rows]),
         "",
-        "The same motion in every format, rounded to its resolution:",
+        "The same motion in every format, rounded to its resolution; | separates texts, from x 30, y 0, z 20 cm on:",
         "",
     ]
     width = max(map(len, written))
@@ -60,16 +75,22 @@ def formats(
 
 
 def _usable_formats() -> list[ActionFormat]:
-    return [get_format(name) for name in FORMATS if name not in NEEDS_A_MODEL]
+    own = [get_format(name) for name in FORMATS if name not in NEEDS_A_MODEL]
+    return [*own, *map(_get, DIALECTS)]
+
+
+def _get(name: str) -> ActionFormat:
+    """The format; one of bins over the range of BridgeData V2, and read where the arm is at `EXAMPLE_POSE`."""
+    return get_format(name, statistics=BRIDGE if needs_statistics(name) else None)
 
 
 def _read(text: str, name: str) -> tuple[ActionChunk, str]:
     if name != "any":
-        return get_format(name).read(text), name
+        return read_action(_get(name), text, EXAMPLE_POSE), name
     refusals = []
     for candidate in _usable_formats():
         try:
-            return candidate.read(text), candidate.name
+            return read_action(candidate, text, EXAMPLE_POSE), candidate.name
         except ActionTextError as error:
             refusals.append(f"  {candidate.name}: {error}")
     raise ActionTextError("No action format accepts this text.\n" + "\n".join(refusals))
@@ -77,15 +98,28 @@ def _read(text: str, name: str) -> tuple[ActionChunk, str]:
 
 def _write(action_format: ActionFormat, chunk: ActionChunk) -> str:
     try:
-        return action_format.write(chunk.deltas)
+        pieces = in_pieces(action_format, chunk.deltas, gripper=float(EXAMPLE_POSE[6]))
+        return " | ".join(_write_pieces(action_format, pieces))
     except ActionError as error:
         return f"(not possible: {error})"
+
+
+def _write_pieces(action_format: ActionFormat, pieces: list[np.ndarray]) -> Iterator[str]:
+    """The texts of `pieces`, one after the other, from `EXAMPLE_POSE` on."""
+    pose = EXAMPLE_POSE.copy()
+    for piece in pieces:
+        yield write_action(action_format, piece, pose)
+        pose[:3] += piece[:, :3].sum(axis=0)
+        pose[6] = piece[-1, 6]
 
 
 def _list_formats(*, as_json: bool) -> CommandResult:
     found = _usable_formats()
     values = [{"format": f.name, "rules": f.rules, "example": f.example} for f in found]
-    blocks = [f"{f.name}\n  {f.rules}\n  Example: {f.example}" for f in found]
+    origins = {f.name: origin for f in found if (origin := properties_of(f).origin)}
+    values = [{**value, "origin": origins.get(value["format"], "")} for value in values]
+    named = [(f, f"{f.name} ({origins[f.name]})" if f.name in origins else f.name) for f in found]
+    blocks = [f"{name}\n  {f.rules}\n  Example: {f.example}" for f, name in named]
     blocks += [
         f"{name}\n  One token per number; which tokens depends on the model's tokenizer."
         for name in FORMATS

@@ -16,10 +16,12 @@ import numpy as np
 
 from vlm2vla_sim.data.episode import Example, LabelledTrajectory, Phase
 from vlm2vla_sim.data.examples.auxiliary import direction_examples
+from vlm2vla_sim.data.examples.spans import OTHER_RATE, spoken_motions
 from vlm2vla_sim.data.examples.verdicts import verdict_after
 from vlm2vla_sim.errors import ActionError, AnswerError, SettingError, unknown_name
 from vlm2vla_sim.language.answers import read_plan, read_subtasks, write_subtasks
-from vlm2vla_sim.language.formats import ActionFormat
+from vlm2vla_sim.language.formats import ActionFormat, properties_of
+from vlm2vla_sim.language.formats.properties import write_action
 from vlm2vla_sim.language.prompts import (
     RETRY,
     action_prompt,
@@ -61,6 +63,11 @@ class ExampleSettings:
             translate(next(iter(TRANSLATIONS)), language)
         if not (self.stages and self.languages):
             raise SettingError("The stages or the languages are empty; expected at least one of each.")
+        if not properties_of(self.action_format).recorded:
+            raise SettingError(
+                f"Training text in the format {self.action_format.name!r} cannot be made of recorded motion, which is "
+                "none of its phrases. Use another format, such as 'vlm2vla' or 'lap'."
+            )
         if not self.reasoning and "action" not in self.stages:
             raise SettingError("Without reasoning the only stage is 'action', which is not among the stages.")
 
@@ -147,14 +154,17 @@ class ExampleMaker:
 
     def _action(self, labelled: LabelledTrajectory, phase: Phase, subtask: str, plan: str) -> Iterator[Example]:
         action_format = self.settings.action_format
-        try:
-            text = action_format.write(phase.chunk.deltas)
-        except ActionError:
-            self.skipped["motion that the format cannot write"] += 1
-            return
-        image = labelled.trajectory.images[phase.start]
-        prompt = action_prompt(subtask, plan, action_format, state=self._state(labelled, phase.start))
-        yield Example("action", (image,), prompt, text)
+        motions = list(spoken_motions(labelled, phase, properties_of(action_format)))
+        self.skipped[OTHER_RATE] += not motions
+        for frame, deltas in motions:
+            try:
+                text = write_action(action_format, deltas, labelled.trajectory.states[frame])
+            except ActionError:
+                self.skipped["motion that the format cannot write"] += 1
+                continue
+            image = labelled.trajectory.images[frame]
+            prompt = action_prompt(subtask, plan, action_format, state=self._state(labelled, frame))
+            yield Example("action", (image,), prompt, text)
 
     def _state(self, labelled: LabelledTrajectory, frame: int) -> str:
         return describe_state(labelled.trajectory.states[frame]) if self.settings.state else ""

@@ -38,6 +38,7 @@ __all__ = [
     "describe",
     "get_format",
     "is_self_delimiting",
+    "needs_statistics",
     "properties_of",
 ]
 
@@ -71,6 +72,12 @@ DIALECTS: dict[str, Callable[..., ActionFormat]] = {
     ChoiceFormat.name: ChoiceFormat,
 }
 """Formats of other projects, likewise; results record what they declare (`properties.describe_format`)."""
+
+
+def needs_statistics(name: str) -> bool:
+    """Whether the format `name` writes numbers over the range of a data set: its class has a field `statistics`."""
+    found: Any = find("action format", name, {**FORMATS, **DIALECTS})
+    return dataclasses.is_dataclass(found) and "statistics" in [field.name for field in dataclasses.fields(found)]
 
 
 PARTS = ("name", "resolution", "rules", "example", "write", "read", "grammar")

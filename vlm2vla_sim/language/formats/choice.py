@@ -51,7 +51,9 @@ class ChoiceFormat:
     """
 
     name = "choice"
-    properties = FormatProperties(origin="after CLIP-RT, arXiv 2411.00508", gripper="kept", max_rows=1, own_prompt=True)
+    properties = FormatProperties(
+        origin="after CLIP-RT, arXiv 2411.00508", gripper="kept", max_rows=1, recorded=False, own_prompt=True
+    )
     resolution = Resolution(translation=0.01, rotation=5)
 
     @property

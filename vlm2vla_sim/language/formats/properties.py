@@ -49,6 +49,8 @@ class FormatProperties:
     """Whether its numbers depend on a data set, by an `ActionStatistics`."""
     prefix: bool = False
     """Whether words come before the numbers, which alone decide the motion."""
+    recorded: bool = True
+    """Whether training text can be made of recorded motion."""
     own_prompt: bool = False
     """Whether `rules` are the whole of what a prompt says about the action. If not, the prompt also says that there are
     at most 32 steps, of at most 50 cm and 180 degrees."""

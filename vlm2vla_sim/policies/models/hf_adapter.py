@@ -31,7 +31,7 @@ from vlm2vla_sim.policies.models.hub import download, local_folder
 
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Values of `init_lora_weights` with which peft changes the weights of the base model as it loads the adapter."""
-FILES = ("adapter_*", "training.json", "action_symbols.json")
+FILES = ("adapter_*", "training.json", "action_symbols.json", "action_statistics.json")
 """What is downloaded of an adapter on the hub."""
 ADVICE = "Give an adapter that was trained on this model and saved by peft's save_pretrained."
 _LOADING = threading.Lock()
