@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from formats_under_test import FORMATS, in_every_format
+from formats_under_test import FORMATS, dialect, in_every_format, random_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vlm2vla_sim.language.formats import ActionFormat
+from vlm2vla_sim.language.formats import DIALECTS, ActionFormat
 
 llguidance = pytest.importorskip("llguidance", reason="the constrained decoder is optional: pip install llguidance")
 
@@ -63,6 +63,19 @@ def test_a_decoder_understands_the_grammar(action_format: ActionFormat) -> None:
     grammar = llguidance.LLMatcher.grammar_from_lark(action_format.grammar().lark)
     assert llguidance.LLMatcher.validate_grammar(grammar) == ""
     assert allows(action_format, action_format.example)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_decoder_allows_in_a_dialect_what_its_regex_allows(name: str) -> None:
+    spoken, rng = dialect(name), np.random.default_rng(1)
+    regex = spoken.grammar().regex
+    assert allows(spoken, spoken.example)
+    for _ in range(5):
+        text = random_text(regex, rng)
+        assert allows(spoken, text)
+        at = int(rng.integers(len(text)))
+        for changed in (text[:at], text[:at] + text[at + 1 :], text + "0"):
+            assert allows(spoken, changed) == bool(re.fullmatch(regex, changed))
 
 
 @in_every_format
