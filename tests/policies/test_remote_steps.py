@@ -25,6 +25,7 @@ from vlm2vla_sim.policies.remote.policy import DESCRIPTION_MARK, RemotePolicy
 from vlm2vla_sim.policies.remote.steps import FrameHistory, TemporalEnsemble
 from vlm2vla_sim.policies.remote.wire import Reply, Request
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S
+from vlm2vla_sim.serving.server import check_servable
 from vlm2vla_sim.types import Pose, RobotState
 
 LAP = find_convention("openpi", "lap")
@@ -182,6 +183,19 @@ def test_what_an_arm_can_do_is_not_refused():
     ):
         found = find_convention(*convention)
         check_scale(check_rows(np.array([row], float), found), found)
+
+
+@pytest.mark.parametrize(
+    ("wire", "name", "said"),
+    [
+        ("openpi", "lap", "cannot be sent as the sum of 5"),
+        ("openvla", "xvla", "cannot be sent as absolute poses"),
+        ("openpi", "starvla", "which only the client speaks"),
+    ],
+)
+def test_what_a_policy_of_ours_cannot_say_is_not_served(wire, name, said):
+    with pytest.raises(SettingError, match=said):
+        check_servable(find_convention(wire, name))
 
 
 # Earlier images and answers.

@@ -74,7 +74,7 @@ def test_lap_gets_a_nested_observation_with_a_frankas_axes():
     assert set(query) == {"observation", "prompt", "frame_description"}
     assert set(query["observation"]) == {"base_0_rgb", "state"}
     assert query["observation"]["base_0_rgb"].shape == (224, 224, 3)
-    assert query["frame_description"] == "robot base frame"
+    assert query["frame_description"] == "end-effector frame"
     state = query["observation"]["state"]
     # The gripper starts pointing down, up to the home pose's few degrees: x forward, y to the right, open.
     np.testing.assert_allclose(state[3:9], [1, 0, 0, 0, -1, 0], atol=0.2)

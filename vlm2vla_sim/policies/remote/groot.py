@@ -76,10 +76,10 @@ class GrootWire:
         columns = [actions.get(f"{self._convention.answer_key}.{name}") for name in ACTIONS]
         found = [column for column in columns if isinstance(column, np.ndarray) and column.dtype.kind in "fiu"]
         if len(found) < len(ACTIONS) or len({column.size for column in found}) > 1 or found[0].ndim != 3:
-            shapes = {key: np.shape(value) for key, value in actions.items()}
+            told = str({key: np.shape(value) for key, value in actions.items()}) if actions else repr(answer)
             names = ", ".join(f"{self._convention.answer_key}.{name}" for name in ACTIONS)
             raise ServerError(
-                f"The server at {self._server.url} answers with {str(shapes)[:300] or 'nothing'}; expected {names} of "
+                f"The server at {self._server.url} answers with {told[:300]}; expected {names} of "
                 "one shape (1, T, 1). Was it started with --use-sim-policy-wrapper, for Bridge?"
             )
         return np.column_stack([column.reshape(-1) for column in found])
