@@ -78,7 +78,8 @@ ORDER = {
         ("words", "translations"),
         ("formats",),
         ("plan_words", "prompts"),
-        ("answers", "label_prompt", "zero_shot"),
+        ("answers", "label_prompt", "zero_shot_scene"),
+        ("zero_shot",),
         ("zero_shot_answers",),
     ),
 }
@@ -100,6 +101,7 @@ PICTURES = (
     "evaluation.operator.live_view",
     "evaluation.report.pictures",
     "evaluation.robot_doctor.page",
+    "evaluation.zero_shot_examples",
     "video",
 )
 HEAVY = {

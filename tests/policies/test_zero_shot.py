@@ -22,7 +22,8 @@ from vlm2vla_sim.errors import SettingError, UnknownNameError
 from vlm2vla_sim.evaluation.results import summarize
 from vlm2vla_sim.evaluation.usage import Usage, usage
 from vlm2vla_sim.language.formats import get_format
-from vlm2vla_sim.language.zero_shot import GRIPPER_STEPS, LONGEST_STEP, describe_state
+from vlm2vla_sim.language.zero_shot import GRIPPER_STEPS, LONGEST_STEP
+from vlm2vla_sim.language.zero_shot_scene import describe_state
 from vlm2vla_sim.policies import PolicyContext, check_policy, load_policy
 from vlm2vla_sim.policies.base import Question, provenance
 from vlm2vla_sim.policies.models.prices import Prices, read_prices

@@ -27,6 +27,8 @@ WRAPPED = (
     '```json\n{{"subtask": "go on", "plan": "{plan}",\n"action": {json}}}\n```',
 )
 """How an answer is dressed, in turn."""
+ANGLES = (0, 30, -30)
+"""[degrees] from straight across the object, at which it is grasped after a grasp that failed."""
 
 
 class ZeroShotReader:
@@ -37,6 +39,7 @@ class ZeroShotReader:
     def __init__(self, see: Callable[[], SceneState], camera: Callable[[], PinholeCamera]) -> None:
         self._see, self._camera = see, camera
         self.asked = 0
+        self._grasps = 0
         self.prompts: list[str] = []
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
@@ -59,6 +62,7 @@ class ZeroShotReader:
 
     def _decide(self, prompt: str) -> tuple[str, str, str]:
         facts, scene = Facts(prompt), self._see()
+        self._grasps = 0 if "\nDecision 1, now.\n" in prompt else self._grasps
         source, target = (Seen(body, facts, self._camera()) for body in (scene.source, scene.target))
         low = facts.sent[2] < facts.travel - 1
         if scene.grasped:
@@ -75,11 +79,13 @@ class ZeroShotReader:
         return words, plan, write(rows)
 
     def _fetch(self, facts, seen, low) -> tuple[str, str, list]:
-        shift, turn = seen.at - facts.sent, seen.turn_across(facts.yaw)
-        if np.abs(shift[:2]).max() > 0.8 or abs(turn) > 5:
+        height = max(seen.at[2] - 0.4, facts.lowest)
+        failed = facts.sent[2] < height + 1
+        shift, turn = seen.at - facts.sent, seen.turn_across(facts.yaw - ANGLES[self._grasps % len(ANGLES)])
+        if np.abs(shift[:2]).max() > 0.8 or abs(turn) > 5 or failed:
             rows = [[0, 0, facts.travel - facts.sent[2], 0, 1]] if low else []
             return "go above it", "move over it", [*rows, [*shift[:2], 0, turn, 1]]
-        height = max(seen.at[2] - 0.4, facts.lowest)
+        self._grasps += 1
         rows = [[0, 0, height - facts.sent[2], 0, 1], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]]
         return "grasp it", "move down and close the gripper", rows
 

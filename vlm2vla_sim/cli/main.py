@@ -64,6 +64,10 @@ COMMANDS = {
         "vlm2vla_sim.cli.commands.watch:watch",
         "follow a session live in the browser, with the operator's buttons",
     ),
+    "zero-shot-examples": (
+        "vlm2vla_sim.cli.commands.zero_shot_examples:zero_shot_examples",
+        "record decisions of the scripted policy that the prompts of a zero-shot model show",
+    ),
     "train": ("vlm2vla_sim.cli.commands.train:train", "train a LoRA adapter or all weights on labelled trajectories"),
     "export": (
         "vlm2vla_sim.cli.commands.export:export",

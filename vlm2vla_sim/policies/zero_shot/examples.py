@@ -21,7 +21,8 @@ from PIL import Image
 from vlm2vla_sim.core.pinhole import PinholeCamera
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import ActionFormat
-from vlm2vla_sim.language.zero_shot import Turn, ZeroShotFacts, describe_state
+from vlm2vla_sim.language.zero_shot import Turn
+from vlm2vla_sim.language.zero_shot_scene import ZeroShotFacts, describe_state
 from vlm2vla_sim.policies.zero_shot.overlay import draw_overlay
 from vlm2vla_sim.types import ActionChunk
 

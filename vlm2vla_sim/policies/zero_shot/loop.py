@@ -17,14 +17,13 @@ from vlm2vla_sim.errors import ActionTextError, AnswerError, SettingError
 from vlm2vla_sim.language.formats import ActionFormat, is_self_delimiting
 from vlm2vla_sim.language.zero_shot import (
     Turn,
-    ZeroShotFacts,
     ZeroShotPrompt,
-    describe_state,
     rules_prompt,
     zero_shot_hash,
     zero_shot_prompt,
 )
 from vlm2vla_sim.language.zero_shot_answers import ZeroShotAnswer, read_zero_shot_answer
+from vlm2vla_sim.language.zero_shot_scene import ZeroShotFacts, describe_state
 from vlm2vla_sim.policies.base import Question, Sampling, TextModel, mark_cut_off, provenance
 from vlm2vla_sim.policies.zero_shot.overlay import draw_overlay
 from vlm2vla_sim.types import ActionChunk, Decision, Stage

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.language.zero_shot import ZeroShotFacts
+from vlm2vla_sim.language.zero_shot_scene import OVERLAYS, ZeroShotFacts
 from vlm2vla_sim.policies import PolicyContext
 from vlm2vla_sim.policies.base import Sampling, TextModel
 from vlm2vla_sim.policies.models.prices import read_prices
 from vlm2vla_sim.policies.zero_shot.examples import read_examples
 from vlm2vla_sim.policies.zero_shot.image_check import check_images
 from vlm2vla_sim.policies.zero_shot.loop import ZeroShotPolicy, ZeroShotSettings
-from vlm2vla_sim.policies.zero_shot.overlay import OVERLAYS, check_overlay
+from vlm2vla_sim.policies.zero_shot.overlay import check_overlay
 
 ONLY = ("history", "examples", "overlay", "answer_tokens", "image_check")
 """Options that only a zero-shot model reads."""

@@ -9,9 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vlm2vla_sim.core.pinhole import PinholeCamera, SceneGeometry
 from vlm2vla_sim.errors import SettingError, unknown_name
-from vlm2vla_sim.language.zero_shot import ZeroShotFacts
+from vlm2vla_sim.language.zero_shot_scene import OVERLAYS, ZeroShotFacts
 
-OVERLAYS = ("axes", "grid")
 X_COLOUR, Y_COLOUR = (235, 40, 40), (20, 170, 60)
 """RGB of the x axis and of what is numbered with x; of y."""
 OPACITY = 150
