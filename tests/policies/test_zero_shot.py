@@ -166,6 +166,14 @@ def test_a_model_that_does_not_place_pictures_gets_them_first():
     assert model.questions[0].places == ()
 
 
+def test_a_format_of_goals_reads_the_pose_and_its_prompt_asks_for_no_relative_motion():
+    action_format = get_format("goal-json")
+    model = Model(f"Plan: move\nAction: {action_format.example}")
+    assert policy_of(model, action_format="goal-json", resample=0).act(look(1)).chunk is not None
+    assert "A motion is relative" not in model.prompts[0][1]
+    assert action_format.rules in model.prompts[0][1]
+
+
 def test_without_a_known_scene_the_prompt_leaves_out_what_nobody_knows():
     model = Model(UP)
     assert policy_of(model, geometry=None, reasoning=False).act(look(1)).chunk is not None
@@ -217,6 +225,7 @@ def test_the_overlay_is_where_the_camera_sees_those_places(overlay):
         ({"grounded_plan": True}, "asks for the scene by itself"),
         ({"commanded_state": True}, "where it was sent"),
         ({"max_attempts": 3}, "no subtasks"),
+        ({"ensemble": 2, "max_rows": 1}, "every control step"),
         ({"free_tokens": 99}, "answer_tokens"),
         ({"server": "http://127.0.0.1:1/v1", "constraint": "grammar"}, "no grammar"),
         ({"history": -1}, "expected 0 or more"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlm2vla_sim.core.pinhole import PinholeCamera, SceneGeometry
-from vlm2vla_sim.language.formats import ActionFormat, get_format
+from vlm2vla_sim.language.formats import ActionFormat, get_format, properties_of
 from vlm2vla_sim.language.formats.grid import COLUMNS, MAX_ROWS
 from vlm2vla_sim.language.prompts import axes
 from vlm2vla_sim.language.zero_shot_scene import OVERLAYS, ZeroShotFacts, describe_place, describe_state
@@ -30,12 +30,15 @@ _INTRODUCTION = (
     "text. The motion is carried out, then you see a new picture.\n"
 )
 _MOTION = (
-    "A motion is relative: it is added to the place to which the gripper was last sent. {rules} Steps are carried out "
-    "one after the other; in each, the gripper first moves, then opens or closes. A step moves at most {most_cm} cm "
-    "along each axis and turns at most {most_degrees} degrees about it, and there are at most {most_rows} steps. The "
-    "arm needs a fifth of a second for {stride:g} cm and {waits} fifths to open or close; {time}Write whole motions, "
-    "not small ones.\n"
+    "{relative}{rules} {limits}The arm needs a fifth of a second for {stride:g} cm and {waits} fifths to open or "
+    "close; {time}Write whole motions, not small ones.\n"
     "Example: {example}\n"
+)
+_RELATIVE = "A motion is relative: it is added to the place to which the gripper was last sent. "
+_LIMITS = (
+    "Steps are carried out one after the other; in each, the gripper first moves, then opens or closes. A step moves "
+    "at most {most_cm} cm along each axis and turns at most {most_degrees} degrees about it, and there are at most "
+    "{most_rows} steps. "
 )
 _TIME = "the task has to be done within {steps} fifths of a second. "
 _ADVICE = (
@@ -92,11 +95,12 @@ def rules_prompt(action_format: ActionFormat, facts: ZeroShotFacts, *, reasoning
 
     reasoning: ask for the scene, a subtask and a plan before the action.
     """
+    properties = properties_of(action_format)
+    limits = _LIMITS.format(most_cm=COLUMNS[0].limit, most_degrees=COLUMNS[3].limit, most_rows=MAX_ROWS)
     motion = _MOTION.format(
+        relative="" if properties.goals else _RELATIVE,
         rules=action_format.rules,
-        most_cm=COLUMNS[0].limit,
-        most_degrees=COLUMNS[3].limit,
-        most_rows=MAX_ROWS,
+        limits="" if properties.own_prompt else limits,
         stride=100 * LONGEST_STEP,
         waits=GRIPPER_STEPS,
         time=_TIME.format(steps=facts.steps) if facts.steps else "",

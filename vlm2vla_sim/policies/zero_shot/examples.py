@@ -21,6 +21,7 @@ from PIL import Image
 from vlm2vla_sim.core.pinhole import PinholeCamera
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.formats import ActionFormat
+from vlm2vla_sim.language.formats.properties import write_action
 from vlm2vla_sim.language.zero_shot import Turn
 from vlm2vla_sim.language.zero_shot_scene import ZeroShotFacts, describe_state
 from vlm2vla_sim.policies.zero_shot.overlay import draw_overlay
@@ -97,7 +98,8 @@ def _read_example(
         if state.shape != (7,) or sent.shape != (6,):
             raise ValueError(f"state has shape {state.shape} and sent {sent.shape}; expected (7,) and (6,)")
         camera = None if line["camera"] is None else _read_camera(line["camera"])
-        action = action_format.write(np.array(line["deltas"], np.float32))
+        pose = np.array([*sent, float(state[6] > 0.5)])
+        action = write_action(action_format, np.array(line["deltas"], np.float32), pose)
         words = {name: str(line[name]) for name in ("task", "sees", "subtask", "plan")}
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise SettingError(f"{where} is no example ({type(error).__name__}: {error}).") from error

@@ -7,7 +7,7 @@ that cannot be used is given back to it with the reason, as often as `resample` 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from vlm2vla_sim.errors import ActionTextError, AnswerError, SettingError
 from vlm2vla_sim.language.formats import ActionFormat, is_self_delimiting
+from vlm2vla_sim.language.formats.properties import describe_format, read_action
 from vlm2vla_sim.language.zero_shot import (
     Turn,
     ZeroShotPrompt,
@@ -25,6 +26,7 @@ from vlm2vla_sim.language.zero_shot import (
 from vlm2vla_sim.language.zero_shot_answers import ZeroShotAnswer, read_zero_shot_answer
 from vlm2vla_sim.language.zero_shot_scene import ZeroShotFacts, describe_state
 from vlm2vla_sim.policies.base import Question, Sampling, TextModel, mark_cut_off, provenance
+from vlm2vla_sim.policies.commanded_pose import CommandedPose
 from vlm2vla_sim.policies.zero_shot.overlay import draw_overlay
 from vlm2vla_sim.types import ActionChunk, Decision, Stage
 
@@ -65,21 +67,22 @@ class ZeroShotPolicy:
         action_format: ActionFormat,
         facts: ZeroShotFacts,
         *,
-        sent: Callable[[], np.ndarray] | None = None,
+        pose: CommandedPose | None = None,
         examples: Sequence[Turn] = (),
         settings: ZeroShotSettings | None = None,
     ) -> None:
         """Create the policy.
 
-        facts: what the prompts tell of robot and scene. sent: returns (6,), the controller's target as x, y, z [m],
-        roll, pitch, yaw [rad], to which the next motion is added; None: it is not known, as on a policy server, and the
-        prompts say where the gripper is only. examples: decisions that precede the task in every prompt.
+        facts: what the prompts tell of robot and scene. pose: the controller's target, to which the next motion is
+        added; None: it is not known, as on a policy server, and the prompts say where the gripper is only. examples:
+        decisions that precede the task in every prompt.
 
         The pictures of `examples` are shown as they are; those of the episode get the overlay of `facts`.
         """
         self.settings = settings or ZeroShotSettings()
         self._model, self._format, self._facts = model, action_format, facts
-        self._sent, self._examples = sent, tuple(examples)
+        self._sent, self._commanded = pose is not None, pose or CommandedPose()
+        self._examples = tuple(examples)
         self._rules = rules_prompt(action_format, facts, reasoning=self.settings.reasoning)
         self._places = bool(getattr(model, "places_images", False))
         self.reset("")
@@ -91,6 +94,7 @@ class ZeroShotPolicy:
         self._history: list[Turn] = []
         self._decisions = 0
         self._subtask = instruction
+        self._commanded.reset()
         self.ended = ""
         """Why `act` returned None; empty before."""
 
@@ -98,16 +102,18 @@ class ZeroShotPolicy:
         """Ask for the next motion; None once the model says that the task is done."""
         state = np.asarray(observation["agent_pos"], np.float64)
         picture = draw_overlay(np.asarray(observation["pixels"]["primary"]), self._facts)
-        sent = None if self._sent is None else self._sent()
+        pose = self._commanded.now(observation)
+        sent = pose[:6] if self._sent and pose is not None else None
         now = Turn(picture, describe_state(state, sent=sent, camera=self._facts.camera), "")
         self._decisions += 1
         stages: list[Stage] = []
-        answer, chunk, error = self._ask(now, stages)
+        answer, chunk, error = self._ask(now, stages, pose)
         if answer is not None and answer.done:
             self.ended = f"the model said that the task is done, after {self._decisions - 1} decisions"
             return None
         if answer is not None and chunk is not None:
             self._subtask = answer.subtask or self._subtask
+        self._commanded.said(chunk)
         note = f"The arm did not move: {error}" if error else ""
         self._history = [*self._history, dataclasses.replace(now, answer=stages[-1].text, note=note)]
         self._history = self._history[len(self._history) - min(self.settings.history, len(self._history)) :]
@@ -123,11 +129,15 @@ class ZeroShotPolicy:
 
     def provenance(self) -> dict[str, Any]:
         """What the model really uses (see `policies.base.provenance`), and the hash of the zero-shot prompts."""
-        return {"model": provenance(self._model), "zero_shot": {"prompts": zero_shot_hash()}}
+        parts = {"model": provenance(self._model), "zero_shot": {"prompts": zero_shot_hash()}}
+        parts["format"] = describe_format(self._format)
+        return {name: values for name, values in parts.items() if values}
 
     # Parts.
 
-    def _ask(self, now: Turn, stages: list[Stage]) -> tuple[ZeroShotAnswer | None, ActionChunk | None, str]:
+    def _ask(
+        self, now: Turn, stages: list[Stage], pose: np.ndarray | None
+    ) -> tuple[ZeroShotAnswer | None, ActionChunk | None, str]:
         """The answer, its motion (None when the task is done) and, where no answer can be used, why.
 
         All answers are appended to `stages`.
@@ -144,7 +154,7 @@ class ZeroShotPolicy:
             (stage,) = self._model.answer([self._question(prompt)])
             stage = mark_cut_off(stage, self.settings.sampling.max_tokens, "answer_tokens")
             try:
-                answer, chunk = self._read(stage)
+                answer, chunk = self._read(stage, pose)
             except (ActionTextError, AnswerError) as unusable:
                 stages.append(dataclasses.replace(stage, error=str(unusable)))
                 now = dataclasses.replace(now, answer=stage.text, note=str(unusable))
@@ -158,16 +168,16 @@ class ZeroShotPolicy:
         seed = int(self._rng.integers(2**31))
         return Question(STAGE, prompt.text, prompt.pictures, sampling=self.settings.sampling, seed=seed, places=places)
 
-    def _read(self, stage: Stage) -> tuple[ZeroShotAnswer, ActionChunk | None]:
+    def _read(self, stage: Stage, pose: np.ndarray | None) -> tuple[ZeroShotAnswer, ActionChunk | None]:
         if stage.error:
             raise AnswerError(stage.error)
         answer = read_zero_shot_answer(stage.text)
         if answer.done:
             return answer, None
-        chunk = self._format.read(answer.action)
+        chunk = read_action(self._format, answer.action, pose)
         if not stage.finish and not is_self_delimiting(self._format, answer.action):
             raise ActionTextError(
                 "The server does not say whether the answer is whole (finish_reason), and texts of the format "
                 f"{self._format.name!r} do not show where they end."
             )
-        return answer, ActionChunk(chunk.deltas[: self.settings.max_rows], chunk.text)
+        return answer, dataclasses.replace(chunk, deltas=chunk.deltas[: self.settings.max_rows])

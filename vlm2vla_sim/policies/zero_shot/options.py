@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.zero_shot_scene import OVERLAYS, ZeroShotFacts
 from vlm2vla_sim.policies import PolicyContext
 from vlm2vla_sim.policies.base import Sampling, TextModel
+from vlm2vla_sim.policies.commanded_pose import CommandedPose
 from vlm2vla_sim.policies.models.prices import read_prices
 from vlm2vla_sim.policies.zero_shot.examples import read_examples
 from vlm2vla_sim.policies.zero_shot.image_check import check_images
@@ -29,6 +29,7 @@ OTHERS = {
     "constraint": "a zero-shot answer has words before the action and no grammar",
     "commanded_state": "a zero-shot prompt says where the gripper is and where it was sent",
     "grounded_plan": "a zero-shot prompt asks for the scene by itself",
+    "ensemble": "a zero-shot model is not asked at every control step",
     "max_attempts": "there are no subtasks that are attempted",
     "free_tokens": "the limit of a zero-shot answer is answer_tokens",
 }
@@ -115,15 +116,8 @@ def make_zero_shot(
         )
     if on_server and options.image_check:
         check_images(model, pictures=pictures, tokens=options.answer_tokens)
-    return ZeroShotPolicy(
-        model, context.action_format, facts, sent=_target(context), examples=examples, settings=settings
-    )
-
-
-def _target(context: PolicyContext) -> Callable[[], np.ndarray] | None:
-    """Returns the controller's target as (6,) numbers; None where the arm is not known."""
-    robot, arm = context.robot, context.arm
-    return None if robot is None else lambda: arm.pose_to_numbers(robot().target)
+    pose = None if context.robot is None else CommandedPose(context.robot, context.arm)
+    return ZeroShotPolicy(model, context.action_format, facts, pose=pose, examples=examples, settings=settings)
 
 
 def _middle(place: np.ndarray) -> tuple[float, float]:
