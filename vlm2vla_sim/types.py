@@ -155,7 +155,8 @@ class Stage:
     """"subtasks", "plan", "action" or "verify"; "remote" for a server that answers in numbers."""
     text: str
     tokens: int | None = 0
-    """Written by the model, those that a grammar forced included; None where a server does not say."""
+    """Written by the model, its reasoning and those that a grammar forced included; None where a server does not
+    say."""
     seconds: float = 0.0
     error: str = ""
     """Why the text could not be used, where it could not; every answer of a model that is asked again is kept."""
@@ -170,6 +171,10 @@ class Stage:
     """Of `prompt_tokens`, those that the server had computed before."""
     cost: float | None = None
     """Money, by the prices that were declared (`policies.models.prices`), in their currency."""
+    reasoning: str = ""
+    """What the model wrote before its answer, where it was made to think; no part of `text`."""
+    reasoning_tokens: int | None = 0
+    """Those of `tokens` that are the reasoning, its marks included; None where a server does not say."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,6 +85,22 @@ def prepare(model: object, grammars: Sequence[Grammar]) -> None:
         prepared(grammars)
 
 
+def prepare_thinking(model: object, tokens: int) -> None:
+    """Tell a text model how many tokens it may think before an answer, 0 for none, by its `prepare_thinking(tokens)`.
+
+    A model that cannot do as it is told raises SettingError here, before the first episode. One without the method
+    does not think.
+    """
+    prepared = getattr(model, "prepare_thinking", None)
+    if callable(prepared):
+        prepared(tokens)
+    elif tokens:
+        raise SettingError(
+            f"thinking is asked for, and the text model {type(model).__name__} cannot think: it has no method "
+            "prepare_thinking(tokens). Leave thinking out."
+        )
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are sampled, and how many."""
@@ -126,8 +142,19 @@ class Question:
     places: tuple[int, ...] = ()
     """For each image, the index in `prompt` of the character before which it stands, ascending; empty if all precede
     the prompt. Only a text model whose attribute `places_images` is true is asked such a question."""
+    thinking: int = 0
+    """The most tokens of reasoning before the answer, besides `sampling.max_tokens` of the answer itself; 0: the model
+    does not think. Only a text model that accepts it in `prepare_thinking` is asked another value. A server may have no
+    limit of its own for the reasoning; it and the answer then have at most `limit` tokens together."""
+
+    @property
+    def limit(self) -> int:
+        """The most tokens of reasoning and answer."""
+        return self.sampling.max_tokens + self.thinking
 
     def __post_init__(self) -> None:
+        if self.thinking < 0:
+            raise SettingError(f"thinking is {self.thinking} tokens; expected 0 (the model does not think) or more.")
         ends = (0, *self.places, len(self.prompt))
         if self.places and (len(self.places) != len(self.images) or list(ends) != sorted(ends)):
             raise SettingError(
@@ -153,7 +180,8 @@ class TextModel(Protocol):
         """The answers, in the order of `questions`. A batch gives the same answers as single questions.
 
         `Stage.finish` has to say whether an answer is whole: one that was cut off is not used. A text model may have
-        methods `provenance()` and `prepare(grammars)` (see the functions of those names), and three attributes:
+        methods `provenance()`, `prepare(grammars)` and `prepare_thinking(tokens)` (see the functions of those names),
+        and three attributes:
         `places_images` (see `Question.places`), `concurrent`, true if several threads may ask at the same time, and
         `continuous`, true if it is a `ContinuousModel`.
         """
@@ -209,14 +237,22 @@ def follows_grammar(stage: Stage, question: Question) -> bool:
     True also without one, and for an answer that was cut off.
     """
     regex = question.grammar.regex if question.grammar else ""
-    return not (regex and is_whole(stage, question.sampling.max_tokens)) or bool(re.fullmatch(regex, stage.text))
+    return not (regex and is_whole(stage, question.limit)) or bool(re.fullmatch(regex, stage.text))
 
 
 def mark_cut_off(stage: Stage, limit: int, setting: str = "") -> Stage:
     """`stage`, with the reason in `error` if its answer is not whole: it is recorded and counted, and never used.
 
-    limit: `Sampling.max_tokens` of the question; `setting` names what sets it.
+    limit: `Question.limit`; `setting` names what sets it.
     """
+    if stage.reasoning and not stage.text:
+        error = f"The answer is only reasoning, {stage.tokens or 'all'} tokens of it: "
+        error += (
+            f"it was cut off at the limit of {limit} before the answer began. Raise thinking_tokens."
+            if stage.finish != "stop"
+            else "the model ended it without an answer."
+        )
+        return dataclasses.replace(stage, finish=stage.finish or "length", error=error)
     if is_whole(stage, limit):
         return stage
     if stage.finish not in ("", "length"):

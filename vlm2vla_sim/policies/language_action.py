@@ -26,6 +26,7 @@ from vlm2vla_sim.policies.base import (
     Verifier,
     mark_cut_off,
     prepare,
+    prepare_thinking,
     provenance,
 )
 from vlm2vla_sim.policies.commanded_pose import CommandedPose
@@ -100,6 +101,8 @@ class LoopSettings:
     """Constrain the action to the format's grammar; False to measure how often it cannot be parsed."""
     free_tokens: int = 256
     """The most tokens of an action without the grammar."""
+    thinking_tokens: int = 0
+    """The most tokens that the model thinks before each answer; 0: it does not think. See `Question.thinking`."""
     sampling: StageSampling = PAPER
 
     def __post_init__(self) -> None:
@@ -109,6 +112,7 @@ class LoopSettings:
             ("ensemble", self.ensemble, 1),
             ("resample", self.resample, 0),
             ("free_tokens", self.free_tokens, 1),
+            ("thinking_tokens", self.thinking_tokens, 0),
         ):
             if value is not None and value < least:
                 raise SettingError(f"{name} is {value}; expected {least} or more.")
@@ -137,6 +141,7 @@ class LanguageActionPolicy:
         self._model, self._format, self._verifier = model, action_format, verifier
         if self.settings.constrained:
             prepare(model, [action_format.grammar()])
+        prepare_thinking(model, self.settings.thinking_tokens)
         self.reset("")
 
     def reset(self, instruction: str, seed: int = 0) -> None:
@@ -253,7 +258,7 @@ class LanguageActionPolicy:
         )
 
     def _question(self, stage: str, prompt: str, image: np.ndarray, sampling: Sampling) -> Question:
-        return Question(stage, prompt, (image,), sampling=sampling)
+        return Question(stage, prompt, (image,), sampling=sampling, thinking=self.settings.thinking_tokens)
 
     def _ask(self, question: Question, read: Callable[[str], T], stages: list[Stage]) -> T:
         """The parsed answer, sampled again while it is cut off or cannot be parsed. All are appended to `stages`."""
@@ -265,7 +270,7 @@ class LanguageActionPolicy:
             (stage,) = self._model.answer([asked])
             is_free = question.stage == "action" and question.grammar is None
             setting = "free_tokens" if is_free else f"LoopSettings.sampling.{question.stage}.max_tokens"
-            stage = mark_cut_off(stage, question.sampling.max_tokens, setting)
+            stage = mark_cut_off(stage, question.limit, setting)
             try:
                 if stage.error:
                     raise AnswerError(stage.error)

@@ -30,6 +30,7 @@ from vlm2vla_sim.policies.base import (
     Verifier,
     mark_cut_off,
     prepare,
+    prepare_thinking,
     provenance,
 )
 from vlm2vla_sim.types import SceneState, Stage
@@ -52,12 +53,18 @@ _GRASP = re.compile(r"\b(grasp|grab|grip|pick|lift|raise|take|hold|close)\b")
 class ModelVerifier:
     """Asks a vision-language model: the policy's own, with or without its adapter, or another."""
 
-    def __init__(self, model: TextModel, *, adapter: bool = True, constrained: bool = True) -> None:
-        """`constrained` restricts the answer to the two words; an unclear answer means "try again"."""
-        self._model, self._adapter = model, adapter
+    def __init__(
+        self, model: TextModel, *, adapter: bool = True, constrained: bool = True, thinking_tokens: int = 0
+    ) -> None:
+        """`constrained` restricts the answer to the two words; an unclear answer means "try again".
+
+        thinking_tokens: see `Question.thinking`.
+        """
+        self._model, self._adapter, self._thinking = model, adapter, thinking_tokens
         self._grammar = ANSWER_GRAMMAR if constrained else None
         if self._grammar is not None:
             prepare(model, [self._grammar])
+        prepare_thinking(model, thinking_tokens)
 
     def provenance(self) -> dict[str, Any]:
         """What the model really uses; see `policies.base.provenance`."""
@@ -74,9 +81,10 @@ class ModelVerifier:
             grammar=self._grammar,
             sampling=Sampling(max_tokens=16 if self._grammar else 128),
             adapter=self._adapter,
+            thinking=self._thinking,
         )
         (stage,) = self._model.answer([question])
-        stage = mark_cut_off(stage, question.sampling.max_tokens)
+        stage = mark_cut_off(stage, question.limit)
         if stage.error:
             return Judgement(False, dataclasses.replace(stage, error=f"{stage.error} Taken as {RETRY}."))
         answer = read_verifier_answer(stage.text)
@@ -189,6 +197,8 @@ class VerifierContext:
     """[s] for one request to `server`."""
     goals: tuple[Goal, ...] = ()
     """`PolicyContext.goals`."""
+    thinking_tokens: int = 0
+    """The most tokens that `model`, or the one on `server`, thinks before its verdict; 0: it does not think."""
 
 
 def _truth(context: VerifierContext) -> Verifier:
@@ -197,18 +207,27 @@ def _truth(context: VerifierContext) -> Verifier:
     return TruthVerifier(context.see, context.goals)
 
 
+def _own(context: VerifierContext, *, adapter: bool) -> Verifier:
+    return ModelVerifier(
+        context.model,
+        adapter=adapter,
+        constrained=context.constrained,
+        thinking_tokens=context.thinking_tokens,
+    )
+
+
 def _on_server(context: VerifierContext) -> Verifier:
     if not (context.server and context.server_model):
         raise SettingError("verifier=server needs verifier_server=ADDRESS and verifier_model=NAME.")
     from vlm2vla_sim.policies.models.chat_api import ChatModel, ServerSettings
 
     settings = ServerSettings(context.server, context.server_model, constraint="off", timeout=context.timeout)
-    return ModelVerifier(ChatModel(settings), constrained=False)
+    return ModelVerifier(ChatModel(settings), constrained=False, thinking_tokens=context.thinking_tokens)
 
 
 VERIFIERS: dict[str, Callable[[VerifierContext], Verifier]] = {
-    "adapter": lambda context: ModelVerifier(context.model, constrained=context.constrained),
-    "base": lambda context: ModelVerifier(context.model, adapter=False, constrained=context.constrained),
+    "adapter": lambda context: _own(context, adapter=True),
+    "base": lambda context: _own(context, adapter=False),
     "server": _on_server,
     "truth": _truth,
     "operator": lambda context: OperatorVerifier(),

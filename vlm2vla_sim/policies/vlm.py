@@ -24,6 +24,8 @@ from vlm2vla_sim.policies.zero_shot.options import ZeroShotOptions, make_zero_sh
 SAMPLINGS = ("paper", "paper-ood", "greedy")
 IN_PROCESS = ("dtype", "device_map", "quantization", "compile", "threads")
 """Options of a model in this process."""
+MIN_THINKING = 16
+"""Fewer tokens hold the marks of a reasoning and no reasoning."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ class VlmOptions(ZeroShotOptions):
     """false: without a grammar, to count parse errors; the verifier's two words are not enforced either."""
     free_tokens: int = LoopSettings.free_tokens
     """The most tokens of an action without the grammar."""
+    thinking: bool = False
+    """true: the model thinks before each answer, and its reasoning is kept beside the answer. For models that think,
+    in this process or on a server. false: a model that can be told not to think is told so."""
+    thinking_tokens: int = 1024
+    """With thinking, the most tokens of the reasoning of an answer. A model in this process has to end it then; a
+    server adds them to the limit of the answer."""
     dtype: str = "auto"
     device_map: str = ""
     quantization: str = ""
@@ -83,6 +91,8 @@ class VlmOptions(ZeroShotOptions):
         if self.sampling not in SAMPLINGS:
             raise unknown_name("sampling", self.sampling, SAMPLINGS)
         self.check_zero_shot()
+        if self.thinking_tokens < MIN_THINKING:
+            raise SettingError(f"thinking_tokens is {self.thinking_tokens}; expected {MIN_THINKING} or more.")
         find_verifier(self.verifier)
         if self.verifier == "server" and not (self.verifier_server and self.verifier_model):
             raise SettingError("verifier=server needs verifier_server=ADDRESS and verifier_model=NAME.")
@@ -103,6 +113,8 @@ class VlmOptions(ZeroShotOptions):
             unused += [("timeout", "there is no server")] if self.verifier != "server" else []
         if self.verifier != "server" and not is_place(self.verifier):
             unused += [(name, f"the verifier is {self.verifier}") for name in ("verifier_server", "verifier_model")]
+        if not self.thinking:
+            unused.append(("thinking_tokens", "thinking is false"))
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name, why in unused:
             if (value := getattr(self, name)) != defaults[name]:
@@ -121,6 +133,7 @@ class VlmOptions(ZeroShotOptions):
             resample=self.resample,
             constrained=self.uses_grammar,
             free_tokens=self.free_tokens,
+            thinking_tokens=self.thinking_tokens if self.thinking else 0,
             sampling=self._stages(),
         )
 
@@ -159,6 +172,7 @@ def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
                 constrained=options.uses_grammar,
                 timeout=options.timeout,
                 goals=context.goals,
+                thinking_tokens=options.thinking_tokens if options.thinking else 0,
             ),
         )
     pose = CommandedPose(context.robot, context.arm)

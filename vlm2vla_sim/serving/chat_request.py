@@ -15,7 +15,7 @@ import numpy as np
 
 from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.serving.chat_images import MAX_IMAGES, read_images
-from vlm2vla_sim.serving.chat_values import GRAMMARS, read_grammar, read_text, shown
+from vlm2vla_sim.serving.chat_values import GRAMMARS, read_grammar, read_text, read_thinking, shown
 from vlm2vla_sim.serving.refusal import RefusalError
 
 MAX_TOKENS = 8192
@@ -42,7 +42,9 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Field -> the values that ask for nothing."""
 HONOURED = ("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "user")
-KNOWN = frozenset({*HONOURED, *GRAMMARS, *NEUTRAL})
+THINKING = ("chat_template_kwargs", "thinking_token_budget")
+"""The fields about the reasoning before an answer, with vLLM's names."""
+KNOWN = frozenset({*HONOURED, *THINKING, *GRAMMARS, *NEUTRAL})
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Names:
     """Empty without an adapter."""
     places_images: bool = False
     """Whether images may stand behind text (`Question.places`)."""
+    always_thinks: bool = False
+    """Whether the model reasons before every answer, so that a request need not ask for it."""
 
 
 def read_body(body: bytes) -> dict[str, Any]:
@@ -91,14 +95,16 @@ def read_question(request: dict[str, Any], names: Names) -> Question:
             "The model of this server takes images before the text; send them in this order.",
             "messages[0].content",
         )
+    limit = _limit(request)
+    thinking = read_thinking(request, limit, always=names.always_thinks)
     sampling = Sampling(
         _number(request, "temperature", 0.0, 2.0, default=0.0),
         _number(request, "top_p", 0.0, 1.0, default=1.0, above=True),
-        _limit(request),
+        limit - thinking,
     )
     seed = _whole(request, "seed", -(2**63), 2**63 - 1) or 0
     adapter = name == names.adapter
-    return Question("chat", prompt, images, read_grammar(request), sampling, seed, adapter, places)
+    return Question("chat", prompt, images, read_grammar(request), sampling, seed, adapter, places, thinking)
 
 
 # Messages -------------------------------------------------------------------------------------------------------------

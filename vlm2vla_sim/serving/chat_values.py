@@ -64,6 +64,34 @@ def grammar_fields(request: dict[str, Any]) -> list[str]:
     return [key for key in GRAMMARS if request.get(key) is not None and request[key] != {"type": "text"}]
 
 
+def read_thinking(request: dict[str, Any], limit: int, *, always: bool) -> int:
+    """The most tokens of reasoning that a request asks for, out of `limit`; 0 for none.
+
+    They are `thinking_token_budget`, or half of `limit`. always: the model reasons before every answer.
+    """
+    variables = request.get("chat_template_kwargs")
+    variables = {} if variables is None else variables
+    if not isinstance(variables, dict):
+        raise RefusalError(400, f"Expected an object, not {shown(variables)}.", "chat_template_kwargs")
+    if unknown := sorted(set(variables) - {"enable_thinking"}):
+        field = f"chat_template_kwargs.{unknown[0][:40]}"
+        raise RefusalError(400, "This server knows no variable but enable_thinking.", field)
+    on = variables.get("enable_thinking")
+    if not isinstance(on, bool | None):
+        raise RefusalError(400, f"Expected true or false, not {shown(on)}.", "chat_template_kwargs.enable_thinking")
+    budget = request.get("thinking_token_budget")
+    if not (always if on is None else on):
+        if budget is not None:
+            said = "The model does not think unless chat_template_kwargs has enable_thinking: true."
+            raise RefusalError(400, said, "thinking_token_budget")
+        return 0
+    budget = limit // 2 if budget is None else budget
+    if isinstance(budget, bool) or not isinstance(budget, int) or not 1 <= budget < limit:
+        said = f"Expected a whole number from 1 to max_tokens - 1 ({limit - 1}), not {shown(budget)}."
+        raise RefusalError(400, said, "thinking_token_budget")
+    return budget
+
+
 def _from_regex(regex: str, field: str) -> Grammar:
     """The grammar of `regex`, in the dialect that Python and llguidance share."""
     for found in _CLASS.finditer(regex):

@@ -15,7 +15,7 @@ from typing import Any
 
 from vlm2vla_sim.core.versions import distribution_version
 from vlm2vla_sim.errors import GrammarError, SettingError
-from vlm2vla_sim.policies.base import Question, TextModel, is_whole, provenance
+from vlm2vla_sim.policies.base import Question, TextModel, is_whole, prepare_thinking, provenance
 from vlm2vla_sim.policies.models.batcher import Batcher
 from vlm2vla_sim.policies.models.grammar_match import GrammarMatcher
 from vlm2vla_sim.serving.chat_request import Names, read_body, read_question
@@ -48,7 +48,14 @@ class ServedModel:
 
     def names(self) -> Names:
         """What a request may ask for."""
-        return Names(self.base, self.adapter, bool(getattr(self.model, "places_images", False)))
+        return Names(self.base, self.adapter, bool(getattr(self.model, "places_images", False)), self._always_thinks())
+
+    def _always_thinks(self) -> bool:
+        try:
+            prepare_thinking(self.model, 0)
+        except SettingError:
+            return True
+        return False
 
     def entries(self) -> list[dict[str, Any]]:
         """The entries of GET /v1/models. `digest` is that of the weights; null where the model does not tell it."""
@@ -86,7 +93,7 @@ class _Service:
     """Answers the requests that the gate lets through."""
 
     def __init__(self, served: ServedModel, limits: HttpLimits) -> None:
-        self._served = served
+        self._served, self._names = served, served.names()
         self._batches = Batcher(served.model)
         self._reading = asyncio.Lock()
         self._held = 0
@@ -134,7 +141,7 @@ class _Service:
 
         async with self._reading:
             body = [part async for part in request.stream()]
-            return await run_in_threadpool(_read, body, self._served.names())
+            return await run_in_threadpool(_read, body, self._names)
 
     async def _answer(self, asked: dict[str, Any], question: Question) -> Stage:
         size = sum(image.nbytes for image in question.images)
@@ -142,6 +149,8 @@ class _Service:
             raise RefusalError(503, "The images of other requests fill the server's memory; try again later.")
         self._held += size
         try:
+            if question.thinking:
+                prepare_thinking(self._served.model, question.thinking)
             grammar = GrammarMatcher(question.grammar) if question.grammar else None
             # A client that hangs up cancels this, and so its question, unless the model is at it.
             stage = await asyncio.wrap_future(self._batches.ask(question))
@@ -149,7 +158,7 @@ class _Service:
             raise RefusalError(400, str(wrong), grammar_fields(asked)[0]) from wrong
         finally:
             self._held -= size
-        if grammar and is_whole(stage, question.sampling.max_tokens) and not grammar.matches(stage.text):
+        if grammar and is_whole(stage, question.limit) and not grammar.matches(stage.text):
             said = stage.text[:200]
             raise RefusalError(500, f"The model's answer does not follow the grammar of the request: {said!r}")
         return stage
@@ -182,6 +191,11 @@ async def _no_such_path(request: Any, error: Any) -> Any:
 
 def _completion(stage: Stage, model: str) -> dict[str, Any]:
     """The response. What the model does not tell is null: how the answer ended, and the tokens of the prompt."""
+    message = {"role": "assistant", "content": stage.text}
+    usage = {"prompt_tokens": None, "completion_tokens": stage.tokens, "total_tokens": None}
+    if stage.reasoning_tokens:
+        message["reasoning_content"] = stage.reasoning
+        usage["completion_tokens_details"] = {"reasoning_tokens": stage.reasoning_tokens}
     return {
         "id": f"chatcmpl-{time.time_ns():x}",
         "object": "chat.completion",
@@ -190,10 +204,10 @@ def _completion(stage: Stage, model: str) -> dict[str, Any]:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": stage.text},
+                "message": message,
                 "finish_reason": stage.finish or None,
                 "logprobs": None,
             }
         ],
-        "usage": {"prompt_tokens": None, "completion_tokens": stage.tokens, "total_tokens": None},
+        "usage": usage,
     }

@@ -108,4 +108,6 @@ def _stage(stage: dict[str, Any]) -> list[str]:
     lines += [f"{'':12}{line}" for line in more]
     if cost and more:
         lines[-1] += f"   ({cost}{tried})"
+    if thought := (stage.get("reasoning") or "").splitlines():
+        lines = [f"  {'THOUGHT':<8}  {thought[0]}", *(f"{'':12}{line}" for line in thought[1:]), *lines]
     return lines + ([f"{'':12}rejected: {stage['error']}"] if stage.get("error") else [])

@@ -8,6 +8,7 @@ from typing import Any
 
 from vlm2vla_sim.policies.base import Question, follows_grammar
 from vlm2vla_sim.policies.models.http_client import TransientError
+from vlm2vla_sim.policies.models.thinking import split_reasoning
 from vlm2vla_sim.types import Stage
 
 FINISHES = ("stop", "length")
@@ -34,15 +35,16 @@ def read_choice(answer: Any, question: Question, *, constrained: bool) -> Stage:
         raise TransientError(
             f"its answer ended with finish_reason {_shown(finish)}; expected stop, or length where it is cut off."
         )
-    text = message.get("content")
-    if not isinstance(text, str):
-        raise TransientError(f"the message of its answer is {_shown(text)}, not text.")
+    text, reasoning = _text_and_reasoning(message)
     usage = answer.get("usage")
+    thought = _count(usage.get("completion_tokens_details"), "reasoning_tokens") if isinstance(usage, dict) else None
     stage = Stage(
         "",
         text,
         _count(usage, "completion_tokens"),
         finish=finish or "",
+        reasoning=reasoning,
+        reasoning_tokens=0 if thought is None and not reasoning else thought,
         prompt_tokens=_count(usage, "prompt_tokens"),
         cached_tokens=_cached(usage),
     )
@@ -64,6 +66,26 @@ def read_models(answer: Any) -> dict[str, dict[str, Any]]:
 def text_or_none(value: Any) -> str | None:
     """`value` if it is a text that says something."""
     return value if isinstance(value, str) and value else None
+
+
+def _text_and_reasoning(message: dict[str, Any]) -> tuple[str, str]:
+    """What a message says, and the reasoning before it; TransientError for a message without a text.
+
+    The reasoning is in a field of its own, of either name, where the server knows how its model marks it; else it is in
+    the text, between the marks. A text may be missing where the tokens were used up by the reasoning.
+    """
+    reasoning = next(
+        (text for key in ("reasoning_content", "reasoning") if (text := text_or_none(message.get(key)))), ""
+    )
+    text = message.get("content")
+    if text is None and reasoning:
+        return "", reasoning
+    if not isinstance(text, str):
+        raise TransientError(f"the message of its answer is {_shown(text)}, not text.")
+    if reasoning:
+        return text.lstrip(), reasoning
+    reasoning, text = split_reasoning(text)
+    return text, reasoning
 
 
 def _count(usage: Any, name: str) -> int | None:

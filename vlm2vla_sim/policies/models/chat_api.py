@@ -16,6 +16,7 @@ import io
 import json
 import math
 import os
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -26,11 +27,11 @@ import numpy as np
 from PIL import Image
 
 from vlm2vla_sim.errors import ServerError, SettingError, unknown_name
-from vlm2vla_sim.language.formats import get_format
-from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, subtasks_prompt
-from vlm2vla_sim.policies.base import Question, Sampling
+from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.models.chat_answers import read_choice, read_models, text_or_none
-from vlm2vla_sim.policies.models.chat_grammar import NONSENSE, PROBE, WAYS, Way
+from vlm2vla_sim.policies.models.chat_grammar import WAYS, Way
+from vlm2vla_sim.policies.models.chat_probes import check_adapter, find_way
+from vlm2vla_sim.policies.models.chat_thinking import NOTHING, Switch, find_switch
 from vlm2vla_sim.policies.models.http_client import (
     HttpClient,
     StatusError,
@@ -43,8 +44,6 @@ from vlm2vla_sim.types import Stage
 
 CONSTRAINTS = (*WAYS, "off")
 MAX_ANSWER_BYTES = 16 * 2**20
-REFUSED_FIELD = (400, 422, 501)
-"""Statuses of a server that does not know, or does not offer, a field of the request."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,12 @@ class ChatModel:
         self._http = HttpClient(settings.url, timeout=settings.timeout, max_bytes=MAX_ANSWER_BYTES, key=key)
         self._offered = self._check_names()
         self._server_header = self._http.server_header
-        self._way = self._find_way() if settings.constraint != "off" else None
+        self._way = None if settings.constraint == "off" else self._find_way()
+        self._switches: dict[bool, Switch] = {}
+        """How the server is told to think, and not to; once it was asked for."""
+        self._finding = threading.Lock()
         if settings.adapter:
-            self._check_adapter()
+            check_adapter(self.answer, settings.adapter, model=settings.model, where=self._where)
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
         """See `TextModel.answer`. SettingError for a refused request, ServerError when the retries are used up."""
@@ -111,10 +113,15 @@ class ChatModel:
         with concurrent.futures.ThreadPoolExecutor(self.settings.concurrency) as pool:
             return list(pool.map(self._answer, questions))
 
+    def prepare_thinking(self, tokens: int) -> None:
+        """See `policies.base.prepare_thinking`: SettingError where the server's model does not do as it is told."""
+        self._switch(tokens)
+
     def provenance(self) -> dict[str, Any]:
         """What the server really uses, as far as it can be seen from outside; see `policies.base.provenance`.
 
-        `constraint_key` is the request field in which the grammar is sent; None if none is. Digests are what
+        `constraint_key` is the request field in which the grammar is sent, `thinking_key` the one that has the model
+        think; None if none is. Digests are what
         GET /v1/models reports (`vlm2vla serve-model` does), `server_version` what GET /version or the header Server
         says; None where the server does not say. That a server applies all of an adapter, and not a part of it, cannot
         be seen from outside.
@@ -126,17 +133,25 @@ class ChatModel:
             "adapter": self.settings.adapter,
             "constrained": self._way is not None,
             "constraint_key": self._way.key if self._way else None,
+            "thinking_key": self._switches[True].key if True in self._switches else None,
             "model_digest": text_or_none(base.get("digest")),
             "adapter_digest": text_or_none(adapter.get("digest")),
             "server_version": self._version,
         }
 
-    def _answer(self, question: Question, way: Way | None = None, *, check: bool = True) -> Stage:
-        """The answer. way: how its grammar is sent. check: an answer outside the grammar is a fault of the server."""
+    def _answer(
+        self, question: Question, way: Way | None = None, switch: Switch | None = None, *, check: bool = True
+    ) -> Stage:
+        """The answer. check: an answer outside the grammar is a fault of the server.
+
+        way: how its grammar is sent. switch: how the server is told to think, or not to.
+        """
         started, way = time.perf_counter(), way or self._way
+        if switch is None:
+            switch = self._switch(question.thinking) if question.thinking else self._switches.get(False, NOTHING)
         stage, retries = self._ask(
             "chat/completions",
-            self._request(question, way),
+            self._request(question, way) | switch.fields(question.thinking),
             lambda answer: read_choice(answer, question, constrained=check and way is not None),
         )
         return dataclasses.replace(
@@ -156,7 +171,7 @@ class ChatModel:
             "messages": [{"role": "user", "content": parts}],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
+            "max_tokens": question.limit,
             "seed": question.seed,
         }
         if question.grammar is not None and way is not None:
@@ -225,26 +240,24 @@ class ChatModel:
         return offered
 
     def _find_way(self) -> Way:
-        """The grammar probe: how the server is sent a grammar that it honours; SettingError if there is no way."""
-        tried: list[str] = []
-        for way in WAYS[self.settings.constraint]:
-            try:
-                said = self._answer(PROBE, way, check=False).text
-            except SettingError as refusal:
-                cause = refusal.__cause__
-                if not (isinstance(cause, StatusError) and cause.status in REFUSED_FIELD):
-                    raise
-                tried.append(f"{way.key}: refused (status {cause.status}: {cause.text})")
-            else:
-                if said.startswith(NONSENSE):
-                    return way
-                tried.append(f"{way.key}: ignored (it answered {said[:60]!r})")
-        raise SettingError(
-            f"The server at {self._where} does not honour a grammar: its free text would be scored as the policy's "
-            f"failures. {self.settings.model!r} was asked for one of {' and '.join(NONSENSE)} with "
-            f"{'; '.join(tried)}. Use a server with structured outputs, or set --policy-options constrained=false, "
-            "with which nothing is constrained and the results say so."
+        return find_way(
+            lambda question, way: self._answer(question, way, NOTHING, check=False),
+            self.settings.constraint,
+            model=self.settings.model,
+            where=self._where,
         )
+
+    def _switch(self, tokens: int) -> Switch:
+        """How the server is told to think for `tokens` tokens, or not to (0)."""
+        with self._finding:
+            if bool(tokens) not in self._switches:
+                self._switches[bool(tokens)] = find_switch(
+                    lambda question, switch: self._answer(question, None, switch, check=False),
+                    tokens,
+                    name=f"The model {self.settings.model!r} on {self._where}",
+                    constrained=self._way is not None,
+                )
+            return self._switches[bool(tokens)]
 
     @functools.cached_property
     def _version(self) -> str | None:
@@ -258,25 +271,6 @@ class ChatModel:
             if isinstance(answer, dict) and (version := text_or_none(answer.get("version"))):
                 return version
         return text_or_none(self._server_header)
-
-    def _check_adapter(self) -> None:
-        """The adapter probe: SettingError when the adapter gives the base model's answers."""
-        grey = np.full((224, 224, 3), 128, np.uint8)
-        action_format = get_format("vlm2vla")
-        prompts = (
-            subtasks_prompt("put carrot on plate"),
-            plan_prompt("grasp the carrot"),
-            action_prompt("grasp the carrot", "move down, then close the gripper", action_format),
-        )
-        probes = [Question("adapter probe", prompt, (grey,), sampling=Sampling(max_tokens=32)) for prompt in prompts]
-        on = [stage.text for stage in self.answer(probes)]
-        off = [stage.text for stage in self.answer([dataclasses.replace(probe, adapter=False) for probe in probes])]
-        if on == off:
-            raise SettingError(
-                f"The adapter {self.settings.adapter!r} on {self._where} gives word for word the answers of the "
-                f"base model {self.settings.model!r}: the server does not apply it, or it is untrained. With vLLM, "
-                "check that --enable-lora is given and that the adapter's layer names match the served model's."
-            )
 
 
 def data_url(image: np.ndarray) -> str:

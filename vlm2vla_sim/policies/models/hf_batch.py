@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import torch
 
 from vlm2vla_sim.errors import DecodingError
 from vlm2vla_sim.policies.base import Question, Sampling
-from vlm2vla_sim.policies.models.hf_grammar import GrammarState
+from vlm2vla_sim.policies.models.hf_grammar import AnswerState
 from vlm2vla_sim.policies.models.hf_prompt import Prompt
 from vlm2vla_sim.policies.models.key_values import KeyValues
 from vlm2vla_sim.types import Stage
@@ -33,7 +34,7 @@ class Row:
     images: Mapping[str, np.ndarray]
     """The prompt's images by their digests."""
     sampling: Sampling
-    state: GrammarState | None
+    state: AnswerState | None
     chance: torch.Generator
     adapter: bool
     pending: list[int] = field(default_factory=list)
@@ -62,10 +63,10 @@ class Row:
 class PendingAnswer:
     """A question that was taken in, and its answer once it has ended."""
 
-    def __init__(self, question: Question, row: Row, text: Callable[[list[int]], str]) -> None:
-        """text: tokens -> text."""
+    def __init__(self, question: Question, row: Row, read: Callable[[Question, list[int]], Stage]) -> None:
+        """read: makes the answer of its tokens, without time and end."""
         self.row = row
-        self._question, self._text = question, text
+        self._question, self._read = question, read
         self._started = time.perf_counter()
         self._seconds: float | None = None
 
@@ -80,9 +81,8 @@ class PendingAnswer:
         """The answer; the error that it ended with is raised."""
         if self.row.error is not None:
             raise self.row.error
-        tokens = self.row.answer
-        seconds = self._seconds or 0.0
-        return Stage(self._question.stage, self._text(tokens), len(tokens), seconds, finish=self.row.finish)
+        stage = self._read(self._question, self.row.answer)
+        return dataclasses.replace(stage, seconds=self._seconds or 0.0, finish=self.row.finish)
 
     def cancel(self) -> None:
         """End it with an error, unless it has ended."""

@@ -10,13 +10,13 @@ import transformers
 
 from vlm2vla_sim.policies.base import Sampling
 from vlm2vla_sim.policies.models.hf_batch import Written
-from vlm2vla_sim.policies.models.hf_grammar import GrammarProcessor, GrammarState
+from vlm2vla_sim.policies.models.hf_grammar import AnswerState, GrammarProcessor
 
 
 def generate(
     model: Any,
     inputs: Any,
-    start: Callable[[], list[GrammarState | None]],
+    start: Callable[[], list[AnswerState | None]],
     *,
     sampling: Sampling,
     seed: int,
@@ -50,7 +50,7 @@ def generate(
     return [_until_end(tokens, state, ends) for tokens, state in rows]
 
 
-def _until_end(tokens: list[int], state: GrammarState | None, ends: Sequence[int]) -> Written:
+def _until_end(tokens: list[int], state: AnswerState | None, ends: Sequence[int]) -> Written:
     """The answer in `tokens`, of which everything from an end token on is dropped. state: before the answer."""
     for index, token in enumerate(tokens):
         if token in ends:

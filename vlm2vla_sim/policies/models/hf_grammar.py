@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -133,6 +133,36 @@ class _Wrapper:
         return self._encode(text)
 
 
+class AnswerState(Protocol):
+    """Which tokens may come next in an answer that is not free: by a grammar, or behind reasoning."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether an end token was consumed; in a batch, only padding follows it."""
+        ...
+
+    @property
+    def is_done(self) -> bool:
+        """Whether only an end token may follow."""
+        ...
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, in order; none if there is an alternative."""
+        ...
+
+    def allowed(self) -> torch.Tensor:
+        """Indices, (K,) int64 ascending, of the tokens that may come next."""
+        ...
+
+    def allow(self, words: np.ndarray) -> None:
+        """Write the tokens that may come next as bits, the lowest first, into `words`, (V / 32,) int32."""
+        ...
+
+    def consume(self, token: int) -> None:
+        """Advance by a token that is allowed."""
+        ...
+
+
 class GrammarState:
     """The state of one answer in its grammar. DecodingError if llguidance fails.
 
@@ -208,7 +238,7 @@ def _short(text: str, most: int = 60) -> str:
 class GrammarProcessor(LogitsProcessor):
     """The same constraint for `generate` of transformers, with one grammar or none for each row of the batch."""
 
-    def __init__(self, states: Sequence[GrammarState | None], *, prompt_length: int) -> None:
+    def __init__(self, states: Sequence[AnswerState | None], *, prompt_length: int) -> None:
         """prompt_length: columns of the prompt, padding included."""
         self._states = states
         self._read = prompt_length

@@ -11,6 +11,7 @@ from vlm2vla_sim.errors import SettingError, missing_extra, unknown_name
 from vlm2vla_sim.policies.models.adapter_fit import describe_renaming, list_keys
 from vlm2vla_sim.policies.models.hf_processor import build_processor, check_processor, needed_package
 from vlm2vla_sim.policies.models.hub import locate
+from vlm2vla_sim.policies.models.thinking import think_only_if_asked
 
 try:
     import torch
@@ -90,7 +91,7 @@ def load(settings: HfSettings) -> LoadedModel:
 
 
 def load_processor(model: str) -> Any:
-    """The processor of `model` (tokenizer and image processor), padding on the left.
+    """The processor of `model` (tokenizer and image processor), padding on the left; it thinks only if asked to.
 
     MissingExtraError if it needs a package that is not installed; SettingError if it cannot be loaded, or if it makes
     no prompts of images and text (see `check_processor`).
@@ -98,6 +99,7 @@ def load_processor(model: str) -> Any:
     processor = _load(build_processor, model)
     check_processor(processor, model)
     processor.tokenizer.padding_side = "left"
+    think_only_if_asked(processor)
     return processor
 
 

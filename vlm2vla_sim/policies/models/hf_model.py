@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import sys
 import threading
 import time
@@ -30,7 +31,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
-from vlm2vla_sim.policies.models.answer_frame import answer_ends, answer_frame, answer_text, count_logits
+from vlm2vla_sim.policies.models.answer_frame import answer_ends, answer_frame, count_logits
 from vlm2vla_sim.policies.models.cached_text import CACHED, PLAIN, CachedText, cached_text, plain_notice
 from vlm2vla_sim.policies.models.hf_adapter import LoadedAdapter, describe_weights, load_adapter
 from vlm2vla_sim.policies.models.hf_batch import PendingAnswer, Row, Written
@@ -38,6 +39,8 @@ from vlm2vla_sim.policies.models.hf_decode import Decoder
 from vlm2vla_sim.policies.models.hf_generate import generate
 from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler
 from vlm2vla_sim.policies.models.hf_loading import HfSettings, LoadedModel, compile_feed_forward, load
+from vlm2vla_sim.policies.models.hf_thinking import ThinkingState, read_answer
+from vlm2vla_sim.policies.models.thinking import find_thinking
 
 
 class HfModel:
@@ -72,7 +75,8 @@ class HfModel:
         self._grammars = GrammarCompiler(
             self.tokenizer, vocabulary=count_logits(self.model), ends=self._ends, frame=self._frame
         )
-        self.prompts = PromptMaker(self.processor, image_token=self.image_token)
+        self._thinking = find_thinking(self.processor)
+        self.prompts = PromptMaker(self.processor, image_token=self.image_token, thinking=self._thinking)
         self._vision_adapter = any(
             NAME in name.split(".") and "language_model" not in name for name, _ in self.model.named_parameters()
         )
@@ -116,7 +120,7 @@ class HfModel:
         """Take in a question, to be answered by calls of `advance`, beside others. For models with a `decoder` only."""
         assert self.decoder is not None
         with self._lock:
-            answer = PendingAnswer(question, self._row(question), self._text)
+            answer = PendingAnswer(question, self._row(question), self._read)
             self.decoder.begin(answer.row)
         return answer
 
@@ -140,8 +144,11 @@ class HfModel:
     def _answer_in_groups(self, questions: Sequence[Question]) -> list[Stage]:
         answers: dict[int, Stage] = {}
         with self._lock:
-            for adapter in (True, False):
-                places = [k for k, q in enumerate(questions) if (q.adapter and self.has_adapter) is adapter]
+            for adapter, thinks in itertools.product((True, False), (False, True)):
+                kind = (adapter, thinks)
+                places = [
+                    k for k, q in enumerate(questions) if (q.adapter and self.has_adapter, bool(q.thinking)) == kind
+                ]
                 for start in range(0, len(places), self.settings.max_batch):
                     group = places[start : start + self.settings.max_batch]
                     stages = self._answer_together([questions[k] for k in group], adapter=adapter)
@@ -154,13 +161,17 @@ class HfModel:
             for grammar in grammars:
                 self._grammars.start(grammar)
 
+    def prepare_thinking(self, tokens: int) -> None:
+        """See `policies.base.prepare_thinking`: what the model's chat template and tokenizer allow."""
+        self._thinking.check(self.settings.model, tokens)
+
     def _answer_together(self, questions: list[Question], *, adapter: bool) -> list[Stage]:
         started = time.perf_counter()
         with self._adapter(on=adapter), torch.inference_mode():
             written = self._generate(questions)
         seconds = round(time.perf_counter() - started, 4)
         return [
-            Stage(question.stage, self._text(answer.tokens), len(answer.tokens), seconds, finish=answer.finish)
+            dataclasses.replace(self._read(question, answer.tokens), seconds=seconds, finish=answer.finish)
             for question, answer in zip(questions, written, strict=True)
         ]
 
@@ -214,7 +225,7 @@ class HfModel:
         return Row(
             prompt,
             dict(zip(prompt.images, question.images, strict=True)),
-            self._within_context(question.sampling, len(prompt.ids)),
+            self._within_context(question, len(prompt.ids)),
             self._start(question),
             chance,
             adapter=question.adapter and self.has_adapter,
@@ -224,7 +235,7 @@ class HfModel:
         """Decode with `generate`: in one batch if all are greedy with the same limit, else one by one."""
         inputs = self.inputs(questions)
         lengths = inputs["attention_mask"].sum(1).tolist()
-        within = [self._within_context(q.sampling, read) for q, read in zip(questions, lengths, strict=True)]
+        within = [self._within_context(q, read) for q, read in zip(questions, lengths, strict=True)]
         if len(questions) > 1 and (len(set(within)) > 1 or within[0].temperature):
             return [self._generate([question])[0] for question in questions]
         return generate(
@@ -241,7 +252,10 @@ class HfModel:
     # Parts.
 
     def inputs(self, questions: list[Question]) -> Any:
-        """The model's inputs for `questions`, made by transformers' processor, padded on the left."""
+        """The model's inputs for `questions`, made by transformers' processor, padded on the left.
+
+        All of them think before the answer, or none does.
+        """
         return self.processor.apply_chat_template(
             [self.prompts.messages(question) for question in questions],
             tokenize=True,
@@ -249,21 +263,36 @@ class HfModel:
             return_dict=True,
             return_tensors="pt",
             processor_kwargs={"padding": True},
+            **self.prompts.variables(questions[0]),
         ).to(self.model.device)
 
     def _start(self, question: Question) -> Any:
-        return None if question.grammar is None else self._grammars.start(question.grammar)
+        self.prepare_thinking(question.thinking)
+        state = None if question.grammar is None else self._grammars.start(question.grammar)
+        if not question.thinking:
+            return state
+        return ThinkingState(
+            self._thinking,
+            state,
+            budget=question.thinking,
+            vocabulary=self._grammars.vocabulary,
+            ends=self._ends,
+            image_token=self.image_token,
+        )
 
     @contextlib.contextmanager
     def _adapter(self, *, on: bool) -> Iterator[None]:
         with self.model.disable_adapter() if self.has_adapter and not on else contextlib.nullcontext():
             yield
 
-    def _text(self, tokens: list[int]) -> str:
-        return answer_text(self.processor.tokenizer, tokens, self._frame)
+    def _read(self, question: Question, tokens: list[int]) -> Stage:
+        """The answer in `tokens`, without time and end."""
+        stage = read_answer(self.tokenizer, tokens, self._frame, self._thinking, on=bool(question.thinking))
+        return dataclasses.replace(stage, name=question.stage)
 
-    def _within_context(self, sampling: Sampling, prompt: int) -> Sampling:
-        """`sampling` with no more tokens than the context has left; SettingError if a prompt this long leaves none."""
+    def _within_context(self, question: Question, prompt: int) -> Sampling:
+        """Sampling with no more tokens than the context has left; SettingError if a prompt this long leaves none."""
+        sampling = dataclasses.replace(question.sampling, max_tokens=question.limit)
         context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if context is None or prompt + sampling.max_tokens <= context:
             return sampling

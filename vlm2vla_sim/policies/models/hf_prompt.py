@@ -16,6 +16,7 @@ import numpy as np
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.models.prompt_images import PromptImages, check_image, digest
+from vlm2vla_sim.policies.models.thinking import NEVER, Thinking
 
 if TYPE_CHECKING:
     import torch
@@ -37,11 +38,15 @@ class Prompt:
 class PromptMaker:
     """Encodes prompts with a model's processor and chat template."""
 
-    def __init__(self, processor: Any, *, image_token: int | None) -> None:
+    def __init__(self, processor: Any, *, image_token: int | None, thinking: Thinking = NEVER) -> None:
         """image_token: the token for a part of an image; None for models that encode images in another way."""
         self.processor = processor
-        self._image_token = image_token
+        self._image_token, self._thinking = image_token, thinking
         self._images = PromptImages(processor)
+
+    def variables(self, question: Question) -> dict[str, Any]:
+        """The variables of the chat template for `question`."""
+        return self._thinking.variables(on=bool(question.thinking))
 
     def messages(self, question: Question) -> list[dict[str, Any]]:
         """One user turn: images and text in the question's order."""
@@ -71,7 +76,9 @@ class PromptMaker:
 
     def encode(self, question: Question) -> Prompt:
         """The question in tokens, as the processor writes it. For models that `cached_text` knows."""
-        text = self.processor.apply_chat_template(self.messages(question), tokenize=False, add_generation_prompt=True)
+        text = self.processor.apply_chat_template(
+            self.messages(question), tokenize=False, add_generation_prompt=True, **self.variables(question)
+        )
         digests = tuple(map(digest, question.images))
         written = [self._images.write(name, image) for name, image in zip(digests, question.images, strict=True)]
         mark = self._images.mark

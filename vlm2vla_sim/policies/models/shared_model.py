@@ -81,6 +81,9 @@ class _Loaded:
     def prepare(self, grammars: Sequence[Grammar]) -> None:
         base.prepare(self._model, grammars)
 
+    def prepare_thinking(self, tokens: int) -> None:
+        base.prepare_thinking(self._model, tokens)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Description:
@@ -114,6 +117,10 @@ class ModelClient:
     def prepare(self, grammars: Sequence[Grammar]) -> None:
         """See `policies.base.prepare`."""
         self._call("prepare", list(grammars))
+
+    def prepare_thinking(self, tokens: int) -> None:
+        """See `policies.base.prepare_thinking`."""
+        self._call("prepare_thinking", tokens)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         with self._lock:
