@@ -137,6 +137,7 @@ def test_the_provenance_says_what_the_server_reports():
         "adapter": "lora",
         "constrained": False,
         "constraint_key": None,
+        "thinking_key": None,
         "model_digest": "aaa",
         "adapter_digest": "bbb",
         "server_version": "0.33.0",
