@@ -224,3 +224,20 @@ def _keys(folder: Path) -> list[str]:
         raise SettingError(
             f"{files[0]} cannot be read: {first_line(error)} It may be damaged or cut off; copy or download it again."
         ) from error
+
+
+def check_effect(model: Any, tokenizer: Any, *, adapter: str, base: str) -> None:
+    """The adapter probe: SettingError if the scores of a text are the same with and without the adapter of `model`."""
+    import torch
+
+    probe = tokenizer("move forward 3 cm", return_tensors="pt").to(model.device)
+    ids = {"input_ids": probe["input_ids"], "attention_mask": probe["attention_mask"]}
+    with torch.inference_mode():
+        scores = model(**ids).logits
+        with model.disable_adapter():
+            plain = model(**ids).logits
+    if torch.equal(scores, plain):
+        raise SettingError(
+            f"The adapter {adapter!r} does not change the scores of {base!r}: it is untrained, or its layer names do "
+            "not match the model's. Give an adapter trained on this model."
+        )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import transformers
 
-from vlm2vla_sim.policies.base import Sampling
+from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.policies.base import Question, Sampling
 from vlm2vla_sim.policies.models.hf_batch import Written
 from vlm2vla_sim.policies.models.hf_grammar import AnswerState, GrammarProcessor
 
@@ -58,3 +60,21 @@ def _until_end(tokens: list[int], state: AnswerState | None, ends: Sequence[int]
         if state is not None:
             state.consume(token)
     return Written(tokens, "stop" if state is not None and state.is_done else "length")
+
+
+def within_context(config: Any, name: str, question: Question, prompt: int) -> Sampling:
+    """Sampling with no more tokens than the context has left behind a prompt of `prompt` tokens.
+
+    config: of the model `name`. SettingError if such a prompt leaves none.
+    """
+    sampling = dataclasses.replace(question.sampling, max_tokens=question.limit)
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if context is None or prompt + sampling.max_tokens <= context:
+        return sampling
+    if prompt >= context:
+        raise SettingError(
+            f"The prompt has {prompt} tokens, its images included; the model {name!r} reads at most {context} "
+            "(max_position_embeddings), and the answer has to fit as well. Use a shorter instruction, fewer images, or "
+            "a model with a longer context."
+        )
+    return dataclasses.replace(sampling, max_tokens=context - prompt)

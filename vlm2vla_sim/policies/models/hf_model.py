@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.errors import SettingError, missing_extra
+from vlm2vla_sim.errors import missing_extra
 from vlm2vla_sim.language.formats.grammar import Grammar
-from vlm2vla_sim.policies.base import Question, Sampling
+from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.models.adapter_fit import NAME
 from vlm2vla_sim.policies.models.hf_prompt import PromptMaker
 from vlm2vla_sim.types import Stage
@@ -33,10 +33,10 @@ except ModuleNotFoundError as error:
 
 from vlm2vla_sim.policies.models.answer_frame import answer_ends, answer_frame, count_logits
 from vlm2vla_sim.policies.models.cached_text import CACHED, PLAIN, CachedText, cached_text, plain_notice
-from vlm2vla_sim.policies.models.hf_adapter import LoadedAdapter, describe_weights, load_adapter
+from vlm2vla_sim.policies.models.hf_adapter import LoadedAdapter, check_effect, describe_weights, load_adapter
 from vlm2vla_sim.policies.models.hf_batch import PendingAnswer, Row, Written
 from vlm2vla_sim.policies.models.hf_decode import Decoder
-from vlm2vla_sim.policies.models.hf_generate import generate
+from vlm2vla_sim.policies.models.hf_generate import generate, within_context
 from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler
 from vlm2vla_sim.policies.models.hf_loading import HfSettings, LoadedModel, compile_feed_forward, load
 from vlm2vla_sim.policies.models.hf_thinking import ThinkingState, read_answer
@@ -89,7 +89,7 @@ class HfModel:
         if settings.compile:
             compile_feed_forward(self.model)
         if self.has_adapter:
-            self._check_adapter()
+            check_effect(self.model, self.tokenizer, adapter=settings.adapter, base=settings.model)
 
     def answer(self, questions: Sequence[Question]) -> list[Stage]:
         """See `TextModel.answer`. `Stage.seconds` is the time until this answer was complete."""
@@ -225,7 +225,7 @@ class HfModel:
         return Row(
             prompt,
             dict(zip(prompt.images, question.images, strict=True)),
-            self._within_context(question, len(prompt.ids)),
+            within_context(self.model.config, self.settings.model, question, len(prompt.ids)),
             self._start(question),
             chance,
             adapter=question.adapter and self.has_adapter,
@@ -235,7 +235,10 @@ class HfModel:
         """Decode with `generate`: in one batch if all are greedy with the same limit, else one by one."""
         inputs = self.inputs(questions)
         lengths = inputs["attention_mask"].sum(1).tolist()
-        within = [self._within_context(q, read) for q, read in zip(questions, lengths, strict=True)]
+        within = [
+            within_context(self.model.config, self.settings.model, question, read)
+            for question, read in zip(questions, lengths, strict=True)
+        ]
         if len(questions) > 1 and (len(set(within)) > 1 or within[0].temperature):
             return [self._generate([question])[0] for question in questions]
         return generate(
@@ -289,34 +292,6 @@ class HfModel:
         """The answer in `tokens`, without time and end."""
         stage = read_answer(self.tokenizer, tokens, self._frame, self._thinking, on=bool(question.thinking))
         return dataclasses.replace(stage, name=question.stage)
-
-    def _within_context(self, question: Question, prompt: int) -> Sampling:
-        """Sampling with no more tokens than the context has left; SettingError if a prompt this long leaves none."""
-        sampling = dataclasses.replace(question.sampling, max_tokens=question.limit)
-        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if context is None or prompt + sampling.max_tokens <= context:
-            return sampling
-        if prompt >= context:
-            raise SettingError(
-                f"The prompt has {prompt} tokens, its images included; the model {self.settings.model!r} reads at most "
-                f"{context} (max_position_embeddings), and the answer has to fit as well. Use a shorter instruction, "
-                "fewer images, or a model with a longer context."
-            )
-        return dataclasses.replace(sampling, max_tokens=context - prompt)
-
-    def _check_adapter(self) -> None:
-        """The adapter probe: SettingError if the scores of a text are the same with and without the adapter."""
-        probe = self.processor.tokenizer("move forward 3 cm", return_tensors="pt").to(self.model.device)
-        ids = {"input_ids": probe["input_ids"], "attention_mask": probe["attention_mask"]}
-        with torch.inference_mode():
-            scores = self.model(**ids).logits
-            with self.model.disable_adapter():
-                base = self.model(**ids).logits
-        if torch.equal(scores, base):
-            raise SettingError(
-                f"The adapter {self.settings.adapter!r} does not change the scores of {self.settings.model!r}: it is "
-                "untrained, or its layer names do not match the model's. Give an adapter trained on this model."
-            )
 
 
 @functools.cache
