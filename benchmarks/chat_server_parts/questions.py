@@ -109,27 +109,32 @@ def verdict(reply: Reply, honoured: bool, note: str = "") -> tuple[str, str]:
 
 
 def limit(target: Target) -> tuple[str, str]:
+    """The most tokens, and whether the answer says that it was cut off."""
     reply = ask(target, max_tokens=5)
     finish = reply.body["choices"][0]["finish_reason"] if reply.status == 200 else ""
     return verdict(reply, reply.usage("completion_tokens") == 5 and finish == "length", f"finish_reason {finish}")
 
 
 def greedy(target: Target) -> tuple[str, str]:
+    """The same answer twice."""
     first, second = ask(target, max_tokens=16), ask(target, max_tokens=16)
     return verdict(first, first.text == second.text)
 
 
 def sampling(target: Target) -> tuple[str, str]:
+    """Other answers for other seeds."""
     texts = [ask(target, temperature=1.5, top_p=1.0, seed=seed, max_tokens=16) for seed in (1, 2, 3)]
     return verdict(texts[0], len({reply.text for reply in texts}) > 1, "temperature 1.5, three seeds")
 
 
 def seed(target: Target) -> tuple[str, str]:
+    """The same answer for the same seed."""
     texts = [ask(target, temperature=1.5, top_p=1.0, seed=7, max_tokens=16) for _ in range(2)]
     return verdict(texts[0], texts[0].text == texts[1].text, "temperature 1.5, one seed twice")
 
 
 def image(target: Target) -> tuple[str, str]:
+    """Pictures add to the prompt, by the server's own count."""
     plain = ask(target, [words(HELLO)])
     one, other, two = (ask(target, [*map(picture, seeds), words(HELLO)]) for seeds in ((0,), (1,), (0, 1)))
     counts = [reply.usage("prompt_tokens") for reply in (plain, one, two)]
@@ -140,8 +145,12 @@ def image(target: Target) -> tuple[str, str]:
 
 
 def image_behind_text(target: Target) -> tuple[str, str]:
-    behind, before = ask(target, [words(HELLO), picture(0)]), ask(target, [picture(0), words(HELLO)])
-    return verdict(behind, behind.text != before.text, "text of both orders compared")
+    """A picture behind the text is another question than one before it."""
+    orders = ([words(HELLO), picture(0)], [picture(0), words(HELLO)])
+    behind, before = (ask(target, order, max_tokens=32) for order in orders)
+    if behind.status == 200 and behind.text == before.text:
+        return "not seen", "the same answer in both orders"
+    return verdict(behind, True, "another answer than in the other order")
 
 
 def grammar(target: Target) -> tuple[str, str]:
@@ -158,6 +167,7 @@ def grammar(target: Target) -> tuple[str, str]:
 
 
 def json_schema(target: Target) -> tuple[str, str]:
+    """An answer that a JSON schema admits."""
     form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
     reply = ask(target, max_tokens=64, response_format=form)
     try:
@@ -169,12 +179,14 @@ def json_schema(target: Target) -> tuple[str, str]:
 
 
 def logprobs(target: Target) -> tuple[str, str]:
+    """Log-probabilities of the tokens of the answer."""
     reply = ask(target, logprobs=True, top_logprobs=3)
     given = bool(reply.status == 200 and (reply.body["choices"][0].get("logprobs") or {}).get("content"))
     return verdict(reply, given)
 
 
 def unknown_model(target: Target) -> tuple[str, str]:
+    """A name that no model has."""
     return verdict(ask(dataclasses.replace(target, base="no-such-adapter")), False, "the base model answers")
 
 
@@ -182,11 +194,14 @@ def lora(target: Target) -> tuple[str, str]:
     """An adapter under a name of its own."""
     if not target.adapter:
         return "no names", "the server has no names for adapters"
-    base, adapted = (ask(dataclasses.replace(target, base=name), max_tokens=16) for name in (target.base, target.adapter))
+    base, adapted = (
+        ask(dataclasses.replace(target, base=name), max_tokens=16) for name in (target.base, target.adapter)
+    )
     return verdict(adapted, adapted.text != base.text)
 
 
 def unknown_field(target: Target) -> tuple[str, str]:
+    """A field that no server knows."""
     return verdict(ask(target, no_such_field=1), False)
 
 
@@ -198,6 +213,7 @@ def thinking(target: Target) -> tuple[str, str]:
 
 
 def batch(target: Target) -> tuple[str, str]:
+    """Eight questions at the same time, greedily, against each alone."""
     questions = [f"{HELLO} Then count to {number}." for number in range(8)]
     alone = [ask(target, question, max_tokens=16).text for question in questions]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -207,6 +223,7 @@ def batch(target: Target) -> tuple[str, str]:
 
 
 def models(target: Target) -> tuple[str, str]:
+    """Whether the list of models has the served one."""
     reply = fetch(f"{target.url}/models")
     names = [entry.get("id") for entry in reply.body.get("data", [])] if reply.status == 200 else []
     return verdict(reply, target.base in names, f"lists {', '.join(map(str, names)) or 'nothing'}")

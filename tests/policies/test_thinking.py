@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from chat_servers import answering, client, completion
 
-from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.policies.base import Question, Sampling, mark_cut_off, prepare_thinking
+from vlm2vla_sim.errors import SettingError, UnknownNameError
+from vlm2vla_sim.policies.base import Question, Sampling, mark_cut_off, prepare, prepare_thinking
 from vlm2vla_sim.policies.models.chat_grammar import NONSENSE
 from vlm2vla_sim.policies.models.thinking import split_reasoning
 from vlm2vla_sim.policies.vlm import VlmOptions
@@ -185,3 +185,34 @@ def test_a_text_model_that_cannot_think_is_told_at_once():
 def test_options_that_make_no_sense_are_refused(options, match):
     with pytest.raises(SettingError, match=match):
         VlmOptions(model="base", **options)
+
+
+# What else a server may leave out without a word.
+
+
+@pytest.mark.parametrize(("counts", "sees"), [((9, 9), False), ((9, 265), True), ((None, None), True)])
+def test_a_server_that_drops_pictures_is_refused_by_its_own_count(counts, sees):
+    def say(request):
+        pictures = any(part["type"] == "image_url" for part in request["messages"][0]["content"])
+        return completion("Hello.", usage={"prompt_tokens": counts[pictures]})
+
+    with answering(say) as (url, _):
+        model = client(url, constraint="off")
+        if sees:
+            prepare(model, [])
+        else:
+            with pytest.raises(SettingError, match="does not get pictures: a question with one has 9 tokens"):
+                prepare(model, [])
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_name_that_is_not_listed_is_accepted_only_where_the_server_tells_names_apart(pinned):
+    def say(request):
+        return completion("Hello.") if request["model"] == "/models/tiny" or not pinned else (400, "pinned")
+
+    with answering(say) as (url, _):
+        if pinned:
+            assert client(url, model="/models/tiny", constraint="off").provenance()["model"] == "/models/tiny"
+        else:
+            with pytest.raises(UnknownNameError, match=r"No model on the server .* named '/models/tiny'"):
+                client(url, model="/models/tiny", constraint="off")

@@ -215,7 +215,8 @@ def test_our_server_stops_by_itself_when_nobody_asks():
 
 
 def test_the_loop_runs_over_a_server():
-    script = FakeTextModel({"chat": ["1. grasp the carrot", "move down", "[[0, 0, -8, 1]]"]})
+    probes = ["Hello."] * 2  # about pictures and about thinking
+    script = FakeTextModel({"chat": [*probes, "1. grasp the carrot", "move down", "[[0, 0, -8, 1]]"]})
     with serving(script) as server:
         policy = LanguageActionPolicy(client(server, constraint="off"), get_format("vlm2vla"), FakeVerifier())
         policy.reset("put carrot on plate")

@@ -76,9 +76,10 @@ def provenance(source: object) -> dict[str, Any]:
 
 
 def prepare(model: object, grammars: Sequence[Grammar]) -> None:
-    """Tell a text model which grammars will be asked for, by its method `prepare(grammars)`, if it has one.
+    """Tell a text model that it will be asked about images, and under which grammars, by its `prepare(grammars)`.
 
-    A model that cannot write the texts of one raises SettingError here, before the first episode.
+    A model that cannot write the texts of a grammar, or does not see images, raises SettingError here, before the first
+    episode. One without the method is not told.
     """
     prepared = getattr(model, "prepare", None)
     if callable(prepared):

@@ -139,8 +139,7 @@ class LanguageActionPolicy:
                 "The loop needs a verifier, which decides when a subtask is done. Give one, or set reasoning=False."
             )
         self._model, self._format, self._verifier = model, action_format, verifier
-        if self.settings.constrained:
-            prepare(model, [action_format.grammar()])
+        prepare(model, [action_format.grammar()] if self.settings.constrained else [])
         prepare_thinking(model, self.settings.thinking_tokens)
         self.reset("")
 

@@ -62,8 +62,7 @@ class ModelVerifier:
         """
         self._model, self._adapter, self._thinking = model, adapter, thinking_tokens
         self._grammar = ANSWER_GRAMMAR if constrained else None
-        if self._grammar is not None:
-            prepare(model, [self._grammar])
+        prepare(model, [] if self._grammar is None else [self._grammar])
         prepare_thinking(model, thinking_tokens)
 
     def provenance(self) -> dict[str, Any]:

@@ -27,10 +27,11 @@ import numpy as np
 from PIL import Image
 
 from vlm2vla_sim.errors import ServerError, SettingError, unknown_name
+from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.models.chat_answers import read_choice, read_models, text_or_none
 from vlm2vla_sim.policies.models.chat_grammar import WAYS, Way
-from vlm2vla_sim.policies.models.chat_probes import check_adapter, find_way
+from vlm2vla_sim.policies.models.chat_probes import check_adapter, check_pictures, find_way, knows_name
 from vlm2vla_sim.policies.models.chat_thinking import NOTHING, Switch, find_switch
 from vlm2vla_sim.policies.models.http_client import (
     HttpClient,
@@ -102,7 +103,7 @@ class ChatModel:
         self._way = None if settings.constraint == "off" else self._find_way()
         self._switches: dict[bool, Switch] = {}
         """How the server is told to think, and not to; once it was asked for."""
-        self._finding = threading.Lock()
+        self._finding, self._sees = threading.Lock(), False
         if settings.adapter:
             check_adapter(self.answer, settings.adapter, model=settings.model, where=self._where)
 
@@ -112,6 +113,15 @@ class ChatModel:
             return [self._answer(questions[0])]
         with concurrent.futures.ThreadPoolExecutor(self.settings.concurrency) as pool:
             return list(pool.map(self._answer, questions))
+
+    def prepare(self, grammars: Sequence[Grammar]) -> None:
+        """See `policies.base.prepare`: SettingError if pictures do not reach the model. Grammars are known to work."""
+        with self._finding:
+            if not self._sees:
+                check_pictures(
+                    lambda question: self._answer(question, switch=NOTHING), self.settings.model, self._where
+                )
+            self._sees = True
 
     def prepare_thinking(self, tokens: int) -> None:
         """See `policies.base.prepare_thinking`: SettingError where the server's model does not do as it is told."""
@@ -222,14 +232,14 @@ class ChatModel:
         offered, _ = self._ask("models", None, read_models)
         base, adapter = self.settings.model, self.settings.adapter
         for name in filter(None, (base, adapter)):
-            if name not in offered:
+            if name not in offered and not knows_name(lambda request: self._ask("chat/completions", request, id), name):
                 raise unknown_name(f"model on the server {self._where}", name, offered)
-        if adapter and (own := text_or_none(offered[base].get("parent"))):
+        if adapter and (own := text_or_none(offered.get(base, {}).get("parent"))):
             raise SettingError(
                 f"The model {base!r} on {self._where} is itself an adapter, of {own!r}. Give --model {own}, and the "
                 "adapter as --adapter."
             )
-        parent = text_or_none(offered[adapter].get("parent")) if adapter else None
+        parent = text_or_none(offered.get(adapter, {}).get("parent")) if adapter else None
         # A vLLM server may offer one model under several names; they share their `root`, and `parent` is the first.
         roots = [offered.get(name, {}).get("root") for name in (parent, base)]
         if parent not in (None, base) and not (roots[0] and roots[0] == roots[1]):

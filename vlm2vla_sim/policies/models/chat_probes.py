@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.errors import ServerError, SettingError
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.language.prompts import action_prompt, plan_prompt, subtasks_prompt
 from vlm2vla_sim.policies.base import Question, Sampling
@@ -68,4 +69,40 @@ def check_adapter(answer: Callable[[Sequence[Question]], list[Stage]], adapter: 
             f"The adapter {adapter!r} on {where} gives word for word the answers of the base model {model!r}: the "
             "server does not apply it, or it is untrained. With vLLM, check that --enable-lora is given and that the "
             "adapter's layer names match the served model's."
+        )
+
+
+def knows_name(ask: Callable[[dict[str, Any]], object], name: str) -> bool:
+    """Whether a server answers for the model `name`, and tells it from a name that no model has.
+
+    For a name that is not in the server's list: `transformers serve FOLDER` lists other models than the one it serves.
+    A server that answers for any name, such as llama.cpp's, answers with its one model.
+    """
+    messages = [{"role": "user", "content": "Say hello."}]
+    for asked, known in ((f"{name}-no-such-model", False), (name, True)):
+        try:
+            ask({"model": asked, "messages": messages, "max_tokens": 1})
+        except (SettingError, ServerError):
+            if known:
+                return False
+        else:
+            if not known:
+                return False
+    return True
+
+
+def check_pictures(ask: Callable[[Question], Stage], model: str, where: str) -> None:
+    """The picture probe: SettingError where a picture adds nothing to the prompt, by the server's own count of tokens.
+
+    Nothing is known of a server that does not count them.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    plain = Question("picture probe", "Say hello.", sampling=Sampling(max_tokens=1))
+    if (without := ask(plain).prompt_tokens) is None:
+        return
+    seen = ask(dataclasses.replace(plain, images=(noise,))).prompt_tokens
+    if seen is not None and seen <= without:
+        raise SettingError(
+            f"The model {model!r} on {where} does not get pictures: a question with one has {seen} tokens, and without "
+            f"it {without}. Serve a model that sees, with its picture encoder (llama.cpp: --mmproj)."
         )
