@@ -1,6 +1,7 @@
-"""What real chat servers do with what this package sends: honoured, ignored without a word, or refused.
+r"""What real chat servers do with what this package sends: honoured, ignored without a word, or refused.
 
-    python benchmarks/real_chat_servers.py --vllm VLLM/bin/python --llama-cpp LLAMA/bin/python --transformers SERVE/bin/python
+    python benchmarks/real_chat_servers.py --vllm vllm/bin/python --llama-cpp llama/bin/python \
+        --transformers serve/bin/python
 
 Each server is started from an interpreter of its own, on loopback, with a tiny random model, and is asked the same
 questions; then the policy's own client connects to it. A server whose interpreter is not given is left out. No CI lane

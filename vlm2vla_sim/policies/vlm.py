@@ -70,7 +70,8 @@ class VlmOptions(ZeroShotOptions):
     """The most tokens of an action without the grammar."""
     thinking: bool = False
     """true: the model thinks before each answer, and its reasoning is kept beside the answer. For models that think,
-    in this process or on a server. false: a model that can be told not to think is told so."""
+    in this process or on a server. false: a model that can be told not to think is told so; with zero_shot it does as
+    it likes."""
     thinking_tokens: int = 1024
     """With thinking, the most tokens of the reasoning of an answer. A model in this process has to end it then; a
     server adds them to the limit of the answer."""
@@ -140,7 +141,8 @@ class VlmOptions(ZeroShotOptions):
     def zero_shot_settings(self) -> ZeroShotSettings:
         """The settings of the loop of a zero-shot model; its answers are sampled as actions are."""
         sampling = self._stages().action
-        return self.zero_shot_loop(sampling, reasoning=self.reasoning, max_rows=self.max_rows, resample=self.resample)
+        loop = self.zero_shot_loop(sampling, reasoning=self.reasoning, max_rows=self.max_rows, resample=self.resample)
+        return dataclasses.replace(loop, thinking_tokens=self.thinking_tokens if self.thinking else 0)
 
     def _stages(self) -> StageSampling:
         if self.sampling == "greedy":

@@ -25,7 +25,7 @@ from vlm2vla_sim.language.zero_shot import (
 )
 from vlm2vla_sim.language.zero_shot_answers import ZeroShotAnswer, read_zero_shot_answer
 from vlm2vla_sim.language.zero_shot_scene import ZeroShotFacts, describe_state
-from vlm2vla_sim.policies.base import Question, Sampling, TextModel, mark_cut_off, provenance
+from vlm2vla_sim.policies.base import Question, Sampling, TextModel, mark_cut_off, prepare_thinking, provenance
 from vlm2vla_sim.policies.commanded_pose import CommandedPose
 from vlm2vla_sim.policies.zero_shot.overlay import draw_overlay
 from vlm2vla_sim.types import ActionChunk, Decision, Stage
@@ -46,6 +46,8 @@ class ZeroShotSettings:
     """Rows of a chunk that are executed before the model is asked again; None for all."""
     resample: int = 3
     """How often the model is asked again when its answer cannot be used."""
+    thinking_tokens: int = 0
+    """The most tokens that the model thinks before each answer (`Question.thinking`); 0 leaves it to the model."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.5, top_p=0.95, max_tokens=1024))
 
     def __post_init__(self) -> None:
@@ -53,6 +55,7 @@ class ZeroShotSettings:
             ("history", self.history, 0),
             ("max_rows", self.max_rows, 1),
             ("resample", self.resample, 0),
+            ("thinking_tokens", self.thinking_tokens, 0),
         ):
             if value is not None and value < least:
                 raise SettingError(f"{name} is {value}; expected {least} or more.")
@@ -84,6 +87,8 @@ class ZeroShotPolicy:
         self._sent, self._commanded = pose is not None, pose or CommandedPose()
         self._examples = tuple(examples)
         self._rules = rules_prompt(action_format, facts, reasoning=self.settings.reasoning)
+        if self.settings.thinking_tokens:
+            prepare_thinking(model, self.settings.thinking_tokens)
         self._places = bool(getattr(model, "places_images", False))
         self.reset("")
 
@@ -151,8 +156,9 @@ class ZeroShotPolicy:
                 history=self._history,
                 number=self._decisions,
             )
-            (stage,) = self._model.answer([self._question(prompt)])
-            stage = mark_cut_off(stage, self.settings.sampling.max_tokens, "answer_tokens")
+            question = self._question(prompt)
+            (stage,) = self._model.answer([question])
+            stage = mark_cut_off(stage, question.limit, "answer_tokens")
             try:
                 answer, chunk = self._read(stage, pose)
             except (ActionTextError, AnswerError) as unusable:
@@ -166,7 +172,15 @@ class ZeroShotPolicy:
     def _question(self, prompt: ZeroShotPrompt) -> Question:
         places = prompt.places if self._places else ()
         seed = int(self._rng.integers(2**31))
-        return Question(STAGE, prompt.text, prompt.pictures, sampling=self.settings.sampling, seed=seed, places=places)
+        return Question(
+            STAGE,
+            prompt.text,
+            prompt.pictures,
+            sampling=self.settings.sampling,
+            seed=seed,
+            places=places,
+            thinking=self.settings.thinking_tokens,
+        )
 
     def _read(self, stage: Stage, pose: np.ndarray | None) -> tuple[ZeroShotAnswer, ActionChunk | None]:
         if stage.error:
