@@ -44,6 +44,7 @@ class Scorer:
         if _has_vision(model):
             self._hf = HfModel(HfSettings(model, adapter, dtype=dtype, fast=False))
             self._loaded = self._hf.provenance()
+            del self._loaded["decoding"]  # nothing is decoded
             self.model: Any = self._hf.model
             self.tokenizer: Any = self._hf.tokenizer
             self.image_token = self._hf.image_token
@@ -60,7 +61,7 @@ class Scorer:
         self.model = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def provenance(self) -> dict[str, Any]:
-        """Names and digests of what was loaded, as `HfModel.provenance`."""
+        """Names and digests of what was loaded, as `HfModel.provenance` gives them."""
         return dict(self._loaded)
 
     def first_scores(self, question: Question) -> np.ndarray:

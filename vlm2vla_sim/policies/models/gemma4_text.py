@@ -44,7 +44,7 @@ class Gemma4Text(ModuleText):
 
     def encode(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """See `CachedText.encode`."""
-        placed = self._image_inputs(inputs, self._base.model.vision_tower.patch_embedder.input_proj.weight)
+        placed = self._image_inputs(inputs, self._base.model.vision_tower)
         features = self._base.get_image_features(
             placed["pixel_values"], placed["image_position_ids"], return_dict=True
         ).pooler_output

@@ -1,4 +1,4 @@
-"""Decodes answers with transformers' own `generate`, for models that `gemma_text` does not know."""
+"""Decodes answers with transformers' own `generate`, for models that `cached_text` does not know."""
 
 from __future__ import annotations
 

@@ -96,8 +96,9 @@ class ModuleText(abc.ABC):
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:
         return self._base.lm_head(hidden)
 
-    def _image_inputs(self, inputs: Mapping[str, torch.Tensor], weight: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`inputs` on the device of the vision tower, pixels in its dtype. weight: of its first layer."""
+    def _image_inputs(self, inputs: Mapping[str, torch.Tensor], tower: torch.nn.Module) -> dict[str, torch.Tensor]:
+        """`inputs` on the device of the vision tower, pixels in its dtype."""
+        weight = next(tower.parameters())
         dtype = weight.dtype if weight.is_floating_point() else self._base.dtype
         placed = {name: value.to(weight.device) for name, value in inputs.items()}
         return placed | {"pixel_values": placed["pixel_values"].to(dtype)}

@@ -38,8 +38,8 @@ class Qwen3VLText(ModuleText):
 
     def encode(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """See `CachedText.encode`: the features that replace the tokens, and those of each DeepStack level."""
-        weight = self._base.model.visual.patch_embed.proj.weight
-        encoded = self._base.get_image_features(**self._image_inputs(inputs, weight), return_dict=True)
+        placed = self._image_inputs(inputs, self._base.model.visual)
+        encoded = self._base.get_image_features(placed["pixel_values"], placed["image_grid_thw"], return_dict=True)
         return torch.stack([level[0] for level in (encoded.pooler_output, *encoded.deepstack_features)])
 
     def _hidden(self, step: Step, features: torch.Tensor | None, **how: Any) -> torch.Tensor:
