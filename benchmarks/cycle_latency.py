@@ -1,4 +1,4 @@
-"""Times one cycle (plan, action, verdict) on a Gemma-3-architecture model, against three plain `generate` calls.
+"""Times one cycle (plan, action, verdict) on a model that is decoded with caches, against three plain `generate` calls.
 
 The tokens are the same in every line of the table, and the script checks that they are; what differs is what was
 computed to get them. Weights are random: the time of a step does not depend on what they say.
