@@ -96,7 +96,10 @@ def test_positions_in_the_grids_of_images_are_those_of_transformers(sizes):
     inputs, prompt = model.inputs([question]), model.prompts.encode(question)
     assert len({rows / columns for rows, columns in prompt.grids}) > 1
     theirs, ahead = made.model.model.get_rope_index(**{name: inputs[name] for name in inputs if name != "pixel_values"})
-    ours = cached_text(made.model).positions(prompt)
+    text = cached_text(made.model)
+    assert text is not None
+    ours = text.positions(prompt)
+    assert ours is not None
     count = len(prompt.ids)
     assert torch.equal(ours(0, count), theirs[:, 0])
     later = torch.arange(count, count + 5) + ahead[0]
