@@ -21,7 +21,8 @@ from vlm2vla_sim.policies.remote.convert import (
     read_deltas,
     write_deltas,
 )
-from vlm2vla_sim.policies.remote.observations import read_proprio, resize, write_proprio
+from vlm2vla_sim.policies.remote.images import resize
+from vlm2vla_sim.policies.remote.observations import read_proprio, write_proprio
 from vlm2vla_sim.policies.remote.policy import DESCRIPTION_MARK, RemotePolicy
 from vlm2vla_sim.policies.remote.wire import Reply, Request
 from vlm2vla_sim.robots.widowx_250s import WIDOWX_250S

@@ -20,7 +20,8 @@ from vlm2vla_sim.policies.remote.convert import (
     read_deltas,
     write_deltas,
 )
-from vlm2vla_sim.policies.remote.observations import get, put, read_proprio, resize, write_proprio
+from vlm2vla_sim.policies.remote.images import resize
+from vlm2vla_sim.policies.remote.observations import get, put, read_proprio, write_proprio
 from vlm2vla_sim.policies.remote.policy import DESCRIPTION_MARK, RemotePolicy
 from vlm2vla_sim.policies.remote.steps import FrameHistory, TemporalEnsemble
 from vlm2vla_sim.policies.remote.wire import Reply, Request
@@ -264,6 +265,25 @@ def test_an_image_between_four_pixels_is_not_the_mean_of_all_it_covers():
     # The left half's middle lies between its second and third pixel: (40 + 80) / 2, not (0 + 40 + 80 + 200) / 4.
     assert resize(picture, convention)[0, :, 0].tolist() == [60, 0]
     assert resize(picture, dataclasses.replace(convention, resize="area"))[0, :, 0].tolist() == [80, 0]
+
+
+def test_a_pixel_that_is_covered_in_part_counts_in_part():
+    """Three pixels to two: each is one and a half wide, (90 + 30 / 2) / 1.5 = 70 and (30 / 2 + 240) / 1.5 = 170."""
+    convention = dataclasses.replace(find_convention("openvla", "openvla"), image_size=(1, 2))
+    picture = np.repeat(np.array([[90, 30, 240]], np.uint8)[..., None], 3, axis=2)
+    assert resize(picture, convention)[0, :, 0].tolist() == [70, 170]
+
+
+@pytest.mark.parametrize("kind", ["area", "linear", "lanczos4"])
+def test_images_are_those_of_opencv(kind):
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV")
+    convention = dataclasses.replace(find_convention("openvla", "openvla"), resize=kind)
+    way = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "lanczos4": cv2.INTER_LANCZOS4}[kind]
+    rng = np.random.default_rng(0)
+    for size in ((480, 640), (300, 500)):
+        picture = rng.integers(0, 256, (*size, 3), np.uint8)
+        theirs = cv2.resize(picture, (224, 224), interpolation=way).astype(int)
+        assert np.abs(resize(picture, convention).astype(int) - theirs).max() <= 1, "rounding"
 
 
 # As a policy.

@@ -16,7 +16,7 @@ from vlm2vla_sim.evaluation.episode import run_episode
 from vlm2vla_sim.language.formats import get_format
 from vlm2vla_sim.policies import PolicyContext, load_policy
 from vlm2vla_sim.policies.remote.conventions import find_convention
-from vlm2vla_sim.policies.remote.observations import resize
+from vlm2vla_sim.policies.remote.images import resize
 from vlm2vla_sim.policies.spec import PolicySpec
 from vlm2vla_sim.serving.action_stream import ActionStream
 from vlm2vla_sim.types import Outcome

@@ -55,46 +55,6 @@ def get(message: Any, key: Key) -> Any:
     return message
 
 
-def resize(image: np.ndarray, convention: Convention) -> np.ndarray:
-    """`image`, (H, W, 3) uint8 RGB, resized as the convention's model was trained."""
-    image = np.ascontiguousarray(image)
-    if convention.image_size is None or image.shape[:2] == convention.image_size:
-        return image
-    height, width = convention.image_size
-    if convention.resize == "linear":
-        return _between_four(image, height, width)
-    from PIL import Image
-
-    source = Image.fromarray(image)
-    if convention.resize == "pad":
-        # Sizes and corner rounded down as openpi-client 0.1.2 does, image_tools.py:37-58.
-        ratio = max(source.width / width, source.height / height)
-        inner = source.resize((int(source.width / ratio), int(source.height / ratio)), Image.Resampling.BILINEAR)
-        whole = Image.new("RGB", (width, height))
-        whole.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
-        return np.asarray(whole)
-    way = Image.Resampling.BOX if convention.resize == "area" else Image.Resampling.LANCZOS
-    return np.asarray(source.resize((width, height), way))
-
-
-def _between_four(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """As OpenCV's INTER_LINEAR, which takes the four nearest pixels however much it shrinks; within 1 of 255 of it."""
-    rows, down = _between(height, image.shape[0])
-    columns, right = _between(width, image.shape[1])
-    pixels = image.astype(np.float64)
-    upper, lower = pixels[rows], pixels[np.minimum(rows + 1, image.shape[0] - 1)]
-    lines = upper + (lower - upper) * down[:, None, None]
-    left, after = lines[:, columns], lines[:, np.minimum(columns + 1, image.shape[1] - 1)]
-    return np.rint(left + (after - left) * right[None, :, None]).astype(np.uint8)
-
-
-def _between(size: int, source: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pixel before each of `size` places among `source`, and how far the place is from it to the next."""
-    places = np.clip((np.arange(size) + 0.5) * source / size - 0.5, 0, source - 1)
-    before = np.floor(places).astype(int)
-    return before, places - before
-
-
 def write_proprio(agent_pos: np.ndarray, convention: Convention, last_row: np.ndarray | None = None) -> np.ndarray:
     """(7,) as `Robot.agent_pos` -> float32 as the convention's `proprio` says.
 

@@ -21,7 +21,8 @@ from vlm2vla_sim.language.formats import describe
 from vlm2vla_sim.policies.models.proxies import without_password
 from vlm2vla_sim.policies.remote.conventions import Convention
 from vlm2vla_sim.policies.remote.convert import check_rows, check_scale, delta_to, fill_gripper, read_deltas
-from vlm2vla_sim.policies.remote.observations import resize, write_proprio
+from vlm2vla_sim.policies.remote.images import resize
+from vlm2vla_sim.policies.remote.observations import write_proprio
 from vlm2vla_sim.policies.remote.steps import FrameHistory, TemporalEnsemble
 from vlm2vla_sim.policies.remote.wire import PROVENANCE_KEY, Reply, Request, Wire
 from vlm2vla_sim.types import ActionChunk, Decision, RobotState, Stage

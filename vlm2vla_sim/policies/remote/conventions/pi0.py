@@ -17,12 +17,12 @@ CONVENTIONS = {
     ("openpi", "open-pi-zero"): Convention(
         about="open-pi-zero on Bridge, behind an openpi server of your own that normalises (its author evaluates it in "
         "SIMPLER's process)",
-        source="allenzren/open-pi-zero@c3df7fb src/agent/env_adapter/simpler.py: preprocess (Lanczos), "
+        source="allenzren/open-pi-zero@c3df7fb src/agent/env_adapter/simpler.py: preprocess (INTER_LANCZOS4), "
         "BridgeSimplerAdapter (state of 7 numbers, gripper), postprocess (euler2axangle); config/eval/bridge.yaml "
         "(224 x 224, 4 rows of an answer)",
         rotation="euler sxyz",
         image_size=(224, 224),
-        resize="lanczos",
+        resize="lanczos4",
         proprio_key="observation/state",
         proprio="bridge7",
         execute=4,

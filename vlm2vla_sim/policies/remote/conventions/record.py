@@ -13,7 +13,7 @@ from vlm2vla_sim.errors import SettingError, unknown_name
 
 ROTATIONS = {"rotvec": 3, "euler sxyz": 3, "euler XYZ": 3, "rot6d": 6, "none": 0}
 """Rotation -> how many numbers of a row it takes."""
-RESIZES = ("area", "linear", "lanczos", "pad")
+RESIZES = ("area", "linear", "lanczos4", "lanczos", "pad")
 PROPRIOS = {
     "": 0,
     "bridge7": 7,
@@ -72,8 +72,9 @@ class Convention:
     image_size: tuple[int, int] | None = None
     """(height, width) that is sent; None sends the camera's image as it is."""
     resize: str = "area"
-    """"area" (mean of the pixels covered), "linear" (between the four nearest pixels, as OpenCV's default), "lanczos",
-    "pad" (bilinear, keeping the shape, black bars)."""
+    """"area" (OpenCV's INTER_AREA: mean of what a pixel covers), "linear" and "lanczos4" (its INTER_LINEAR and
+    INTER_LANCZOS4, which take the nearest pixels however much they shrink), "lanczos" (over all that is covered, as
+    Pillow and TensorFlow), "pad" (bilinear, keeping the shape, black bars)."""
     history: int = 1
     """Images in a request, one control step after another; the first is repeated while there are fewer. More than one
     are sent as an array (T, H, W, 3), oldest first."""
