@@ -137,8 +137,9 @@ format: $(VENV)/.dev ## format the code and apply the fixes of the linter
 	$(BIN)/ruff format $(PACKAGE)
 	$(BIN)/ruff check --fix $(PACKAGE)
 
+# `make test` runs the tests of the worker of the profile "original".
 test-simpler: $(VENV)/.simpler ## tests of the SIMPLER scenes (installs ManiSkill 3; needs the assets, see `vlm2vla assets`)
-	$(BIN)/python -m pytest tests/simpler
+	$(BIN)/python -m pytest tests/simpler --ignore tests/simpler/test_simpler_worker.py
 
 test-robot: $(VENV)/.robot ## tests of the real robot backends (installs pyzmq, lz4, OpenCV, trossen-arm, starlette; the page's tests need Chromium)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ROBOT_TESTS)

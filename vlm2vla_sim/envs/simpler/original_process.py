@@ -131,7 +131,7 @@ class OriginalProcess:
         self._answers: queue.Queue[tuple[dict[str, Any], bytes] | None] = queue.Queue()
         assert self._process.stdout is not None
         threading.Thread(target=_collect, args=(self._process.stdout, self._answers), daemon=True).start()
-        self._finalizer = weakref.finalize(self, _end, self._process, self._log)
+        self._finalizer = weakref.finalize(self, _end, self._process, self._log, os.getpid())
 
     @property
     def alive(self) -> bool:
@@ -214,7 +214,10 @@ def _collect(stream: IO[bytes], answers: queue.Queue[tuple[dict[str, Any], bytes
     answers.put(None)
 
 
-def _end(process: subprocess.Popen[bytes], log: IO[str]) -> None:
+def _end(process: subprocess.Popen[bytes], log: IO[str], owner: int) -> None:
+    """End the process; owner: the process that started it, which alone may: one that it has forked leaves it alone."""
+    if os.getpid() != owner:
+        return
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout):
