@@ -13,7 +13,6 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import Dict, List  # noqa: UP035 - for older versions of Python
 
 VERSIONS = {"numpy": (1, 2), "gymnasium": (0, 1), "sapien": (2, 3)}
 """Distribution -> lowest major version, and the first one that does not work."""
@@ -33,7 +32,7 @@ VISUALS = ("textured.obj", "textured.dae", "textured.glb")
 PHOTOS = ("bridge_real_eval_1.png", "bridge_sink.png")
 
 
-def find_versions() -> Dict[str, str]:  # noqa: UP006
+def find_versions() -> dict[str, str]:
     """Version of Python and of every package that decides results, of those that are installed."""
     found = {"python": platform.python_version()}
     for name in (*PACKAGES, *VERSIONS):
@@ -44,7 +43,7 @@ def find_versions() -> Dict[str, str]:  # noqa: UP006
     return found
 
 
-def find_problems(found: Dict[str, str]) -> List[str]:  # noqa: UP006
+def find_problems(found: dict[str, str]) -> list[str]:
     """A sentence for everything that is missing or cannot work; found: `find_versions`."""
     problems = [f"{name} is not installed" for name in PACKAGES if not is_there(name)]
     for name, (low, high) in VERSIONS.items():
@@ -65,7 +64,7 @@ def is_there(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def find_missing_assets() -> List[Path]:  # noqa: UP006
+def find_missing_assets() -> list[Path]:
     """The files of the four tasks that are not where ManiSkill2_real2sim looks for them.
 
     The folder is that of simpler-env/ManiSkill2_real2sim@ef7a4d4 `mani_skill2_real2sim/__init__.py`.
@@ -86,7 +85,7 @@ def find_missing_assets() -> List[Path]:  # noqa: UP006
     return missing
 
 
-def find_renderer_problems() -> List[str]:  # noqa: UP006
+def find_renderer_problems() -> list[str]:
     """Why SAPIEN cannot render; empty if it can."""
     try:
         import sapien.core

@@ -21,9 +21,7 @@ import struct
 import sys
 import threading
 import traceback
-from typing import IO, Any, Dict, List, Optional, Tuple  # noqa: UP035 - for older versions of Python
-
-# ruff: noqa: UP006, UP037, UP045 - for older versions of Python
+from typing import IO, Any
 
 LENGTHS = struct.Struct(">II")
 CAMERA = "3rd_view_camera"
@@ -37,7 +35,7 @@ class Worker:
     env: Any = None
     inner: Any = None
 
-    def make(self, task: str) -> Dict[str, Any]:
+    def make(self, task: str) -> dict[str, Any]:
         """task: SIMPLER's id, such as "PutCarrotOnPlateInScene-v0"."""
         import simpler_env
 
@@ -46,7 +44,7 @@ class Worker:
         self.inner = self.env.unwrapped
         return {"links": [link.name for link in self.inner.agent.robot.get_links()]}
 
-    def reset(self, episode_id: Optional[int] = None, xy: Any = None, quaternions: Any = None) -> Dict[str, Any]:
+    def reset(self, episode_id: int | None = None, xy: Any = None, quaternions: Any = None) -> dict[str, Any]:
         """Start SIMPLER's episode `episode_id`, or one with the objects where `xy` and `quaternions` say.
 
         xy: (2, 2) [m, world] of source and target; quaternions: (2, 4), w, x, y, z. The scene is built anew: in a used
@@ -63,7 +61,7 @@ class Worker:
             self.inner._xy_configs, self.inner._quat_configs = own
         return self.tell(None)
 
-    def step(self, action: List[float]) -> Dict[str, Any]:
+    def step(self, action: list[float]) -> dict[str, Any]:
         """One control step without its images, which take most of its time: `image` draws them when they are asked for.
 
         action: (7,) dx, dy, dz [m], rotation vector [rad], gripper +1 open or -1 closed. As MS2 envs/sapien_env.py
@@ -75,7 +73,7 @@ class Worker:
         self.inner._elapsed_steps += 1
         return self.tell(self.inner.get_info())
 
-    def tell(self, info: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+    def tell(self, info: dict[str, Any] | None) -> dict[str, Any]:
         """What is known of robot and scene now; info: SIMPLER's own of this step, None after a reset."""
         inner = self.inner
         source, target = inner.episode_source_obj, inner.episode_target_obj
@@ -92,7 +90,7 @@ class Worker:
             "success": None if info is None else bool(info["success"]),
         }
 
-    def pressed(self, source: str) -> List[str]:
+    def pressed(self, source: str) -> list[str]:
         """Names of what the source presses against. MS2 envs/custom_scenes/put_on_in_scene.py:88-117."""
         found = set()
         for contact in self.inner._scene.get_contacts():
@@ -102,7 +100,7 @@ class Worker:
                 found.add(names[1] if names[0] == source else names[0])
         return sorted(found)
 
-    def image(self) -> Tuple[Dict[str, Any], bytes]:
+    def image(self) -> tuple[dict[str, Any], bytes]:
         """The camera's image, (480, 640, 3) uint8, as the environment's own observation has it."""
         import gymnasium
 
@@ -117,19 +115,19 @@ class Worker:
         picture = observation["image"][CAMERA]["rgb"]
         return {"shape": list(picture.shape)}, picture.tobytes()
 
-    def close(self) -> Dict[str, Any]:
+    def close(self) -> dict[str, Any]:
         """Release the scene."""
         if self.env is not None:
             self.env.close()
         return {}
 
 
-def numbers(pose: Any) -> List[float]:
+def numbers(pose: Any) -> list[float]:
     """x, y, z [m] and the quaternion w, x, y, z of a pose of SAPIEN."""
     return [float(value) for value in (*pose.p, *pose.q)]
 
 
-def place(centre: Any, actor: Any) -> List[float]:
+def place(centre: Any, actor: Any) -> list[float]:
     """Of an object the position of its centre of mass, and the rotation of the object itself."""
     return [float(value) for value in (*centre.p, *actor.pose.q)]
 
@@ -146,7 +144,7 @@ def read_exactly(stream: IO[bytes], count: int) -> bytes:
     return b"".join(parts)
 
 
-def watch(stream: IO[bytes], parent: int, requests: "queue.Queue[Dict[str, Any]]") -> None:
+def watch(stream: IO[bytes], parent: int, requests: queue.Queue[dict[str, Any]]) -> None:
     """Hand on the requests of `stream`; end this process when the one that started it is gone.
 
     The end of the stream is not enough: a process that the parent has forked may hold the pipe open.
@@ -168,7 +166,7 @@ def serve(parent: int) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # What native code prints must not come between the answers.
     stream = os.fdopen(os.dup(0), "rb", buffering=0)
-    requests: "queue.Queue[Dict[str, Any]]" = queue.Queue()
+    requests: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=watch, args=(stream, parent, requests), daemon=True).start()
     worker = Worker()
     while True:
