@@ -26,7 +26,7 @@ from vlm2vla_sim.policies.spec import read_policy_spec
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-OTHERS = ("git", "ssh", "cd", "export", "for", "do", "done", "vllm", "lerobot-eval", "inspect-robots")
+OTHERS = ("git", "ssh", "cd", "export", "for", "do", "done", "gcc", "vllm", "lerobot-eval", "inspect-robots")
 """Commands of the shell and of other programs that a page may use and nobody here can check."""
 
 COMMANDS = all_commands()

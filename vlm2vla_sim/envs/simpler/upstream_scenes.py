@@ -42,10 +42,6 @@ def own_scene_class(task: Task) -> type[base_env.BaseBridgeEnv]:
     return OwnScene
 
 
-ROUNDING = 1e-5
-"""[m], or of a component of a quaternion: by which a layout may miss ManiSkill's own numbers and be one of them."""
-
-
 class AsShipped(base_env.BaseBridgeEnv):
     """ManiSkill's own physics, settling and success; only the layout comes from the task.
 
@@ -63,8 +59,8 @@ class AsShipped(base_env.BaseBridgeEnv):
         heights = shipped[0][0, :, 2].tolist()
         places = [[*layout.source_xy, heights[0]], [*layout.target_xy, heights[1]]]
         turns = [self._source_turn(layout.source_yaw), about_z(layout.target_yaw)]
-        self.xyz_configs = _own_row(shipped[0], torch.tensor(np.array([places]), dtype=torch.float32))
-        self.quat_configs = _own_row(shipped[1], torch.tensor(np.array([turns]), dtype=torch.float32))
+        self.xyz_configs = torch.tensor(np.array([places]), dtype=torch.float32)
+        self.quat_configs = torch.tensor(np.array([turns]), dtype=torch.float32)
         try:
             super()._initialize_episode(env_idx, {"episode_id": torch.tensor([0])})
         finally:
@@ -76,17 +72,6 @@ class AsShipped(base_env.BaseBridgeEnv):
         # MS3 put_on_in_scene.py:110-121 calls the eight orientations -45, 0, 45, ... 270 degrees.
         step = int(np.rint(yaw / (np.pi / 4)))
         return frames.multiply(about_z(yaw - step * np.pi / 4), self.quat_configs[(step + 1) % 8, 0].numpy())
-
-
-def _own_row(rows: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """The one of ManiSkill's `rows` that `wanted` is, to the last bit; `wanted` if it is none.
-
-    Shapes (N, ...) and (1, ...).
-    An eggplant that starts a rounding error away rolls to another place.
-    """
-    gaps = (rows - wanted).abs().flatten(1).amax(dim=1)
-    nearest = int(gaps.argmin())
-    return rows[nearest : nearest + 1] if gaps[nearest] < ROUNDING else wanted
 
 
 def about_z(yaw: float) -> np.ndarray:
