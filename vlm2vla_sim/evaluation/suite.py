@@ -32,7 +32,8 @@ from vlm2vla_sim.evaluation.settings import RunSettings
 from vlm2vla_sim.evaluation.setup import check_spec
 from vlm2vla_sim.evaluation.shard import Shard
 from vlm2vla_sim.evaluation.stop_record import StopState
-from vlm2vla_sim.evaluation.trackers.tracking import Tracking, final_values
+from vlm2vla_sim.evaluation.trackers.figures import episode_values, final_values
+from vlm2vla_sim.evaluation.trackers.tracking import Tracking
 from vlm2vla_sim.evaluation.with_suite import check_conditions
 from vlm2vla_sim.policies import check_together
 from vlm2vla_sim.types import EpisodeResult
@@ -266,7 +267,7 @@ def _collect(
                 stopped = _look(watch, [result])
                 progress.add(result)
                 shown.show()
-                tracking.log(result, progress)
+                tracking.log(episode_values(result, progress), progress.done)
                 if on_result is not None:
                     on_result(result)
                 if stopped is not None:

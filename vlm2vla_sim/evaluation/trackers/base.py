@@ -26,26 +26,31 @@ class TrackedRun:
     """The run that a tracker is opened for."""
 
     folder: Path
-    """The run folder."""
+    """The run folder; of a training, the folder of its result, which appears at the end."""
     id: str
     """16 hexadecimal digits: the same in every session of a run that is resumed."""
     settings: Mapping[str, Any]
     """Plain values, as in `settings.json`."""
+    files: Path | None = None
+    """Where a tracker that writes files puts them meanwhile, if not in `folder`; they are moved there at the end."""
 
 
 class Tracker(Protocol):
     """A place that figures are sent to. It is made without arguments; it is called in one thread, in this order."""
 
     def open(self, run: TrackedRun) -> None:
-        """The run starts, or is resumed. An error ends it before its first episode."""
+        """The run starts, or is resumed. An error ends it before its first episode or step."""
         ...
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """An episode has ended. step: how many have, in all sessions; values by name, which may hold slashes."""
+        """An episode or a training step has ended. step: how many have, in all sessions.
+
+        values: by name, which may hold slashes.
+        """
         ...
 
     def close(self, values: Mapping[str, float]) -> None:
-        """The run has ended; `values` are its final rates."""
+        """The run has ended; `values` are its final figures."""
         ...
 
 

@@ -38,7 +38,7 @@ class TensorBoardEvents:
     def log(self, values: Mapping[str, float], step: int) -> None:
         """See `Tracker.log`."""
         if self._writer is None:
-            self._writer = self._make_writer(str(self._run.folder / FOLDER))
+            self._writer = self._make_writer(str((self._run.files or self._run.folder) / FOLDER))
             text = "```\n" + json.dumps(dict(self._run.settings), indent=2) + "\n```"
             self._write(self._text("settings", text), step=0)
         self._step = step

@@ -1,4 +1,4 @@
-"""The trackers of a run. One that fails while the run goes on is counted and said, and the run goes on."""
+"""The trackers of a run, an evaluation or a training. One that fails is counted and said, and the run goes on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ from typing import Any
 
 from vlm2vla_sim.core.terminal import to_stderr
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.evaluation.progress import RunProgress
-from vlm2vla_sim.evaluation.rates import Rate
-from vlm2vla_sim.evaluation.results import RunSummary
 from vlm2vla_sim.evaluation.trackers.base import TrackedRun, Tracker, make_tracker
-from vlm2vla_sim.types import EpisodeResult, Outcome
-
-FINAL = ("success_at_end", "success_once", "success_released", "success_settled", "grasped")
-"""The rates of a summary that a tracker is given at the end."""
 
 
 @dataclass
@@ -59,12 +52,10 @@ class Tracking:
                 ) from error
             sink.opened = True
 
-    def log(self, result: EpisodeResult, progress: RunProgress) -> None:
-        """An episode ended with `result`; `progress` counts it."""
-        if self._sinks:
-            values = episode_values(result, progress)
-            for name, sink in self._sinks.items():
-                self._call(name, sink, lambda sink=sink: sink.tracker.log(values, progress.done), counts=True)
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Something ended, an episode or a training step. step: how many have, in all sessions."""
+        for name, sink in self._sinks.items():
+            self._call(name, sink, lambda sink=sink: sink.tracker.log(values, step), counts=True)
 
     def close(self, values: Mapping[str, float]) -> None:
         """The run has ended, with the final `values`. May be called twice."""
@@ -74,7 +65,7 @@ class Tracking:
                 self._call(name, sink, lambda sink=sink: sink.tracker.close(values))
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """For each tracker: how many episodes it was told of in this session, failed calls, and the first error."""
+        """For each tracker: how many episodes or steps it was told of in this session, failed calls, the first error."""
         return {
             name: {"logged": sink.logged, "failed": sink.failed, "error": sink.error}
             for name, sink in self._sinks.items()
@@ -96,39 +87,6 @@ class Tracking:
 def _stdout_to_stderr() -> contextlib.AbstractContextManager[object]:
     """What a tracker prints is no part of a command's output, which may be JSON."""
     return contextlib.redirect_stdout(sys.stderr)
-
-
-def episode_values(result: EpisodeResult, progress: RunProgress) -> dict[str, float]:
-    """What a tracker is told of an episode, and of the run so far; what is not known is left out."""
-    values: dict[str, float | None] = {
-        "episode/seconds": result.seconds,
-        "episode/steps": result.steps,
-        "episode/decisions": len(result.decisions),
-        "episode/parse_failures": result.parse_failures,
-        "run/errors": progress.errors,
-        "run/seconds_left": progress.seconds_left(),
-    }
-    if result.outcome in (Outcome.SUCCESS, Outcome.FAILURE):
-        values["episode/success"] = result.outcome is Outcome.SUCCESS
-    values |= _rate("run/success", progress.rate())
-    values |= _rate(f"task/{result.task}/success", progress.rate(result.task))
-    values |= {f"episode/metrics/{name}": value for name, value in result.metrics.items()}
-    return {name: float(value) for name, value in values.items() if value is not None}
-
-
-def final_values(summary: RunSummary) -> dict[str, float]:
-    """What a tracker is told at the end: the rates of `FINAL`, of the whole run and of each task."""
-    values: dict[str, float | None] = {}
-    parts = {"overall": summary.overall, **{f"task/{name}": part for name, part in summary.tasks.items()}}
-    for name, part in parts.items():
-        for rate in FINAL:
-            values |= _rate(f"final/{name}/{rate}", getattr(part, rate))
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _rate(name: str, rate: Rate) -> dict[str, float | None]:
-    plain: dict[str, Any] = rate.to_json()
-    return {f"{name}_rate": plain["rate"], f"{name}_low": plain["low"], f"{name}_high": plain["high"]}
 
 
 def _describe(error: BaseException) -> str:
