@@ -81,7 +81,7 @@ $(VENV)/.speak: $(VENV)/.torch
 	touch $@
 
 $(VENV)/.vlm: $(VENV)/.speak $(VENV)/.dev
-	$(PIP) --editable '.[vlm,train]' stable-baselines3
+	$(PIP) --editable '.[vlm,train,quantization]' stable-baselines3
 	touch $@
 
 # TensorFlow needs an older h5py than the scenes' packages: an environment of its own, without the constraints.

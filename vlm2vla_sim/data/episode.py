@@ -141,3 +141,5 @@ class Example:
     """Each (H, W, 3) uint8 RGB; placed before the prompt, in this order."""
     prompt: str
     completion: str
+    episode: str = ""
+    """The name of the trajectory that it was made of; empty where there is none."""

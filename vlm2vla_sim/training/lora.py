@@ -7,28 +7,30 @@ complete, with everything needed to reproduce it.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from vlm2vla_sim.core.store import Store
-from vlm2vla_sim.data.examples.folder import read_about
+from vlm2vla_sim.core.settings_diff import to_plain
 from vlm2vla_sim.errors import RunFolderError, SettingError, missing_extra
-from vlm2vla_sim.language.formats.statistics import ActionStatistics, save_statistics
-from vlm2vla_sim.policies.models.action_symbols import save_symbols
-from vlm2vla_sim.policies.models.hf_loading import load_processor
+from vlm2vla_sim.evaluation.trackers.base import TrackedRun
+from vlm2vla_sim.evaluation.trackers.tracking import Tracking
+from vlm2vla_sim.policies.models.hf_loading import check_quantization, load_processor
 from vlm2vla_sim.policies.models.memory_estimate import find_memory
 from vlm2vla_sim.training import memory
+from vlm2vla_sim.training.best_checkpoint import BestCheckpoint
+from vlm2vla_sim.training.held_out import LossByKind, Split, split_rows
+from vlm2vla_sim.training.packing import pack_rows
 from vlm2vla_sim.training.progress import STEPS, TrainingLog, check_weights, last_complete, open_work
+from vlm2vla_sim.training.result import TRACKED, Place, write_result
 from vlm2vla_sim.training.rows import open_rows
 from vlm2vla_sim.training.settings import TrainSettings
 from vlm2vla_sim.training.trainer import make_trainer
-from vlm2vla_sim.training.training_record import RECORD, make_record
+from vlm2vla_sim.training.training_record import make_record
 
 try:
     import torch
@@ -36,11 +38,10 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("Training", error.name or "accelerate", "train") from error
 
-LOSSES = "losses.jsonl"
 FINAL_ROWS = 32
 """The final loss is the mean over this many rows, the first of the training data."""
-LEFT_BY_TRL = ("training_args.bin", "README.md")
-"""Files of TRL that are removed from the result: a pickle, and a model card template."""
+TRACKER_ID = "tracker_id"
+"""Its key in the settings file of the work folder."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,11 @@ class TrainingResult:
     skipped: dict[str, int]
     """Reason -> number of rows that were left out."""
     final_loss: float
-    """Mean loss over `FINAL_ROWS` training rows after the last step; nats per token of the completions."""
+    """Mean loss over `FINAL_ROWS` training rows, of the weights in `folder`; nats per token of the completions."""
     resumed: tuple[int, ...]
     """The steps at which the training run was resumed."""
+    held_out: dict[str, object] | None = None
+    """What is recorded of the rows held out (see `training.json`); None if there are none."""
 
 
 def train(
@@ -65,6 +68,7 @@ def train(
     *,
     resume: bool = False,
     force: bool = False,
+    trackers: Sequence[str] = (),
     report: Callable[[str], None] = lambda line: None,
 ) -> TrainingResult:
     """Train on the rows in `data` (see `data.examples.folder`) and write the result to the new folder `out`.
@@ -77,6 +81,7 @@ def train(
         out: The folder of the result; it must not exist.
         resume: Continue an interrupted training run with the same settings and rows.
         force: Start even if the estimated memory exceeds what is available.
+        trackers: Names of trackers for the figures of every step (see `evaluation.trackers.base.make_tracker`).
         report: Receives lines of progress.
 
     RunFolderError if `out` exists, or holds an interrupted training run that is not resumed or differs; SettingError
@@ -87,6 +92,8 @@ def train(
     settings.accumulation(processes)
     if out.exists():
         raise RunFolderError(f"{out} exists already. Choose another folder (--out DIR).")
+    check_quantization(settings.quantization)
+    tracking = Tracking(trackers if main else ())
     needs = memory.estimate(settings)
     if main:
         report(needs.text())
@@ -95,33 +102,45 @@ def train(
     work = out.with_name(f"{out.name}.work")
     begun = work.exists()
     store = open_work(work, settings, data, resume=resume) if main else None
+    place = Place(data, out, work, store)
     try:
-        return _train(settings, data, out, work, processes, store, resume=resume, report=report)
+        tracking.open(lambda: _tracked_run(settings, place))
+        return _train(settings, place, processes, tracking, resume=resume, report=report)
     except SettingError:
         if store is not None and not begun and processes == 1 and not store.lines(STEPS):
             store.close()
             shutil.rmtree(work)  # a training that cannot start leaves nothing behind
         raise
     finally:
+        tracking.close({})
         if store is not None:
             store.close()
 
 
+def _tracked_run(settings: TrainSettings, place: Place) -> TrackedRun:
+    assert place.store is not None  # only the main process has trackers
+    if place.store.recorded(TRACKER_ID) is None:
+        place.store.record(TRACKER_ID, uuid.uuid4().hex[:16])
+    plain = {**to_plain(settings), "data": str(place.data.absolute())}
+    return TrackedRun(place.out, place.store.recorded(TRACKER_ID), plain, place.work / TRACKED)
+
+
 def _train(
     settings: TrainSettings,
-    data: Path,
-    out: Path,
-    work: Path,
+    place: Place,
     processes: int,
-    store: Store | None,
+    tracking: Tracking,
     *,
     resume: bool,
     report: Callable[[str], None],
 ) -> TrainingResult:
-    """As `train`, in the folder `work`. store: None except in the main process."""
+    """As `train`, in the folder `place.work`."""
     PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()  # until the main process has made the folder
+    work, store = place.work, place.store
     processor = load_processor(settings.model)
-    rows, skipped = open_rows(data, processor, max_tokens=settings.max_tokens, cache=work / "cache")
+    rows, skipped = open_rows(place.data, processor, max_tokens=settings.max_tokens, cache=work / "cache")
+    split = split_rows(rows, settings.held_out, settings.seed) if settings.held_out else None
+    rows = rows if split is None else split.rows
     if store is not None:
         report(f"{len(rows)} rows" + "".join(f"; skipped, {reason}: {count}" for reason, count in skipped.items()))
     start = last_complete(work) if resume else None
@@ -129,67 +148,54 @@ def _train(
     if store is not None:
         check_weights(work, settings, base)
     log = TrainingLog(work, store)
-    log.began(0 if start is None else int(start.name.rpartition("-")[2]))
-    trainer.add_callback(log.callback(report))
+    step = 0 if start is None else int(start.name.rpartition("-")[2])
+    earlier = log.began(step)
+    best = BestCheckpoint(work, settings.patience)
+    first = rows.select(range(min(FINAL_ROWS, len(rows))))
+    if split is not None:
+        best.resume(earlier, main=store is not None)
+        losses = (LossByKind(trainer, trainer.data_collator, chosen) for chosen in (split.held_out, first))
+        trainer.add_callback(best.callback(trainer, log, *losses))
+    trainer.add_callback(log.callback(report, tracking.log))
+    collate = trainer.data_collator
+    if settings.packing:
+        pack_rows(trainer, rows, settings)
     began = time.time()
-    trainer.train(resume_from_checkpoint=None if start is None else str(start))
-    final = float(trainer.evaluate(rows.select(range(min(FINAL_ROWS, len(rows)))))["eval_loss"])
-    record = make_record(
-        settings,
-        data,
-        base=base,
-        skipped=skipped,
-        rows=len(rows),
-        result={
-            "steps": trainer.state.global_step,
-            "final_loss": final,
-            "seconds_since_resumed": round(time.time() - began, 1),
-            "resumed": list(log.resumed),
-            "processes": processes,
-        },
-    )
-    _write_result(trainer, processor, settings, record, data, work, out, store)
+    if not best.exhausted:  # else it was interrupted between the last step and the result
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
+        step = trainer.state.global_step
+    trainer.data_collator = collate
+    chosen = best.best
+    final = float(trainer.evaluate(first)["eval_loss"]) if chosen is None else chosen.train_loss
+    held_out = None if split is None else _describe(split, best, step)
+    tracking.close({"final/loss": final} | ({} if chosen is None else {"final/held_out_loss": chosen.loss}))
+    result: dict[str, object] = {
+        "steps": step,
+        "final_loss": final,
+        "held_out": held_out,
+        "seconds_since_resumed": round(time.time() - began, 1),
+        "resumed": list(log.resumed),
+        "processes": processes,
+    }
+    if trackers := tracking.report():
+        result["trackers"] = trackers
+    record = make_record(settings, place.data, base=base, skipped=skipped, rows=len(rows), result=result)
+    write_result(trainer, processor, settings, record, place, None if chosen is None else best.folder(chosen.step))
     trainer.accelerator.wait_for_everyone()  # until the result is in place
-    return TrainingResult(out, trainer.state.global_step, len(rows), skipped, final, log.resumed)
+    return TrainingResult(place.out, step, len(rows), skipped, final, log.resumed, held_out)
 
 
-def _write_result(
-    trainer: Any,
-    processor: Any,
-    settings: TrainSettings,
-    record: dict[str, object],
-    data: Path,
-    work: Path,
-    out: Path,
-    store: Store | None,
-) -> None:
-    """Write the result to a folder in `work`, then rename it to `out`. store: None except in the main process."""
-    draft = work / "result"
-    if store is not None and draft.exists():
-        shutil.rmtree(draft)
-    trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(draft))  # every process takes part if the weights are sharded
-    trainer.accelerator.wait_for_everyone()
-    if store is None:
-        return
-    for name in LEFT_BY_TRL:
-        (draft / name).unlink(missing_ok=True)
-    if settings.method == "full":
-        processor.save_pretrained(draft)
-    else:
-        keep = {"adapter_config.json", "adapter_model.safetensors"}
-        for path in draft.iterdir():
-            if path.name not in keep:
-                path.unlink()
-    symbols = read_about(data).get("symbols")
-    if symbols:
-        save_symbols(symbols, draft)
-    statistics = read_about(data).get("statistics")
-    if statistics:
-        save_statistics(ActionStatistics.from_json(statistics), draft)
-    text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
-    (draft / RECORD).write_text(text, encoding="utf-8")
-    store.close()
-    (work / STEPS).replace(draft / LOSSES)
-    draft.replace(out)
-    shutil.rmtree(work)
+def _describe(split: Split, best: BestCheckpoint, steps: int) -> dict[str, object]:
+    """What `training.json` says of the rows held out; losses in nats per token of the completions."""
+    chosen = best.best
+    assert chosen is not None  # the last step is a checkpoint
+    return {
+        "rows": len(split.held_out),
+        "episodes": split.groups,
+        "of_episodes": split.all_groups,
+        "loss": chosen.loss,
+        "by_stage": chosen.by_stage,
+        "step": chosen.step,
+        "stopped_early": best.exhausted,
+        "measured": [{"step": one.step, "loss": one.loss} for one in best.measured],
+    }

@@ -24,6 +24,8 @@ ADAM = 12
 """[bytes] per trained weight besides the weight: its gradient and Adam's two moments, each in float32."""
 LOGIT = 10
 """[bytes] per logit in the worst case: in bfloat16, in float32, and its gradient."""
+QUANTIZED_BITS = {"4bit": 4.127, "8bit": 8}
+"""[bits] per weight of a quantized layer; of 4 bits, with the constants of each 64 weights, themselves quantized."""
 LAYER_SHARE = 4
 """Number of arrays of width hidden + feed-forward that a layer keeps while its gradients are computed."""
 
@@ -75,6 +77,9 @@ def estimate(settings: TrainSettings) -> TrainingMemory:
         )
     width = 2 if settings.dtype == "bfloat16" else 4
     held = parameters * (4 if settings.method == "full" else width)
+    if settings.quantization:
+        quantized = _quantized(model)
+        held = (parameters - quantized) * width + int(quantized * QUANTIZED_BITS[settings.quantization] / 8)
     own = 0 if settings.method == "full" else 4 * trained
     return TrainingMemory(held + own, trained, trained * ADAM, _activations(config.get_text_config(), settings, width))
 
@@ -85,8 +90,8 @@ def check(needs: TrainingMemory, memory: Memory, *, on_gpu: bool) -> None:
     if needs.total > there:
         raise SettingError(
             f"{needs.text()} This machine has {there / 1e9:.1f} GB of {place} memory. Use several GPUs "
-            "(--launch fsdp), train an adapter instead of all weights (--method lora), use a smaller model, or start "
-            "anyway with --force."
+            "(--launch fsdp), train an adapter instead of all weights (--method lora), quantize the base model "
+            "(--quantization 4bit), use a smaller model, or start anyway with --force."
         )
 
 
@@ -107,6 +112,12 @@ def language_layers(model: Any) -> dict[str, Any]:
             "no decoder with layers. Train it with --method full."
         )
     return inside
+
+
+def _quantized(model: Any) -> int:
+    """The weights that bitsandbytes quantizes: of every linear layer but the output layer."""
+    linear = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    return sum(module.weight.numel() for module in linear if module is not model.get_output_embeddings())
 
 
 def _activations(text: Any, settings: TrainSettings, width: int) -> int:

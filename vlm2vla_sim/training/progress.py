@@ -58,36 +58,55 @@ class TrainingLog:
         self._work, self._store = work, store
         self._before = tuple(json.loads(line)["step"] for line in _lines(work / RESUMED))
         self.resumed = self._before
+        self._measured: dict[str, object] = {}
 
-    def began(self, step: int) -> None:
-        """Start at `step`: incomplete checkpoints and the losses of later steps are removed."""
+    def began(self, step: int) -> list[dict[str, Any]]:
+        """Start at `step`: incomplete checkpoints and the losses of later steps are removed.
+
+        Returns the lines of the steps that are left.
+        """
         losses = [json.loads(line) for line in _lines(self._work / STEPS)]
         again = bool(losses) or step > 0
         if again:
             self.resumed = (*self._before, step)
+        left = [line for line in losses if line["step"] <= step]
         if self._store is None:
-            return
+            return left
         for checkpoint in self._work.glob("checkpoint-*"):
             if not (checkpoint / COMPLETE).is_file():
                 shutil.rmtree(checkpoint)
         if again:
-            self._store.keep_first(STEPS, sum(line["step"] <= step for line in losses))
+            self._store.keep_first(STEPS, len(left))
             self._store.append(RESUMED, json.dumps({"step": step}))
+        return left
 
-    def callback(self, report: Callable[[str], None]) -> Any:
-        """The trainer's callback. report: receives about twenty lines of progress over a training run."""
+    def measured(self, loss: float, by_stage: Mapping[str, float], train_loss: float) -> None:
+        """The losses at this step's checkpoint (see `best_checkpoint.HeldOutLoss`); they go to the line of the step."""
+        self._measured = {"held_out": {"loss": loss, "by_stage": dict(by_stage), "train_loss": train_loss}}
+
+    def callback(self, report: Callable[[str], None], track: Callable[[Mapping[str, float], int], None]) -> Any:
+        """The trainer's callback.
+
+        report: receives about twenty lines of progress over a training run, and one for each checkpoint's losses.
+        track: receives the figures of every step.
+        """
         from transformers import TrainerCallback
 
-        work, store = self._work, self._store
+        work, store, log = self._work, self._store, self
 
         class Recorder(TrainerCallback):
             def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 logs = kwargs.get("logs") or {}
                 if store is not None and "loss" in logs:
                     line = {"step": state.global_step, "loss": float(logs["loss"])}
-                    store.append(STEPS, json.dumps({**line, "learning_rate": float(logs["learning_rate"])}))
+                    line["learning_rate"] = float(logs["learning_rate"])
+                    store.append(STEPS, json.dumps({**line, **log._measured}))
+                    track(_figures(logs, log._measured), state.global_step)
                     if state.global_step % max(1, state.max_steps // LINES) == 0:
                         report(f"step {state.global_step} of {state.max_steps}, loss {line['loss']:.4f}")
+                    if held_out := log._measured.get("held_out"):
+                        report(_held_out_line(state.global_step, held_out))
+                    log._measured = {}
 
             def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 if store is not None:
@@ -96,6 +115,21 @@ class TrainingLog:
                     (folder / COMPLETE).touch()
 
         return Recorder()
+
+
+def _figures(logs: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, float]:
+    """What a tracker is told of a step."""
+    names = ("loss", "learning_rate", "grad_norm", "epoch")
+    values = {f"train/{name}": float(logs[name]) for name in names if name in logs}
+    if held_out := measured.get("held_out"):
+        values |= {"held_out/loss": held_out["loss"], "train/rows_loss": held_out["train_loss"]}
+        values |= {f"held_out/{stage}/loss": loss for stage, loss in held_out["by_stage"].items()}
+    return values
+
+
+def _held_out_line(step: int, held_out: Any) -> str:
+    kinds = ", ".join(f"{name} {loss:.4f}" for name, loss in held_out["by_stage"].items())
+    return f"step {step}, loss on the rows held out {held_out['loss']:.4f} ({kinds})"
 
 
 def _step_of(checkpoint: Path) -> int:

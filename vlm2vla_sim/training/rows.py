@@ -25,6 +25,7 @@ except ModuleNotFoundError as error:
 
 FEATURES = datasets.Features(
     {
+        "episode": datasets.Value("string"),
         "stage": datasets.Value("string"),
         "images": datasets.List(datasets.Value("string")),
         "prompt": datasets.Value("string"),

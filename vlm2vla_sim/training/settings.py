@@ -12,6 +12,7 @@ from vlm2vla_sim.errors import SettingError, unknown_name
 
 METHODS = ("lora", "full")
 DTYPES = ("bfloat16", "float32")
+QUANTIZATIONS = ("", "4bit", "8bit")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ class TrainSettings:
     seed: int = 0
     save_every: int = 200
     """Steps between checkpoints."""
+    quantization: str = ""
+    """QLoRA: "4bit" or "8bit" stores the base model's linear layers so, through bitsandbytes; empty for `dtype`."""
+    packing: bool = False
+    """Lay the rows of a forward pass one behind the other in sequences of at most `max_tokens` tokens, none of which
+    attends to another. The loss is that of the same rows padded."""
+    held_out: float = 0.0
+    """Share of the episodes whose rows are not trained on. The loss on them is computed at every checkpoint, and the
+    result is the checkpoint where it is lowest. 0: none are held out, and the result is the last step."""
+    patience: int = 0
+    """Stop after so many checkpoints in a row without a lower loss on the rows held out; 0 for never."""
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -68,9 +79,26 @@ class TrainSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and 0 < value <= most):
                 raise SettingError(f"{name} is {value}; expected more than 0{' and at most 1' if most == 1 else ''}.")
-        for name in ("dropout", "warmup"):
+        for name in ("dropout", "warmup", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise SettingError(f"{name} is {getattr(self, name)}; expected 0 or more and less than 1.")
+        self._check_stopping_and_quantization()
+
+    def _check_stopping_and_quantization(self) -> None:
+        if self.patience < 0:
+            raise SettingError(f"patience is {self.patience}; expected 0 (never stop early) or more.")
+        if self.patience and not self.held_out:
+            raise SettingError(
+                f"patience is {self.patience}, but no episodes are held out whose loss could decide. Hold some out "
+                "(--held-out 0.05), or leave --patience out."
+            )
+        if self.quantization not in QUANTIZATIONS:
+            raise unknown_name("quantization", self.quantization, [name for name in QUANTIZATIONS if name])
+        if self.quantization and self.method == "full":
+            raise SettingError(
+                "Quantized weights cannot be trained, only an adapter on them. Leave out --quantization or --method "
+                "full."
+            )
 
     def accumulation(self, processes: int) -> int:
         """The number of gradient accumulation steps with `processes` processes; SettingError if it is not whole."""

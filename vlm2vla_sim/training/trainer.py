@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def make_trainer(
     SettingError if `settings.adapter` is not an adapter of this model.
     """
     dtype = "float32" if settings.method == "full" else settings.dtype
-    model = load_weights(HfSettings(settings.model, dtype=dtype))
+    model = load_weights(_loading(settings, dtype))
     base = describe_base(settings.model, model)
     if start is not None and settings.method == "full":
         # Gemma 3 is saved under other parameter names than those in memory. The trainer would match none of them and
@@ -54,6 +55,14 @@ def make_trainer(
         load_checkpoint(trainer.model, start)  # the trainer itself only warns of what does not fit
     trainer.remove_callback(PrinterCallback)  # standard output belongs to the command
     return trainer, base
+
+
+def _loading(settings: TrainSettings, dtype: str) -> HfSettings:
+    """How the base model is loaded; bitsandbytes needs to be told where."""
+    if not settings.quantization:
+        return HfSettings(settings.model, dtype=dtype)
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    return HfSettings(settings.model, dtype=dtype, quantization=settings.quantization, device_map=device)
 
 
 def _lora_config(model: Any, settings: TrainSettings) -> LoraConfig:

@@ -14,9 +14,11 @@ import tyro
 from vlm2vla_sim.cli.result import CommandResult
 from vlm2vla_sim.cli.training_rows import RowFlags, check_data, make_rows
 from vlm2vla_sim.core.file_names import check_path
+from vlm2vla_sim.core.folder_kind import wrong_folder
 from vlm2vla_sim.data.examples.folder import ROWS
 from vlm2vla_sim.data.exports.export import RowExport, export_rows
 from vlm2vla_sim.errors import RunFolderError, SettingError
+from vlm2vla_sim.policies.models.digests import ADAPTER_CONFIG
 from vlm2vla_sim.policies.models.vllm_export import Export, export_for_vllm
 from vlm2vla_sim.training.row_settings import RowSettings, check_rows
 
@@ -25,17 +27,21 @@ def export(
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
     rows: RowFlags,
     *,
-    target: Annotated[Literal["vllm", "trl", "llama-factory", "openai"], tyro.conf.arg(name="for")],
+    target: Annotated[Literal["vllm", "transformers", "trl", "llama-factory", "openai"], tyro.conf.arg(name="for")],
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
     limit: int = 0,
     license_name: Annotated[str, tyro.conf.arg(name="license", metavar="NAME")] = "",
+    model: str = "",
+    dtype: str = "auto",
     json: bool = False,
 ) -> CommandResult:
-    """Write a model as vLLM reads it, or training rows as TRL, LLaMA-Factory or OpenAI's fine-tuning API reads them.
+    """Write a model as vLLM or transformers reads it, or training rows as TRL, LLaMA-Factory or OpenAI reads them.
 
     vLLM reads a Gemma 3 by the weights' names in Google's checkpoints; transformers saves them under shorter ones.
     Names are changed, numbers and dtype are not. An adapter is checked only: vLLM takes the folder of peft. The command
     that serves it is printed.
+
+    For transformers, an adapter is merged into its base model: a plain model folder, without peft.
 
     Training rows come with a data set card (README.md). The images are in the files (trl), beside them (llama-factory)
     or in data URLs (openai).
@@ -47,14 +53,22 @@ def export(
         target: The program.
         out: Folder to write to, new or (vllm) empty. Not made where vLLM takes FOLDER as it is.
         limit: Maximum number of rows, the first ones; 0 for all.
+        model: (transformers) The base model, a folder or a hub name; the one that the adapter names by default.
+        dtype: (transformers) The torch dtype of the weights written, or "auto" for the one of the base model.
         license_name: The license of the data for the card, as the Hugging Face Hub calls it (cc-by-4.0).
         json: Print one line of JSON.
     """
-    if target != "vllm":
+    if target != "transformers" and (model or dtype != "auto"):
+        raise SettingError(
+            "--model and --dtype are for an adapter that is merged (--for transformers). Leave them out."
+        )
+    if target not in ("vllm", "transformers"):
         return _export_rows(folder, rows, target, out, limit, license_name, as_json=json)
     given = {**rows.given(), **({"limit": limit} if limit else {}), **({"license": 1} if license_name else {})}
     for name in given:
         raise SettingError(f"--{name.replace('_', '-')} is for training rows; a model has none. Leave it out.")
+    if target == "transformers":
+        return _merge(folder, out, model, dtype, as_json=json)
     made = export_for_vllm(folder, out)
     values = {
         "for": target,
@@ -66,6 +80,20 @@ def export(
         "max_lora_rank": made.rank,
     }
     return CommandResult(_text(made, folder), values, json)
+
+
+def _merge(adapter: Path, out: Path, model: str, dtype: str, *, as_json: bool) -> CommandResult:
+    if not (adapter / ADAPTER_CONFIG).is_file():
+        raise SettingError(wrong_folder(adapter, f"a LoRA adapter ({ADAPTER_CONFIG})"))
+    from vlm2vla_sim.policies.models.merged_model import merge_adapter  # needs torch
+
+    made = merge_adapter(adapter, out, model=model, dtype=dtype)
+    text = (
+        f"Merged   {adapter} into {made.base}: {made.layers} layers, {made.dtype}.\nWritten  {out}\n"
+        f"Evaluate vlm2vla evaluate --policy vlm --model {shlex.quote(str(out))}"
+    )
+    values = {"for": "transformers", "folder": str(out), "base": made.base, "dtype": made.dtype, "layers": made.layers}
+    return CommandResult(text, values, as_json)
 
 
 def _export_rows(

@@ -55,13 +55,23 @@ class RecipeFlags:
     save_every: int | None = None
     """Steps between checkpoints."""
     seed: int | None = None
-    """Seed for the initial adapter weights and the order of rows."""
+    """Seed for the initial adapter weights, the order of rows, and which episodes are held out."""
+    quantization: str | None = None
+    """QLoRA: 4bit or 8bit, for the base model's linear layers (bitsandbytes); the adapter is not quantized."""
+    packing: bool = False
+    """Lay several rows in one sequence instead of padding them; with --per-device of 2 or more."""
+    held_out: float | None = None
+    """Share of the episodes to hold out, such as 0.05: the loss on them is computed at every checkpoint, and the
+    result is the checkpoint where it is lowest."""
+    patience: int | None = None
+    """Stop after so many checkpoints in a row without a lower loss on the rows held out."""
 
     def given(self) -> dict[str, Any]:
         """The settings that were given on the command line."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["adapter"] = None if self.adapter is None else str(self.adapter)
-        return {name: value for name, value in values.items() if value is not None and name not in ("model", "preset")}
+        left_out = ("model", "preset", *(() if self.packing else ("packing",)))
+        return {name: value for name, value in values.items() if value is not None and name not in left_out}
 
     def settings(self) -> TrainSettings:
         """The settings of the training run."""
@@ -79,6 +89,7 @@ def train(
     force: bool = False,
     launch_with: Annotated[str, tyro.conf.arg(name="launch")] = "",
     processes: int = 1,
+    tracker: Annotated[tuple[str, ...], tyro.conf.arg(metavar="trackio|wandb|tensorboard|MODULE:NAME...")] = (),
     json: bool = False,
 ) -> CommandResult:
     """Train a LoRA adapter, or with --method full every weight, for `vlm2vla evaluate`.
@@ -95,11 +106,18 @@ def train(
         force: Start even if the estimated memory exceeds what is available.
         launch_with: Train in several processes: ddp, deepspeed or fsdp through accelerate, or cpu.
         processes: Number of processes on this machine, with --launch.
+        tracker: Send the figures of every step to experiment trackers: trackio, wandb, tensorboard, or your own as
+            package.module:NAME.
         json: Print JSON.
     """
     settings = recipe.settings()
     if processes != 1 and not launch_with:
         raise SettingError(f"{processes} processes were requested without --launch. Add --launch ddp, or another one.")
+    if settings.quantization and launch_with in ("fsdp", "deepspeed"):
+        raise SettingError(
+            f"A model in {settings.quantization} is not sharded by --launch {launch_with}. Use --launch ddp, which "
+            "needs the whole model on each GPU, or leave --quantization out."
+        )
     if estimate:
         from vlm2vla_sim.training.memory import estimate as estimate_memory
 
@@ -112,11 +130,13 @@ def train(
     if launch_with:
         arguments = train_arguments(folder, out, recipe.preset, recipe.model, given=recipe.given())
         arguments += [*(["--resume"] if resume else []), *(["--force"] if force else [])]
+        arguments += ["--tracker", *tracker] if tracker else []
         launch(launch_with, processes, arguments)
         return _result(out, as_json=json)
     from vlm2vla_sim.training.lora import train as train_model
 
-    train_model(settings, folder, out, resume=resume, force=force, report=_ignore if json else _to_stderr)
+    report = _ignore if json else _to_stderr
+    train_model(settings, folder, out, resume=resume, force=force, trackers=tracker, report=report)
     return _result(out, as_json=json)
 
 
@@ -152,7 +172,9 @@ def train_arguments(rows: Path, out: Path, preset_name: str, model: str, *, give
     ['train', 'r', '--model', 'm', '--out', 'o', '--preset', 'paper', '--per-device', '2']
     """
     arguments = ["train", str(rows), "--model", model, "--out", str(out), "--preset", preset_name]
-    return arguments + [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    for name, value in given.items():
+        arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return arguments
 
 
 def _result(out: Path, *, as_json: bool) -> CommandResult:
@@ -162,14 +184,26 @@ def _result(out: Path, *, as_json: bool) -> CommandResult:
     unmade = record["data"]["about"].get("skipped", {})
     lines: Sequence[str] = (
         f"Trained {result['steps']} steps on {rows} rows; loss {result['final_loss']:.4f} nats per token.",
+        *_held_out_lines(result.get("held_out")),
         *(f"Skipped, {reason}: {count}" for reason, count in skipped.items()),
         *(f"Not made into rows, {reason}: {count}" for reason, count in unmade.items()),
         f"{'Model' if record['settings'].get('method') == 'full' else 'Adapter'}  {out}",
     )
-    values = {name: result[name] for name in ("steps", "final_loss", "resumed", "processes")}
+    values = {name: result.get(name) for name in ("steps", "final_loss", "held_out", "resumed", "processes")}
     return CommandResult(
         "\n".join(lines), {"out": str(out), "rows": rows, "skipped": skipped, "unmade": unmade, **values}, as_json
     )
+
+
+def _held_out_lines(held_out: Mapping[str, Any] | None) -> list[str]:
+    if held_out is None:
+        return []
+    kinds = ", ".join(f"{name} {loss:.4f}" for name, loss in held_out["by_stage"].items())
+    ended = "; stopped early" if held_out["stopped_early"] else ""
+    return [
+        f"Held out {held_out['episodes']} of {held_out['of_episodes']} episodes ({held_out['rows']} rows): lowest loss "
+        f"{held_out['loss']:.4f} after step {held_out['step']}{ended} ({kinds})"
+    ]
 
 
 def _to_stderr(line: str) -> None:

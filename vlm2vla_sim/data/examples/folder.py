@@ -98,6 +98,7 @@ def _write_rows(examples: Iterable[Example], folder: Path) -> RowSummary:
                 skipped[problem] += 1
                 continue
             row = {
+                **({"episode": example.episode} if example.episode else {}),
                 "stage": example.stage,
                 "images": [images.put(image) for image in example.images],
                 "prompt": example.prompt,
@@ -120,7 +121,10 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def read_rows(folder: Path) -> Iterator[dict[str, object]]:
-    """The lines of `rows.jsonl`: stage, images (paths relative to the folder), prompt, completion."""
+    """The lines of `rows.jsonl`: stage, images (paths relative to the folder), prompt, completion.
+
+    Rows that were made of a label set have the name of their `episode` as well.
+    """
     path = folder / ROWS
     try:
         with path.open(encoding="utf-8") as file:
@@ -134,7 +138,8 @@ def read_examples(folder: Path) -> Iterator[Example]:
     """The examples that `write_examples` wrote."""
     for row in read_rows(folder):
         images = tuple(read_image(folder / str(name)) for name in row["images"])  # type: ignore[attr-defined]
-        yield Example(str(row["stage"]), images, str(row["prompt"]), str(row["completion"]))
+        episode = str(row.get("episode") or "")
+        yield Example(str(row["stage"]), images, str(row["prompt"]), str(row["completion"]), episode)
 
 
 def data_hash(folder: Path) -> str:

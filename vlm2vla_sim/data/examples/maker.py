@@ -7,6 +7,7 @@ compares the examples byte for byte with what the loop and the verifier send.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ class ExampleMaker:
         for one in labelled:
             failed = self._is_left_out(one)
             failures, others = failures + failed, others + (not failed)
-            yield from self.make_one(one)
+            yield from (dataclasses.replace(made, episode=one.trajectory.name) for made in self.make_one(one))
         if failures and not others:
             raise SettingError(
                 f"All {failures} demonstrations failed, so there is no subtask, plan or action to learn. Record some "

@@ -65,7 +65,7 @@ class Tracking:
                 self._call(name, sink, lambda sink=sink: sink.tracker.close(values))
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """For each tracker: how many episodes or steps it was told of in this session, failed calls, the first error."""
+        """For each tracker: how many episodes or steps of this session it was told of, failed calls, first error."""
         return {
             name: {"logged": sink.logged, "failed": sink.failed, "error": sink.error}
             for name, sink in self._sinks.items()

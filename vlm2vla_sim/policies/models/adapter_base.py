@@ -90,6 +90,7 @@ def _same_numbers(record: dict[str, Any], model: Any) -> bool:
         versions.get("transformers") == distribution_version("transformers")
         and f"torch.{settings.get('dtype')}" == str(model.dtype)
         and not getattr(model, "is_quantized", False)
+        and not settings.get("quantization")
         and not any(weight.is_meta for weight in model.parameters())
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ except ModuleNotFoundError as error:
 IN_EXTRA = ("accelerate", "num2words", "peft", "safetensors")
 """What the extra [vlm] brings of the packages that transformers may ask for."""
 QUANTIZATIONS = ("", "8bit", "4bit")
+COMPUTE = ("bfloat16", "float16", "float32")
+"""dtypes in which bitsandbytes computes with weights of 4 bits."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class HfSettings:
     device_map: str = ""
     """As in transformers ("auto", "cuda:1"); empty for the GPU if there is one, else the CPU."""
     quantization: str = ""
-    """"8bit" or "4bit" through bitsandbytes; empty for none."""
+    """"8bit" or "4bit" (NF4, with double quantization) through bitsandbytes; empty for none."""
     compile: bool = False
     """Compile the language model's feed-forward layers with torch.compile: faster, but slow to start."""
     fast: bool = True
@@ -148,11 +151,23 @@ def loading_arguments(settings: HfSettings) -> dict[str, Any]:
     if settings.device_map:
         arguments["device_map"] = settings.device_map
     if settings.quantization:
+        check_quantization(settings.quantization)
+        # As in QLoRA (arXiv 2305.14314): an adapter is evaluated on the same weights that it was trained on.
         arguments["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_8bit=settings.quantization == "8bit", load_in_4bit=settings.quantization == "4bit"
+            load_in_8bit=settings.quantization == "8bit",
+            load_in_4bit=settings.quantization == "4bit",
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=settings.dtype if settings.dtype in COMPUTE else None,
         )
         arguments.setdefault("device_map", "auto")
     return arguments
+
+
+def check_quantization(quantization: str) -> None:
+    """MissingExtraError for a quantization without bitsandbytes."""
+    if quantization and importlib.util.find_spec("bitsandbytes") is None:
+        raise missing_extra(f"A model in {quantization}", "bitsandbytes", "quantization")
 
 
 def _load(loader: Any, name: str, **arguments: Any) -> Any:
