@@ -1,6 +1,6 @@
 """Rows per second of `vlm2vla train` beside a bare TRL script, on the same rows, model and settings.
 
-They train in this process, in turns, several times; each round begins with another one. What is measured is the CPU time
+They train in this process, in turns, several times; each round begins with another one. What is measured is CPU time
 between the end of the first step and the end of the last, with everything that is done in between. The bare script does
 what TRL's documentation shows: SFTTrainer with the rows as chats, LoRA by peft, the same arguments. Packed rows are
 measured beside them.

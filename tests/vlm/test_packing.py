@@ -5,22 +5,22 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from labelled_fakes import make_labelled
-from vlm_lane import make_llava, need_train
+from vlm_lane import need_train
 
 need_train()
 
 import torch  # noqa: E402
-from transformers import AutoModelForImageTextToText  # noqa: E402
+from policies.families import make_family  # noqa: E402
 
 from vlm2vla_sim.data.examples.folder import read_examples, write_examples  # noqa: E402
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings, to_chat  # noqa: E402
 from vlm2vla_sim.errors import SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
-from vlm2vla_sim.policies.models.hf_loading import load_processor  # noqa: E402
 from vlm2vla_sim.training import lora, memory, packing  # noqa: E402
 from vlm2vla_sim.training.packing import PackingCollator, fill, row_masks  # noqa: E402
 from vlm2vla_sim.training.settings import TrainSettings, preset  # noqa: E402
@@ -64,20 +64,21 @@ def test_masks_of_gemma_are_by_row_by_image_and_by_window():
     assert masks["sliding_attention"][0, 0].int().tolist()[2] == [0, 1, 1, 0, 0, 0]
 
 
-@pytest.mark.parametrize("kind", ["gemma3", "llava"])
-def test_packed_rows_have_the_loss_of_padded_ones_and_do_not_see_each_other(tiny_folder, rows, tmp_path, kind):
+@pytest.mark.parametrize("name", ["gemma3", "smolvlm", "qwen3-vl"])
+def test_packed_rows_have_the_loss_of_padded_ones_and_do_not_see_each_other(rows, name):
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-    folder = tiny_folder if kind == "gemma3" else make_llava(tmp_path / "llava")
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype="float32").eval()
-    padded = DataCollatorForVisionLanguageModeling(load_processor(str(folder)), completion_only_loss=True)
+    made = make_family(name)
+    model: Any = made.model
+    padded = DataCollatorForVisionLanguageModeling(made.processor, completion_only_loss=True)
     packed = PackingCollator(model, padded, 600)
     examples = list(read_examples(rows))[:6]
 
     def told(batch: dict) -> list[torch.Tensor]:
         """Log-probabilities of the tokens that are taught, of each row."""
         with torch.no_grad():
-            scores = model(**{name: value for name, value in batch.items() if name != "labels"}).logits.log_softmax(-1)
+            inputs = {name: value for name, value in batch.items() if name != "labels"}
+            scores = model(**inputs, use_cache=False).logits.log_softmax(-1)  # as in training
         taught = batch["labels"][:, 1:] != -100
         ids = batch["labels"][:, 1:].clamp(min=0)
         return scores[:, :-1].gather(-1, ids[..., None])[..., 0][taught]
@@ -98,9 +99,9 @@ def test_packed_rows_have_the_loss_of_padded_ones_and_do_not_see_each_other(tiny
 
 def test_a_training_on_packed_rows_is_the_one_on_padded_rows(tiny_folder, rows, tmp_path):
     for name, is_packed in (("padded", False), ("packed", True)):
-        lora.train(tiny(tiny_folder, packing=is_packed), rows, tmp_path / name)
+        lora.train(tiny(tiny_folder, packing=is_packed, epochs=0.6), rows, tmp_path / name)
     one, two = (losses(tmp_path / name) for name in ("padded", "packed"))
-    assert len(two) == 5
+    assert len(two) == 3
     np.testing.assert_allclose(two, one, atol=5e-4)
     ends = [json.loads((tmp_path / name / "training.json").read_text())["result"] for name in ("padded", "packed")]
     assert ends[1]["final_loss"] == pytest.approx(ends[0]["final_loss"], abs=5e-4)
@@ -149,10 +150,11 @@ def test_an_adapter_learns_on_a_quantized_base_and_is_evaluated_on_it(tiny_folde
     pytest.importorskip("bitsandbytes")
     from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
 
-    done = lora.train(tiny(tiny_folder, quantization="4bit", epochs=2), rows, tmp_path / "out")
+    settings = tiny(tiny_folder, quantization="4bit", held_out=0.5, save_every=2, learning_rate=5e-3)
+    done = lora.train(settings, rows, tmp_path / "out")
     told = losses(tmp_path / "out")
-    assert len(told) == done.steps == 10
-    assert np.mean(told[-3:]) < np.mean(told[:3]) - 0.3, "it learns"
+    assert len(told) == done.steps == 3, "through an evaluation, after which bitsandbytes might give no gradients"
+    assert told[-1] < told[0] - 0.3, "it learns"
     model = HfModel(HfSettings(str(tiny_folder), str(tmp_path / "out"), dtype="float32", quantization="4bit"))
     layers = [type(module).__name__ for name, module in model.model.named_modules() if name.endswith("base_layer")]
     assert set(layers) == {"Linear4bit"}

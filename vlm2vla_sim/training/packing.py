@@ -17,7 +17,9 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("Training", error.name or "torch", "train") from error
 
-BY_POSITION = tuple("gemma4 glm4v internvl llava llava_onevision mistral3 qwen2_5_vl qwen3_vl smolvlm".split())
+_LLAVA = ("llava", "llava_onevision")
+_QWEN = ("qwen2_5_vl", "qwen3_vl")
+BY_POSITION = ("gemma4", "glm4v", "internvl", *_LLAVA, "mistral3", *_QWEN, "smolvlm")
 """Types of models whose attention is causal in every layer; transformers masks other rows by the positions."""
 BY_MASK = ("gemma3",)
 """Types of models that get masks of `row_masks`."""

@@ -112,7 +112,13 @@ def load_weights(settings: HfSettings) -> Any:
     SettingError if it cannot be loaded, or if its files do not hold exactly the weights of its architecture.
     """
     loader = transformers.AutoModelForImageTextToText.from_pretrained
-    return load_whole(loader, settings.model, **loading_arguments(settings))
+    model = load_whole(loader, settings.model, **loading_arguments(settings))
+    for module in model.modules() if settings.quantization == "4bit" else ():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # On such a CPU bitsandbytes 0.50 rearranges a layer's weights at its first answer: an error where its
+            # inputs are no multiple of 64 (4304 in Gemma 3's vision encoder), and no gradients from then on.
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def load_whole(loader: Any, name: str, **arguments: Any) -> Any:
