@@ -19,6 +19,7 @@ LEROBOT := $(VENV)/lerobot
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS)
 DEV := codespell httpx2 hypothesis imageio-ffmpeg llguidance matplotlib moviepy msgpack pyarrow "pyright[nodejs]" pytest pytest-cov pytest-xdist ruff scipy statsmodels websockets
 PEERS := $(VENV)/peers
+QUANTIZED := $(VENV)/quantization
 LOWEST := $(VENV)/lowest
 NEWER_VENV := $(VENV)/newer
 DIST := $(VENV)/dist
@@ -81,7 +82,7 @@ $(VENV)/.speak: $(VENV)/.torch
 	touch $@
 
 $(VENV)/.vlm: $(VENV)/.speak $(VENV)/.dev
-	$(PIP) --editable '.[vlm,train,quantization]' stable-baselines3
+	$(PIP) --editable '.[vlm,train]' stable-baselines3
 	touch $@
 
 # TensorFlow needs an older h5py than the scenes' packages: an environment of its own, without the constraints.
@@ -148,8 +149,14 @@ test-robot: $(VENV)/.robot ## tests of the real robot backends (installs pyzmq, 
 test-remote: $(VENV)/.remote $(PEERS)/.made ## tests against openpi-client, vla-eval and json-numpy (in .venv/peers; PYTHON must be 3.11 or 3.12)
 	VLM2VLA_PEERS=$(PEERS)/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile $(REMOTE_TESTS)
 
-test-vlm: $(VENV)/.vlm ## tests of language models as policies and of training (installs torch, transformers, trl)
+# In a folder of its own: peft imports it wherever it is installed, which takes a second in every process.
+$(QUANTIZED)/.made: $(VENV)/.vlm
+	$(PIP) --no-deps --target $(QUANTIZED) bitsandbytes
+	touch $@
+
+test-vlm: $(VENV)/.vlm $(QUANTIZED)/.made ## tests of language models as policies and of training (installs torch, transformers, trl)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile tests/vlm $(MODEL_TESTS)
+	VLM2VLA_REQUIRE="vlm quantization" PYTHONPATH=$(QUANTIZED) $(ONE_THREAD) $(BIN)/python -m pytest tests/vlm/test_quantization.py
 
 test-ray: $(VENV)/.ray ## tests of runs on a Ray cluster of two nodes on this machine (installs Ray)
 	$(BIN)/python -m pytest tests/cluster

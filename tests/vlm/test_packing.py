@@ -144,18 +144,3 @@ def test_without_bitsandbytes_it_is_one_sentence(tiny_folder, rows, tmp_path, mo
     assert not list(tmp_path.iterdir())
     assert main([*words.split(), "--launch", "fsdp", "--processes", "2"]) == 1
     assert "is not sharded by --launch fsdp" in capsys.readouterr().err
-
-
-def test_an_adapter_learns_on_a_quantized_base_and_is_evaluated_on_it(tiny_folder, rows, tmp_path):
-    pytest.importorskip("bitsandbytes")
-    from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings
-
-    settings = tiny(tiny_folder, quantization="4bit", held_out=0.5, save_every=2, learning_rate=5e-3)
-    done = lora.train(settings, rows, tmp_path / "out")
-    told = losses(tmp_path / "out")
-    assert len(told) == done.steps == 3, "through an evaluation, after which bitsandbytes might give no gradients"
-    assert told[-1] < told[0] - 0.3, "it learns"
-    model = HfModel(HfSettings(str(tiny_folder), str(tmp_path / "out"), dtype="float32", quantization="4bit"))
-    layers = [type(module).__name__ for name, module in model.model.named_modules() if name.endswith("base_layer")]
-    assert set(layers) == {"Linear4bit"}
-    assert model.provenance()["base_checked"] == "digest"
