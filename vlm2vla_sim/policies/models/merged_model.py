@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from vlm2vla_sim.core.file_names import check_path
 from vlm2vla_sim.core.folder_kind import wrong_folder
 from vlm2vla_sim.core.versions import collect_versions
 from vlm2vla_sim.errors import SettingError
-from vlm2vla_sim.policies.models.action_symbols import FILE, read_symbols, save_symbols
+from vlm2vla_sim.language.formats.statistics import FILE as STATISTICS
+from vlm2vla_sim.policies.models.action_symbols import FILE as SYMBOLS
 from vlm2vla_sim.policies.models.digests import ADAPTER_CONFIG, config_digest, read_object, weights_digest
 from vlm2vla_sim.policies.models.hf_adapter import load_adapter
 from vlm2vla_sim.policies.models.hf_loading import HfSettings, load_processor, load_weights
@@ -66,7 +68,8 @@ def merge_adapter(adapter: Path, out: Path, *, model: str = "", dtype: str = "au
     with creating_folder(out) as draft:
         merged.save_pretrained(draft)
         processor.save_pretrained(draft)
-        if (adapter / FILE).is_file():
-            save_symbols(read_symbols(str(adapter)), draft)
+        for name in (SYMBOLS, STATISTICS):  # what the adapter's action format needs
+            if (adapter / name).is_file():
+                shutil.copyfile(adapter / name, draft / name)
         (draft / MERGE_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return Merged(out, base, str(record["dtype"]), layers)
