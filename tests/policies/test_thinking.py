@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from chat_servers import answering, client, completion
 
-from vlm2vla_sim.errors import SettingError, UnknownNameError
+from vlm2vla_sim.errors import ServerError, SettingError, UnknownNameError
 from vlm2vla_sim.policies.base import Question, Sampling, mark_cut_off, prepare, prepare_thinking
 from vlm2vla_sim.policies.models.chat_grammar import NONSENSE
 from vlm2vla_sim.policies.models.thinking import split_reasoning
@@ -203,6 +203,17 @@ def test_a_server_that_drops_pictures_is_refused_by_its_own_count(counts, sees):
         else:
             with pytest.raises(SettingError, match="does not get pictures: a question with one has 9 tokens"):
                 prepare(model, [])
+
+
+def test_a_server_that_fails_at_pictures_only_is_told_from_one_that_is_not_there():
+    def say(request):
+        pictures = any(part["type"] == "image_url" for part in request["messages"][0]["content"])
+        return (500, "image input is not supported") if pictures else completion("Hello.", usage={"prompt_tokens": 9})
+
+    with answering(say) as (url, _):
+        model = client(url, constraint="off", retries=0)
+        with pytest.raises(ServerError, match=r"fails at one with a picture.*image input is not supported"):
+            prepare(model, [])
 
 
 @pytest.mark.parametrize("pinned", [True, False])

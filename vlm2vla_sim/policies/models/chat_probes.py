@@ -94,13 +94,17 @@ def knows_name(ask: Callable[[dict[str, Any]], object], name: str) -> bool:
 def check_pictures(ask: Callable[[Question], Stage], model: str, where: str) -> None:
     """The picture probe: SettingError where a picture adds nothing to the prompt, by the server's own count of tokens.
 
-    Nothing is known of a server that does not count them.
+    ServerError where only questions without one are answered. Nothing is known of a server that does not count them.
     """
     noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     plain = Question("picture probe", "Say hello.", sampling=Sampling(max_tokens=1))
     if (without := ask(plain).prompt_tokens) is None:
         return
-    seen = ask(dataclasses.replace(plain, images=(noise,))).prompt_tokens
+    try:
+        seen = ask(dataclasses.replace(plain, images=(noise,))).prompt_tokens
+    except ServerError as broken:  # llama.cpp without a picture encoder: status 500
+        said = f"The model {model!r} answers a question without a picture, and fails at one with a picture."
+        raise ServerError(f"{said} {broken}") from broken
     if seen is not None and seen <= without:
         raise SettingError(
             f"The model {model!r} on {where} does not get pictures: a question with one has {seen} tokens, and without "
