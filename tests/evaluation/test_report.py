@@ -242,3 +242,22 @@ def test_what_cannot_be_shown_is_refused_with_a_sentence(tmp_path):
     with pytest.raises(RunFolderError, match="no finished episode"):
         write_report([run], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_tokens_and_money_are_shown_where_a_server_tells_them(tmp_path):
+    def paid(number: int, tokens: int | None) -> dict[str, object]:
+        stages = decision(0)["stages"]
+        stages = [{**stage, "prompt_tokens": tokens, "cached_tokens": 400, "cost": 0.5} for stage in stages]
+        provenance = {"model": {"currency": "EUR"}}
+        return line("carrot_on_plate", number, True, decisions=[decision(0, stages=stages)], provenance=provenance)
+
+    def shown(name: str, *lines: dict[str, object]) -> str:
+        source = page_of(tmp_path, write_run(tmp_path / name, list(lines))).source
+        return " ".join(re.sub("<[^>]*>", " ", source).split())
+
+    told = shown("told", paid(0, 1000), paid(1, 3000))
+    assert "prompt tokens per episode of which cached cost per episode" in told
+    assert "4000 800 1 EUR" in told
+    silent = shown("silent", paid(0, 1000), paid(1, None))
+    assert "not known 800 1 EUR" in silent
+    assert "cost per episode" not in shown("unpaid", line("carrot_on_plate", 0, True))
