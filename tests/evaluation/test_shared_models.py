@@ -85,7 +85,7 @@ def test_options_of_the_loop_do_not_load_a_second_model():
     assert model_options(one) == model_options(other)
     for name in MODEL_OPTIONS:
         on_server = VlmOptions("base", server="http://127.0.0.1:1/v1")
-        options = on_server if name in ("server", "constraint", "timeout", "zero_shot") else other
+        options = on_server if name in ("server", "constraint", "timeout", "zero_shot", "minimal_request") else other
         value = {"constraint": "off", "server": "http://127.0.0.1:2/v1", "quantization": "8bit"}.get(name)
         value = (
             value

@@ -356,6 +356,18 @@ def test_a_server_gets_no_grammar_and_its_tokens_are_paid():
     assert len(said["zero_shot"]["prompts"]) == 64
 
 
+def test_a_minimal_request_holds_no_sampling():
+    with answering(seeing) as (url, asked):
+        policy = served(url, zero_shot=True, minimal_request=True)
+        policy.reset("put carrot on plate")
+        assert policy.act(look(1)).chunk is not None
+    assert all(set(request) == {"model", "messages", "max_completion_tokens"} for request in asked)
+    assert asked[-1]["max_completion_tokens"] == 1024
+    for options in ({"server": "http://127.0.0.1:1/v1", "sampling": "greedy"}, {}):
+        with pytest.raises(SettingError, match=r"sends no temperature|there is no server"):
+            VlmOptions("base", minimal_request=True, **options)
+
+
 def blind(request) -> dict:
     return completion("blue")
 

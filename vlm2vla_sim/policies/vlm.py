@@ -42,6 +42,9 @@ class VlmOptions(ZeroShotOptions):
     """How the grammar is sent to a server: regex, grammar; off is the same as constrained=false."""
     timeout: float = 120.0
     """[s] for one request to a server, the verifier's included."""
+    minimal_request: bool = False
+    """true: a server is sent no temperature, top_p, seed and max_tokens, but max_completion_tokens: hosted models that
+    reason refuse the others. They sample as they like, and a run cannot be repeated."""
     sampling: str = "paper"
     """paper, paper-ood (tasks outside the training distribution), greedy (deterministic)."""
     verifier: str = "adapter"
@@ -109,8 +112,9 @@ class VlmOptions(ZeroShotOptions):
         unused: list[tuple[str, str]] = []
         if self.server:
             unused += [(name, "the weights are on a server, which loaded them in its own way") for name in IN_PROCESS]
+            unused += [("sampling", "minimal_request sends no temperature")] if self.minimal_request else []
         elif not is_place(self.model):
-            unused += [("constraint", "there is no server")]
+            unused += [(name, "there is no server") for name in ("constraint", "minimal_request")]
             unused += [("timeout", "there is no server")] if self.verifier != "server" else []
         if self.verifier != "server" and not is_place(self.verifier):
             unused += [(name, f"the verifier is {self.verifier}") for name in ("verifier_server", "verifier_model")]
@@ -183,7 +187,7 @@ def assemble(options: VlmOptions, context: PolicyContext) -> Policy:
 
 MODEL_OPTIONS = (
     "model", "adapter", "server", "constraint", "constrained", "timeout", "dtype", "device_map", "quantization",
-    "compile", "threads", "zero_shot",
+    "compile", "threads", "zero_shot", "minimal_request",
 )  # fmt: skip
 """The options that decide which text model is loaded, and how."""
 
@@ -210,6 +214,7 @@ def make_text_model(options: VlmOptions) -> TextModel:
                 options.adapter,
                 constraint=options.constraint if options.uses_grammar else "off",
                 timeout=options.timeout,
+                minimal=options.minimal_request,
             )
         )
     if is_place(options.model):

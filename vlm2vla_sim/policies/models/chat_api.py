@@ -66,6 +66,8 @@ class ServerSettings:
     """[s] before the first retry; each further one waits twice as long."""
     concurrency: int = 8
     """The most requests that are sent at the same time."""
+    minimal: bool = False
+    """Send `max_completion_tokens` and no temperature, top_p, seed, max_tokens, which some hosted models refuse."""
     key_variable: str = "VLM2VLA_API_KEY"
     """The environment variable that holds the API key, where the server requires one."""
 
@@ -179,11 +181,12 @@ class ChatModel:
         request: dict[str, Any] = {
             "model": settings.adapter if settings.adapter and question.adapter else settings.model,
             "messages": [{"role": "user", "content": parts}],
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": question.limit,
-            "seed": question.seed,
         }
+        if settings.minimal:
+            request["max_completion_tokens"] = question.limit
+        else:
+            request |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
+            request |= {"max_tokens": question.limit, "seed": question.seed}
         if question.grammar is not None and way is not None:
             if not (question.grammar.regex if settings.constraint == "regex" else question.grammar.lark):
                 raise SettingError(
