@@ -198,6 +198,7 @@ def bare(model: Path, rows: Path, out: Path, clock: Clock) -> None:
             logging_steps=1,
             report_to=[],
             disable_tqdm=True,
+            seed=settings.seed,  # the same batches
             use_cpu=not torch.cuda.is_available(),
         ),
         train_dataset=table,
