@@ -30,9 +30,9 @@ class PolicyFlags:
     adapter: str = ""
     """With the policy vlm: its LoRA adapter, a folder or a name."""
     server: str = ""
-    """Address of a server: of the policy (openpi, openvla, vla-eval), or of an OpenAI-style one (vlm)."""
+    """Address of a server: of the policy (openpi, openvla, groot, vla-eval), or of an OpenAI-style one (vlm)."""
     convention: str = ""
-    """With openpi, openvla and vla-eval: the server's action convention, such as pi0-bridge, octo or simpler."""
+    """With openpi, openvla, groot and vla-eval: the server's action convention, such as pi0-bridge, octo or simpler."""
     zero_shot: bool = False
     """With the policy vlm: a model without training on actions, whose prompts describe camera, axes and arm."""
     policy_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()

@@ -8,7 +8,7 @@ from vlm2vla_sim.policies.remote.conventions.record import Convention
 
 CONVENTIONS = {
     ("groot", "groot"): Convention(
-        about="GR00T N1.6 and N1.7 for Bridge behind run_gr00t_server.py --use-sim-policy-wrapper",
+        about="GR00T N1.6 for Bridge behind run_gr00t_server.py --use-sim-policy-wrapper",
         source="Isaac-GR00T gr00t/eval/sim/SimplerEnv/simpler_env.py WidowXBridgeEnv (as Leesangoh/Isaac-GR00T@5b3478e "
         "has it: keys, state, 256 x 256 by OpenCV's default, rotations as they are, gripper); "
         "NVIDIA/Isaac-GR00T@226ca9b gr00t/policy/gr00t_policy.py Gr00tSimPolicyWrapper (shapes); "
