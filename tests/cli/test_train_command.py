@@ -13,6 +13,7 @@ from vlm2vla_sim.cli import training_rows
 from vlm2vla_sim.cli.commands import train as command
 from vlm2vla_sim.data.examples.folder import read_examples
 from vlm2vla_sim.errors import SettingError
+from vlm2vla_sim.language.formats import ActionStatistics
 from vlm2vla_sim.training import row_settings
 from vlm2vla_sim.training.settings import preset
 
@@ -118,3 +119,15 @@ def test_rows_with_other_prompts_than_evaluation_sends_are_refused(data, monkeyp
     del about["prompts_sha256"]  # rows of one's own: nobody says
     (rows / "about.json").write_text(json.dumps(about))
     assert rows_of(rows) == rows
+
+
+def test_the_range_of_the_recorded_commands_is_kept_with_the_rows_that_need_it(data, monkeypatch):
+    monkeypatch.setattr(row_settings, "read_labels", lambda path: iter([make_labelled(0)]))
+    about = json.loads((rows_of(data, format="vla0") / "about.json").read_text())
+    assert about["statistics"]["low"] == about["statistics"]["high"] == [0] * 7
+    assert (about["statistics"]["actions"], about["statistics"]["source"]) == (14, "data")
+    assert rows_of(data, format="vla0") == data.with_name("out.rows")
+    wider = ActionStatistics((-1,) * 6 + (0,), (1,) * 7)
+    monkeypatch.setattr(row_settings, "_statistics", lambda path: wider)
+    with pytest.raises(SettingError, match="made with statistics low="):
+        rows_of(data, format="vla0")

@@ -14,7 +14,8 @@ from vlm2vla_sim.data.examples.maker import STAGES, ExampleMaker, ExampleSetting
 from vlm2vla_sim.envs.tasks import TASKS
 from vlm2vla_sim.errors import SettingError
 from vlm2vla_sim.language.answers import read_plan, read_subtasks, read_verifier_answer
-from vlm2vla_sim.language.formats import FORMATS, get_format
+from vlm2vla_sim.language.formats import FORMATS, ActionStatistics, get_format
+from vlm2vla_sim.language.formats.vla0 import Vla0Format
 from vlm2vla_sim.language.translations import CHECKED, LANGUAGES, TRANSLATIONS, translate
 from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.language_action import LanguageActionPolicy, LoopSettings
@@ -183,3 +184,55 @@ def test_a_chat_row_holds_the_pictures_the_question_and_the_answer():
     assert [part["type"] for part in user["content"]] == ["image", "image", "text"]
     assert user["content"][-1]["text"] == row.prompt
     assert chat["completion"][0]["content"] == [{"type": "text", "text": row.completion}]
+
+
+# Formats of other projects.
+
+
+def moving() -> LabelledTrajectory:
+    """Its recorded commands are 1 cm forward a step and, in the fourth phase, the gripper open."""
+    labelled = make_labelled()
+    actions, states = np.zeros((14, 7)), np.zeros((14, 7))
+    actions[:, 0], actions[11:, 6] = 0.01, 1
+    states[:, 0], states[:, 2] = 0.25 + 0.01 * np.arange(14), 0.2
+    trajectory = dataclasses.replace(labelled.trajectory, actions=actions, states=states)
+    return dataclasses.replace(labelled, trajectory=trajectory)
+
+
+def actions_of(spoken, labelled: LabelledTrajectory) -> tuple[list[Example], ExampleMaker]:
+    maker = ExampleMaker(ExampleSettings(spoken, stages=("action",)))
+    return list(maker.make([labelled])), maker
+
+
+def test_a_sentence_of_a_second_says_the_sum_of_five_recorded_steps():
+    labelled = moving()
+    rows, _ = actions_of(get_format("lap"), labelled)
+    assert [row.completion for row in rows] == [
+        *("move forward 4 cm, close gripper", "move forward 3 cm, close gripper", "move forward 4 cm, close gripper"),
+        "move forward 2 cm, open gripper",
+    ]
+    assert np.array_equal(rows[1].images[0], labelled.trajectory.images[4])
+
+
+def test_control_steps_say_the_recorded_commands_as_many_as_fit():
+    statistics = ActionStatistics.of([moving().trajectory.actions])
+    rows, _ = actions_of(get_format("vla0", statistics=statistics), moving())
+    assert [len(row.completion.split()) // 7 for row in rows] == [4, 3, 4, 2]
+    short = Vla0Format(statistics, horizon=2)
+    rows, _ = actions_of(short, moving())
+    assert [len(row.completion.split()) // 7 for row in rows] == [2, 2, 2, 1, 2, 2, 2]
+    np.testing.assert_allclose(short.read(rows[-1].completion).deltas, moving().trajectory.actions[11:13], atol=1e-6)
+
+
+def test_a_goal_is_where_the_labelled_motion_leads_from_where_the_arm_was():
+    rows, _ = actions_of(get_format("goal-json"), moving())
+    right = -round(100 * moving().phases[0].chunk.deltas[0, 1])
+    assert f'"position": [35, {-right}, 20]' in rows[0].completion
+
+
+def test_what_cannot_be_said_of_a_recording_is_refused_or_counted():
+    with pytest.raises(SettingError, match="'choice' cannot be made of recorded motion"):
+        ExampleSettings(get_format("choice"))
+    fast = dataclasses.replace(moving(), trajectory=dataclasses.replace(moving().trajectory, fps=10.0))
+    rows, maker = actions_of(get_format("lap"), fast)
+    assert (rows, maker.skipped["an action of steps at another rate than 5 Hz"]) == ([], 4)
