@@ -106,7 +106,7 @@ def malformed(name: str, options: argparse.Namespace) -> dict[str, Any]:
         while not matcher.is_stopped():
             fill_next_token_bitmask(matcher, mask)
             allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
-            token = int(rng.choice(allowed))
+            token = int(allowed[rng.integers(len(allowed))])
             if not matcher.consume_token(token) or token > 255:
                 break
             said.append(token)
