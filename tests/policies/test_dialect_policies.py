@@ -120,6 +120,15 @@ def test_the_ensemble_weighs_older_predictions_half_and_shifts_them():
     np.testing.assert_allclose(ensemble.add(rows((9, 1)))[:, 0], [9])
 
 
+def test_the_ensemble_uses_all_there_are_while_there_are_few():
+    ensemble, means = Ensemble(4), []
+    for value in (1.0, 2.0, 4.0, 8.0, 16.0):
+        means.append(ensemble.add(np.full((6, 7), value))[0, 0])
+        ensemble.carried_out(1)
+    expected = [1, (2 + 0.5) / 1.5, (4 + 1.5) / 2, (8 + 3.5) / 2.5, (16 + 7) / 2.5]
+    np.testing.assert_allclose(means, expected)
+
+
 def test_the_policy_carries_out_the_mean_of_its_last_predictions():
     texts = ["1000 500 500 500 500 500 1000 600 500 500 500 500 500 1000", "800 500 500 500 500 500 1000"]
     policy = direct(texts, VLA0, ensemble=8, max_rows=1)
