@@ -6,7 +6,7 @@
     python benchmarks/dialects.py table texts.json malformed.json success.json
 
 Each of the first three prints JSON, of which the last makes the table. "tokens" are of one decision of the scripted
-policy, in as many texts as the format takes for it: the same 288 motions in every format. The error is that of where
+policy, in as many texts as the format takes for it: the same motions, on the grid of `vlm2vla`, in every format. The error is that of where
 the motion leads. Formats over the range of a data set have that of BridgeData V2.
 """
 
