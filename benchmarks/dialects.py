@@ -6,19 +6,21 @@
     python benchmarks/dialects.py table texts.json malformed.json success.json
 
 Each of the first three prints JSON, of which the last makes the table. "tokens" are of one decision of the scripted
-policy, in as many texts as the format takes for it: the same motions, on the grid of `vlm2vla`, in every format. The error is that of where
-the motion leads. Formats over the range of a data set have that of BridgeData V2.
+policy, in as many texts as the format takes for it: the same motions, on the grid of `vlm2vla`, in every format. The
+error is that of where the motion leads. Formats over the range of a data set have that of BridgeData V2.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vlm2vla_sim.analysis.logprob import ReferenceAction, scripted_actions
 from vlm2vla_sim.core.rotations import rotvec_to_matrix
 from vlm2vla_sim.errors import ActionTextError
 from vlm2vla_sim.language.formats import DIALECTS, FORMATS, ActionFormat, get_format, needs_statistics
@@ -56,14 +58,9 @@ def named(name: str) -> ActionFormat:
 
 def texts(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Tokens and texts of a decision, and how far its text leads from where the motion leads."""
-    from vlm2vla_sim.analysis.logprob import scripted_actions
-
-    if options.tokenizer:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
+    tokenizer = load_tokenizer(options.tokenizer) if options.tokenizer else None
     spoken, tokens, count, centimetres, degrees = named(name), [], [], [], []
-    for action in scripted_actions(12):
+    for action in reference_actions():
         said, pose, there, turned, told = [], START.copy(), START[:3].copy(), np.eye(3), START[6]
         for piece in in_pieces(spoken, action.deltas, gripper=told):
             said.append(write_action(spoken, piece, pose))
@@ -79,13 +76,27 @@ def texts(name: str, options: argparse.Namespace) -> dict[str, Any]:
         centimetres.append(100 * float(np.linalg.norm(pose[:3] - there)))
         degrees.append(abs((got - wanted + 180) % 360 - 180))
         count.append(len(said))
-        if options.tokenizer:
+        if tokenizer is not None:
             tokens.append(sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in said))
     found: dict[str, Any] = {"actions": len(count), "texts": round(float(np.mean(count)), 2)}
     if tokens:
         found |= {"tokens": round(float(np.mean(tokens)), 1), "tokenizer": Path(options.tokenizer).name}
     found |= {"error_cm": round(float(np.mean(centimetres)), 3), "error_cm_most": round(max(centimetres), 3)}
     return found | {"error_degrees": round(float(np.mean(degrees)), 2)}
+
+
+@functools.cache
+def load_tokenizer(folder: str) -> Any:
+    """The tokenizer of a folder or name."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@functools.cache
+def reference_actions() -> tuple[ReferenceAction, ...]:
+    """The decisions of the scripted policy in 12 episodes of every task."""
+    return tuple(scripted_actions(12))
 
 
 def malformed(name: str, options: argparse.Namespace) -> dict[str, Any]:
