@@ -45,13 +45,15 @@ def test_a_server_that_ignores_grammars_is_used_only_without_one_and_the_results
             loop(url)
         asked.clear()
         policy = loop(url, **options)
-        assert not asked, "nothing is probed"
+        probed = {part["text"] for request in asked for part in request["messages"][0]["content"] if "text" in part}
+        assert probed == {"Say hello."}, "pictures and thinking are probed, and no grammar"
+        asked.clear()
         first, second = act_twice(policy)
         said = provenance(policy)
     assert first.action == second.action == ROW
     assert second.stages[0].name == "verify"
     keys = {key for request in asked for key in request}
-    assert keys == {"model", "messages", "temperature", "top_p", "max_tokens", "seed"}
+    assert keys == {"model", "messages", "temperature", "top_p", "max_tokens", "seed", "chat_template_kwargs"}
     limits = {r["max_tokens"] for r in asked if "advance" in r["messages"][0]["content"][-1]["text"]}
     assert limits == {128}, "a verifier that is free to write is given room for it"
     assert max(request["max_tokens"] for request in asked) == 256, "as is an action"

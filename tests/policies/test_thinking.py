@@ -163,6 +163,22 @@ def test_what_a_server_does_not_honour_is_refused_before_the_first_question(how,
         prepare_thinking(client(url), tokens)
 
 
+@pytest.mark.parametrize(("off", "limit"), [([KWARGS], 24), ([], 24 + 1024)])
+def test_the_grammar_probe_of_a_model_that_thinks_by_itself_is_answered(off, limit):
+    """With the limit of the probe, all its tokens are reasoning."""
+    say = server(default=True, off=off)
+
+    def short(request):
+        answer = say(request)
+        if request["max_tokens"] < 1000 and "reasoning_content" in answer["choices"][0]["message"]:
+            answer["choices"][0]["message"]["content"] = None
+        return answer
+
+    with answering(short) as (url, asked):
+        assert client(url).provenance()["constraint_key"] == "structured_outputs.regex"
+    assert asked[-1]["max_tokens"] == limit
+
+
 def test_the_provenance_names_the_field():
     with answering(server(on=[KWARGS])) as (url, _):
         model = client(url)

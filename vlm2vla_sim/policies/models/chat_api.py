@@ -7,12 +7,10 @@ model write (the grammar probe), and compares the answers with and without the a
 
 from __future__ import annotations
 
-import base64
 import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import io
 import json
 import math
 import os
@@ -23,16 +21,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from vlm2vla_sim.errors import ServerError, SettingError, unknown_name
 from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies.base import Question
 from vlm2vla_sim.policies.models.chat_answers import read_choice, read_models, text_or_none
 from vlm2vla_sim.policies.models.chat_grammar import WAYS, Way
 from vlm2vla_sim.policies.models.chat_probes import check_adapter, check_pictures, find_way, knows_name
-from vlm2vla_sim.policies.models.chat_thinking import NOTHING, Switch, find_switch
+from vlm2vla_sim.policies.models.chat_thinking import NOTHING, PROBE_THINKING, SWITCHES, Switch, find_switch
+from vlm2vla_sim.policies.models.data_url import data_url
 from vlm2vla_sim.policies.models.http_client import (
     HttpClient,
     StatusError,
@@ -103,8 +99,7 @@ class ChatModel:
         self._offered = self._check_names()
         self._server_header = self._http.server_header
         self._way = None if settings.constraint == "off" else self._find_way()
-        self._switches: dict[bool, Switch] = {}
-        """How the server is told to think, and not to; once it was asked for."""
+        self._switches: dict[bool, Switch] = {}  # how the server is told to think, and not to, once it was asked for
         self._finding, self._sees = threading.Lock(), False
         if settings.adapter:
             check_adapter(self.answer, settings.adapter, model=settings.model, where=self._where)
@@ -253,12 +248,25 @@ class ChatModel:
         return offered
 
     def _find_way(self) -> Way:
-        return find_way(
-            lambda question, way: self._answer(question, way, NOTHING, check=False),
-            self.settings.constraint,
-            model=self.settings.model,
-            where=self._where,
-        )
+        """How a grammar is sent. A model that thinks by itself is told not to, or given tokens for its reasoning."""
+        thought: list[str] = []
+
+        def find(switch: Switch, tokens: int = 0) -> Way:
+            def ask(question: Question, way: Way) -> Stage:
+                stage = self._answer(dataclasses.replace(question, thinking=tokens), way, switch, check=False)
+                thought.append(stage.reasoning)
+                return stage
+
+            return find_way(ask, self.settings.constraint, model=self.settings.model, where=self._where)
+
+        for switch in (NOTHING, SWITCHES[1]):
+            thought.clear()
+            try:
+                return find(switch)
+            except SettingError:
+                if not any(thought):
+                    raise
+        return find(NOTHING, PROBE_THINKING)
 
     def _switch(self, tokens: int) -> Switch:
         """How the server is told to think for `tokens` tokens, or not to (0)."""
@@ -284,11 +292,3 @@ class ChatModel:
             if isinstance(answer, dict) and (version := text_or_none(answer.get("version"))):
                 return version
         return text_or_none(self._server_header)
-
-
-def data_url(image: np.ndarray) -> str:
-    """`image`, (H, W, 3) uint8 RGB, as a PNG (lossless) in a data URL."""
-    file = io.BytesIO()
-    # Of a camera image, the default level takes five times as long (90 ms) and saves an eighth of the bytes.
-    Image.fromarray(image).save(file, format="PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

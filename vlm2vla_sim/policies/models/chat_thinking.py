@@ -20,6 +20,9 @@ from vlm2vla_sim.types import Stage
 PROBE_TOKENS = 200
 """The most tokens of the free answer that is asked for to see whether the model thinks."""
 
+PROBE_THINKING = 1024
+"""The most tokens of reasoning before the answer to the grammar probe, of a model that cannot be told not to think."""
+
 
 @dataclass(frozen=True)
 class Switch:
