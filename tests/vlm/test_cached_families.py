@@ -145,6 +145,25 @@ def test_a_step_that_fails_leaves_transformers_its_own_attention(models, sizes, 
     assert cached.answer([asked])[0].text == plain.answer([asked])[0].text
 
 
+def test_the_adapter_is_off_as_peft_turns_it_off_and_on_again_after_an_error(models, sizes):
+    cached, _ = models
+    asked = Question("plan", "Go.", (sizes[0],))
+    inputs = cached.inputs([asked])
+    with torch.inference_mode(), cached.model.disable_adapter():
+        base = cached.model(**inputs, logits_to_keep=1).logits[0, -1].double().log_softmax(0).numpy()
+    on = cached.first_scores(asked)
+
+    def fail_without_it() -> None:
+        with cached._adapter(on=False):
+            assert np.array_equal(cached.first_scores(replace(asked, adapter=False)), base)
+            raise KeyError("a step")
+
+    with pytest.raises(KeyError, match="a step"):
+        fail_without_it()
+    assert np.array_equal(cached.first_scores(asked), on)
+    assert not np.array_equal(on, base)
+
+
 def test_the_mark_of_an_image_in_an_instruction_is_refused(models, sizes):
     cached, _ = models
     mark = cached.processor.image_token

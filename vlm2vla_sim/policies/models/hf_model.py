@@ -31,8 +31,9 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("A model in this process", error.name or "transformers", "vlm") from error
 
+from vlm2vla_sim.policies.models.adapter_switch import AdapterSwitch
 from vlm2vla_sim.policies.models.answer_frame import answer_ends, answer_frame, count_logits
-from vlm2vla_sim.policies.models.cached_text import CACHED, PLAIN, CachedText, cached_text, plain_notice
+from vlm2vla_sim.policies.models.cached_text import CACHED, PLAIN, cached_text, plain_notice
 from vlm2vla_sim.policies.models.hf_adapter import LoadedAdapter, check_effect, describe_weights, load_adapter
 from vlm2vla_sim.policies.models.hf_batch import PendingAnswer, Row, Written
 from vlm2vla_sim.policies.models.hf_decode import Decoder
@@ -66,10 +67,10 @@ class HfModel:
             adapted = load_adapter(self.model, settings.adapter, base=settings.model)
             self.model = adapted.model
         self.model.eval()
+        self._switch = AdapterSwitch(self.model) if self.has_adapter else None
         self._loaded = describe_weights(settings, adapted, from_files=loaded is None)
         self._lock = threading.RLock()
-        config = self.model.config
-        self.image_token: int = config.image_token_id
+        self.image_token: int = self.model.config.image_token_id
         self._frame = answer_frame(self.processor)
         self._ends = answer_ends(self.model, self.tokenizer, self._frame)
         self._grammars = GrammarCompiler(
@@ -80,11 +81,9 @@ class HfModel:
         self._vision_adapter = any(
             NAME in name.split(".") and "language_model" not in name for name, _ in self.model.named_parameters()
         )
-        self._language: CachedText | None = None
-        if settings.fast:
-            self._language = cached_text(self.model, own_feed_forward=not settings.compile)
-            if self._language is None:
-                sys.stderr.write(f"{plain_notice(self.model)}\n")
+        self._language = cached_text(self.model, own_feed_forward=not settings.compile) if settings.fast else None
+        if settings.fast and self._language is None:
+            sys.stderr.write(f"{plain_notice(self.model)}\n")
         self.decoder = self.new_decoder() if self._language else None
         if settings.compile:
             compile_feed_forward(self.model)
@@ -285,7 +284,7 @@ class HfModel:
 
     @contextlib.contextmanager
     def _adapter(self, *, on: bool) -> Iterator[None]:
-        with self.model.disable_adapter() if self.has_adapter and not on else contextlib.nullcontext():
+        with contextlib.nullcontext() if on or self._switch is None else self._switch.off():
             yield
 
     def _read(self, question: Question, tokens: list[int]) -> Stage:
