@@ -111,7 +111,7 @@ def compare_lap(lap: Any, words: Any, rng: np.random.Generator, count: int, gold
     verbose, compact = lap.VERBOSE_WITH_ROTATION_FORMAT, lap.LanguageActionFormat("c", "compact", include_rotation=True)
     in_gripper = lap.VERBOSE_EEF_WITH_ROTATION_FORMAT
     names = ("lap texts", "lap actions", "lap-gripper actions", "lap-compact texts", "lap-compact actions")
-    different = dict.fromkeys(names, 0)
+    different: dict[str, int] = dict.fromkeys(names, 0)
     for number in range(count):
         euler = rng.normal(0, [0.5, 0.4, 0.7]) * rng.integers(0, 2, 3)
         row = np.array([*(rng.normal(0, 0.08, 3) * rng.integers(0, 2, 3)).clip(-0.49, 0.49), *euler, rng.random()])
