@@ -88,9 +88,6 @@ class OneTile(transformers.Siglip2ImageProcessorPil):
     valid_kwargs = OneTileKwargs
     use_thumbnail, tile_size, encoder_patch_size, downsample_factor = False, SIDE, PATCH, 2
 
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"image_processor_type": "Lfm2VlImageProcessor"}
-
     def __call__(self, images: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs = {name: value for name, value in kwargs.items() if name != "return_row_col_info"}
         images = [[image.resize((SIDE, SIDE)) for image in of_prompt] for of_prompt in images]
@@ -99,6 +96,9 @@ class OneTile(transformers.Siglip2ImageProcessorPil):
         made["image_rows"] = made["image_cols"] = [1] * number
         made["image_sizes"] = [[int(side) * self.patch_size for side in shape] for shape in made["spatial_shapes"]]
         return made
+
+
+transformers.IMAGE_PROCESSOR_MAPPING.register(transformers.Lfm2VlConfig, {"pil": OneTile}, exist_ok=True)
 
 
 def lfm2_vl(tokenizer: Any, template: str) -> Any:

@@ -20,6 +20,7 @@ from vlm2vla_sim.errors import RunFolderError, SettingError, missing_extra
 from vlm2vla_sim.evaluation.trackers.base import TrackedRun
 from vlm2vla_sim.evaluation.trackers.tracking import Tracking
 from vlm2vla_sim.policies.models.hf_loading import check_quantization, load_processor
+from vlm2vla_sim.policies.models.lora_targets import lora_account
 from vlm2vla_sim.policies.models.memory_estimate import find_memory
 from vlm2vla_sim.training import memory
 from vlm2vla_sim.training.best_checkpoint import BestCheckpoint
@@ -147,6 +148,9 @@ def _train(
     trainer, base = make_trainer(settings, processor, rows, work, processes, start=start)
     if store is not None:
         check_weights(work, settings, base)
+    lora = None if settings.method == "full" else lora_account(trainer.model)
+    if store is not None and lora is not None:
+        report(lora.text())
     log = TrainingLog(work, store)
     step = 0 if start is None else int(start.name.rpartition("-")[2])
     earlier = log.began(step)
@@ -179,7 +183,7 @@ def _train(
     }
     if trackers := tracking.report():
         result["trackers"] = trackers
-    record = make_record(settings, place.data, base=base, skipped=skipped, rows=len(rows), result=result)
+    record = make_record(settings, place.data, base=base, lora=lora, skipped=skipped, rows=len(rows), result=result)
     write_result(trainer, processor, settings, record, place, None if chosen is None else best.folder(chosen.step))
     trainer.accelerator.wait_for_everyone()  # until the result is in place
     return TrainingResult(place.out, step, len(rows), skipped, final, log.resumed, held_out)

@@ -11,7 +11,8 @@ from typing import Any
 
 from vlm2vla_sim.errors import SettingError, missing_extra
 from vlm2vla_sim.policies.models.hub import locate
-from vlm2vla_sim.policies.models.memory_estimate import KNOWN, LORA_TARGETS, RESERVE, Memory
+from vlm2vla_sim.policies.models.lora_targets import language_layers
+from vlm2vla_sim.policies.models.memory_estimate import KNOWN, RESERVE, Memory
 from vlm2vla_sim.training.settings import TrainSettings
 
 try:
@@ -93,25 +94,6 @@ def check(needs: TrainingMemory, memory: Memory, *, on_gpu: bool) -> None:
             "(--launch fsdp), train an adapter instead of all weights (--method lora), quantize the base model "
             "(--quantization 4bit), use a smaller model, or start anyway with --force."
         )
-
-
-def language_layers(model: Any) -> dict[str, Any]:
-    """Name -> linear layer of the language model's blocks, without vision encoder, projector and output layer."""
-    import re
-
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    named = {name: module for name, module in linear.items() if re.fullmatch(LORA_TARGETS, name)}
-    if named:
-        return named
-    decoder = model.get_decoder()
-    prefix = next((name for name, module in model.named_modules() if module is decoder), "")
-    inside = {name: module for name, module in linear.items() if prefix and name.startswith(f"{prefix}.layers.")}
-    if not inside:
-        raise SettingError(
-            f"No language model was found in a {type(model).__name__}: no layers match {LORA_TARGETS!r}, and there is "
-            "no decoder with layers. Train it with --method full."
-        )
-    return inside
 
 
 def _quantized(model: Any) -> int:

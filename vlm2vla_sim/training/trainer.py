@@ -11,8 +11,7 @@ from vlm2vla_sim.policies.models.adapter_base import describe_base
 from vlm2vla_sim.policies.models.digests import weight_files
 from vlm2vla_sim.policies.models.hf_adapter import load_adapter, load_checkpoint, peft_reads_old_attribute
 from vlm2vla_sim.policies.models.hf_loading import HfSettings, load_weights
-from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS
-from vlm2vla_sim.training.memory import language_layers
+from vlm2vla_sim.policies.models.lora_targets import target_pattern
 from vlm2vla_sim.training.settings import TrainSettings
 
 try:
@@ -66,13 +65,11 @@ def _loading(settings: TrainSettings, dtype: str) -> HfSettings:
 
 
 def _lora_config(model: Any, settings: TrainSettings) -> LoraConfig:
-    layers = language_layers(model)
-    targets = LORA_TARGETS if any("language_model" in name for name in layers) else sorted(layers)
     return LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=targets,
+        target_modules=target_pattern(model),
         task_type="CAUSAL_LM",
     )
 

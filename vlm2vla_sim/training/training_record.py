@@ -13,6 +13,7 @@ from vlm2vla_sim.core.versions import collect_versions, distribution_version
 from vlm2vla_sim.data.examples.folder import data_hash, read_about
 from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.policies.models.adapter_base import RECORD
+from vlm2vla_sim.policies.models.lora_targets import LoraAccount
 from vlm2vla_sim.training.settings import TrainSettings
 
 STACK = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "safetensors")
@@ -23,15 +24,17 @@ def make_record(
     data: Path,
     *,
     base: dict[str, object],
+    lora: LoraAccount | None,
     skipped: dict[str, int],
     rows: int,
     result: dict[str, object],
 ) -> dict[str, object]:
-    """The record as plain values."""
+    """The record as plain values. lora: what the adapter changes; None for a training of all weights."""
     stack = {name: distribution_version(name) or "unknown" for name in STACK}
     return {
         "settings": dataclasses.asdict(settings),
         "base": base,
+        "lora": None if lora is None else dataclasses.asdict(lora),
         "data": {"sha256": data_hash(data), "rows": rows, "skipped": skipped, "about": read_about(data)},
         "went_on_from": _earlier(settings.adapter),
         "prompts_sha256": prompts_hash(),
