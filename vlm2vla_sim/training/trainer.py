@@ -64,6 +64,18 @@ def _loading(settings: TrainSettings, dtype: str) -> HfSettings:
     return HfSettings(settings.model, dtype=dtype, quantization=settings.quantization, device_map=device)
 
 
+def _check_batches(trainer: Any, rows: Any, settings: TrainSettings) -> None:
+    """SettingError unless a batch can be made of a row, before the first step."""
+    try:
+        trainer.data_collator([rows[0]])
+    except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        name = type(trainer.processing_class).__name__
+        raise SettingError(
+            f"TRL cannot make a training batch with the {name} of {settings.model!r}: {first_line(error)} Train "
+            "a model of another family; docs/families.md lists those that are tested."
+        ) from error
+
+
 def _lora_config(model: Any, settings: TrainSettings) -> LoraConfig:
     return LoraConfig(
         r=settings.rank,

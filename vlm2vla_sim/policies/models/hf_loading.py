@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,8 +208,17 @@ def default_device() -> str:
 
 
 def compile_feed_forward(model: Any) -> None:
-    """Compile the feed-forward part of every layer of the language model."""
-    for name, module in model.named_modules():
+    """Compile the feed-forward part of every layer of the language model; SettingError if none is found."""
+    parts = [
+        module
+        for name, module in model.get_decoder().named_modules()
+        if re.fullmatch(r"layers\.\d+\.(mlp|feed_forward)", name)
+    ]
+    if not parts:
+        raise SettingError(
+            f"compile is true, but a {type(model).__name__} has no feed-forward layers that could be compiled: its "
+            "decoder has no layers.*.mlp or layers.*.feed_forward. Leave compile out."
+        )
+    for module in parts:
         # Not whole layers: each would be compiled anew, because the attention cache is indexed by the layer's number.
-        if "language_model.layers" in name and name.endswith(".mlp"):
-            module.compile(dynamic=True)
+        module.compile(dynamic=True)

@@ -41,6 +41,7 @@ from vlm2vla_sim.policies.models.hf_generate import generate, within_context
 from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler
 from vlm2vla_sim.policies.models.hf_loading import HfSettings, LoadedModel, compile_feed_forward, load
 from vlm2vla_sim.policies.models.hf_thinking import ThinkingState, read_answer
+from vlm2vla_sim.policies.models.model_checks import check_answer, check_kind, check_prompt
 from vlm2vla_sim.policies.models.thinking import find_thinking
 
 
@@ -70,7 +71,7 @@ class HfModel:
         self._switch = AdapterSwitch(self.model) if self.has_adapter else None
         self._loaded = describe_weights(settings, adapted, from_files=loaded is None)
         self._lock = threading.RLock()
-        self.image_token: int = self.model.config.image_token_id
+        self.image_token: int = check_kind(self.model, self.processor, settings.model)
         self._frame = answer_frame(self.processor)
         self._ends = answer_ends(self.model, self.tokenizer, self._frame)
         self._grammars = GrammarCompiler(
@@ -78,6 +79,7 @@ class HfModel:
         )
         self._thinking = find_thinking(self.processor)
         self.prompts = PromptMaker(self.processor, image_token=self.image_token, thinking=self._thinking)
+        check_prompt(self.prompts, self.image_token, settings.model)
         self._vision_adapter = any(
             NAME in name.split(".") and "language_model" not in name for name, _ in self.model.named_parameters()
         )
@@ -87,6 +89,8 @@ class HfModel:
         self.decoder = self.new_decoder() if self._language else None
         if settings.compile:
             compile_feed_forward(self.model)
+        if self.decoder is None:
+            check_answer(self.tokens, settings.model)
         if self.has_adapter:
             check_effect(self.model, self.tokenizer, adapter=settings.adapter, base=settings.model)
 

@@ -71,7 +71,7 @@ def build_processor(place: str) -> Any:
 
 def check_processor(processor: Any, model: str) -> None:
     """SettingError unless `processor` makes prompts of images and text by a chat template. model: its name."""
-    for part in ("tokenizer", "image_processor"):
+    for part in ("image_processor", "tokenizer"):
         if getattr(processor, part, None) is None:
             raise SettingError(
                 f"The files of {model!r} give a {type(processor).__name__}, which has no {part.replace('_', ' ')}; "

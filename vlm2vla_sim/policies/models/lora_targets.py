@@ -28,8 +28,7 @@ def language_layers(model: Any) -> dict[str, Any]:
     decoder = _decoder(model)
     prefix = next((name for name, module in model.named_modules() if module is decoder), None)
     inside = {} if prefix is None else _linear(decoder, f"{prefix}." if prefix else "")
-    head = model.get_output_embeddings()
-    layers = {name: module for name, module in inside.items() if module is not head}
+    layers = {name: module for name, module in inside.items() if module is not model.get_output_embeddings()}
     if not layers:
         raise SettingError(
             f"No language model with linear layers was found in a {type(model).__name__}, so there is nothing for an "
@@ -45,7 +44,7 @@ def target_pattern(model: Any) -> str:
     if {name for name in modules if re.fullmatch(LORA_TARGETS, name)} == layers.keys():
         return LORA_TARGETS
     kinds = sorted({_kind(name) for name in layers})
-    shared = os.path.commonprefix(kinds).rpartition(".")[0]
+    shared = os.path.commonpath([kind.replace(".", "/") for kind in kinds]).replace("/", ".")
     ends = "|".join(kind.removeprefix(f"{shared}.") for kind in kinds)
     pattern = f"{shared}.({ends})".replace(".", r"\.").replace("*", r"\d+")
     hit = {name for name in modules if re.fullmatch(pattern, name)}
