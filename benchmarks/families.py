@@ -6,7 +6,8 @@ Each family has a model of two to four layers with random weights, the processor
 ones (tests/policies/families.py). A row is: whether answers are equal token by token to transformers' `generate`, in a
 batch to those one by one, and under a grammar in a batch to those one by one; 20 steps of LoRA, and the loss of the
 rows before and after; whether the adapter, loaded again, changes the answers, and the model with the adapter off gives
-those of the base model; and the linear layers of the decoder that have an adapter.
+those of the base model; the linear layers of the decoder that have an adapter; and whether the memory estimate counts
+its weights.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import torch
 from labelled_fakes import make_labelled
 from policies.families import FAMILIES, save_family
+from safetensors.torch import load_file
 
 from vlm2vla_sim.data.examples.folder import read_examples, write_examples
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings
@@ -42,7 +44,7 @@ STEPS, BATCH, NEW = 20, 2, 16
 ROW = Grammar(r"\[-?[0-9]{1,2}, -?[0-9]{1,2}, [01]\]", r"start: /\[-?[0-9]{1,2}, -?[0-9]{1,2}, [01]\]/")
 HEADER = (
     "| family | decoded by | equal to `generate` | batch | grammar | LoRA layers | left out | loss before, after "
-    "| adapter acts | off = base |"
+    "| adapter acts | off = base | memory estimate |"
 )
 
 
@@ -54,7 +56,7 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    print(f"{HEADER}\n{'|---' * 10}|")
+    print(f"{HEADER}\n{'|---' * 11}|")
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as root:
         rows = Path(root) / "rows"
@@ -63,9 +65,12 @@ def main() -> int:
         for name in args.only:
             found[name] = measure(name, rows, Path(root) / name)
             print(as_row(name, found[name]), flush=True)
+    for name, row in found.items():
+        if "error" in row:
+            print(f"\n{name} is not trained: {row['error']}")
     if args.json:
         print(json.dumps(found))
-    return int(any("error" in row or not all(row["works"].values()) for row in found.values()))
+    return int(not all(all(row["works"].values()) for row in found.values()))
 
 
 def measure(name: str, rows: Path, folder: Path) -> dict[str, Any]:
@@ -91,6 +96,7 @@ def measure(name: str, rows: Path, folder: Path) -> dict[str, Any]:
     works["acts"] = [tuned.tokens(question) for question in asked] != said
     works["off"] = [tuned.tokens(off(question)) for question in asked] == said
     works["loss"] = row["after"] < row["before"]
+    works["memory"] = row["estimated"] == row["trained"]
     return row
 
 
@@ -101,6 +107,7 @@ def train(model: Path, rows: Path, folder: Path) -> dict[str, Any]:
     estimated = memory.estimate(settings)
     result = lora.train(settings, rows, folder / "adapter", force=True)
     record = json.loads((folder / "adapter" / "training.json").read_text())
+    weights = load_file(folder / "adapter" / "adapter_model.safetensors")
     losses = [json.loads(line) for line in (folder / "adapter" / "losses.jsonl").read_text().splitlines()]
     first = next(line["loss"] for line in losses if "loss" in line)
     return {
@@ -108,7 +115,8 @@ def train(model: Path, rows: Path, folder: Path) -> dict[str, Any]:
         "before": round(first, 3),
         "after": round(result.final_loss, 3),
         "lora": record["lora"],
-        "trained": estimated.trained,
+        "estimated": estimated.trained,
+        "trained": sum(weight.numel() for weight in weights.values()),
     }
 
 
@@ -147,10 +155,12 @@ def as_row(name: str, row: dict[str, Any]) -> str:
     yes = {key: "yes" if value else "**no**" for key, value in row["works"].items()}
     start = f"| {name} | {row['decoder']} | {yes['generate']} | {yes['batch']} | {yes['grammar']} |"
     if "error" in row:
-        return f"{start} not trained: {row['error']} |"
+        return f"{start} not trained | | | | | |"
     left = ", ".join(f"{kind.rpartition('*.')[2]} ({what})" for kind, what in row["lora"]["left_out"].items()) or "none"
     count = sum(row["lora"]["layers"].values())
-    return f"{start} {count} | {left} | {row['before']}, {row['after']} | {yes['acts']} | {yes['off']} |"
+    return (
+        f"{start} {count} | {left} | {row['before']}, {row['after']} | {yes['acts']} | {yes['off']} | {yes['memory']} |"
+    )
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ def test_the_settings_of_the_video_part_are_kept(folder, tmp_path):
         processor.video_processor([])
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # of torch, at its first compilation
 def test_a_family_whose_layers_cannot_be_compiled_says_so():
     model = make_family("lfm2-vl").model
     compile_feed_forward(model)  # they are called feed_forward

@@ -16,7 +16,7 @@ def doctor(*, model: str = "", json: bool = False) -> CommandResult:
 
     Args:
         model: Instead, estimate the memory that a model needs, from its config: google/gemma-3-4b-it,
-            google/gemma-3-12b-it, or the folder of a Gemma 3 model.
+            google/gemma-3-12b-it, or the folder of a model.
         json: Print JSON.
     """
     if model:

@@ -1,4 +1,4 @@
-"""Memory estimate of a Gemma 3 model, from its config: weights, caches, adapter, and whether it fits this machine.
+"""Memory estimate of a model, from its config: weights, caches, adapter, and whether it fits this machine.
 
 Loading the model to find out costs a download of 25 GB, and may make the machine swap.
 """
@@ -81,9 +81,11 @@ class MemoryEstimate:
     cache_per_token: int
     """[bytes] of attention cache, in bfloat16."""
     lora: int
-    """Parameters of an adapter of rank 16 on `LORA_TARGETS`."""
+    """Parameters of an adapter of rank 16 on `targets`."""
     lora_layers: int
     memory: Memory
+    targets: str = LORA_TARGETS
+    """The layers of the adapter (`lora_targets.target_pattern`)."""
 
     @property
     def parameters(self) -> int:
@@ -117,7 +119,7 @@ class MemoryEstimate:
             "",
             f"Weights, a rank-16 adapter, {TOKENS} tokens of cache an environment, and {RESERVE - 1:.0%} on top: an",
             "estimate from the config, nothing was loaded.",
-            f"Adapter targets: {LORA_TARGETS}",
+            f"Adapter targets: {self.targets}",
             f"  {self.lora_layers} layers, {self.lora / 1e6:.1f} M parameters at rank 16",
         ]
         return "\n".join(lines)
@@ -126,13 +128,23 @@ class MemoryEstimate:
         """The estimate as plain values; sizes in bytes."""
         sizes = {name: self.total(bits) for name, bits in (("bfloat16", 16), ("8bit", 8), ("4bit", 4))}
         where = {name: self.fits(bits) for name, bits in (("bfloat16", 16), ("8bit", 8), ("4bit", 4))}
-        values = dataclasses.asdict(self) | {"parameters": self.parameters, "lora_targets": LORA_TARGETS}
-        return values | {"bytes": sizes, "fits": where}
+        values = dataclasses.asdict(self) | {"parameters": self.parameters}
+        return {("lora_targets" if key == "targets" else key): value for key, value in values.items()} | {
+            "bytes": sizes,
+            "fits": where,
+        }
 
 
 def estimate_model(model: str, memory: Memory) -> MemoryEstimate:
-    """The estimate for a known model, or for the one whose config.json is in the folder `model`."""
+    """The estimate for a known model, or for the one whose config.json is in the folder `model`.
+
+    MissingExtraError for a family other than Gemma 3 without transformers, which counts its parameters.
+    """
     config = KNOWN.get(model) or _read_config(model)
+    if config.get("model_type", "gemma3") != "gemma3":
+        from vlm2vla_sim.policies.models.meta_estimate import estimate_family
+
+        return estimate_family(Path(model), memory)
     try:
         text, vision = config["text_config"], config["vision_config"]
         return MemoryEstimate(
@@ -174,8 +186,12 @@ def _read_config(model: str) -> dict[str, Any]:
             f"{path} cannot be read ({type(error).__name__}). Known names: {', '.join(KNOWN)}. For another "
             "model, give the folder it was downloaded to."
         ) from error
-    if config.get("model_type") != "gemma3":
-        raise SettingError(f"{model!r} is a {config.get('model_type')!r} model; the estimate supports 'gemma3' only.")
+    if not isinstance(config, dict) or not {"text_config", "vision_config"} <= config.keys():
+        kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
+        raise SettingError(
+            f"{path} is the config of a {kind!r} model without text_config and vision_config; expected that of a model "
+            "that reads images and text."
+        )
     return config
 
 
