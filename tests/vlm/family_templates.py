@@ -39,6 +39,6 @@ GLM = _template(
     "[gMASK]<sop>", "<|user|>\n", "<|assistant|>\n", _IF_ANSWER + "<|endoftext|>{% endif %}",
     "<|begin_of_image|><|image|><|end_of_image|>", "<|assistant|>\n",
 )  # fmt: skip
-"""The published one has no token after an answer; with it a training is refused, which says so."""
+"""With an end token, which GLM's turns do not have: they end with the next one. Training refuses such a template."""
 PALIGEMMA = _template("", "", "", _IF_ANSWER + "{{ eos_token }}{% endif %}", "<image>", "")
 """The published processor has none; this is what its model card does by hand."""

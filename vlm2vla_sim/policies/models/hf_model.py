@@ -1,4 +1,4 @@
-"""A vision-language model in this process: any image-text-to-text model of transformers, with or without an adapter.
+"""A vision-language model in this process: an image-text-to-text model of transformers, with or without an adapter.
 
 The weights are loaded once and answer both as the base model and, with the LoRA adapter enabled, as the policy. The
 families that `cached_text` knows are decoded by `hf_decode`, which caches images and prompts; others by transformers'
