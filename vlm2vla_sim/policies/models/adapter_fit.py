@@ -97,6 +97,11 @@ def compare(given: Mapping[str, Any], model: Any, *, in_file: int) -> Fit:
     )
 
 
+def reaches_vision(model: Any) -> bool:
+    """Whether an adapter on `model` also changes what is not the language model."""
+    return any(NAME in name.split(".") and "language_model" not in name for name, _ in model.named_parameters())
+
+
 def describe_renaming(unplaced: Sequence[str], missing: Sequence[str], modules: Iterable[str]) -> str:
     """A sentence about the likely renaming, empty where there is none. modules: the names of the model's modules."""
     renaming = likely_renaming(unplaced, missing) or likely_renaming(

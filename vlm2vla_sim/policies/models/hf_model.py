@@ -22,7 +22,7 @@ import numpy as np
 from vlm2vla_sim.errors import missing_extra
 from vlm2vla_sim.language.formats.grammar import Grammar
 from vlm2vla_sim.policies.base import Question
-from vlm2vla_sim.policies.models.adapter_fit import NAME
+from vlm2vla_sim.policies.models.adapter_fit import reaches_vision
 from vlm2vla_sim.policies.models.hf_prompt import PromptMaker
 from vlm2vla_sim.types import Stage
 
@@ -80,12 +80,11 @@ class HfModel:
         self._thinking = find_thinking(self.processor)
         self.prompts = PromptMaker(self.processor, image_token=self.image_token, thinking=self._thinking)
         check_prompt(self.prompts, self.image_token, settings.model)
-        self._vision_adapter = any(
-            NAME in name.split(".") and "language_model" not in name for name, _ in self.model.named_parameters()
-        )
+        self._vision_adapter = reaches_vision(self.model)
         self._language = cached_text(self.model, own_feed_forward=not settings.compile) if settings.fast else None
         if settings.fast and self._language is None:
-            sys.stderr.write(f"{plain_notice(self.model)}\n")
+            sys.stderr.write(f"{plain_notice(self.model)}
+")
         self.decoder = self.new_decoder() if self._language else None
         if settings.compile:
             compile_feed_forward(self.model)
@@ -254,8 +253,6 @@ class HfModel:
             pad=self.processor.tokenizer.pad_token_id,
             image_token=self.image_token,
         )
-
-    # Parts.
 
     def inputs(self, questions: list[Question]) -> Any:
         """The model's inputs for `questions`, made by transformers' processor, padded on the left.
