@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -11,9 +12,11 @@ need_vlm()
 
 from policies.families import make_family, save_family  # noqa: E402
 
+from vlm2vla_sim.cli.main import main  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
 from vlm2vla_sim.policies.models.lora_targets import language_layers, target_pattern  # noqa: E402
 from vlm2vla_sim.policies.models.memory_estimate import LORA_TARGETS, Memory, estimate_model  # noqa: E402
+from vlm2vla_sim.policies.models.meta_estimate import estimate_family  # noqa: E402
 
 
 def test_parameters_and_adapter_targets_are_those_of_the_model_itself(tiny_folder):
@@ -29,9 +32,9 @@ def test_parameters_and_adapter_targets_are_those_of_the_model_itself(tiny_folde
 
 
 @pytest.mark.parametrize("name", ["gemma4", "qwen3.5", "smolvlm", "glm4v", "lfm2-vl"])
-def test_another_family_is_counted_by_transformers(name, tmp_path):
+def test_another_family_is_counted_by_transformers(name, tmp_path, capsys):
     model = save_family(name, tmp_path) and make_family(name).model
-    needs = estimate_model(str(tmp_path), Memory(0, 0))
+    needs = estimate_family(tmp_path, Memory(0, 0))
     assert needs.parameters == sum(weight.numel() for weight in model.parameters())
     vision = sum(
         w.numel() for key, w in model.named_parameters() if not re.search("language_model|text_model|lm_head", key)
@@ -42,3 +45,5 @@ def test_another_family_is_counted_by_transformers(name, tmp_path):
     assert needs.to_json()["lora_targets"] == target_pattern(model)
     kept = 2 * sum(layer.out_features for key, layer in layers.items() if key.endswith((".k_proj", ".v_proj")))
     assert needs.cache_per_token == kept
+    assert main(["doctor", "--model", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lora"] == needs.lora

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vlm2vla_sim.cli.diagnostics import examine
 from vlm2vla_sim.cli.result import CommandResult
 from vlm2vla_sim.core.checks import all_work, format_checks, to_json
-from vlm2vla_sim.policies.models.memory_estimate import estimate_model, find_memory
+from vlm2vla_sim.policies.models.memory_estimate import (
+    Memory,
+    MemoryEstimate,
+    estimate_model,
+    find_memory,
+    model_family,
+)
 
 
 def doctor(*, model: str = "", json: bool = False) -> CommandResult:
@@ -20,10 +28,18 @@ def doctor(*, model: str = "", json: bool = False) -> CommandResult:
         json: Print JSON.
     """
     if model:
-        needs = estimate_model(model, find_memory())
+        needs = _estimate(model, find_memory())
         return CommandResult(needs.text(), needs.to_json(), json)
     checks = examine()
     usable = all_work(checks)
     verdict = "Everything required works." if usable else "Something required does not work; see the lines with FAILS."
     text = f"{format_checks(checks)}\n\n{verdict}"
     return CommandResult(text, {"usable": usable, "checks": to_json(checks)}, json, code=0 if usable else 1)
+
+
+def _estimate(model: str, memory: Memory) -> MemoryEstimate:
+    if model_family(model) == "gemma3":
+        return estimate_model(model, memory)
+    from vlm2vla_sim.policies.models.meta_estimate import estimate_family  # it imports torch
+
+    return estimate_family(Path(model), memory)

@@ -136,15 +136,11 @@ class MemoryEstimate:
 
 
 def estimate_model(model: str, memory: Memory) -> MemoryEstimate:
-    """The estimate for a known model, or for the one whose config.json is in the folder `model`.
+    """The estimate for a known model, or for the Gemma 3 whose config.json is in the folder `model`.
 
-    MissingExtraError for a family other than Gemma 3 without transformers, which counts its parameters.
+    Of other families the parameters are counted with transformers: `meta_estimate.estimate_family`.
     """
     config = KNOWN.get(model) or _read_config(model)
-    if config.get("model_type", "gemma3") != "gemma3":
-        from vlm2vla_sim.policies.models.meta_estimate import estimate_family
-
-        return estimate_family(Path(model), memory)
     try:
         text, vision = config["text_config"], config["vision_config"]
         return MemoryEstimate(
@@ -158,6 +154,11 @@ def estimate_model(model: str, memory: Memory) -> MemoryEstimate:
         )
     except KeyError as missing:
         raise SettingError(f"The config of {model!r} has no {missing}; expected one of a Gemma 3 model.") from missing
+
+
+def model_family(model: str) -> str:
+    """The family, as `model_type` in a config, of a known model or of the one in the folder `model`."""
+    return "gemma3" if model in KNOWN else str(_read_config(model).get("model_type"))
 
 
 def find_memory() -> Memory:
