@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vlm2vla_sim.errors import missing_extra
+from vlm2vla_sim.errors import SettingError, missing_extra
 from vlm2vla_sim.policies.models.adapter_base import describe_base
 from vlm2vla_sim.policies.models.digests import weight_files
 from vlm2vla_sim.policies.models.hf_adapter import load_adapter, load_checkpoint, peft_reads_old_attribute
-from vlm2vla_sim.policies.models.hf_loading import HfSettings, load_weights
+from vlm2vla_sim.policies.models.hf_loading import HfSettings, first_line, load_weights
 from vlm2vla_sim.policies.models.lora_targets import target_pattern
 from vlm2vla_sim.training.settings import TrainSettings
 
