@@ -30,7 +30,7 @@ def make_trainer(
     """The trainer, and what is known of the base model (`adapter_base.describe_base`).
 
     rows: as `open_rows` returns them. work: folder for checkpoints. start: the checkpoint to resume from, if any.
-    SettingError if `settings.adapter` is not an adapter of this model.
+    SettingError if `settings.adapter` is not an adapter of this model, or if no batch can be made of a row.
     """
     dtype = "float32" if settings.method == "full" else settings.dtype
     model = load_weights(_loading(settings, dtype))
@@ -52,6 +52,7 @@ def make_trainer(
         )
     if start is not None and settings.method == "lora" and weight_files(start):
         load_checkpoint(trainer.model, start)  # the trainer itself only warns of what does not fit
+    _check_batches(trainer, rows, settings)
     trainer.remove_callback(PrinterCallback)  # standard output belongs to the command
     return trainer, base
 
