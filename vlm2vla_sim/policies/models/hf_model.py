@@ -83,8 +83,7 @@ class HfModel:
         self._vision_adapter = reaches_vision(self.model)
         self._language = cached_text(self.model, own_feed_forward=not settings.compile) if settings.fast else None
         if settings.fast and self._language is None:
-            sys.stderr.write(f"{plain_notice(self.model)}
-")
+            sys.stderr.write(f"{plain_notice(self.model)}\n")
         self.decoder = self.new_decoder() if self._language else None
         if settings.compile:
             compile_feed_forward(self.model)
