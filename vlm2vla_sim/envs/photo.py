@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from vlm2vla_sim.envs.camera import CENTRE, FOCAL, SIZE, focal
 from vlm2vla_sim.envs.colours import find_colour, hue
 from vlm2vla_sim.envs.patterns import SIZE as TILE_PIXELS
 from vlm2vla_sim.envs.patterns import pattern
@@ -17,9 +18,6 @@ from vlm2vla_sim.envs.tasks import CameraPose, Scene
 from vlm2vla_sim.envs.variation import Variation, axes_of, refuse
 from vlm2vla_sim.errors import SettingError
 
-FOCAL, CENTRE, SIZE = 623.588, (319.501, 239.545), (640, 480)
-"""[pixels] focal length, principal point and size (columns, rows) of SIMPLER's camera.
-simpler-env/ManiSkill2_real2sim@ef7a4d4 agents/configs/widowx/defaults.py"""
 EDGE = 0.028
 """[m] height of the table's front edge."""
 TILE = 0.12
@@ -29,13 +27,6 @@ WALL_TILE = 60
 GAMMA = 2.2
 BLUR = 40
 """[pixels] over which shading is averaged where a texture hides what was there."""
-
-
-def focal(variation: Variation) -> float:
-    """[pixels] focal length of the varied camera, for images of SIMPLER's size."""
-    if variation.camera_fov is None:
-        return FOCAL
-    return float(SIZE[1] / 2 / np.tan(np.radians(variation.camera_fov) / 2))
 
 
 def check_photo(scene: Scene, variation: Variation) -> None:
