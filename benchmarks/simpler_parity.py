@@ -75,7 +75,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
 def measure(task: str, profile: str, out: Path, python: str, share: int) -> None:
     """Measure what is missing of the first `share` episodes of `EPISODES`."""
-    options = {"python": python} if profile == "original" else {}
+    options: dict[str, Any] = {"python": python} if profile == "original" else {}
     env = Recorder(gym.make(TASKS[task].env_id, backend="simpler", profile=profile, **options))
     done = read(out, task, profile)
     originals = read(out, task, "original")

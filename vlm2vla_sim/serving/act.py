@@ -19,6 +19,7 @@ import numpy as np
 from vlm2vla_sim.errors import SettingError, Vlm2VlaError, WireError
 from vlm2vla_sim.policies.remote.arrays import from_json, to_json
 from vlm2vla_sim.policies.remote.conventions import Convention
+from vlm2vla_sim.policies.remote.observations import get
 from vlm2vla_sim.policies.remote.openvla import CLIENT
 from vlm2vla_sim.serving.action_stream import ActionStream
 from vlm2vla_sim.serving.server import Dispatcher, ServerProtocol, sentence
@@ -151,14 +152,14 @@ def _act(clients: _Clients, client: str, query: dict[str, Any]) -> np.ndarray:
     dispatcher, convention = clients.dispatcher, clients.dispatcher.convention
     episode = clients.find(client)
     with episode.lock:
-        instruction = query.get(convention.instruction_key)
+        instruction = get(query, convention.instruction_key)
         if episode.instruction is None or instruction != episode.instruction:
             episode.instruction = None
             dispatcher.start(episode.stream, instruction, query.get(SEED))
         actions, _ = dispatcher.answer(
             episode.stream,
-            query[convention.image_key],
-            query.get(convention.proprio_key) if convention.proprio else None,
+            get(query, convention.image_key),
+            get(query, convention.proprio_key) if convention.proprio else None,
         )
         episode.instruction = instruction
     return actions

@@ -51,7 +51,8 @@ class _Pen:
     def __init__(self, draw: ImageDraw.ImageDraw, camera: PinholeCamera, surface: float) -> None:
         self._draw, self._camera, self._surface = draw, camera, surface
         self._thick = max(1, round(camera.size[0] / 400))
-        self._font = ImageFont.load_default(size=max(9, round(camera.size[0] / 34)))
+        self._letter = max(9, round(camera.size[0] / 34))
+        self._font = ImageFont.load_default(size=self._letter)
 
     def line(
         self, start: tuple[float, float], end: tuple[float, float], colour: tuple[int, ...], width: int = 1
@@ -65,7 +66,7 @@ class _Pen:
     def label(self, places: np.ndarray, text: str, colour: tuple[int, int, int]) -> None:
         """`text` at the first of `places`, (N, 2) x and y [m], that is in the picture with room for it."""
         height, width = self._camera.size
-        room = self._font.size
+        room = self._letter
         for column, row in self._camera.project(self._places(places)):
             if 2 * room < column < width - 2 * room and room < row < height - room:
                 self._draw.text(
