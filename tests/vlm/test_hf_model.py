@@ -255,11 +255,7 @@ def test_a_model_that_is_not_there_is_told_in_a_sentence(tmp_path):
         HfModel(HfSettings(str(tmp_path / "nothing")))
 
 
-def test_quantisation_and_device_map_are_passed_through():
-    arguments = loading_arguments(HfSettings("m", dtype="bfloat16", quantization="4bit"))
-    assert arguments["quantization_config"].load_in_4bit
-    assert arguments["device_map"] == "auto"
-    assert arguments["dtype"] == "bfloat16"
+def test_a_device_map_is_passed_through():
     assert loading_arguments(HfSettings("m", device_map="cuda:1"))["device_map"] == "cuda:1"
 
 

@@ -15,6 +15,7 @@ need("quantization", "bitsandbytes")
 from vlm2vla_sim.data.examples.folder import write_examples  # noqa: E402
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings  # noqa: E402
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
+from vlm2vla_sim.policies.models.hf_loading import loading_arguments  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
 from vlm2vla_sim.training.lora import train  # noqa: E402
 from vlm2vla_sim.training.settings import preset  # noqa: E402
@@ -33,3 +34,10 @@ def test_an_adapter_learns_on_a_quantized_base_and_is_evaluated_on_it(tiny_folde
     layers = [type(module).__name__ for name, module in model.model.named_modules() if name.endswith("base_layer")]
     assert set(layers) == {"Linear4bit"}
     assert model.provenance()["base_checked"] == "digest"
+
+
+def test_a_quantized_model_is_placed_by_transformers():
+    arguments = loading_arguments(HfSettings("m", dtype="bfloat16", quantization="4bit"))
+    assert arguments["quantization_config"].load_in_4bit
+    assert arguments["device_map"] == "auto"
+    assert arguments["dtype"] == "bfloat16"
