@@ -118,7 +118,7 @@ def test_a_sentence_is_shown_as_rows_and_in_every_format(vlm2vla):
     assert status == 0
     assert "Read as prose" in out
     assert out.splitlines()[4].split()[:7] == ["3", "0", "-8", "0", "0", "0", "1"]
-    assert "vlm2vla   [[3, 0, -8, 1], [0, 0, 0, 0]]" in out
+    assert "vlm2vla      [[3, 0, -8, 1], [0, 0, 0, 0]]" in out
     _, out, _ = vlm2vla("formats", "[[3, 0, -8, 1], [0, 0, 0, 0]]", "--format", "vlm2vla", "--json")
     values = json.loads(out)
     assert values["read_as"] == "vlm2vla"
@@ -247,6 +247,7 @@ def test_every_flag_reaches_the_settings(vlm2vla, tmp_path):
         "suite": "",
         "conditions": [],
         "left_out": [],
+        "max_steps": None,
     }
     (result,) = read_results(tmp_path / "run" / "results.jsonl")
     assert result.profile == "here:5"

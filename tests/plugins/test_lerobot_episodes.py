@@ -90,7 +90,7 @@ def test_actions_and_states_of_bridge_are_converted(env):
 def test_a_backend_that_cannot_tell_success_is_refused():
     with pytest.raises(SettingError, match="does not know whether an episode succeeds"):
         gym.make(ENV_ID, disable_env_checker=True, task="carrot_on_plate", backend="bridge", image_size=SIZE)
-    with pytest.raises(UnknownNameError, match="vlm2vla, bridge"):
+    with pytest.raises(UnknownNameError, match="vlm2vla, pi0-bridge, bridge"):
         gym.make(ENV_ID, disable_env_checker=True, task="carrot_on_plate", backend="point", convention="euler")
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlm2vla_sim.core.versions import collect_versions, distribution_version
 from vlm2vla_sim.data.examples.folder import data_hash, read_about
 from vlm2vla_sim.language.prompts import prompts_hash
 from vlm2vla_sim.policies.models.adapter_base import RECORD
-from vlm2vla_sim.policies.models.lora_targets import LoraAccount
 from vlm2vla_sim.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from vlm2vla_sim.policies.models.lora_targets import LoraAccount
 
 STACK = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "safetensors")
 

@@ -99,6 +99,7 @@ def get_format(
     UnknownNameError for an unknown name, SettingError for a setting that the format does not take, ExtensionError for
     an object without the methods of `ActionFormat`.
 
+    >>> import numpy as np
     >>> get_format("prose", resolution=Resolution(rotation=1)).write(np.array([[0, 0, 0, 0, 0, -0.2, 1]]))
     'rotate clockwise 11 degrees, open gripper'
     """
