@@ -17,6 +17,7 @@ from vlm2vla_sim.data.examples.folder import read_examples, write_examples  # no
 from vlm2vla_sim.data.examples.maker import ExampleMaker, ExampleSettings, to_chat  # noqa: E402
 from vlm2vla_sim.errors import SettingError  # noqa: E402
 from vlm2vla_sim.language.formats import get_format  # noqa: E402
+from vlm2vla_sim.policies.models.answer_frame import answer_text  # noqa: E402
 from vlm2vla_sim.policies.models.hf_loading import load_processor  # noqa: E402
 from vlm2vla_sim.policies.models.hf_model import HfModel, HfSettings  # noqa: E402
 from vlm2vla_sim.policies.models.random_model import save_random_model  # noqa: E402
@@ -50,7 +51,7 @@ def test_the_trainers_tokens_of_an_action_are_those_that_evaluation_allows(kind,
         for token in taught[: taught.index(END) + 1]:
             assert token in state.allowed().tolist()
             state.consume(token)
-        assert model._text(taught[: taught.index(END)]) == example.completion
+        assert answer_text(model.tokenizer, taught[: taught.index(END)], model._frame) == example.completion
 
 
 def test_rows_that_the_tokenizer_changes_are_left_out_and_counted(rows, tmp_path):

@@ -42,7 +42,7 @@ from vlm2vla_sim.policies.models.hf_grammar import GrammarCompiler
 from vlm2vla_sim.policies.models.hf_loading import HfSettings, LoadedModel, compile_feed_forward, load
 from vlm2vla_sim.policies.models.hf_thinking import ThinkingState, read_answer
 from vlm2vla_sim.policies.models.model_checks import check_answer, check_kind, check_prompt
-from vlm2vla_sim.policies.models.thinking import find_thinking
+from vlm2vla_sim.policies.models.thinking import Kind, find_thinking
 
 
 class HfModel:
@@ -88,7 +88,7 @@ class HfModel:
         if settings.compile:
             compile_feed_forward(self.model)
         if self.decoder is None:
-            check_answer(self.tokens, settings.model)
+            check_answer(self.tokens, settings.model, thinks=self._thinking.kind is Kind.ALWAYS)
         if self.has_adapter:
             check_effect(self.model, self.tokenizer, adapter=settings.adapter, base=settings.model)
 

@@ -70,11 +70,14 @@ def check_prompt(prompts: Any, image_token: int, name: str) -> None:
         )
 
 
-def check_answer(answer: Callable[[Question], object], name: str) -> None:
-    """SettingError unless the model `name` answers a question about an image with a token. answer: asks it."""
+def check_answer(answer: Callable[[Question], object], name: str, *, thinks: bool = False) -> None:
+    """SettingError unless the model `name` answers a question about an image with a token.
+
+    answer: asks it. thinks: whether it always thinks, so that it is given a token to do so.
+    """
     try:
-        answer(dataclasses.replace(PROBE, sampling=Sampling(max_tokens=1)))
-    except torch.OutOfMemoryError:
+        answer(dataclasses.replace(PROBE, sampling=Sampling(max_tokens=1), thinking=int(thinks)))
+    except (torch.OutOfMemoryError, SettingError):
         raise
     except _FAULTS as error:
         raise SettingError(
