@@ -114,7 +114,8 @@ def test_a_policy_on_a_server_says_what_it_needs(capsys):
     assert main(["rollout", "--policy", "openvla", "--backend", "point"]) == 1
     assert "--server http://127.0.0.1:8000" in capsys.readouterr().err
     assert main(["rollout", "--policy", "openvla", "--server", "http://127.0.0.1:9", "--backend", "point"]) == 1
-    assert "--convention with one of: vlm2vla, openvla, ecot" in capsys.readouterr().err
+    names = "vlm2vla, openvla, ecot, openvla-oft, octo, spatialvla, molmoact, xvla, autoeval"
+    assert f"--convention with one of: {names}; " in capsys.readouterr().err
 
 
 def test_the_help_names_the_wires_and_the_conventions_example(capsys):
