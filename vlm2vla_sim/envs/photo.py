@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from vlm2vla_sim.envs.camera import CENTRE, FOCAL, SIZE, focal
 from vlm2vla_sim.envs.colours import find_colour, hue
 from vlm2vla_sim.envs.patterns import SIZE as TILE_PIXELS
 from vlm2vla_sim.envs.patterns import pattern
+from vlm2vla_sim.envs.simpler_camera import CENTRE, FOCAL, SIZE, focal
 from vlm2vla_sim.envs.tasks import CameraPose, Scene
 from vlm2vla_sim.envs.variation import Variation, axes_of, refuse
 from vlm2vla_sim.errors import SettingError

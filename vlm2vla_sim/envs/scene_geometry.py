@@ -9,7 +9,7 @@ import numpy as np
 
 from vlm2vla_sim.core.pinhole import PinholeCamera, SceneGeometry
 from vlm2vla_sim.envs.backends import has_scene_camera, load_backend, takes_variation
-from vlm2vla_sim.envs.camera import CENTRE, FOCAL, SIZE, focal
+from vlm2vla_sim.envs.simpler_camera import CENTRE, FOCAL, SIZE, focal
 from vlm2vla_sim.envs.tasks import Scene, Task
 from vlm2vla_sim.envs.variation import Variation, axes_of, take_variation
 

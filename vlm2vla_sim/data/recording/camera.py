@@ -6,8 +6,8 @@ import numpy as np
 
 from vlm2vla_sim.core.rotations import matrix_to_quaternion
 from vlm2vla_sim.envs.backends import has_scene_camera
-from vlm2vla_sim.envs.camera import SIZE, focal
 from vlm2vla_sim.envs.cameras import Camera
+from vlm2vla_sim.envs.simpler_camera import SIZE, focal
 from vlm2vla_sim.envs.tasks import Task
 from vlm2vla_sim.envs.variation import axes_of, take_variation
 from vlm2vla_sim.evaluation.settings import RunSettings

@@ -21,10 +21,10 @@ from sapien.render import (
 )
 
 from vlm2vla_sim.core import frames
-from vlm2vla_sim.envs.camera import CENTRE, focal
 from vlm2vla_sim.envs.colours import find_colour, hue
 from vlm2vla_sim.envs.patterns import pattern
 from vlm2vla_sim.envs.simpler import parts
+from vlm2vla_sim.envs.simpler_camera import CENTRE, focal
 from vlm2vla_sim.envs.tasks import Scene
 from vlm2vla_sim.envs.variation import Variation, axes_of
 

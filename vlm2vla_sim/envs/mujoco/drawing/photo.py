@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlm2vla_sim.core.rotations import quaternion_to_matrix
-from vlm2vla_sim.envs.camera import CENTRE, FOCAL
 from vlm2vla_sim.envs.mujoco.drawing.shapes import Mesh, sheet
+from vlm2vla_sim.envs.simpler_camera import CENTRE, FOCAL
 from vlm2vla_sim.envs.tasks import CameraPose
 
 AHEAD, LEFT, UP = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)

@@ -10,10 +10,10 @@ import mujoco
 import numpy as np
 
 from vlm2vla_sim.core.rotations import matrix_to_quaternion
-from vlm2vla_sim.envs.camera import FOCAL, SIZE
 from vlm2vla_sim.envs.mujoco.arm import COLLISION
 from vlm2vla_sim.envs.mujoco.drawing.photo import Photo
 from vlm2vla_sim.envs.mujoco.objects import find_builder
+from vlm2vla_sim.envs.simpler_camera import FOCAL, SIZE
 from vlm2vla_sim.envs.tasks import Scene
 
 CAMERA = "primary"
